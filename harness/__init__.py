@@ -1,0 +1,1 @@
+"""Ask a model, store what it said, grade it, count it."""

@@ -1,0 +1,1 @@
+"""One file an engine. Questions in, responses out as each finishes."""

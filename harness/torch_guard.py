@@ -1,0 +1,71 @@
+"""Keep a CUDA build of torchvision, torchaudio or torchcodec from breaking a CPU build of torch.
+
+The package registry has no CPU build of these three. Beside a CPU torch their compiled parts do not
+load: `import torchvision` then stops at "operator torchvision::nms does not exist", and with it
+transformers' VLM classes and vLLM. Missing are two operator *declarations*, no code that a VLM's
+processor runs. torch calls `install` at the end of `import torch` in every process (entry point
+group `torch.backends`), vLLM's workers included. Where torchvision is sound nothing is changed.
+
+This module runs inside every `import torch`: standard library only, and it must never raise.
+"""
+
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+META = "torchvision._meta_registrations"
+BROKEN_BESIDE_CPU_TORCH = ("torchaudio", "torchcodec")
+
+
+def install() -> None:
+    """Entry point of group `torch.backends`."""
+    try:
+        torch = sys.modules["torch"]
+        if torch.version.cuda is not None:
+            return
+        for name in BROKEN_BESIDE_CPU_TORCH:
+            # None makes `import name` an ImportError, which importers of optional parts expect.
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+        if META not in sys.modules:
+            sys.meta_path.insert(0, _Finder())
+    except Exception:
+        return
+
+
+class _Finder(MetaPathFinder):
+    """Finds one module, `torchvision._meta_registrations`, and declares the operators before it."""
+
+    def find_spec(self, name, path=None, target=None) -> ModuleSpec | None:
+        if name != META:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _DeclareFirst(spec.loader)
+        return spec
+
+
+class _DeclareFirst(Loader):
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        _declare_missing_ops()
+        self.loader.exec_module(module)
+
+
+def _declare_missing_ops() -> None:
+    """Declare `nms` and `qnms`, as torchvision's compiled library would have done."""
+    try:
+        if sys.modules["torchvision.extension"]._has_ops():
+            return
+        torch = sys.modules["torch"]
+        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", signature)
+    except Exception:
+        return

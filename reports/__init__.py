@@ -1,0 +1,1 @@
+"""Tables, plots and pages from the run folders on disk."""
