@@ -9,10 +9,24 @@ A run folder holds one checkpoint's answers:
     cells.json         list of Cell: what the tables print
 
 The images lie beside the run folder, in `../images/<sha256><suffix>`, shared by neighbouring runs.
+Only `responses.jsonl` is ever appended to; every other file is written aside and renamed, so that a
+reader sees the old one or the new one, whole.
 """
 
+import dataclasses
+import fcntl
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+from harness.errors import UserError
 
 Finish = Literal["stop", "length", "error"]
 How = Literal["rule", "judge", "open", "truncated", "error"]
@@ -82,6 +96,8 @@ class Response:
     tokens_out: int
     seconds: float
     """From hand-over to the engine until the last token."""
+    reason: str = ""
+    """Why `finish` is `error`, in the engine's words; else empty. `text` is empty then."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +147,14 @@ class TaskCard:
     revision: str
     """Of the data: a hub commit or the sha256 of the local rows."""
     n: int
+    """Questions asked."""
     protocol: str
     scoring: str
     """One sentence: the rule behind the verdicts."""
+    max_tokens: int = 0
+    """Upper bound of generated tokens in this task."""
+    skipped: int = 0
+    """Questions beyond `n` that were not asked: they show pictures and the model takes text only."""
 
 
 @dataclass(frozen=True)
@@ -161,3 +182,267 @@ class RunCard:
     device: str
     seconds: float
     """Spent asking, summed over resumed sessions; engine start excluded."""
+    finished: bool = False
+    """Every question was answered and graded. False while the run goes on, or was interrupted."""
+
+
+def key(
+    *,
+    fingerprint: str,
+    adapter: str | None,
+    prompt: str,
+    images: Iterable[str],
+    pixels: dict[str, Any],
+    sampling: Sampling,
+    sample: int,
+    engine: str,
+    version: str,
+    dtype: str,
+) -> str:
+    """Content address of one answer: sha256 over everything that could change it.
+
+    Args:
+        fingerprint: Of the checkpoint, see `harness.checkpoint`.
+        adapter: Fingerprint of an adapter over the weights, or None.
+        prompt: As rendered by the checkpoint's chat template.
+        images: sha256 of each picture's encoded bytes, in order.
+        pixels: The image processor's size settings.
+        sampling: `n` does not enter: the third of four answers is also the third of eight.
+        sample: Which of the `n` answers.
+        engine: Name of the engine.
+        version: Of the engine.
+        dtype: That the engine computes in.
+    """
+    settings = dataclasses.asdict(sampling)
+    del settings["n"]
+    content = {
+        "fingerprint": fingerprint,
+        "adapter": adapter,
+        "prompt": prompt,
+        "images": list(images),
+        "pixels": pixels,
+        "sampling": settings,
+        "sample": sample,
+        "engine": [engine, version, dtype],
+    }
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no blanks: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+# Reading and writing
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` (records included) as JSON, aside first and then renamed over `path`."""
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    _write_aside(path, text + "\n")
+
+
+def write_lines(path: Path, records: Iterable[Any]) -> None:
+    """Write one record a line, aside first and then renamed over `path`."""
+    _write_aside(path, "".join(_line(record) for record in records))
+
+
+def read_card(run: Path) -> RunCard:
+    """Read the `run.json` of a run folder.
+
+    Raises:
+        UserError: There is none, or it is not one of ours.
+    """
+    path = run / "run.json"
+    if not path.exists():
+        raise UserError(f"{run} is not a run folder: it has no run.json")
+    try:
+        card = json.loads(path.read_text())
+        tasks = tuple(TaskCard(**task) for task in card["tasks"])
+        return RunCard(**{**card, "tasks": tasks, "sampling": _sampling(card["sampling"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as a run card: {error}") from error
+
+
+def read_questions(run: Path) -> list[Question]:
+    """Read the questions of a run folder; `Image.data` is empty, see `image_path`."""
+    found = []
+    for row in _read_lines(run / "questions.jsonl"):
+        images = tuple(Image(image["sha256"], image["suffix"], b"") for image in row["images"])
+        found.append(Question(**{**row, "images": images}))
+    return found
+
+
+def read_responses(run: Path) -> list[Response]:
+    """Read the responses of a run folder, in the order in which they came.
+
+    A last line that was cut off by a crash is left out.
+    """
+    return [Response(**row) for row in _read_lines(run / "responses.jsonl")]
+
+
+def read_verdicts(run: Path) -> list[Verdict]:
+    """Read the verdicts of a run folder, in the order of the questions."""
+    rows = _read_lines(run / "verdicts.jsonl")
+    return [Verdict(**{**row, "groups": tuple(row["groups"])}) for row in rows]
+
+
+def read_cells(run: Path) -> list[Cell]:
+    """Read the cells of a run folder. An unknown standard error (null on disk) is nan."""
+    path = run / "cells.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return [
+        Cell(**{**row, "stderr": math.nan if row["stderr"] is None else row["stderr"]})
+        for row in rows
+    ]
+
+
+def image_path(run: Path, image: Image) -> Path:
+    """Where a run's picture lies: beside the run folder, under its own sha256."""
+    return run.parent / "images" / f"{image.sha256}{image.suffix}"
+
+
+def store_image(run: Path, image: Image) -> None:
+    """Keep a picture beside the run folder, once for all runs there."""
+    path = image_path(run, image)
+    if path.exists() and path.stat().st_size == len(image.data):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_aside(path, image.data)
+
+
+def _sampling(row: dict[str, Any]) -> Sampling:
+    return Sampling(**{**row, "stop": tuple(row["stop"])})
+
+
+def _plain(value: Any) -> Any:
+    """Records as dicts, tuples as lists, image bytes left out, nan and infinity as None."""
+    if isinstance(value, Image):
+        return {"sha256": value.sha256, "suffix": value.suffix}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _line(record: Any) -> str:
+    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON lines of a file; a last line without its newline is not there yet."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path} line {number} is not JSON: {error}") from error
+
+
+def _write_aside(path: Path, content: str | bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+# The log
+
+
+class Log:
+    """The responses of a run, appended one line at a time.
+
+    A line reaches the operating system at once, so that killing the process loses nothing; it
+    reaches the disk within `SYNC_SECONDS`, so that losing power loses that much.
+    """
+
+    SYNC_SECONDS = 1.0
+
+    def __init__(self, run: Path) -> None:
+        path = run / "responses.jsonl"
+        _drop_torn_tail(path)
+        self._file = path.open("ab")
+        self._synced = time.monotonic()
+
+    def append(self, response: Response) -> None:
+        """Add one response."""
+        self._file.write(_line(response).encode())
+        self._file.flush()
+        if time.monotonic() - self._synced > self.SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _drop_torn_tail(path: Path) -> None:
+    """Cut off a last line without its newline: the process died while writing it."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end != size:
+            file.truncate(end)
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run folder against a second writer.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+    path = run / ".lock"
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 32).decode() or "unknown"
+            os.close(handle)
+            raise UserError(
+                f"{run} is being written by process {holder}: wait for it, or choose another --out"
+            ) from None
+        # The holder before us removed the file between our open and our lock: try the new one.
+        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+            break
+        os.close(handle)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
