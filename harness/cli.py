@@ -1,0 +1,227 @@
+"""The command line. Each command imports what it needs when it runs: `--help` loads no torch."""
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from harness.errors import UserError
+
+app = typer.Typer(
+    name="driftbench",
+    help="Did this checkpoint really get better at visual reasoning, and at what cost?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ELSEWHERE = {
+    "train": ("drift", "Fine-tune a VLM: plain, or with DRIFT's bias toward a reasoner."),
+    "prior": ("drift", "Subtract a VLM's language model from a reasoner: the direction of DRIFT."),
+    "merge": ("drift", "Merge a reasoner's weights into a VLM."),
+    "distance": ("drift", "How far apart two models are, layer by layer."),
+    "pocket": ("drift", "Make the pocket world and its tiny models."),
+    "report": ("reports", "Tables, plots and a page from run folders."),
+}
+"""Command → the package that has it, and its help. Those packages are never imported here."""
+
+
+@app.command("eval")
+def evaluate(
+    checkpoints: Annotated[
+        list[str], Argument(metavar="CKPT...", help="Checkpoint folders, or hub ids.")
+    ],
+    tasks: Annotated[
+        str, Option(metavar="A,B", help="What to ask; `driftbench tasks` lists them.")
+    ],
+    out: Annotated[Path, Option(help="Run folder; with several checkpoints, one for each in it.")],
+    data: Annotated[Path | None, Option(help="Folder of the tasks' rows and pictures.")] = None,
+    limit: Annotated[int | None, Option(min=1, help="Questions per task.")] = None,
+    engine: Annotated[
+        str, Option(metavar="auto|vllm|hf", help="auto: vLLM where it knows the architecture.")
+    ] = "auto",
+    max_tokens: Annotated[
+        int | None, Option(min=1, help="Longest answer; each task has its own default.")
+    ] = None,
+    temperature: Annotated[float, Option(min=0.0, help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, Option(min=0.0, max=1.0, help="Nucleus of the sampling.")] = 1.0,
+    top_k: Annotated[int, Option(min=0, help="Candidates of the sampling; 0 is all.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Of the sampling.")] = 0,
+    n: Annotated[int, Option(min=1, help="Answers per question.")] = 1,
+) -> None:
+    """Ask checkpoints the questions of some tasks, and grade the answers.
+
+    The same command again goes on where the last one stopped, and asks nothing twice.
+    """
+    from harness.records import Sampling
+
+    if engine not in ("auto", "vllm", "hf"):
+        raise UserError(f"there is no engine {engine!r}: the engines are auto, vllm, hf")
+    wanted = _load_tasks(tasks)
+    if data is not None and not data.is_dir():
+        raise UserError(f"--data {data} is not a folder")
+    from harness.checkpoint import open_checkpoint
+    from harness.run import run
+
+    opened = [open_checkpoint(where) for where in checkpoints]
+    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, n=n)
+    cards = run(
+        opened,
+        wanted,
+        out,
+        data=data,
+        limit=limit,
+        engine=engine,
+        sampling=sampling,
+        max_tokens=max_tokens,
+    )
+    folders = [out] if len(cards) == 1 else [out / card.name for card in cards]
+    _print_cells(folders)
+
+
+@app.command()
+def score(
+    runs: Annotated[list[Path], Argument(metavar="RUN...", help="Run folders.")],
+) -> None:
+    """Grade runs again from what is on disk, after a scoring rule has changed."""
+    from harness.run import score as grade
+
+    for folder in runs:
+        grade(folder)
+    _print_cells(runs)
+
+
+@app.command("tasks")
+def list_tasks() -> None:
+    """List the tasks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    import tasks
+
+    table = Table("task", "version", "protocol", "max tokens", "scoring", box=None)
+    for name in tasks.names():
+        task = tasks.load(name)
+        table.add_row(name, task.version, task.protocol, str(task.max_tokens), task.scoring)
+    Console().print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell whether this machine is able: torch, vLLM, memory, disk."""
+    from harness import doctor as room
+
+    raise typer.Exit(room.run())
+
+
+@app.command()
+def reproduce(
+    recipe: Annotated[str, Argument(help="pocket, paper, or a recipe file.")],
+    out: Annotated[Path | None, Option(help="Default: runs/<recipe>.")] = None,
+    jobs: Annotated[int | None, Option(min=1, help="Steps at a time.")] = None,
+) -> None:
+    """Redo the whole study, end to end; steps whose inputs are unchanged are skipped."""
+    from harness import reproduce as room
+
+    room.reproduce(recipe, out or Path("runs") / Path(recipe).stem, jobs)
+
+
+def _load_tasks(names: str) -> list[Any]:
+    import tasks
+
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise UserError(f"--tasks names none: the tasks are {', '.join(tasks.names())}")
+    return [tasks.load(name) for name in wanted]
+
+
+def _print_cells(folders: list[Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness import records
+
+    columns = ("run", "task", "group", "score", "n", "open", "truncated", "error")
+    table = Table(*columns, box=None)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for folder in folders:
+        for cell in records.read_cells(folder):
+            score = f"{100 * cell.score:.1f} ± {100 * cell.stderr:.1f}"
+            counts = (cell.n, cell.open, cell.truncated, cell.error)
+            table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
+    Console().print(table)
+    for folder in folders:
+        card = records.read_card(folder)
+        for task in card.tasks:
+            if task.skipped:
+                print(
+                    f"{card.name}: {task.skipped} questions of {task.name} show pictures and were "
+                    "not asked: the model takes text only"
+                )
+
+
+# Commands of the other packages
+
+
+def _hand_over(package: str, command: str, rest: list[str]) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", package, command, *rest])
+
+
+def _declare(command: str, package: str, help: str) -> None:
+    """Name the command in `--help`; `main` hands it over before it would be parsed here."""
+    context = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+    @app.command(command, help=help, context_settings=context)
+    def elsewhere(context: typer.Context) -> None:
+        _hand_over(package, command, context.args)
+
+
+for _command, (_package, _help) in ELSEWHERE.items():
+    _declare(_command, _package, _help)
+
+
+# Entry
+
+
+def main() -> None:
+    """Run the command line; every foreseeable trouble is one sentence and a non-zero exit."""
+    if len(sys.argv) > 1 and sys.argv[1] in ELSEWHERE:
+        _hand_over(ELSEWHERE[sys.argv[1]][0], sys.argv[1], sys.argv[2:])
+    sys.exit(_guarded())
+
+
+def _guarded() -> int:
+    from tasks.errors import TaskError
+
+    try:
+        return app(standalone_mode=False) or 0
+    except (UserError, TaskError) as error:
+        return _say(str(error), 2)
+    except typer._click.exceptions.UsageError as error:
+        return _say(_usage(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; every answer that came is kept, the same command goes on", 130)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        return _say(f"{error.strerror or error}: {error.filename or 'no file'}", 2)
+
+
+def _say(sentence: str, status: int) -> int:
+    print(f"driftbench: {sentence}", file=sys.stderr)
+    return status
+
+
+def _usage(error: Any) -> str:
+    return error.format_message()
+
+
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,9 @@ from harness.errors import UserError
 Finish = Literal["stop", "length", "error"]
 How = Literal["rule", "judge", "open", "truncated", "error"]
 
+UTF8 = ("utf-8", "backslashreplace")
+"""A lone surrogate in a model's text becomes the JSON escape that reads back as itself."""
+
 
 @dataclass(frozen=True)
 class Image:
@@ -225,7 +228,7 @@ def key(
         "sample": sample,
         "engine": [engine, version, dtype],
     }
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
+    return hashlib.sha256(canonical(content).encode(*UTF8)).hexdigest()
 
 
 def canonical(value: Any) -> str:
@@ -350,7 +353,7 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _write_aside(path: Path, content: str | bytes) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(*UTF8) if isinstance(content, str) else content
     try:
         with aside.open("wb") as file:
             file.write(data)
@@ -381,7 +384,7 @@ class Log:
 
     def append(self, response: Response) -> None:
         """Add one response."""
-        self._file.write(_line(response).encode())
+        self._file.write(_line(response).encode(*UTF8))
         self._file.flush()
         if time.monotonic() - self._synced > self.SYNC_SECONDS:
             os.fsync(self._file.fileno())

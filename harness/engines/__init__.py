@@ -1,1 +1,59 @@
-"""One file an engine. Questions in, responses out as each finishes."""
+"""One file an engine. Questions in, responses out as each finishes.
+
+An engine is made cheaply and starts with the first question; until then nothing heavy is loaded.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.checkpoint import Checkpoint
+from harness.records import Question, Response, Sampling
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One answer that is wanted."""
+
+    question: Question
+    prompt: str
+    """The question as the engine's `render` gave it."""
+    sampling: Sampling
+    sample: int
+    key: str
+
+    @property
+    def seed(self) -> int:
+        """Of this one answer: the order of asking and the neighbours in a batch do not matter."""
+        name = f"{self.sampling.seed}/{self.question.task}/{self.question.id}/{self.sample}"
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+
+class Engine(Protocol):
+    """What all engines offer."""
+
+    name: str
+    version: str
+    dtype: str
+    device: str
+
+    def render(self, question: Question) -> str:
+        """Return the prompt as the checkpoint's own chat template makes it."""
+
+    def start(self) -> None:
+        """Load the weights now, instead of with the first question."""
+
+    def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
+        """Answer, in the order in which answers finish.
+
+        An ask that cannot be answered (a prompt beyond the context) gives a Response with finish
+        `error` and a reason. A failing engine raises UserError instead: what it was doing is not
+        known to be the question's fault, and is asked again.
+        """
+
+    def swap(self, checkpoint: Checkpoint) -> None:
+        """Go on with a swappable checkpoint, from the next question on."""
+
+    def close(self) -> None:
+        """Free everything; another engine can start in this process."""

@@ -1,0 +1,39 @@
+"""Decoding pictures ahead of the engine, in a few threads."""
+
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+from harness.engines import Ask
+from harness.records import Question
+
+THREADS = 4
+
+
+def decode(question: Question) -> list[Any] | Exception:
+    """Decode a question's pictures to RGB; an undecodable one is returned as its exception."""
+    from PIL import Image
+
+    try:
+        return [Image.open(io.BytesIO(image.data)).convert("RGB") for image in question.images]
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return error
+
+
+def decoded(asks: Iterable[Ask], ahead: int) -> Iterator[tuple[Ask, list[Any] | Exception]]:
+    """Yield asks with their pictures, in order, with `ahead` of them in the works."""
+    source = iter(asks)
+    with ThreadPoolExecutor(THREADS) as pool:
+        works: deque[tuple[Ask, Future[list[Any] | Exception]]] = deque()
+
+        def start(count: int) -> None:
+            works.extend((ask, pool.submit(decode, ask.question)) for ask in islice(source, count))
+
+        start(ahead)
+        while works:
+            ask, future = works.popleft()
+            start(1)
+            yield ask, future.result()

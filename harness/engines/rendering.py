@@ -1,0 +1,77 @@
+"""From a question to the prompt that the checkpoint was trained on: its own chat template."""
+
+from typing import Any
+
+from harness.checkpoint import Checkpoint
+from harness.errors import UserError
+from harness.records import Question
+
+MARK = "<image>"
+
+
+def load_processor(checkpoint: Checkpoint) -> Any:
+    """Load the processor of a VLM, the tokenizer of a text-only model.
+
+    Raises:
+        UserError: transformers cannot load it.
+    """
+    from transformers import AutoProcessor, AutoTokenizer
+
+    kind = AutoProcessor if checkpoint.is_multimodal else AutoTokenizer
+    try:
+        return kind.from_pretrained(str(checkpoint.path), trust_remote_code=False)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"{checkpoint.path}: its {'processor' if checkpoint.is_multimodal else 'tokenizer'} "
+            f"does not load: {said}"
+        ) from error
+
+
+def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:
+    """Render a question as one user message, ready to be continued by the model.
+
+    Each `<image>` mark becomes an image part of the message, and so the family's own placeholder.
+
+    Raises:
+        UserError: The marks do not match the pictures, or the template refuses the message.
+    """
+    parts = content(question)
+    message = {"role": "user", "content": parts if checkpoint.is_multimodal else question.prompt}
+    try:
+        return processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"{checkpoint.path}: its chat template refuses {question.task}/{question.id}: {said}"
+        ) from error
+
+
+def content(question: Question) -> list[dict[str, str]]:
+    """Split a prompt at its `<image>` marks into text parts and image parts, in order."""
+    texts = question.prompt.split(MARK)
+    if len(texts) - 1 != len(question.images):
+        raise UserError(
+            f"{question.task}/{question.id}: the prompt has {len(texts) - 1} {MARK} marks "
+            f"for {len(question.images)} pictures"
+        )
+    parts: list[dict[str, str]] = []
+    for index, text in enumerate(texts):
+        if index:
+            parts.append({"type": "image"})
+        if text:
+            parts.append({"type": "text", "text": text})
+    return parts
+
+
+def adds_special_tokens(processor: Any, checkpoint: Checkpoint, prompt: str) -> bool:
+    """Whether tokenizing a rendered prompt puts special tokens around it, as transformers does.
+
+    A tokenizer never does so after a chat template. A processor does unless the template already
+    wrote the beginning-of-sequence token (transformers 5.19, `ProcessorMixin.apply_chat_template`):
+    LLaVA 1.5's template relies on it.
+    """
+    if not checkpoint.is_multimodal:
+        return False
+    bos = processor.tokenizer.bos_token
+    return not (bos is not None and prompt.startswith(bos))

