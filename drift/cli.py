@@ -1,0 +1,226 @@
+"""The command line: `driftbench prior | merge | distance | train | families | pocket`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drift.errors import UserError
+
+app = typer.Typer(
+    help="The prior, the merges, the distances, the trainer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="Folder of the VLM.")]
+Llm = Annotated[Path, typer.Argument(metavar="LLM", help="Folder of the text-only reasoner.")]
+Out = Annotated[Path, typer.Option(help="Folder to write.")]
+Base = Annotated[Path | None, typer.Option(help="Folder of the model that both came from.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
+Seed = Annotated[int, typer.Option(help="Of random parts.")]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Comma-separated words.
+
+    >>> words("attention, mlp")
+    ('attention', 'mlp')
+    """
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def numbers(text: str, kind: type, what: str) -> tuple:
+    """Comma-separated numbers.
+
+    Raises:
+        UserError: one of them is none.
+    """
+    try:
+        return tuple(kind(word) for word in words(text))
+    except ValueError:
+        raise UserError(f"{what} takes numbers separated by commas, not {text!r}") from None
+
+
+def roles(text: str) -> tuple:
+    """Comma-separated roles.
+
+    Raises:
+        UserError: one of them is none.
+    """
+    from drift.families import ROLES
+
+    unknown = [word for word in words(text) if word not in ROLES]
+    if unknown or not words(text):
+        raise UserError(f"--modules takes {', '.join(ROLES)}, not {text!r}")
+    return words(text)
+
+
+@app.command()
+def prior(
+    vlm: Vlm,
+    llm: Llm,
+    out: Out,
+    variant: Annotated[
+        str, typer.Option(help="reasoner-vlm, reasoner-base, random, shuffled or negated.")
+    ] = "reasoner-vlm",
+    base: Base = None,
+    modules: Annotated[str, typer.Option(help="Roles of tensors.")] = "attention,mlp,norm",
+    dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Subtract the language model inside VLM from LLM, and store the difference."""
+    from drift import prior as priors
+
+    made = priors.build(vlm, llm, variant, base, roles(modules), dtype, seed)  # type: ignore[arg-type]
+    priors.save(made, out, overwrite)
+    print(f"{out}: {variant}, {len(made.shapes)} tensors of {made.family}")
+
+
+@app.command()
+def merge(
+    vlm: Vlm,
+    llm: Llm,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="linear, task_arithmetic, slerp, ties, dare_linear, dare_ties or layer_swap."
+        ),
+    ] = "linear",
+    alpha: Annotated[float | None, typer.Option(help="Share of the reasoner, 0 … 1.")] = None,
+    alphas: Annotated[str | None, typer.Option(help="Several shares: 0,0.1,0.3.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write, with --alpha.")] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option(help="Gets merge-0.10/ and so on, with --alphas.")
+    ] = None,
+    base: Base = None,
+    density: Annotated[float, typer.Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
+    layers: Annotated[str, typer.Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
+    modules: Annotated[str, typer.Option(help="Roles that are merged.")] = "attention,mlp,norm",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Merge LLM into the language model of VLM."""
+    from drift import merge as merging
+
+    if (alpha is None) == (alphas is None) or (alpha is None) != (out is None):
+        raise UserError("give --alpha with --out, or --alphas with --out-dir")
+    if (alphas is None) != (out_dir is None):
+        raise UserError("give --alphas with --out-dir, or --alpha with --out")
+    if alpha is not None and out is not None:
+        jobs = {alpha: out}
+    else:
+        assert alphas is not None and out_dir is not None
+        values = numbers(alphas, float, "--alphas")
+        jobs = {value: out_dir / f"merge-{value:.2f}" for value in values}
+        if len(set(jobs.values())) < len(values):
+            raise UserError(f"--alphas {alphas} holds shares that are the same to two digits")
+    recipes = {
+        place: merging.Recipe(
+            method,  # type: ignore[arg-type]
+            share,
+            density,
+            numbers(layers, int, "--layers"),
+            seed,
+            roles(modules),
+        )
+        for share, place in jobs.items()
+    }
+    for place, made in merging.merge(vlm, llm, recipes, base, overwrite):
+        assert made.coverage is not None
+        print(
+            f"{place}: {method}, alpha {recipes[place].alpha:g}, {made.coverage['tensors']} "
+            f"tensors, {made.coverage['decoder_share']:.1%} of the decoder"
+        )
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="YAML file, or the name of a bundled recipe.")],
+    out: Out,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="field=value, winning over the recipe.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune a VLM: SFT, or DRIFT when the recipe names a prior."""
+    from drift import recipe as recipes
+
+    config = recipes.load(recipe, recipes.from_settings(settings or []))
+
+    from drift.train import train as run
+
+    run(config, out, overwrite)
+
+
+@app.command()
+def distance(
+    vlm: Vlm,
+    llm: Llm,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    plot: Annotated[Path | None, typer.Option(help="Also a heat map, PNG or SVG.")] = None,
+) -> None:
+    """How far LLM is from the language model inside VLM, layer by layer."""
+    from drift import distance as distances
+
+    found = distances.measure(vlm, llm)
+    distances.save(found, out)
+    if plot is not None:
+        distances.heat_map(found, plot)
+    print(distances.table(found))
+
+
+@app.command()
+def families(
+    check: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--check", metavar="VLM LLM", help="Pair these two, tensor by tensor."),
+    ] = None,
+) -> None:
+    """List the families of VLMs, or check that two checkpoints pair."""
+    from drift.families import FAMILIES, pair
+
+    if check is None:
+        for family in FAMILIES:
+            print(
+                f"{family.name:16} {family.model_type:16} decoder {family.layouts[0][0]}layers…, "
+                f"partner {' or '.join(family.text_types)}"
+            )
+        return
+    found = pair(*check)
+    print(f"{found.family.name}: {len(found.weights)} tensors paired")
+    for note in found.notes:
+        print(f"  {note}")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def pocket(context: typer.Context) -> None:
+    """Make the pocket world and its tiny models."""
+    from drift.pocket_cli import main as pocket_main
+
+    pocket_main(context.args)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: errors that the user can mend are one sentence, without a traceback."""
+    import errno
+
+    try:
+        app(args, prog_name="driftbench", standalone_mode=True)
+    except UserError as error:
+        print(f"driftbench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("driftbench: interrupted; nothing half-written is left", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("driftbench: the disk is full; free some space and run it again", file=sys.stderr)
+        sys.exit(2)

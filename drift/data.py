@@ -1,0 +1,369 @@
+"""Chat rows with pictures → batches, the loss on the assistant's words alone.
+
+A row is one of
+
+    {"messages": [{"role": "user", "content": "What is <image> ?"},
+                  {"role": "assistant", "content": "A cat."}], "images": ["relative/path.png"]}
+    {"question": "What is <image> ?", "answer": "A cat.", "images": ["relative/path.png"]}
+
+in a JSONL, JSON or Parquet file; paths are relative to it, Parquet may hold the encoded bytes
+(`{"bytes": …}`). `<image>` marks the place of each picture; without any mark, pictures come first.
+
+Each stretch of a conversation is put through the checkpoint's own chat template and processor as it
+will be when the model is asked: what stands before an answer is tokenised by itself, and so is the
+answer. Nothing is ever cut: what does not fit the context is reported and left out.
+"""
+
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drift.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+MARK = "<image>"
+IGNORED = -100
+"""Label that transformers' losses leave out."""
+CACHE_BYTES = 2 << 30
+"""Prepared samples are kept in memory up to this much; the rest is prepared anew each epoch."""
+
+Sample = dict[str, "torch.Tensor"]
+"""What a processor gives for one row, `labels` added; token-level tensors have shape (tokens,)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One conversation."""
+
+    where: str
+    """For messages to people: file and row number."""
+    messages: tuple[tuple[str, str], ...]
+    """Role and text; as many `MARK` in all as there are images."""
+    images: tuple[Any, ...]
+    """A path each, or encoded bytes."""
+
+
+def read_rows(path: Path | str) -> list[Row]:
+    """Read and check the rows of a data file.
+
+    Raises:
+        UserError: the file or a row is not of the form above; the sentence names the row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no data file {path}")
+    try:
+        if path.suffix == ".parquet":
+            import pandas as pd
+
+            raw = [_plain(row) for row in pd.read_parquet(path).to_dict("records")]
+        elif path.suffix == ".json":
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            text = path.read_text(encoding="utf-8")
+            raw = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as {path.suffix or 'JSONL'} ({error})") from error
+    if not isinstance(raw, list) or not raw:
+        raise UserError(f"{path} holds no rows")
+    return [_row(one, f"row {number} of {path}", path.parent) for number, one in enumerate(raw, 1)]
+
+
+def _plain(value: Any) -> Any:
+    """Arrays of a Parquet row as lists, all the way down."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist") or isinstance(value, list):
+        return [_plain(inner) for inner in list(value)]
+    return value
+
+
+def _row(raw: Any, where: str, folder: Path) -> Row:
+    if not isinstance(raw, dict):
+        raise UserError(f"{where} is no JSON object")
+    images = raw.get("images") or []
+    if not isinstance(images, list):
+        images = [images]
+    if "messages" in raw:
+        try:
+            messages = [(turn["role"], turn["content"]) for turn in raw["messages"]]
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{where} has messages without role and content") from error
+    elif "question" in raw and "answer" in raw:
+        messages = [("user", raw["question"]), ("assistant", raw["answer"])]
+    else:
+        raise UserError(f"{where} has neither `messages` nor `question` and `answer`")
+    if not all(isinstance(role, str) and isinstance(text, str) for role, text in messages):
+        raise UserError(f"{where} has a message whose role or content is no text")
+    if len(messages) < 2 or messages[-1][0] != "assistant":
+        raise UserError(f"{where} does not end with an answer of the assistant")
+    marks = sum(text.count(MARK) for _, text in messages)
+    if marks == 0 and images:
+        first = next((i for i, (role, _) in enumerate(messages) if role == "user"), 0)
+        messages[first] = (messages[first][0], MARK * len(images) + messages[first][1])
+    elif marks != len(images):
+        raise UserError(f"{where} has {marks} {MARK} marks and {len(images)} images")
+    if any(MARK in text for role, text in messages if role == "assistant"):
+        raise UserError(f"{where} has an {MARK} mark in an answer")
+    places = tuple(_image_source(image, where, folder) for image in images)
+    return Row(where, tuple(messages), places)
+
+
+def _image_source(image: Any, where: str, folder: Path) -> Path | bytes:
+    if isinstance(image, dict) and image.get("bytes"):
+        return image["bytes"]
+    if isinstance(image, dict):
+        image = image.get("path")
+    if not isinstance(image, str):
+        raise UserError(f"{where} has an image that is neither a path nor bytes")
+    if not (folder / image).is_file():
+        raise UserError(f"{where} names the image {image}, which is not in {folder}")
+    return folder / image
+
+
+def open_image(source: Path | bytes, where: str, max_pixels: int | None) -> "Image":
+    """Decode a picture as RGB, made smaller if it has more than `max_pixels`.
+
+    Raises:
+        UserError: it cannot be decoded; the sentence names the row.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        name = "an image" if isinstance(source, bytes) else f"the image {source}"
+        raise UserError(f"{where}: {name} cannot be decoded ({error})") from error
+    if max_pixels and picture.width * picture.height > max_pixels:
+        shrink = (max_pixels / (picture.width * picture.height)) ** 0.5
+        size = (max(1, int(picture.width * shrink)), max(1, int(picture.height * shrink)))
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    return picture
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    """Message content as chat templates of VLMs want it."""
+    parts: list[dict[str, str]] = []
+    for i, piece in enumerate(text.split(MARK)):
+        if i:
+            parts.append({"type": "image"})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A piece of a rendered conversation."""
+
+    text: str
+    images: int
+    """Pictures that lie in it."""
+    answer: bool
+
+
+def stretches(row: Row, processor: Any) -> list[Stretch]:
+    """Render `row` and split it: what the model is given, what it should say, and so on.
+
+    Answers reach up to and include the template's end-of-turn mark.
+
+    Raises:
+        UserError: the template does not render a conversation as a continuation of its beginning.
+    """
+    messages = [{"role": role, "content": _parts(text)} for role, text in row.messages]
+
+    def render(count: int, ask: bool) -> str:
+        return processor.apply_chat_template(
+            messages[:count], tokenize=False, add_generation_prompt=ask
+        )
+
+    found, done, images = [], "", 0
+    for i, (role, text) in enumerate(row.messages):
+        images += text.count(MARK)
+        if role != "assistant":
+            continue
+        before, after = render(i, True), render(i + 1, False)
+        if not (before.startswith(done) and after.startswith(before)):
+            raise UserError(
+                f"{row.where}: the chat template renders an answer not as a continuation of its "
+                "question, so it cannot be told which tokens to learn"
+            )
+        found.append(Stretch(before[len(done) :], images, False))
+        found.append(Stretch(after[len(before) :].rstrip(), 0, True))
+        done, images = before + found[-1].text, 0
+    return found
+
+
+def encode(
+    row: Row,
+    processor: Any,
+    ends: frozenset[int],
+    per_row: bool = False,
+    max_pixels: int | None = None,
+) -> Sample:
+    """One row as the model takes it.
+
+    Args:
+        row: The conversation.
+        processor: The checkpoint's own.
+        ends: Token ids that stop a generation. An answer that its template closes with none of
+            them gets the tokenizer's end of sequence, or the model would never learn to stop.
+        per_row: `Family.pixels_per_row`.
+        max_pixels: See `open_image`.
+
+    Returns:
+        `input_ids` and `labels` of shape (tokens,), `mm_token_type_ids` too where the processor
+        gives it, and the pixel tensors as the processor makes them for one row.
+    """
+    import torch
+
+    tokenizer = processor.tokenizer
+    pictures = [open_image(source, row.where, max_pixels) for source in row.images]
+    pieces = stretches(row, processor)
+    # As transformers' own apply_chat_template: special tokens unless the template wrote them.
+    bos = tokenizer.bos_token
+    special = not (bos and pieces[0].text.startswith(bos))
+    ids: list[int] = []
+    labels: list[int] = []
+    kinds: list[int] = []
+    pixels: dict[str, list[torch.Tensor]] = {}
+    for piece in pieces:
+        shown, pictures = pictures[: piece.images], pictures[piece.images :]
+        options = {"add_special_tokens": special and not ids, "return_tensors": "pt"}
+        if shown:
+            made = dict(processor(text=[piece.text], images=[shown], **options))
+        else:
+            made = dict(tokenizer([piece.text], **options))
+        new = made.pop("input_ids")[0].tolist()
+        if piece.answer and new[-1] not in ends and piece is pieces[-1]:
+            new.append(tokenizer.eos_token_id)
+        ids += new
+        labels += new if piece.answer else [IGNORED] * len(new)
+        kind = made.pop("mm_token_type_ids", None)
+        kinds += [0] * len(new) if kind is None else kind[0].tolist()
+        for unused in ("attention_mask", "token_type_ids"):
+            made.pop(unused, None)
+        for key, value in made.items():
+            pixels.setdefault(key, []).append(value)
+    sample = {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels)}
+    if any(kinds):
+        sample["mm_token_type_ids"] = torch.tensor(kinds)
+    return sample | {key: join(values, int(per_row)) for key, values in pixels.items()}
+
+
+def join(tensors: "list[torch.Tensor]", dim: int = 0) -> "torch.Tensor":
+    """Concatenate along `dim`; in every other dimension pad with zeros to the largest."""
+    import torch
+
+    sizes = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    padded = []
+    for tensor in tensors:
+        wanted = [tensor.shape[i] if i == dim else size for i, size in enumerate(sizes)]
+        if list(tensor.shape) != wanted:
+            room = tensor.new_zeros(wanted)
+            room[tuple(slice(0, size) for size in tensor.shape)] = tensor
+            tensor = room
+        padded.append(tensor)
+    return torch.cat(padded, dim)
+
+
+def collate(samples: list[Sample], pad: int, per_row: bool = False) -> Sample:
+    """Samples → one batch, padded on the right.
+
+    Args:
+        samples: As `encode` gives them.
+        pad: Token id of the padding.
+        per_row: `Family.pixels_per_row`: rows without pictures then get blank ones, which these
+            models leave out, when another row of the batch has some.
+
+    Returns:
+        Token-level tensors of shape (rows, tokens), pixel tensors of all rows one after the other.
+    """
+    from torch.nn.utils.rnn import pad_sequence
+
+    fill = {"input_ids": pad, "labels": IGNORED, "mm_token_type_ids": 0}
+    batch: Sample = {}
+    for key in sorted({key for sample in samples for key in sample}):
+        if key in fill:
+            values = [
+                sample.get(key, sample["input_ids"].new_zeros(len(sample["input_ids"])))
+                for sample in samples
+            ]
+            batch[key] = pad_sequence(values, batch_first=True, padding_value=fill[key])
+        else:
+            values = [sample[key] for sample in samples if key in sample]
+            if per_row:
+                blank = values[0].new_zeros([1] * values[0].ndim)
+                values = [sample.get(key, blank) for sample in samples]
+            batch[key] = join(values)
+    lengths = [len(sample["input_ids"]) for sample in samples]
+    ones = [batch["input_ids"].new_ones(length) for length in lengths]
+    batch["attention_mask"] = pad_sequence(ones, batch_first=True, padding_value=0)
+    return batch
+
+
+class Samples:
+    """The rows of a data file that fit the context, prepared on demand, for a data loader."""
+
+    def __init__(
+        self,
+        rows: list[Row],
+        processor: Any,
+        ends: frozenset[int],
+        max_tokens: int,
+        per_row: bool = False,
+        max_pixels: int | None = None,
+    ) -> None:
+        """Prepare every row once, to know its length; keep what the cache holds.
+
+        Args:
+            rows: As `read_rows` gives them.
+            processor: The checkpoint's own.
+            ends: See `encode`.
+            max_tokens: Longest sample that may be learnt from.
+            per_row: See `encode`.
+            max_pixels: See `open_image`.
+
+        Raises:
+            UserError: no row fits, or an image cannot be read.
+        """
+        self._encode = lambda row: encode(row, processor, ends, per_row, max_pixels)
+        self._cache: dict[int, Sample] = {}
+        self.rows: list[Row] = []
+        self.dropped: list[str] = []
+        room = CACHE_BYTES
+        for row in _progress(rows, "preparing samples"):
+            sample = self._encode(row)
+            length = len(sample["input_ids"])
+            if length > max_tokens:
+                self.dropped.append(f"{row.where} ({length} tokens)")
+                continue
+            room -= sum(tensor.nbytes for tensor in sample.values())
+            if room >= 0:
+                self._cache[len(self.rows)] = sample
+            self.rows.append(row)
+        if not self.rows:
+            raise UserError(
+                f"none of {len(rows)} rows fits into {max_tokens} tokens (the first: "
+                f"{self.dropped[0]}); raise max_tokens or lower image_max_pixels"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        found = self._cache.get(index)
+        return self._encode(self.rows[index]) if found is None else found
+
+
+def _progress(rows: list[Row], what: str) -> Iterable[Row]:
+    from tqdm import tqdm
+
+    return tqdm(rows, desc=what, delay=2, leave=False, disable=None)

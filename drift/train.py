@@ -1,0 +1,463 @@
+"""Fine-tune a VLM: SFT, and DRIFT when there is a prior. One trainer for both.
+
+transformers' Trainer runs the loop (accelerate's DDP and FSDP2 included); `DriftMixin` adds one
+thing to it, the pull on the gradient after accumulation and reduction and before clipping. What
+comes out is a whole Hugging Face checkpoint with `made.json` and `drift_log.jsonl`.
+
+    python -m drift train drift/recipes/pocket_drift.yaml --set vlm=… --set data=… --out DIR
+"""
+
+import json
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+
+from drift import prior as priors
+from drift.data import Samples, collate, read_rows
+from drift.errors import UserError
+from drift.families import decoder, family_of, layer_and_role
+from drift.inject import Injector, refuse_lost_steps
+from drift.merge import copy_papers
+from drift.recipe import TrainConfig
+from drift.weights import (
+    Checkpoint,
+    Made,
+    Parent,
+    parent,
+    put_in_place,
+    refuse_existing,
+    write_made,
+)
+
+LOG = "drift_log.jsonl"
+SETTINGS = "settings.json"
+
+
+class DriftMixin:
+    """What DRIFT adds to a transformers `Trainer`; put it before the Trainer among the bases.
+
+    Without `join` it adds a record of each step and the refusal of a loss that is no number.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        join: Callable[[torch.nn.Module], Injector] | None = None,
+        log: Path | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As the Trainer, and further.
+
+        Args:
+            *args: Of the Trainer.
+            join: Makes the `Injector` for the model as it will be trained: wrapped and sharded,
+                still at its first weights.
+            log: File that gets one JSON line per optimizer step.
+            **kwargs: Of the Trainer.
+        """
+        super().__init__(*args, **kwargs)
+        trainer: Any = self
+        if trainer.is_deepspeed_enabled:
+            raise UserError(
+                "DeepSpeed takes its optimizer step inside backward, so the gradient cannot be "
+                "edited once per step; use DDP or FSDP2 (accelerate, fsdp_version: 2)"
+            )
+        self.injector: Injector | None = None
+        self.spent = {"samples": 0, "tokens": 0, "flops": 0.0, "seconds": 0.0}
+        self._join_prior = join
+        self._log_path = log
+        self._losses: list[torch.Tensor] = []
+        self._edits: dict[str, Any] = {}
+        self._edited_step = -1
+        self._started = 0.0
+        weights = {id(p): p.numel() for p in trainer.model.parameters()}
+        embeddings = trainer.model.get_input_embeddings().weight
+        self._flops_per_token = 6 * (sum(weights.values()) - embeddings.numel())
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Steps(self))
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._prepare_for_training(*args, **kwargs)  # type: ignore[misc]
+        self._join()
+        return prepared
+
+    def _load_from_checkpoint(self, folder: str, model: Any = None) -> None:
+        """Load what `train` resumes from; the prior is joined before, at the first weights."""
+        trainer: Any = self
+        self._join(model)
+        if trainer.is_fsdp_enabled:
+            super()._load_from_checkpoint(folder, model)  # type: ignore[misc]
+            return
+        # The Trainer would match names on disk with names in memory, which differ for most VLMs,
+        # and skip those that do not match.
+        live = trainer.model
+        loaded = type(live).from_pretrained(folder, dtype=live.dtype)
+        live.load_state_dict(loaded.state_dict())
+
+    def _join(self, model: Any = None) -> None:
+        trainer: Any = self
+        if self._join_prior is None or self.injector is not None:
+            return
+        self.injector = self._join_prior(model if model is not None else trainer.model_wrapped)
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One micro-batch: forward and backward."""
+        mask = inputs["attention_mask"]
+        self.spent["samples"] += len(mask)
+        self.spent["tokens"] += int(mask.sum())
+        loss = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        self._losses.append(loss)
+        return loss
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """6 × parameters × tokens: forward and backward of a dense model, embeddings left out."""
+        return self._flops_per_token * inputs["input_ids"].numel()
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        self._edit()
+        return super()._clip_grad_norm(model)  # type: ignore[misc]
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
+        self._edit()  # when there is no clipping
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        self._edits["grad_norm"] = float(norm)
+        return norm
+
+    def _edit(self) -> None:
+        """Pull, once per optimizer step, on the accumulated and reduced gradient."""
+        trainer: Any = self
+        step = trainer.state.global_step
+        if self._edited_step == step:
+            return
+        self._edited_step = step
+        loss = torch.stack(self._losses).sum()
+        self._losses.clear()
+        value = float(trainer.accelerator.reduce(loss, "mean"))
+        if not math.isfinite(value):
+            raise UserError(
+                f"the loss is {value} at step {step + 1}; lower lr, or look for a broken sample"
+            )
+        self._edits = {"loss": value, "lr": trainer._get_learning_rate()}
+        if self.injector is not None:
+            self._edits |= self.injector.apply(step / max(1, trainer.state.max_steps))
+
+    def record(self) -> None:
+        """Append the line of the step that was just taken."""
+        trainer: Any = self
+        if self._join_prior is not None and (
+            self.injector is None or self._edited_step != trainer.state.global_step - 1
+        ):
+            raise RuntimeError("an optimizer step was taken without the pull on its gradient")
+        self.spent["flops"] = float(trainer.current_flos)
+        line = {
+            "step": trainer.state.global_step,
+            **self._edits,
+            **self.spent,
+            "seconds": self.seconds(),
+        }
+        if self._log_path is not None and trainer.args.should_save:
+            with self._log_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def seconds(self) -> float:
+        """Spent training, sessions before a resume included."""
+        return self.spent["seconds"] + time.perf_counter() - self._started
+
+    def rewind(self, steps: int) -> None:
+        """Take up the record where a checkpoint of `steps` steps left it."""
+        self._started = time.perf_counter()
+        if self._log_path is None or not self._log_path.is_file():
+            return
+        lines = [json.loads(line) for line in self._log_path.read_text().splitlines()]
+        kept = [line for line in lines if line["step"] <= steps]
+        if kept:
+            self.spent = {name: kept[-1][name] for name in self.spent}
+        trainer: Any = self
+        if trainer.args.should_save:
+            self._log_path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+class _Steps(TrainerCallback):
+    """Tells a `DriftMixin` when training begins and when a step is done; shows the progress."""
+
+    def __init__(self, trainer: DriftMixin) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="training",
+            delay=2,
+            disable=None if state.is_world_process_zero else True,
+        )
+        optimizer = kwargs["optimizer"]
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        refuse_lost_steps(params, args.learning_rate)
+        self.trainer.rewind(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.record()
+        self.bar.update()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.bar.close()
+
+
+class DriftTrainer(DriftMixin, Trainer):
+    """transformers' Trainer with the pull."""
+
+
+def part_of(name: str, decoder_names: dict[int, str], param: torch.nn.Parameter) -> str:
+    """Which `drift.recipe.Part` a parameter belongs to."""
+    canonical = decoder_names.get(id(param))
+    if canonical is not None:
+        placed = layer_and_role(canonical)
+        assert placed is not None
+        return placed[1]
+    bridge = r"projector|connector|merger|image_newline|perceiver"
+    return "projector" if re.search(bridge, name) else "tower"
+
+
+def freeze(model: torch.nn.Module, parts: tuple[str, ...]) -> int:
+    """Freeze all but `parts`.
+
+    Returns:
+        The number of parameters that are trained.
+
+    Raises:
+        UserError: a part has no parameters in this model.
+    """
+    names = {id(param): name for name, param in decoder(model)[1].items()}
+    trained = dict.fromkeys(parts, 0)
+    for name, param in model.named_parameters():
+        part = part_of(name, names, param)
+        param.requires_grad_(part in parts)
+        if part in parts:
+            trained[part] += param.numel()
+    empty = [part for part, count in trained.items() if not count]
+    if empty:
+        raise UserError(
+            f"{type(model).__name__} has no parameters of {', '.join(empty)} to train "
+            "(a tied head is trained with the embedding)"
+        )
+    return sum(trained.values())
+
+
+def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made:
+    """Train as `config` says and write the checkpoint `out`.
+
+    While it runs, `<out>.partial` holds the log and the checkpoints to resume from; a second call
+    with the same settings takes up the newest of them.
+
+    Returns:
+        What is written to `made.json`.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    out = Path(out)
+    refuse_existing(out, overwrite)
+    family = family_of(config.vlm)
+    Checkpoint(config.vlm)
+    rows = read_rows(config.data)
+    prior, parents = _prior(config)
+    work = out.with_name(f"{out.name}.partial")
+    work.mkdir(parents=True, exist_ok=True)
+    resume = _resume_point(work, config)
+
+    transformers_logging.disable_progress_bar()
+    set_seed(config.seed)
+    processor = AutoProcessor.from_pretrained(config.vlm)
+    model = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype=torch.float32)
+    trained = freeze(model, config.train)
+    samples = Samples(
+        rows,
+        processor,
+        _ends(model, processor.tokenizer),
+        config.max_tokens or model.config.get_text_config().max_position_embeddings,
+        family.pixels_per_row,
+        config.image_max_pixels,
+    )
+    pad = processor.tokenizer.pad_token_id
+    trainer = DriftTrainer(
+        model=model,
+        args=_arguments(config, work),
+        train_dataset=samples,
+        data_collator=lambda batch: collate(
+            batch, processor.tokenizer.eos_token_id if pad is None else pad, family.pixels_per_row
+        ),
+        join=None if prior is None else lambda live: _injector(live, prior, config),
+        log=work / LOG,
+    )
+    _say(trainer, config, samples, trained)
+    trainer.train(resume_from_checkpoint=resume)
+    made = Made(
+        "sft" if prior is None else "drift",
+        out.name,
+        parents,
+        asdict(config),
+        asdict(trainer.injector.coverage()) if trainer.injector else None,
+        _cost(trainer, samples),
+    )
+    _finish(trainer, made, config, work, out)
+    return made
+
+
+def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]]:
+    """The prior that `config` asks for, and the records of all parents."""
+    if config.prior is None:
+        return None, (parent("vlm", config.vlm),)
+    if config.prior not in priors.VARIANTS:
+        prior = priors.load(config.prior)
+        vlm = parent("vlm", config.vlm)
+        of = {one.role: one.fingerprint for one in prior.parents}
+        if prior.variant != "reasoner-base" and of["vlm"] != vlm.fingerprint:
+            raise UserError(
+                f"the prior {config.prior} was made from another VLM than {config.vlm}; "
+                "build it from this one"
+            )
+        return prior, (vlm, *(one for one in prior.parents if one.role != "vlm"))
+    if config.reasoner is None:
+        raise UserError(f"the prior {config.prior} needs a reasoner; pass --set reasoner=FOLDER")
+    prior = priors.build(
+        config.vlm,
+        config.reasoner,
+        config.prior,
+        config.base,
+        config.modules,
+        config.prior_dtype,
+        config.seed,
+    )
+    return prior, prior.parents
+
+
+def _injector(model: torch.nn.Module, prior: priors.Prior, config: TrainConfig) -> Injector:
+    return Injector(
+        model,
+        prior,
+        config.alpha,
+        config.mode,
+        config.modules,
+        config.layers,
+        config.when,
+        config.alpha_schedule,
+        config.stop_rho,
+        config.live,
+    )
+
+
+def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=config.batch,
+        gradient_accumulation_steps=config.accumulate,
+        max_steps=config.steps or -1,
+        num_train_epochs=config.epochs,
+        learning_rate=config.lr,
+        lr_scheduler_type=config.lr_schedule,
+        warmup_steps=config.warmup,  # below 1: a share of all steps
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip,
+        bf16=config.dtype == "bfloat16",
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=config.seed,
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or 500,
+        save_total_limit=1,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,  # _Steps has a bar that keeps quiet when it is not needed
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        skip_memory_metrics=True,
+    )
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Token ids that stop a generation."""
+    stop = model.generation_config.eos_token_id
+    ids = stop if isinstance(stop, list) else [stop]
+    return frozenset(one for one in [*ids, tokenizer.eos_token_id] if one is not None)
+
+
+def _resume_point(work: Path, config: TrainConfig) -> str | None:
+    """The newest checkpoint in `work`, if it was made with these settings."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    settings = json.loads(json.dumps(asdict(config)))
+    note = work / SETTINGS
+    found = get_last_checkpoint(str(work))
+    if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
+        raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
+    note.write_text(json.dumps(settings, indent=2))
+    return found
+
+
+def _say(trainer: Any, config: TrainConfig, samples: Samples, trained: int) -> None:
+    if not trainer.is_world_process_zero():
+        return
+    print(f"{len(samples)} samples, {trained:,} trained parameters ({', '.join(config.train)})")
+    for line in samples.dropped:
+        print(f"left out, longer than the context: {line}")
+
+
+def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:
+    import resource
+
+    cuda = torch.cuda.is_available()
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return {
+        **trainer.spent,
+        "seconds": trainer.seconds(),
+        "steps": trainer.state.global_step,
+        "devices": trainer.args.world_size,
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "peak_memory_bytes": peak,
+        "dropped_rows": len(samples.dropped),
+    }
+
+
+def _finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path) -> None:
+    """Write the checkpoint beside its place, complete, then put it there."""
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.is_world_process_zero():
+        kind = AutoConfig.from_pretrained(config.vlm).dtype or torch.float32
+        state = {
+            name: tensor.to(kind) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
+        final = work / "final"
+        shutil.rmtree(final, ignore_errors=True)
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(final, state_dict=state)
+        # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged.
+        copy_papers(Path(config.vlm), final)
+        shutil.copyfile(work / LOG, final / LOG)
+        write_made(final, made)
+        put_in_place(final, out)
+        shutil.rmtree(work)
+    trainer.accelerator.wait_for_everyone()
