@@ -2,8 +2,8 @@
 
     checkpoint = open_checkpoint("runs/pocket/llava_next/vlm")
 
-A checkpoint is a local folder in the Hugging Face layout, or a hub id that is fetched first. Weights
-are safetensors only: a pickle can run code when it is read.
+A checkpoint is a local folder in the Hugging Face layout, or a hub id that is fetched first.
+Weights are safetensors only: a pickle can run code when it is read.
 """
 
 import hashlib
@@ -73,6 +73,9 @@ EXPONENTS = {
 
 CHUNK = 16 << 20
 
+LONGEST_CONTEXT = 32768
+"""Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -97,6 +100,17 @@ class Checkpoint:
 def swappable(a: Checkpoint, b: Checkpoint) -> bool:
     """Whether the weights of `b` fit a running engine of `a`: nothing else differs."""
     return a.surroundings == b.surroundings
+
+
+def text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the language model; those of a VLM lie one level down."""
+    return {**config, **(config.get("text_config") or config.get("llm_config") or {})}
+
+
+def context(config: dict[str, Any]) -> int:
+    """Return how many tokens prompt and answer may have together."""
+    longest = text_config(config).get("max_position_embeddings") or LONGEST_CONTEXT
+    return min(longest, LONGEST_CONTEXT)
 
 
 def open_checkpoint(where: str | Path) -> Checkpoint:
@@ -143,7 +157,7 @@ def _find(where: str) -> tuple[Path, str]:
         _refuse_adapter(path)
         if not (path / "config.json").exists():
             raise UserError(f"{path} is not a checkpoint: it has no config.json")
-        return path, path.resolve().name
+        return path, Path(os.path.abspath(path)).name
     if path.exists():
         raise UserError(f"{path} is a file: a checkpoint is a folder with config.json and weights")
     if where.count("/") != 1 or where.startswith((".", "/", "~")):

@@ -1,8 +1,6 @@
 """The command line. Each command imports what it needs when it runs: `--help` loads no torch."""
 
-import difflib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -100,7 +98,6 @@ def score(
 @app.command("tasks")
 def list_tasks() -> None:
     """List the tasks."""
-    from rich.console import Console
     from rich.table import Table
 
     import tasks
@@ -109,7 +106,7 @@ def list_tasks() -> None:
     for name in tasks.names():
         task = tasks.load(name)
         table.add_row(name, task.version, task.protocol, str(task.max_tokens), task.scoring)
-    Console().print(table)
+    _console().print(table)
 
 
 @app.command()
@@ -141,8 +138,14 @@ def _load_tasks(names: str) -> list[Any]:
     return [tasks.load(name) for name in wanted]
 
 
-def _print_cells(folders: list[Path]) -> None:
+def _console() -> Any:
     from rich.console import Console
+
+    # Nothing is cut off in a file or a pipe.
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def _print_cells(folders: list[Path]) -> None:
     from rich.table import Table
 
     from harness import records
@@ -156,7 +159,7 @@ def _print_cells(folders: list[Path]) -> None:
             score = f"{100 * cell.score:.1f} ± {100 * cell.stderr:.1f}"
             counts = (cell.n, cell.open, cell.truncated, cell.error)
             table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
-    Console().print(table)
+    _console().print(table)
     for folder in folders:
         card = records.read_card(folder)
         for task in card.tasks:

@@ -1,4 +1,4 @@
-"""How far a run is, on standard error: a line that moves on a terminal, a line now and then elsewhere."""
+"""How far a run is, on standard error: a moving line on a terminal, else a plain one at times."""
 
 import sys
 import time

@@ -157,7 +157,7 @@ class TaskCard:
     max_tokens: int = 0
     """Upper bound of generated tokens in this task."""
     skipped: int = 0
-    """Questions beyond `n` that were not asked: they show pictures and the model takes text only."""
+    """Questions beyond `n`, not asked: they show pictures and the model takes text only."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class RunCard:
     name: str
     checkpoint: str
     fingerprint: str
-    """Of the weights' content and everything else that shapes an answer (config, tokenizer, template)."""
+    """Of the content of weights, config, tokenizer, processor and template."""
     made: dict[str, Any] | None
     """`made.json` of the checkpoint, if it has one: parents, method, settings, cost."""
     engine: str

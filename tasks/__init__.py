@@ -25,7 +25,7 @@ __all__ = ["Row", "Task", "TaskError", "load", "names"]
 HERE = Path(__file__).parent
 
 Row = dict[str, Any]
-"""One row of a benchmark. `id` is a string, unique in the task; `folder` says where the data lies."""
+"""One row of a benchmark: `id`, a string unique in the task; `folder`, where the data lies; …"""
 
 
 @dataclass(frozen=True)

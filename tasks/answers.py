@@ -94,10 +94,7 @@ def number(text: str) -> Fraction | None:
     """
     bare = re.sub(r"\\[,;! ]|\\%|\\\$|\^\{?\\circ\}?|[$%°\s]", "", text).rstrip(".")
     if fraction := _FRACTION.fullmatch(bare):
-        top, bottom = int(fraction["top"]), int(fraction["bottom"])
-        if bottom == 0:
-            return None
-        return Fraction(-top if fraction["sign"] in ("-", "−") else top, bottom)
+        bare = f"{fraction['sign']}{fraction['top']}/{fraction['bottom']}"
     top, slash, bottom = bare.partition("/")
     numerator, denominator = _decimal(top), _decimal(bottom) if slash else Fraction(1)
     if numerator is None or not denominator:

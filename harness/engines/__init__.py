@@ -57,3 +57,26 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free everything; another engine can start in this process."""
+
+
+def refusal(ask: Ask, reason: str) -> Response:
+    """Return the response to an ask that cannot be answered."""
+    question = ask.question
+    return Response(
+        key=ask.key,
+        task=question.task,
+        id=question.id,
+        sample=ask.sample,
+        text="",
+        finish="error",
+        tokens_in=0,
+        tokens_image=0,
+        tokens_out=0,
+        seconds=0.0,
+        reason=reason,
+    )
+
+
+def said(error: Exception) -> str:
+    """Return what an exception says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

