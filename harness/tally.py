@@ -96,7 +96,7 @@ def mean_cell(parts: Sequence[Cell], group: str = "mean") -> Cell:
     """
     return Cell(
         run=parts[0].run,
-        task=parts[0].task,
+        task="+".join(dict.fromkeys(part.task for part in parts)),
         group=group,
         n=sum(part.n for part in parts),
         correct=sum(part.correct for part in parts),

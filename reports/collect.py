@@ -1,0 +1,504 @@
+"""Run folders → blocks: everything a report shows, read from disk, missing pieces named.
+
+Two kinds of input:
+
+    a study      <study>/<family>/runs/<checkpoint>/ and <study>/steps/*.json: a block per family
+    run folders  any runs, the rows in the order given: a block per task
+
+A block is one table: rows are runs, columns are groups of questions.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import records, tally
+from harness.records import Cell, Question, RunCard, Verdict
+from reports.errors import UserError
+
+FAMILIES = {"qwen2_5_vl": "Qwen2.5-VL", "llava_next": "LLaVA-NeXT", "idefics3": "Idefics3"}
+"""Folder name → title, in the order of the report; other families follow by name."""
+
+VALIDATION = "_validation"
+"""Ends the name of the task on which the best merge is chosen."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder."""
+
+    name: str
+    folder: Path
+    card: RunCard
+    verdicts: dict[tuple[str, str], list[Verdict]]
+    """By task and group."""
+    cells: dict[tuple[str, str], Cell]
+    """By task and group."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A group of questions."""
+
+    title: str
+    task: str
+    group: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Where `Run.cells` and `Run.verdicts` have it."""
+        return self.task, self.group
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run under the name it has in the table."""
+
+    label: str
+    run: Run
+    alpha: float | None = None
+    """Share of the reasoner, of a merge."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the best merge was chosen."""
+
+    task: str
+    alpha: float
+    score: Cell
+    """Of the chosen merge on `task`: the mean over its groups."""
+    candidates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a checkpoint took to make and to ask."""
+
+    name: str
+    made: dict[str, Any]
+    """`made.json`; empty where there is none."""
+    asking: float | None
+    """Seconds of its run; None if it was not asked."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, and a run folder beside which its pictures lie."""
+
+    question: Question
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Block:
+    """One table and what belongs to it."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    mean: bool
+    """Whether the unweighted mean of the columns makes sense: they share no question."""
+    rows: tuple[Row, ...]
+    baseline: Row | None
+    sweep: tuple[Row, ...]
+    """Linear merges by growing α, α = 0 the VLM."""
+    choice: Choice | None
+    costs: tuple[Cost, ...]
+    questions: dict[tuple[str, str], Asked]
+    """By task and id."""
+    notes: tuple[str, ...]
+    """What is missing or not comparable, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a study, as `steps/<name>.json` has it."""
+
+    name: str
+    started: str
+    """Sorts by time; empty if unknown."""
+    seconds: float | None
+    peak_memory_bytes: float | None
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a report is made of."""
+
+    title: str
+    study: bool
+    blocks: tuple[Block, ...]
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
+
+
+def collect(paths: Sequence[Path], baseline: str | None = None) -> Material:
+    """Read a study folder, or run folders.
+
+    Args:
+        paths: One study folder; or run folders, or folders that hold run folders.
+        baseline: Name of the run to which the others are compared; by default `sft` in a study,
+            else the first run.
+
+    Raises:
+        UserError: Nothing to report at a path, a broken file, no run of the baseline's name.
+    """
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"{path} is not a folder: expected a study folder or run folders")
+    families = [_family_folders(path) for path in paths]
+    if len(paths) == 1 and families[0]:
+        return _study(paths[0], families[0], baseline)
+    if any(families):
+        raise UserError("give either one study folder or run folders, not both")
+    return _runs([folder for path in paths for folder in _run_folders(path)], baseline)
+
+
+def read_run(folder: Path, name: str | None = None) -> Run:
+    """Read the card and the verdicts of a run folder, and count them.
+
+    Raises:
+        UserError: A file is missing or broken.
+    """
+    name = name or folder.resolve().name
+    try:
+        card = records.read_card(folder)
+        verdicts = records.read_verdicts(folder)
+        cells = tally.cells(name, verdicts)
+    except records.UserError as error:
+        raise UserError(str(error)) from error
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{folder / 'verdicts.jsonl'} cannot be read: {error}") from error
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        for group in verdict.groups:
+            groups.setdefault((verdict.task, group), []).append(verdict)
+    return Run(name, folder, card, groups, {(cell.task, cell.group): cell for cell in cells})
+
+
+# A study
+
+
+def _family_folders(path: Path) -> list[Path]:
+    order = list(FAMILIES)
+    found = [folder for folder in path.iterdir() if _children(folder / "runs")]
+    return sorted(
+        found, key=lambda f: (order.index(f.name) if f.name in order else len(order), f.name)
+    )
+
+
+def _study(path: Path, folders: list[Path], baseline: str | None) -> Material:
+    blocks = tuple(_family(folder, baseline) for folder in folders)
+    _some_verdict(run for block in blocks for run in _runs_of(block))
+    steps = [_step(file) for file in (path / "steps").glob("*.json")]
+    steps.sort(key=lambda step: (step.started, step.name))
+    notes = [] if steps else [f"No cost of the steps: {path / 'steps'} has no file."]
+    notes += [
+        f"{folder.name} has checkpoints but no run: {folder / 'runs'} is missing."
+        for folder in sorted(path.iterdir())
+        if any(folder.glob("*/made.json")) and folder not in folders
+    ]
+    return Material(path.resolve().name, True, blocks, tuple(steps), tuple(notes))
+
+
+def _family(folder: Path, baseline: str | None) -> Block:
+    runs = {run.name: run for run in map(read_run, _children(folder / "runs"))}
+    columns = _columns(runs.values(), validation=False)
+    notes: list[str] = []
+    sweep = _sweep(runs)
+    choice = _choose(sweep, _columns(runs.values(), validation=True), notes)
+    rows = _study_rows(runs, sweep, choice, notes)
+    wanted = baseline or "sft"
+    base = next((row for row in rows if row.run.name == wanted), None)
+    if baseline and not base:
+        raise UserError(
+            f"no row of {folder.name} is the run {baseline!r}: there are "
+            + ", ".join(row.run.name for row in rows)
+        )
+    questions = _questions([row.run for row in rows] + [row.run for row in sweep], notes)
+    return Block(
+        name=folder.name,
+        title=FAMILIES.get(folder.name, folder.name),
+        columns=columns,
+        mean=len(columns) > 1,
+        rows=rows,
+        baseline=base,
+        sweep=sweep,
+        choice=choice,
+        costs=_costs(folder, runs),
+        questions=questions,
+        notes=(*notes, *_differences(rows, base)),
+    )
+
+
+def _sweep(runs: dict[str, Run]) -> tuple[Row, ...]:
+    points = {}
+    for run in runs.values():
+        alpha = _alpha(run)
+        if alpha is not None:
+            points[alpha] = Row(f"merge α = {alpha:g}", run, alpha)
+    # α = 0 is the VLM byte for byte, so its run stands in for the merge.
+    if points and "vlm" in runs:
+        points.setdefault(0.0, Row("merge α = 0", runs["vlm"], 0.0))
+    return tuple(points[alpha] for alpha in sorted(points))
+
+
+def _alpha(run: Run) -> float | None:
+    """Share of the reasoner if the run is of a linear merge, by `made.json` or else by its name."""
+    made = run.card.made
+    if made is None:
+        match = re.fullmatch(r"merge-(\d+(?:\.\d+)?)", run.name)
+        return float(match[1]) if match else None
+    settings = made.get("settings") or {}
+    if made.get("method") != "merge" or settings.get("method") != "linear":
+        return None
+    return float(settings["alpha"]) if "alpha" in settings else None
+
+
+def _choose(sweep: tuple[Row, ...], columns: tuple[Column, ...], notes: list[str]) -> Choice | None:
+    if not sweep:
+        notes.append("No merge was run, so there is no best merge.")
+        return None
+    if not columns:
+        notes.append(
+            f"No best merge: no run holds a task that ends in {VALIDATION}, and choosing on the "
+            "test questions would flatter it."
+        )
+        return None
+    scored = {}
+    for row in sweep:
+        cells = [row.run.cells[c.key] for c in columns if c.key in row.run.cells]
+        if len(cells) == len(columns):
+            scored[row.alpha or 0.0] = tally.mean_cell(cells)
+        else:
+            notes.append(f"{row.run.name} is no candidate: its validation answers are incomplete.")
+    if not scored:
+        return None
+    best = max(scored, key=lambda alpha: (scored[alpha].score, -alpha))
+    return Choice(columns[0].task, best, scored[best], tuple(scored))
+
+
+def _study_rows(
+    runs: dict[str, Run], sweep: tuple[Row, ...], choice: Choice | None, notes: list[str]
+) -> tuple[Row, ...]:
+    rows = []
+    if "vlm" in runs:
+        rows.append(Row("VLM", runs["vlm"]))
+    elif sweep and sweep[0].alpha == 0:
+        rows.append(Row("VLM", sweep[0].run))
+        notes.append(f"The VLM has no run of its own; {sweep[0].run.name} holds the same weights.")
+    else:
+        notes.append("The VLM was not run.")
+    if "reasoner" in runs:
+        rows.append(Row("reasoner", runs["reasoner"]))
+    if choice:
+        best = next(row for row in sweep if row.alpha == choice.alpha)
+        rows.append(Row(f"best merge (α = {choice.alpha:g})", best.run, best.alpha))
+    for name, label in (("sft", "SFT"), ("drift", "DRIFT")):
+        if name in runs:
+            rows.append(Row(label, runs[name]))
+    notes += [f"{name} was not run." for name in ("reasoner", "sft", "drift") if name not in runs]
+    shown = {row.run.name for row in (*rows, *sweep)}
+    return (*rows, *(Row(name, run) for name, run in runs.items() if name not in shown))
+
+
+def _costs(folder: Path, runs: dict[str, Run]) -> tuple[Cost, ...]:
+    """Of every checkpoint of the family, in the order in which a study makes them."""
+    order = ["base", "reasoner", "vlm", "sft", "drift"]
+    made = {path.parent.name: _read_json(path) for path in sorted(folder.glob("*/made.json"))}
+    for name, run in runs.items():
+        made.setdefault(name, run.card.made or {})
+    names = sorted(made, key=lambda n: (order.index(n) if n in order else len(order), n))
+    return tuple(
+        Cost(name, made[name], runs[name].card.seconds if name in runs else None) for name in names
+    )
+
+
+def _step(file: Path) -> Step:
+    content = _read_json(file)
+    return Step(
+        name=file.stem,
+        started=str(content.get("started") or ""),
+        seconds=content.get("seconds"),
+        peak_memory_bytes=content.get("peak_memory_bytes"),
+    )
+
+
+# Any runs
+
+
+def _run_folders(path: Path) -> list[Path]:
+    found = [path] if (path / "run.json").exists() else _children(path)
+    if not found:
+        raise UserError(
+            f"{path} holds no run: expected run.json in it, or in folders under it "
+            "(`driftbench eval` writes them)"
+        )
+    return found
+
+
+def _runs(folders: list[Path], baseline: str | None) -> Material:
+    names = _distinct_names(folders)
+    rows = tuple(
+        Row(name, read_run(folder, name)) for folder, name in zip(folders, names, strict=True)
+    )
+    _some_verdict(row.run for row in rows)
+    base = next((row for row in rows if row.run.name == (baseline or names[0])), None)
+    if base is None:
+        raise UserError(f"no run is named {baseline!r}: there are {', '.join(names)}")
+    shared: list[str] = []
+    questions = _questions([row.run for row in rows], shared)
+    notes = (*shared, *_differences(rows, base))
+    tasks = list(dict.fromkeys(task for row in rows for task, _ in row.run.cells))
+    blocks = [_task_block(task, rows, base, questions) for task in tasks]
+    if len(tasks) > 1:
+        columns = tuple(Column(task, task, "all") for task in tasks)
+        blocks.insert(0, _plain_block("all tasks", columns, True, rows, base, {}))
+    costs = tuple(Cost(row.label, row.run.card.made or {}, row.run.card.seconds) for row in rows)
+    # Costs are of runs, not of tasks: the first block carries them for the page.
+    blocks[0] = dataclasses.replace(blocks[0], costs=costs)
+    title = ", ".join(names) if len(names) <= 4 else f"{len(names)} runs"
+    return Material(title, False, tuple(blocks), (), notes)
+
+
+def _task_block(
+    task: str, rows: tuple[Row, ...], base: Row, questions: dict[tuple[str, str], Asked]
+) -> Block:
+    groups = dict.fromkeys(g for row in rows for t, g in row.run.cells if t == task)
+    columns = tuple(Column(group, task, group) for group in groups)
+    mine = {key: asked for key, asked in questions.items() if key[0] == task}
+    return _plain_block(task, columns, False, rows, base, mine)
+
+
+def _plain_block(
+    name: str,
+    columns: tuple[Column, ...],
+    mean: bool,
+    rows: tuple[Row, ...],
+    base: Row,
+    questions: dict[tuple[str, str], Asked],
+) -> Block:
+    return Block(name, name, columns, mean, rows, base, (), None, (), questions, ())
+
+
+def _distinct_names(folders: list[Path]) -> list[str]:
+    """The shortest tails of the paths that tell the runs apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    if len(set(parts)) < len(parts):
+        raise UserError("the same run folder is given twice")
+    depth = 1
+    while len({path[-depth:] for path in parts}) < len(parts):
+        depth += 1
+    return ["/".join(path[-depth:]) for path in parts]
+
+
+# Shared
+
+
+def _children(path: Path) -> list[Path]:
+    return sorted(file.parent for file in path.glob("*/run.json"))
+
+
+def _runs_of(block: Block) -> list[Run]:
+    return [row.run for row in (*block.rows, *block.sweep)]
+
+
+def _some_verdict(runs: Iterable[Run]) -> None:
+    if not any(run.cells for run in runs):
+        raise UserError("none of the runs has a verdict yet: let `driftbench eval` finish first")
+
+
+def _columns(runs: Iterable[Run], *, validation: bool) -> tuple[Column, ...]:
+    """The groups of a study's one task beyond `all`; of several tasks, each as a whole."""
+    keys = dict.fromkeys(
+        key for run in runs for key in run.cells if key[0].endswith(VALIDATION) == validation
+    )
+    if len({task for task, _ in keys}) > 1:
+        return tuple(Column(task, task, group) for task, group in keys if group == "all")
+    groups = [Column(group, task, group) for task, group in keys if group != "all"]
+    return tuple(groups or [Column(group, task, group) for task, group in keys])
+
+
+def _questions(runs: Sequence[Run], notes: list[str]) -> dict[tuple[str, str], Asked]:
+    """Every question that any of the runs asked; notes those that were not the same everywhere."""
+    questions: dict[tuple[str, str], Asked] = {}
+    seen: set[bytes] = set()
+    for run in runs:
+        path = run.folder / "questions.jsonl"
+        content = path.read_bytes() if path.exists() else b""
+        if content in seen:
+            continue
+        seen.add(content)
+        differing = 0
+        for question in _read_questions(run):
+            mine = Asked(question, run.folder)
+            first = questions.setdefault((question.task, question.id), mine).question
+            differing += (first.prompt, first.images) != (question.prompt, question.images)
+        if differing:
+            notes.append(
+                f"{run.name} was asked {differing} questions in other words or with other "
+                "pictures than the runs before it: its scores are not comparable."
+            )
+    return questions
+
+
+def _read_questions(run: Run) -> list[Question]:
+    try:
+        return records.read_questions(run.folder)
+    except records.UserError as error:
+        raise UserError(str(error)) from error
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{run.folder / 'questions.jsonl'} cannot be read: {error}") from error
+
+
+def _differences(rows: Sequence[Row], base: Row | None) -> list[str]:
+    """Sentences on runs that are unfinished, or were asked otherwise than the baseline."""
+    notes = [
+        f"{row.label} is not finished: its numbers are of what was graded so far."
+        for row in rows
+        if not row.run.card.finished
+    ]
+    if base is None:
+        return notes
+    reference = _settings(base.run.card)
+    for row in rows:
+        mine = _settings(row.run.card)
+        unlike = [
+            f"{name} {mine[name]} against {reference[name]}"
+            for name in reference
+            if name in mine and mine[name] != reference[name]
+        ]
+        if unlike:
+            notes.append(f"{row.label} was asked otherwise than {base.label}: {'; '.join(unlike)}.")
+    return notes
+
+
+def _settings(card: RunCard) -> dict[str, Any]:
+    """What has to be alike for two scores to be comparable."""
+    found: dict[str, Any] = {
+        "engine": f"{card.engine} {card.engine_version}",
+        "dtype": card.dtype,
+        "limit": card.limit,
+        **dataclasses.asdict(card.sampling),
+    }
+    if card.pixels:  # a text-only model has none
+        found["pixels"] = card.pixels
+    for task in card.tasks:
+        for name in ("version", "revision", "protocol", "max_tokens"):
+            found[f"{task.name} {name}"] = getattr(task, name)
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, expected a JSON object")
+    return content

@@ -1,0 +1,423 @@
+"""Blocks → the comparison table: computed once, written as Markdown, LaTeX and CSV.
+
+A cell is a score in percent with its standard error, and below it the paired difference to the
+baseline with its p-value, corrected (Holm) over all differences of the table.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness import tally
+from harness.records import Cell
+from harness.tally import Paired
+from reports.collect import Block, Column, Material, Row, Run
+
+LEVEL = 0.05
+"""A difference whose corrected p is at least this is inside the noise."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of the table."""
+
+    cell: Cell | None
+    """None: the run has no such questions."""
+    versus: Paired | None = None
+    """Against the baseline."""
+    p: float | None = None
+    """Of `versus`, corrected."""
+
+    @property
+    def noise(self) -> bool:
+        """Whether the difference is inside the noise."""
+        return self.p is not None and self.p >= LEVEL
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table."""
+
+    row: Row
+    entries: tuple[Entry, ...]
+    total: Cell | None
+    """Counts over all columns."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A block, counted and compared."""
+
+    block: Block
+    titles: tuple[str, ...]
+    """Of the columns; `mean` last where the block has one."""
+    lines: tuple[Line, ...]
+    floors: tuple[float | None, ...]
+    """Chance of a right guess, by column; None where the questions do not say."""
+    comparisons: int
+    """Differences for which the p-values are corrected."""
+    notes: tuple[str, ...]
+
+    def line(self, name: str) -> Line | None:
+        """Return the line of the run of this name, if there is one."""
+        return next((line for line in self.lines if line.row.run.name == name), None)
+
+
+def compare(block: Block) -> Table:
+    """Count the cells of a block and test each against the baseline's."""
+    notes = list(block.notes)
+    rows = [
+        [Entry(cell, _versus(block, row, i, notes)) for i, cell in enumerate(_cells(block, row))]
+        for row in block.rows
+    ]
+    adjusted = iter(tally.holm([e.versus.p for entries in rows for e in entries if e.versus]))
+    lines = []
+    for row, entries in zip(block.rows, rows, strict=True):
+        corrected = tuple(
+            Entry(e.cell, e.versus, next(adjusted)) if e.versus else e for e in entries
+        )
+        lines.append(Line(row, corrected, _total(block, row)))
+    notes += _certainty(lines)
+    titles = [column.title for column in block.columns] + (["mean"] if block.mean else [])
+    return Table(
+        block=block,
+        titles=tuple(titles),
+        lines=tuple(lines),
+        floors=_floors(block),
+        comparisons=sum(e.versus is not None for entries in rows for e in entries),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _cells(block: Block, row: Row) -> list[Cell | None]:
+    found = [row.run.cells.get(column.key) for column in block.columns]
+    if not block.mean:
+        return found
+    whole = [cell for cell in found if cell]
+    return [*found, tally.mean_cell(whole) if len(whole) == len(found) else None]
+
+
+def _total(block: Block, row: Row) -> Cell | None:
+    cells = [row.run.cells[c.key] for c in block.columns if c.key in row.run.cells]
+    if not cells:
+        return None
+    # Groups of one task may overlap; there its first column is all of it.
+    return tally.mean_cell(cells) if block.mean else cells[0]
+
+
+def _versus(block: Block, row: Row, index: int, notes: list[str]) -> Paired | None:
+    base = block.baseline
+    if base is None or row.run is base.run:
+        return None
+    columns = block.columns if index == len(block.columns) else (block.columns[index],)
+    pairs = [
+        (row.run.verdicts.get(column.key), base.run.verdicts.get(column.key)) for column in columns
+    ]
+    both = [(mine, other) for mine, other in pairs if mine and other]
+    if len(both) < len(pairs):
+        return None
+    try:
+        return tally.paired_mean(both)
+    except tally.Unpairable as error:
+        notes.append(f"{row.label} is not compared with {base.label}: {error}.")
+        return None
+
+
+def _floors(block: Block) -> tuple[float | None, ...]:
+    floors = [_floor(block, column) for column in block.columns]
+    if not block.mean:
+        return tuple(floors)
+    known = [floor for floor in floors if floor is not None]
+    return (*floors, math.fsum(known) / len(known) if len(known) == len(floors) else None)
+
+
+def _floor(block: Block, column: Column) -> float | None:
+    ids = dict.fromkeys(
+        verdict.id for row in block.rows for verdict in row.run.verdicts.get(column.key, ())
+    )
+    values = [
+        block.questions[column.task, id].question.row.get("floor")
+        for id in ids
+        if (column.task, id) in block.questions
+    ]
+    known = [float(value) for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _certainty(lines: Iterable[Line]) -> list[str]:
+    sure = [e.cell.n for line in lines for e in line.entries if e.cell and e.cell.stderr == 0]
+    if not sure:
+        return []
+    return [
+        "An error of 0.0 (every answer right, or every one wrong) is what the formula gives, not "
+        f"certainty: with {min(sure)} questions the true score may lie {300 / min(sure):.1f} "
+        "points away (95 %, rule of three)."
+    ]
+
+
+# Numbers as text
+
+
+def percent(value: float) -> str:
+    """0.625 → `62.5`."""
+    return f"{100 * value:.1f}" if math.isfinite(value) else "?"
+
+
+def score(cell: Cell | None) -> str:
+    """`62.5 ± 3.4`, in percent."""
+    return f"{percent(cell.score)} ± {percent(cell.stderr)}" if cell else "–"
+
+
+def signed(value: float) -> str:
+    """0.016 → `+1.6`, with a true minus."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def probability(p: float) -> str:
+    """`p = 0.21`, `p = 0.043`, `p < 0.001`."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def change(versus: Paired) -> str:
+    """`+1.6 ± 1.0`, in points."""
+    return f"{signed(versus.difference)} ± {percent(versus.stderr)}"
+
+
+def difference(entry: Entry) -> str:
+    """`+1.6 ± 1.0, p = 0.21, n.s.`; empty for the baseline."""
+    if not entry.versus or entry.p is None:
+        return ""
+    return f"{change(entry.versus)}, {probability(entry.p)}{', n.s.' if entry.noise else ''}"
+
+
+CAPTION = (
+    "Accuracy in percent ± standard error over questions. Open (no answer could be read), "
+    "truncated and error answers count as wrong. Each row is one checkpoint: the errors do not "
+    "cover the spread between training seeds."
+)
+"""What the numbers of every table are."""
+
+
+def caption(table: Table) -> str:
+    """What the differences of this table are."""
+    parts = ["The mean weighs the columns alike."] if table.block.mean else []
+    if table.block.baseline and table.comparisons:
+        parts.append(
+            f"In parentheses the paired difference to {table.block.baseline.label} on the same "
+            f"questions; p is corrected (Holm) for the {table.comparisons} differences of this "
+            f"table; n.s.: inside the noise (p ≥ {LEVEL})."
+        )
+    return " ".join(parts)
+
+
+def chosen(block: Block) -> str:
+    """How the best merge was chosen; empty where none was."""
+    if not (choice := block.choice):
+        return ""
+    text = (
+        f"Best merge: α = {choice.alpha:g} (share of the reasoner), chosen on {choice.task}, where "
+        f"its mean is {score(choice.score)}, among α = "
+        + ", ".join(f"{alpha:g}" for alpha in choice.candidates)
+        + "."
+    )
+    if choice.alpha == 0:
+        text += " α = 0 is the VLM itself: no merge did better there."
+    return text
+
+
+# Markdown
+
+
+def markdown(tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
+    """Write the tables as one Markdown document."""
+    parts = ["# Comparison", CAPTION, _bullets(notes)]
+    for table in tables:
+        parts += [f"## {_plain(table.block.title)}", _markdown_table(table), caption(table)]
+        parts += [chosen(table.block), _bullets(table.notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    counts = ["n", "open", "truncated", "error"]
+    lines = [
+        ["", *map(_plain, table.titles), *counts],
+        ["---", *["---:"] * (len(table.titles) + 4)],
+    ]
+    for line in table.lines:
+        cells = []
+        for entry in line.entries:
+            text = difference(entry)
+            if text and not entry.noise:
+                text = f"**{text}**"
+            cells.append(score(entry.cell) + (f" ({text})" if text else ""))
+        lines.append([_plain(line.row.label), *cells, *_counts(line)])
+    if any(floor is not None for floor in table.floors):
+        lines.append(["*guess floor*", *map(_floor_text, table.floors), *[""] * 4])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _counts(line: Line) -> list[str]:
+    total = line.total
+    if total is None:
+        return ["–"] * 4
+    return [str(value) for value in (total.n, total.open, total.truncated, total.error)]
+
+
+def _floor_text(floor: float | None) -> str:
+    return "–" if floor is None else percent(floor)
+
+
+def _bullets(notes: Sequence[str]) -> str:
+    return "\n".join(f"- {_plain(note)}" for note in notes)
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown would read as markup in a name."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text.replace("\n", " "))
+
+
+# LaTeX
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "α": r"$\alpha$",
+    "≥": r"$\geq$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "–": "--",
+    **{char: "\\" + char for char in "&%$#_{}"},
+}
+
+
+def latex(tables: Sequence[Table]) -> str:
+    r"""Write the tables in LaTeX, one `table*` each; they need `\usepackage{booktabs}`."""
+    head = "% Needs \\usepackage{booktabs}.\n"
+    return head + "\n".join(map(_latex_table, tables))
+
+
+def escape(text: str) -> str:
+    """Make any text safe to paste into LaTeX; characters beyond ASCII pass as UTF-8."""
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+def _latex_table(table: Table) -> str:
+    width = len(table.titles)
+    lines = []
+    for line in table.lines:
+        top = [line.row.label, *(score(entry.cell) for entry in line.entries), *_counts(line)]
+        lines.append(" & ".join(map(escape, top)) + r" \\")
+        changes = [difference(entry) for entry in line.entries]
+        if any(changes):
+            small = [rf"{{\tiny {escape(f'({text})')}}}" if text else "" for text in changes]
+            lines.append(" & ".join(["", *small, *[""] * 4]) + r" \\[2pt]")
+    if any(floor is not None for floor in table.floors):
+        floors = ["guess floor", *map(_floor_text, table.floors), *[""] * 4]
+        lines += [r"\midrule", " & ".join(map(escape, floors)) + r" \\"]
+    heads = ["", *table.titles, "n", "open", "trunc.", "error"]
+    text = " ".join([f"{table.block.title}.", CAPTION, caption(table), chosen(table.block)])
+    label = re.sub(r"[^A-Za-z0-9]+", "-", table.block.name)
+    return "\n".join(
+        [
+            r"\begin{table*}[t]",
+            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{escape(text)}}}",
+            rf"\label{{tab:{label}}}",
+            rf"\begin{{tabular}}{{l{'c' * width}rrrr}}",
+            r"\toprule",
+            " & ".join(map(escape, heads)) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+# CSV
+
+FIELDS = (
+    "block run label method alpha task group n correct open truncated error score stderr floor "
+    "baseline difference difference_stderr p p_holm only_run only_baseline test"
+).split()
+
+
+def long_form(material: Material, tables: Sequence[Table]) -> str:
+    """Write every cell of every run as CSV, one a line, at full precision.
+
+    The rows of a table come with their differences; merges of the sweep and validation tasks, which
+    the tables leave out, follow with their scores. An unknown number is an empty field.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for table in tables:
+        block = table.block
+        written = set()
+        for line in table.lines:
+            for i, entry in enumerate(line.entries):
+                if entry.cell is None:
+                    continue
+                written.add((line.row.run.name, entry.cell.task, entry.cell.group))
+                floor = table.floors[i]
+                writer.writerow(
+                    _cell_fields(block, line.row, entry.cell)
+                    | {"floor": "" if floor is None else floor}
+                    | _difference_fields(block, entry)
+                )
+        for row in (*block.rows, *block.sweep) if material.study else ():
+            for cell in row.run.cells.values():
+                if (row.run.name, cell.task, cell.group) not in written:
+                    written.add((row.run.name, cell.task, cell.group))
+                    writer.writerow(_cell_fields(block, row, cell))
+    return file.getvalue()
+
+
+def _cell_fields(block: Block, row: Row, cell: Cell) -> dict[str, object]:
+    return {
+        "block": block.name,
+        "run": row.run.name,
+        "label": row.label,
+        "method": _method(row.run),
+        "alpha": "" if row.alpha is None else row.alpha,
+        "task": cell.task,
+        "group": cell.group,
+        "n": cell.n,
+        "correct": cell.correct,
+        "open": cell.open,
+        "truncated": cell.truncated,
+        "error": cell.error,
+        "score": cell.score,
+        "stderr": cell.stderr if math.isfinite(cell.stderr) else "",
+    }
+
+
+def _method(run: Run) -> str:
+    return str((run.card.made or {}).get("method", ""))
+
+
+def _difference_fields(block: Block, entry: Entry) -> dict[str, object]:
+    found = entry.versus
+    if found is None or block.baseline is None or entry.p is None:
+        return {}
+    return {
+        "baseline": block.baseline.run.name,
+        "difference": found.difference,
+        "difference_stderr": found.stderr if math.isfinite(found.stderr) else "",
+        "p": found.p,
+        "p_holm": entry.p,
+        "only_run": found.only_a,
+        "only_baseline": found.only_b,
+        "test": found.test,
+    }

@@ -1,0 +1,112 @@
+"""The comparison in plain words, each sentence made from the numbers of its table."""
+
+import math
+from collections.abc import Sequence
+
+from harness import tally
+from harness.tally import Paired
+from reports.collect import Block, Column, Row
+from reports.tables import LEVEL, Entry, Line, Table, change, chosen, percent, probability, score
+
+
+def differences(table: Table) -> list[str]:
+    """Say what a table shows: the differences to the baseline and what would settle them.
+
+    In a study the difference is that of DRIFT; with other runs each is compared.
+    """
+    drift = table.line("drift")
+    lines = [drift] if drift and table.block.sweep else table.lines
+    return [
+        text for text in (*(_versus(table, line) for line in lines), chosen(table.block)) if text
+    ]
+
+
+def _versus(table: Table, line: Line) -> str:
+    """One run against the baseline: the mean first, or else the first column, then the rest."""
+    entries = dict(zip(table.titles, line.entries, strict=True))
+    compared = {title: entry for title, entry in entries.items() if entry.versus}
+    base = table.line(table.block.baseline.run.name) if table.block.baseline else None
+    if not compared or base is None:
+        return ""
+    title = table.titles[-1] if table.block.mean else table.titles[0]
+    entry = compared.pop(title, None)
+    text = ""
+    if entry and entry.versus and entry.p is not None:
+        other = base.entries[table.titles.index(title)]
+        place = "inside the noise" if entry.noise else "outside the noise"
+        text = (
+            f"{line.row.label} scores {score(entry.cell)} and {base.row.label} {score(other.cell)} "
+            f"on {'the mean of the groups' if title == 'mean' else title}: a difference of "
+            f"{change(entry.versus)} points, {place} ({probability(entry.p)}). "
+        )
+        if entry.noise:
+            text += _power(entry.versus)
+    return (text + _by_group(line.row.label, compared)).strip()
+
+
+def _by_group(label: str, compared: dict[str, Entry]) -> str:
+    kinds: dict[str, list[str]] = {"ahead on": [], "behind on": [], "inside the noise on": []}
+    for title, entry in compared.items():
+        if entry.versus:
+            kind = "ahead on" if entry.versus.difference > 0 else "behind on"
+            kind = "inside the noise on" if entry.noise else kind
+            kinds[kind].append(f"{title} ({change(entry.versus)})")
+    said = [f"{kind} {_list(found)}" for kind, found in kinds.items() if found]
+    return f"Group by group, {label} is {'; '.join(said)}." if said else ""
+
+
+def _power(found: Paired) -> str:
+    """What it would take to settle a difference; nothing where answers are means over samples."""
+    if found.test != "exact McNemar":
+        return ""
+    discordance = (found.only_a + found.only_b) / found.n
+    smallest = tally.minimal_detectable(found.n, discordance)
+    if not found.difference or math.isinf(smallest):
+        return "The two disagree on too few questions to tell them apart. "
+    needed = tally.questions_needed(found.difference, discordance)
+    return (
+        f"With this much disagreement {found.n:,} questions show a difference of "
+        f"{percent(smallest)} points four times in five; one as small as this needs about "
+        f"{needed:,}. "
+    )
+
+
+def merging(block: Block) -> list[str]:
+    """Say what became of each group from α = 0 to the largest α of the sweep."""
+    first, last = block.sweep[0], block.sweep[-1]
+    found = [(column, _paired(last, first, column)) for column in block.columns]
+    known = [(column, versus) for column, versus in found if versus]
+    adjusted = tally.holm([versus.p for _, versus in known])
+    texts = []
+    for (column, versus), p in zip(known, adjusted, strict=True):
+        noise = p >= LEVEL
+        verb = "goes" if noise else "falls" if versus.difference < 0 else "rises"
+        ends = [score(row.run.cells[column.key]) for row in (first, last)]
+        texts.append(
+            f"{column.title} {verb} from {ends[0]} to {ends[1]}{_peak(block.sweep, column)}: "
+            f"{change(versus)}, {probability(p)}{', inside the noise' if noise else ''}"
+        )
+    return texts
+
+
+def _peak(sweep: Sequence[Row], column: Column) -> str:
+    """The highest value between the ends of the sweep, if there is one."""
+    known = [row for row in sweep if column.key in row.run.cells]
+    best = max(known, key=lambda row: row.run.cells[column.key].score)
+    if best in (sweep[0], sweep[-1]):
+        return ""
+    return f", by way of {score(best.run.cells[column.key])} at α = {best.alpha:g}"
+
+
+def _paired(a: Row, b: Row, column: Column) -> Paired | None:
+    first, second = a.run.verdicts.get(column.key), b.run.verdicts.get(column.key)
+    if not first or not second:
+        return None
+    try:
+        return tally.paired(first, second)
+    except tally.Unpairable:
+        return None
+
+
+def _list(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,33 @@
+import pytest
+import synthetic
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A small pocket study; read only."""
+    folder = tmp_path_factory.mktemp("studies") / "pocket"
+    return synthetic.write_study(
+        folder, families=("llava_next", "qwen2_5_vl"), alphas=(0.0, 0.3, 0.7, 1.0), per_group=12
+    )
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A family whose SFT and DRIFT answers are given as bits, counted by hand in the tests.
+
+    Group a: SFT 1000, DRIFT 1110; group b: SFT 1101, DRIFT 1 (unread) (truncated) 1.
+    """
+    questions = [
+        q for group in "ab" for q in synthetic.simple_questions(4, groups=(group,), floor=0.25)
+    ]
+    questions = [
+        type(q)(q.task, f"{q.row['groups'][0]}{q.id}", q.prompt, (), q.row) for q in questions
+    ]
+    answers = {
+        "sft": [1, 0, 0, 0, 1, 1, 0, 1],
+        "drift": [1, 1, 1, 0, 1, "open", "truncated", 1],
+    }
+    for name, bits in answers.items():
+        said = synthetic.simple_answers(questions, bits)
+        synthetic.write_run(tmp_path / "study" / "llava_next" / "runs" / name, questions, said)
+    return tmp_path / "study"

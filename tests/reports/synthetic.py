@@ -1,0 +1,225 @@
+"""Run folders and pocket studies with made-up answers, written as the harness writes them."""
+
+import hashlib
+import io
+import json
+import math
+import random
+
+from harness import records
+from harness.records import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
+
+GROUPS = ("perception", "reasoning-image", "reasoning-both", "reasoning-text")
+ALPHAS = tuple(i / 10 for i in range(11))
+
+
+def card(name="run", *, made=None, tasks=("pocket",), n=4, **changes):
+    fields = {
+        "name": name,
+        "checkpoint": f"checkpoints/{name}",
+        "fingerprint": hashlib.sha256(name.encode()).hexdigest(),
+        "made": made,
+        "engine": "vllm",
+        "engine_version": "0.32.0",
+        "sampling": Sampling(max_tokens=40),
+        "dtype": "float32",
+        "pixels": {"shortest_edge": 3136, "longest_edge": 50176},
+        "tasks": tuple(
+            TaskCard(task, "1.0", "0" * 64, n, "official", "the last word equals the answer", 40)
+            for task in tasks
+        ),
+        "limit": None,
+        "git": "0123abc",
+        "packages": {"vllm": "0.32.0"},
+        "device": "cpu",
+        "seconds": 12.5,
+        "finished": True,
+    }
+    return RunCard(**{**fields, **changes})
+
+
+def write_run(folder, questions, answers, **card_fields):
+    """Write a run.
+
+    Args:
+        folder: Made if missing.
+        questions: Question records; `row["groups"]` beyond `all`, `row["answer"]`.
+        answers: (task, id) → list of (correct, how, answer, text), one a sample.
+        card_fields: Changes to the card.
+    """
+    folder.mkdir(parents=True)
+    asked = [q for q in questions if (q.task, q.id) in answers]
+    responses, verdicts = [], []
+    for q in asked:
+        for sample, (correct, how, answer, text) in enumerate(answers[q.task, q.id]):
+            finish = {"truncated": "length", "error": "error"}.get(how, "stop")
+            key = f"{q.task}-{q.id}-{sample}"
+            responses.append(Response(key, q.task, q.id, sample, text, finish, 20, 4, 9, 0.1))
+            groups = ("all", *q.row["groups"])
+            verdicts.append(Verdict(q.task, q.id, sample, correct, answer, how, groups))
+    for q in asked:
+        for image in q.images:
+            records.store_image(folder, image)
+    tasks = tuple(dict.fromkeys(q.task for q in asked))
+    fields = {"tasks": tasks, "n": len(asked), **card_fields}
+    # json.dumps: `records.write_lines` waits for the disk, which a large study cannot afford.
+    for name, rows in (("questions", asked), ("responses", responses), ("verdicts", verdicts)):
+        text = "".join(json.dumps(records._plain(row)) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text)
+    (folder / "run.json").write_text(json.dumps(records._plain(card(folder.name, **fields))))
+
+
+def simple_questions(n, task="pocket", groups=(), prompt="3 + 4 ?", **row):
+    return [
+        Question(task, f"q{i}", prompt, (), {"answer": "7", "groups": groups, **row})
+        for i in range(n)
+    ]
+
+
+def simple_answers(questions, bits, text="so 7"):
+    """One answer a question; a bit is 1, 0, or how it could not be scored."""
+    found = {}
+    for q, bit in zip(questions, bits, strict=True):
+        if isinstance(bit, str):
+            found[q.task, q.id] = [(None, bit, None, "" if bit == "error" else text)]
+        else:
+            found[q.task, q.id] = [(bool(bit), "rule", "7" if bit else "8", text)]
+    return found
+
+
+def picture(digits, generator, size=56):
+    """A PNG of two by two digits."""
+    from PIL import Image as Pillow
+    from PIL import ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size * 0.42)
+    canvas = Pillow.new("L", (size, size), 235)
+    draw = ImageDraw.Draw(canvas)
+    for i, digit in enumerate(digits):
+        x, y = (i % 2) * size / 2, (i // 2) * size / 2
+        jitter = generator.randint(-2, 2), generator.randint(-2, 2)
+        draw.text((x + size * 0.1 + jitter[0], y + jitter[1]), str(digit), 40, font=font)
+    file = io.BytesIO()
+    canvas.save(file, "PNG")
+    data = file.getvalue()
+    return Image(hashlib.sha256(data).hexdigest(), ".png", data)
+
+
+def pocket_questions(task, per_group, seed=0):
+    generator = random.Random(f"{task}{seed}")
+    questions = []
+    for group in GROUPS:
+        for i in range(per_group):
+            digits = [generator.randrange(10) for _ in range(4)]
+            words = " ".join(map(str, digits))
+            shown = {"reasoning-text": words, "reasoning-both": f"<image> {words}"}
+            asks = "second ?" if group == "perception" else "+ * - ?"
+            images = () if group == "reasoning-text" else (picture(digits, generator),)
+            a, b, c, d = digits
+            answer = b if group == "perception" else ((a + b) * c - d) % 10
+            row = {
+                "answer": str(answer),
+                "groups": (group,),
+                "digits": digits,
+                "floor": 0.1 if group == "perception" else 0.18,
+            }
+            prompt = f"{shown.get(group, '<image>')} {asks}"
+            questions.append(Question(task, f"{group}-{i:04d}", prompt, images, row))
+    return questions
+
+
+def pocket_answers(questions, skill, seed, text_only=False):
+    """Skill: group → chance of a right answer. A question's difficulty is the same in every run."""
+    generator = random.Random(seed)
+    found = {}
+    for q in questions:
+        group = q.row["groups"][0]
+        if text_only and group != "reasoning-text":
+            continue
+        a, b, c, d = q.row["digits"]
+        hard = random.Random(q.id).random()
+        right = 0.6 * hard + 0.4 * generator.random() < 0.05 + 0.9 * skill[group]
+        answer = q.row["answer"] if right else str(generator.randrange(10))
+        s, p = (a + b) % 10, (a + b) * c % 10
+        thought = f"<think> {a} + {b} = {s} ; {s} * {c} = {p} ; {p} - {d} = {answer} </think> "
+        text = answer if group == "perception" else thought + answer
+        luck = generator.random()
+        if luck < 0.01:
+            found[q.task, q.id] = [(None, "truncated", None, f"<think> {a} + {b} = {a} + " * 4)]
+        elif luck < 0.015:
+            found[q.task, q.id] = [(None, "open", None, "<think> </think>")]
+        else:
+            found[q.task, q.id] = [(answer == q.row["answer"], "rule", answer, text)]
+    return found
+
+
+def skills(name, alpha=0.0, shift=0.0):
+    """Chance of a right answer by group, in the shape the merging literature reports."""
+    step = 1 / (1 + math.exp(-14 * (alpha - 0.6 - shift)))
+    if name == "merge":
+        perception, reasoning = 0.97 - 0.45 * alpha**4, 0.15 + 0.6 * step * (1 - 0.5 * alpha**5)
+    else:
+        perception, reasoning = {
+            "vlm": (0.97, 0.15),
+            "reasoner": (0.2, 0.92),
+            "sft": (0.97, 0.24 + shift),
+            "drift": (0.93, 0.7 - 2 * shift),
+        }[name]
+    text = 0.2 + 0.75 * step if name == "merge" else min(0.97, reasoning + 0.06)
+    return dict(zip(GROUPS, (perception, reasoning, reasoning + 0.03, text), strict=True))
+
+
+def made(method, /, **settings):
+    content = {
+        "method": method,
+        "name": method,
+        "parents": [{"role": "vlm", "path": "vlm", "fingerprint": "f" * 64}],
+        "settings": settings,
+        "cost": {
+            "seconds": 9.2,
+            "samples": 3200,
+            "tokens": 64_000,
+            "flops": 2.4e12,
+            "device": "cpu",
+            "peak_memory_bytes": 512 * 2**20,
+        },
+        "packages": {"torch": "2.13.0"},
+        "git": None,
+    }
+    if method in ("drift", "merge"):
+        content["coverage"] = {"tensors": 28, "parameters": 441_600, "decoder_share": 0.974}
+    return content
+
+
+def write_study(
+    folder,
+    *,
+    families=("qwen2_5_vl", "llava_next", "idefics3"),
+    alphas=ALPHAS,
+    per_group=30,
+    validation=True,
+):
+    questions = pocket_questions("pocket", per_group)
+    if validation:
+        questions += pocket_questions("pocket_validation", max(2, per_group // 2))
+    for f, family in enumerate(families):
+        shift = 0.05 * f
+        runs = {name: (skills(name, shift=shift), made(name)) for name in ("sft", "drift")}
+        runs["vlm"] = (skills("vlm"), made("pocket-vlm"))
+        runs["reasoner"] = (skills("reasoner"), made("pocket-reasoner"))
+        for alpha in alphas:
+            settings = made("merge", method="linear", alpha=alpha)
+            runs[f"merge-{alpha:.2f}"] = (skills("merge", alpha, shift), settings)
+        for name, (skill, origin) in runs.items():
+            seed = f"{family}{'vlm' if name == 'merge-0.00' else name}"
+            answers = pocket_answers(questions, skill, seed, text_only=name == "reasoner")
+            write_run(folder / family / "runs" / name, questions, answers, made=origin)
+            (folder / family / name).mkdir()
+            (folder / family / name / "made.json").write_text(json.dumps(origin))
+        (folder / family / "base").mkdir()
+        (folder / family / "base" / "made.json").write_text(json.dumps(made("pocket-base")))
+    (folder / "steps").mkdir()
+    for i, name in enumerate(["world", *(f"{family}-train" for family in families), "evaluate"]):
+        step = {"name": name, "seconds": 20.5 * (i + 1), "peak_memory_bytes": 2**30, "started": i}
+        (folder / "steps" / f"{name}.json").write_text(json.dumps(step))
+    return folder

@@ -1,0 +1,104 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from reports import cli, page
+
+
+def run(*args, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "reports", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+FILES = {
+    "comparison.md",
+    "comparison.csv",
+    "comparison.tex",
+    "index.html",
+    "merge_degradation.png",
+    "merge_degradation.svg",
+}
+
+
+def test_a_study_becomes_a_report(study, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("stays")
+    done = run("report", study, "--out", tmp_path / "out")  # as `driftbench report` hands it over
+    assert {file.name for file in (tmp_path / "out").iterdir()} == FILES | {"mine.txt"}
+    assert "Qwen2.5-VL: Best merge: α = " in done.stdout
+    assert done.stdout.endswith(f"wrote {tmp_path / 'out' / 'index.html'}\n")
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+    run(study, "--out", tmp_path / "out")
+    assert before == {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+
+
+def test_run_folders_become_a_report_without_the_plot(study, tmp_path):
+    runs = study / "llava_next" / "runs"
+    run(runs / "drift", runs / "sft", "--out", tmp_path / "out", "--baseline", "sft")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        name for name in FILES if not name.startswith("merge")
+    }
+    assert "paired difference to sft" in (tmp_path / "out" / "comparison.md").read_text()
+
+
+def test_help_comes_at_once_and_loads_nothing_heavy():
+    started = time.perf_counter()
+    done = run("--help")
+    assert time.perf_counter() - started < 1
+    assert done.stdout.startswith("Usage: driftbench report [OPTIONS]")
+    code = "import sys, reports.cli, reports.tables, reports.page; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    heavy = {"torch", "transformers", "vllm", "matplotlib", "numpy", "scipy", "PIL", "jinja2"}
+    assert not heavy & set(loaded.split())
+
+
+def test_mistakes_are_one_sentence_and_leave_nothing(study, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    out = tmp_path / "out"
+    cases = [
+        ([tmp_path / "nowhere", "--out", out], "not a folder"),
+        ([file, "--out", out], "not a folder"),
+        ([tmp_path, "--out", out], "holds no run"),
+        ([study, "--out", file], "is a file"),
+        ([study, "--out", file / "x"], "Not a directory"),
+        ([study, "--out", out, "--baseline", "sftt"], "'sftt'"),
+        ([study], "--out"),
+        (["--out", out], "PATH"),
+        ([study, "--outt", out], "--outt"),
+    ]
+    for args, words in cases:
+        done = run(*args, code=2)
+        assert done.stdout == ""
+        [sentence] = done.stderr.splitlines()
+        assert sentence.startswith("driftbench: ") and words in sentence
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "trouble", [KeyboardInterrupt, OSError(28, "No space left on device", "x")]
+)
+def test_trouble_on_the_way_leaves_the_old_report(study, tmp_path, monkeypatch, capsys, trouble):
+    def fail(*_):
+        raise trouble
+
+    (tmp_path / "index.html").write_text("old")
+    monkeypatch.setattr(page, "render", fail)
+    monkeypatch.setattr(sys, "argv", ["report", str(study), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    interrupted = trouble is KeyboardInterrupt
+    assert ended.value.code == (130 if interrupted else 2)
+    assert {file.name for file in tmp_path.iterdir()} == {"index.html"}
+    assert (tmp_path / "index.html").read_text() == "old"
+    words = "interrupted; no report was written" if interrupted else "No space left on device: x"
+    assert capsys.readouterr().err.splitlines() == [f"driftbench: {words}"]
