@@ -7,6 +7,7 @@ A run folder holds one checkpoint's answers:
     responses.jsonl    Response, one line each, appended the moment it finishes
     verdicts.jsonl     Verdict of each response under the protocol of the run card
     cells.json         list of Cell: what the tables print
+    summary.json       task → its own metrics, for tasks whose metric is more than a mean
 
 The images lie beside the run folder, in `../images/<sha256><suffix>`, shared by neighbouring runs.
 Only `responses.jsonl` is ever appended to; every other file is written aside and renamed, so that a

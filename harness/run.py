@@ -414,7 +414,7 @@ def verdict(task: Task, question: Question, response: Response) -> Verdict:
 
 
 def _grade(
-    folder: Path, card: RunCard, graded_tasks: Iterable[Task], questions: Iterable[Question]
+    folder: Path, card: RunCard, graded_tasks: Iterable[Task], questions: Sequence[Question]
 ) -> RunCard:
     """Write verdicts, cells and the card of what has been answered."""
     from harness import tally
@@ -438,8 +438,25 @@ def _grade(
     card = replace(card, tasks=cards, finished=len(verdicts) == len(wanted))
     records.write_lines(folder / "verdicts.jsonl", verdicts)
     records.write_json(folder / "cells.json", tally.cells(card.name, verdicts))
+    if summaries := _summaries(by_name.values(), questions, verdicts):
+        records.write_json(folder / "summary.json", summaries)
     records.write_json(folder / "run.json", card)
     return card
+
+
+def _summaries(
+    graded_tasks: Iterable[Task], questions: Sequence[Question], verdicts: list[Verdict]
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of the tasks whose own are more than a mean, of the first answers."""
+    right = {(v.task, v.id): v.correct is True for v in verdicts if v.sample == 0}
+    found = {}
+    for task in graded_tasks:
+        if task.summary is None:
+            continue
+        own = [q for q in questions if q.task == task.name and (q.task, q.id) in right]
+        if metrics := task.summary([(q.row, right[q.task, q.id]) for q in own]):
+            found[task.name] = metrics
+    return found
 
 
 # Where this was made

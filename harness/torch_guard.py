@@ -38,7 +38,7 @@ def _forget(name: str) -> None:
     """Let transformers look again: imported before torch, it may have found the package already."""
     transformers = sys.modules.get("transformers.utils.import_utils")
     available = getattr(transformers, f"is_{name}_available", None)
-    if hasattr(available, "cache_clear"):
+    if available is not None and hasattr(available, "cache_clear"):
         available.cache_clear()
 
 

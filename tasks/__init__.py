@@ -3,7 +3,7 @@
 Each benchmark is an lm-eval task definition, `tasks/<name>.yaml`, beside a small module with its
 functions; stock `lm_eval --include_path tasks` runs the same files. What lm-eval has no word for
 stands under `metadata`: `version`, `protocol`, `scoring` (one sentence), `ends`, and the functions
-`images`, `verdict`, `groups`.
+`images`, `verdict`, `groups` and, where the metric is more than a mean, `summary`.
 
     >>> load("pocket").max_tokens
     40
@@ -54,6 +54,9 @@ class Task:
     answer could not be read."""
     groups: Callable[[Row], tuple[str, ...]]
     """Row → the groups in which it counts, beyond `all`."""
+    summary: Callable[[list[tuple[Row, bool]]], dict[str, float]] | None
+    """Rows, and whether each was answered right → the benchmark's own metrics, where they are more
+    than a mean."""
 
 
 def names() -> list[str]:
@@ -100,6 +103,7 @@ def _task(name: str, config: dict[str, Any]) -> Task:
         to_images=extra["images"],
         verdict=extra["verdict"],
         groups=extra["groups"],
+        summary=extra.get("summary"),
     )
 
 

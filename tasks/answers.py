@@ -47,11 +47,39 @@ def boxed(text: str) -> str | None:
     return None
 
 
+_ANSWER = re.compile(r"\b(?:answer|option|choice)\b[\s>*\"']*(?:\bis\b|[:：])", re.IGNORECASE)
+
+
+def final(text: str) -> str | None:
+    r"""Return the part of a response that holds its answer; None where there is none.
+
+    That is, after the thought: the last `\boxed{}`; else what follows the last "answer is" or
+    "Answer:" on its line; else the last line that is not empty.
+
+    >>> final(r"so \boxed{B} it is"), final("Hence the answer is 12. \nAs asked.")
+    ('B', '12.')
+    >>> final("<Thought process>:<<x>>\n<Answer>:<<C>>."), final("3 + 4\n7\n")
+    ('<<C>>.', '7')
+    >>> final("<think> the answer is B") is None
+    True
+    """
+    spoken = after_thinking(text)
+    if not spoken:
+        return None
+    if (inside := boxed(spoken)) is not None:
+        return inside or None
+    marks = list(_ANSWER.finditer(spoken))
+    if marks:
+        rest = spoken[marks[-1].end() :].strip().splitlines()
+        return rest[0].strip() if rest else None
+    return spoken.splitlines()[-1].strip()
+
+
 _LETTER = re.compile(
     r"""^(?:the\ )?(?:(?:correct\ |final\ |best\ )?(?:answer|option|choice)\s*(?:is|:)?\s*)?
         [\s({\[*$<:"']*(?:\\(?:text|textbf|mathbf|mathrm)\{)?\(?
         (?P<letter>[A-Z])
-        (?:[\s)}\]*$>."'!]*$|\s*[).:,]\s.*$|\)\s*\S.*$)""",
+        (?:[\s)}\]*$>."'!]*$|\s*[).:]\s.*$|\)\s*\S.*$)""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 

@@ -1,7 +1,7 @@
 """Rows and pictures from a local folder, in the shapes that our harness and lm-eval ask for."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 FOLDER = "folder"
-"""Field that the rows here carry: where the data lies. No part of the benchmark."""
+"""Field of every row: where the data lies. No part of the benchmark."""
+
+BENCHMARKS = "rows.jsonl"
+"""File with the rows of several benchmarks; the field `benchmark` tells them apart."""
 
 
 class Rows(list[Row]):
@@ -22,10 +25,10 @@ class Rows(list[Row]):
     @property
     def features(self) -> dict[str, None]:
         """Names of the fields."""
-        return dict.fromkeys(self[0])
+        return dict.fromkeys(self[0]) if self else {}
 
 
-def read_rows(task: str, data: str | Path | None, name: str) -> Iterable[Row]:
+def read_rows(task: str, data: str | Path | None, name: str) -> Iterator[Row]:
     """Yield the JSON lines of `data/name`, each with its folder.
 
     Raises:
@@ -47,15 +50,22 @@ def read_rows(task: str, data: str | Path | None, name: str) -> Iterable[Row]:
             yield {**row, FOLDER: str(data)}
 
 
-def images(row: Row, *names: str) -> list[Path]:
-    """Paths of a row's pictures, under its folder.
+def benchmark_rows(task: str, data: str | Path | None, benchmark: str) -> Iterator[Row]:
+    """Yield one benchmark's rows of `data/rows.jsonl`; `images` holds the names of the pictures."""
+    for row in read_rows(task, data, BENCHMARKS):
+        if row.get("benchmark") == benchmark:
+            yield {**row, "images": [row["image_file"]]}
+
+
+def to_images(row: Row) -> list[Path]:
+    """Return where a row's pictures lie: the names in its field `images`, under its folder.
 
     Raises:
         TaskError: A name leads out of the folder, or to nothing.
     """
     folder = Path(row[FOLDER])
     found = []
-    for name in names:
+    for name in row["images"]:
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             raise TaskError(f"row {row['id']}: the picture {name} lies outside of {folder}")
@@ -65,12 +75,12 @@ def images(row: Row, *names: str) -> list[Path]:
     return found
 
 
-def opened(paths: Iterable[Path]) -> "list[Image]":
-    """Decode pictures, as lm-eval's models want them."""
+def pictures(row: Row) -> "list[Image]":
+    """Return a row's pictures decoded, as lm-eval's models want them."""
     from PIL import Image
 
     decoded = []
-    for path in paths:
+    for path in to_images(row):
         with Image.open(path) as image:
             decoded.append(image.convert("RGB"))
     return decoded

@@ -12,31 +12,21 @@ from typing import Any
 from tasks import answers, files
 
 Row = dict[str, Any]
+SPLITS = ("test", "validation")
 
 
 def dataset(data: str | Path | None = None, **_: Any) -> dict[str, files.Rows]:
-    """Return the splits that lie in the folder `data`, or that are expected there."""
-    splits = ("test", "validation")
-    present = [split for split in splits if data and (Path(data) / f"{split}.jsonl").exists()]
+    """Return the splits that lie in the folder `data`."""
+    present = [split for split in SPLITS if data and (Path(data) / f"{split}.jsonl").exists()]
     return {
         split: files.Rows(files.read_rows("pocket", data, f"{split}.jsonl"))
-        for split in present or splits
+        for split in present or SPLITS
     }
 
 
 def to_prompt(row: Row) -> str:
     """Return the question as it is, `<image>` marks included."""
     return row["question"]
-
-
-def to_images(row: Row) -> list[Path]:
-    """Return the pictures that the question's marks stand for."""
-    return files.images(row, *row["images"])
-
-
-def pictures(row: Row) -> list[Any]:
-    """Return the pictures decoded, for lm-eval."""
-    return files.opened(to_images(row))
 
 
 def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
@@ -49,7 +39,7 @@ def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
 
 
 def groups(row: Row) -> tuple[str, ...]:
-    """Return the kind of question: one of perception, reasoning-image, -both, -text."""
+    """Return the kind of question: perception, reasoning-image, reasoning-both, reasoning-text."""
     return (row["group"],)
 
 

@@ -31,6 +31,7 @@ class HfEngine:
         self._loaded: Path | None = None
         self._processor: Any = None
         self._model: Any = None
+        self._ends: set[int] = set()
 
     def render(self, question: Question) -> str:
         """Return the prompt as the checkpoint's own chat template makes it."""
@@ -43,7 +44,7 @@ class HfEngine:
         """Load the weights now, instead of with the first question."""
         if self._loaded != self._checkpoint.path:
             self._model = None
-            self._model, self.device = _load(self._checkpoint)
+            self._model, self._ends, self.device = _load(self._checkpoint)
             self._loaded = self._checkpoint.path
 
     def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
@@ -74,7 +75,7 @@ class HfEngine:
         if room < 1:
             return refusal(ask, f"the prompt has {tokens_in} tokens, {1 - room} beyond the context")
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
-        ends = _ends(self._model.generation_config, tokenizer)
+        ends = self._ends | {tokenizer.eos_token_id} - {None}
         torch.manual_seed(ask.seed)
         with torch.inference_mode():
             # (1, tokens_in + tokens_out)
@@ -117,10 +118,15 @@ def _settle() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def _load(checkpoint: Checkpoint) -> tuple[Any, str]:
+def _load(checkpoint: Checkpoint) -> tuple[Any, set[int], str]:
+    """Return the model, the tokens that its generation config ends at, and its device."""
     _settle()
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        GenerationConfig,
+    )
 
     kind = AutoModelForImageTextToText if checkpoint.is_multimodal else AutoModelForCausalLM
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -132,18 +138,15 @@ def _load(checkpoint: Checkpoint) -> tuple[Any, str]:
         raise UserError(
             f"{checkpoint.path}: transformers cannot load {checkpoint.architecture}: {said(error)}"
         ) from error
-    return model.eval().to(device), device
-
-
-def _ends(generation_config: Any, tokenizer: Any) -> set[int]:
-    """Tokens that end an answer: those of the generation config and of the tokenizer."""
-    named = generation_config.eos_token_id
-    listed = named if isinstance(named, list) else [named]
-    return {token for token in [*listed, tokenizer.eos_token_id] if token is not None}
+    ends = model.generation_config.eos_token_id
+    # What our sampling leaves unset, `generate` would take from here: a repetition penalty, say.
+    model.generation_config = GenerationConfig()
+    listed = ends if isinstance(ends, list) else [ends]
+    return model.eval().to(device), {end for end in listed if end is not None}, device
 
 
 def _generation(sampling: Sampling, room: int, ends: set[int], tokenizer: Any) -> Any:
-    """Our sampling alone: a checkpoint's own generation settings are not the benchmark's."""
+    """Return our sampling in transformers' words."""
     from transformers import GenerationConfig
 
     drawn: dict[str, Any] = {"do_sample": False}

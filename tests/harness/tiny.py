@@ -1,0 +1,242 @@
+"""Tiny random models of three real families, saved as ordinary checkpoints.
+
+Two layers, a hidden size of 64, a character tokenizer. They differ in the traps they set:
+Qwen2.5-VL has no beginning token and an untied head, LLaVA-NeXT has its beginning token added by the
+tokenizer and a tied head, Idefics3 writes it in its template and has a tied head.
+"""
+
+import io
+import random
+import string
+from pathlib import Path
+from typing import Any
+
+from harness.records import Image, Question
+
+FAMILIES = ("qwen2_5_vl", "llava_next", "idefics3")
+TIED = {"qwen2_5_vl": False, "llava_next": True, "idefics3": True}
+CELL = 28
+HIDDEN = 64
+CONTEXT = 256
+
+IMAGE = {
+    "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>",
+    "llava_next": "<image>",
+    "idefics3": "<image>",
+}
+SPECIAL = {
+    "qwen2_5_vl": ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+    "llava_next": ("<image>",),
+    "idefics3": (
+        "<image>",
+        "<fake_token_around_image>",
+        "<global-img>",
+        "<end_of_utterance>",
+        *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
+    ),
+}
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: "
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def make(family: str, folder: Path, seed: int, text_only: bool = False) -> Path:
+    """Write a checkpoint with fresh weights."""
+    import torch
+    from transformers import GenerationConfig
+    from transformers.conversion_mapping import get_model_conversion_mapping
+
+    torch.manual_seed(seed)
+    words = _tokenizer(family)
+    model = _text(family, words) if text_only else _vlm(family, words)
+    if getattr(model, "_weight_conversions", None) is None:
+        # Made from a config, LLaVA's tower would be saved under names that vLLM does not know.
+        model._weight_conversions = get_model_conversion_mapping(model, add_legacy=False)
+    # The settings a chat model ships with; the harness must not let them in.
+    model.generation_config = GenerationConfig(
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+        repetition_penalty=1.5,
+        do_sample=True,
+        temperature=0.7,
+    )
+    model.save_pretrained(folder)
+    (words if text_only else _processor(family, words)).save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(family: str) -> Any:
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    special = ("<pad>", "<unk>", "<s>", "</s>", *SPECIAL[family])
+    letters = string.ascii_letters + string.digits + string.punctuation + " \n"
+    vocabulary = {word: number for number, word in enumerate([*special, *letters])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens([AddedToken(w, special=True, normalized=False) for w in special])
+    if family == "llava_next":
+        backend.post_processor = TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
+        )
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=None if family == "qwen2_5_vl" else "<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        extra_special_tokens={
+            "image_token": "<|image_pad|>" if family == "qwen2_5_vl" else "<image>"
+        },
+    )
+    begin = "{{ bos_token }}" if family == "idefics3" else ""
+    made.chat_template = begin + TEMPLATE.replace("IMAGE", IMAGE[family])
+    return made
+
+
+def _processor(family: str, words: Any) -> Any:
+    import transformers as tf
+
+    common = {"tokenizer": words, "chat_template": words.chat_template}
+    if family == "qwen2_5_vl":
+        size = {"shortest_edge": 4 * CELL**2, "longest_edge": 16 * CELL**2}
+        return tf.Qwen2_5_VLProcessor(
+            image_processor=tf.Qwen2VLImageProcessor(patch_size=14, merge_size=2, size=size),
+            video_processor=tf.Qwen2VLVideoProcessor(patch_size=14, merge_size=2),
+            **common,
+        )
+    if family == "llava_next":
+        return tf.LlavaNextProcessor(
+            image_processor=tf.LlavaNextImageProcessor(
+                size={"shortest_edge": CELL},
+                crop_size={"height": CELL, "width": CELL},
+                image_grid_pinpoints=_grid(),
+            ),
+            patch_size=14,
+            vision_feature_select_strategy="default",
+            image_token="<image>",
+            num_additional_image_tokens=1,
+            **common,
+        )
+    return tf.Idefics3Processor(
+        image_processor=tf.Idefics3ImageProcessor(
+            size={"longest_edge": 2 * CELL}, max_image_size={"longest_edge": CELL}
+        ),
+        image_seq_len=1,
+        **common,
+    )
+
+
+def _grid() -> list[list[int]]:
+    return [[CELL, 2 * CELL], [2 * CELL, CELL], [2 * CELL, 2 * CELL]]
+
+
+def _text_config(family: str, words: Any) -> Any:
+    import transformers as tf
+
+    kind = tf.Qwen2Config if family == "qwen2_5_vl" else tf.LlamaConfig
+    return kind(
+        hidden_size=HIDDEN,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,  # heads of 32: the smallest that vLLM's CPU attention knows
+        num_key_value_heads=1,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=TIED[family],
+        initializer_range=0.08,
+        vocab_size=len(words),
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+
+
+def _text(family: str, words: Any) -> Any:
+    import transformers as tf
+
+    kind = tf.Qwen2ForCausalLM if family == "qwen2_5_vl" else tf.LlamaForCausalLM
+    return kind(_text_config(family, words))
+
+
+def _vlm(family: str, words: Any) -> Any:
+    import transformers as tf
+
+    text = _text_config(family, words).to_dict()
+    tied = {"tie_word_embeddings": TIED[family]}
+    token = words.convert_tokens_to_ids
+    if family == "qwen2_5_vl":
+        text["rope_parameters"] |= {"mrope_section": [4, 6, 6]}
+        vision = {
+            "depth": 1,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 2,
+            "out_hidden_size": HIDDEN,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "window_size": 4 * CELL,
+            "fullatt_block_indexes": [0],
+            "initializer_range": 0.08,
+        }
+        return tf.Qwen2_5_VLForConditionalGeneration(
+            tf.Qwen2_5_VLConfig(
+                text_config=text,
+                vision_config=vision,
+                image_token_id=token("<|image_pad|>"),
+                video_token_id=token("<|video_pad|>"),
+                vision_start_token_id=token("<|vision_start|>"),
+                vision_end_token_id=token("<|vision_end|>"),
+                **tied,
+            )
+        )
+    tower = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": CELL,
+        "patch_size": 14,
+        "initializer_range": 0.08,
+    }
+    if family == "llava_next":
+        return tf.LlavaNextForConditionalGeneration(
+            tf.LlavaNextConfig(
+                text_config=text,
+                vision_config=tower | {"model_type": "clip_vision_model"},
+                image_token_index=token("<image>"),
+                image_grid_pinpoints=_grid(),
+                image_seq_length=4,
+                vision_feature_layer=-1,
+                **tied,
+            )
+        )
+    return tf.Idefics3ForConditionalGeneration(
+        tf.Idefics3Config(
+            text_config=text,
+            vision_config=tower,
+            image_token_id=token("<image>"),
+            scale_factor=2,
+            pad_token_id=words.pad_token_id,
+            **tied,
+        )
+    )
+
+
+def picture(seed: int, size: tuple[int, int] = (56, 28)) -> bytes:
+    from PIL import Image as Pillow
+
+    pixels = random.Random(seed).randbytes(3 * size[0] * size[1])
+    file = io.BytesIO()
+    Pillow.frombytes("RGB", size, pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def question(id: str = "q", prompt: str = "what?", pictures: int = 0, **row) -> Question:
+    images = tuple(Image(f"{n}" * 64, ".png", picture(n)) for n in range(pictures))
+    return Question("pocket", id, prompt, images, row)
