@@ -69,21 +69,25 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
         try:
-            (aside / "comparison.md").write_text(tables.markdown(counted, material.notes))
-            (aside / "comparison.csv").write_text(tables.long_form(material, counted))
-            (aside / "comparison.tex").write_text(tables.latex(counted))
+            _put(aside / "comparison.md", tables.markdown(counted, material.notes))
+            _put(aside / "comparison.csv", tables.long_form(material, counted))
+            _put(aside / "comparison.tex", tables.latex(counted))
             if drawn := plots.drawable(material.blocks):
                 status.update("drawing")
                 plots.degradation(
                     drawn, aside / "merge_degradation.png", aside / "merge_degradation.svg"
                 )
             status.update("writing the page")
-            (aside / "index.html").write_text(page.render(material, counted))
+            _put(aside / "index.html", page.render(material, counted))
             for file in sorted(aside.iterdir()):
                 file.replace(out / file.name)
         finally:
             shutil.rmtree(aside)
     _tell(counted, material.notes, out)
+
+
+def _put(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _tell(counted: "Sequence[Table]", notes: Sequence[str], out: Path) -> None:

@@ -26,6 +26,9 @@ FAMILIES = {"qwen2_5_vl": "Qwen2.5-VL", "llava_next": "LLaVA-NeXT", "idefics3": 
 VALIDATION = "_validation"
 """Ends the name of the task on which the best merge is chosen."""
 
+WHOLE = "all, side by side"
+"""Name of the step that stands for the whole study: seconds on the clock, memory at one time."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -195,15 +198,14 @@ def _family_folders(path: Path) -> list[Path]:
 def _study(path: Path, folders: list[Path], baseline: str | None) -> Material:
     blocks = tuple(_family(folder, baseline) for folder in folders)
     _some_verdict(run for block in blocks for run in _runs_of(block))
-    steps = [_step(file) for file in (path / "steps").glob("*.json")]
-    steps.sort(key=lambda step: (step.started, step.name))
+    steps = _steps(path / "steps")
     notes = [] if steps else [f"No cost of the steps: {path / 'steps'} has no file."]
     notes += [
         f"{folder.name} has checkpoints but no run: {folder / 'runs'} is missing."
         for folder in sorted(path.iterdir())
         if any(folder.glob("*/made.json")) and folder not in folders
     ]
-    return Material(path.resolve().name, True, blocks, tuple(steps), tuple(notes))
+    return Material(path.resolve().name, True, blocks, steps, tuple(notes))
 
 
 def _family(folder: Path, baseline: str | None) -> Block:
@@ -271,9 +273,11 @@ def _choose(sweep: tuple[Row, ...], columns: tuple[Column, ...], notes: list[str
         )
         return None
     scored = {}
+    counts = [[r.run.cells[c.key].n for r in sweep if c.key in r.run.cells] for c in columns]
+    asked = [max(count, default=0) for count in counts]
     for row in sweep:
         cells = [row.run.cells[c.key] for c in columns if c.key in row.run.cells]
-        if len(cells) == len(columns):
+        if [cell.n for cell in cells] == asked:
             scored[row.alpha or 0.0] = tally.mean_cell(cells)
         else:
             notes.append(f"{row.run.name} is no candidate: its validation answers are incomplete.")
@@ -319,14 +323,16 @@ def _costs(folder: Path, runs: dict[str, Run]) -> tuple[Cost, ...]:
     )
 
 
-def _step(file: Path) -> Step:
-    content = _read_json(file)
-    return Step(
-        name=file.stem,
-        started=str(content.get("started") or ""),
-        seconds=content.get("seconds"),
-        peak_memory_bytes=content.get("peak_memory_bytes"),
-    )
+def _steps(folder: Path) -> tuple[Step, ...]:
+    """The steps in the order in which they started, then the study as a whole."""
+    found = []
+    for file in folder.glob("*.json"):
+        content = _read_json(file)
+        if "seconds" in content:  # other files there are the scheduler's own
+            name = content.get("name") or (WHOLE if file.stem == "study" else file.stem)
+            started = str(content.get("started") or "")
+            found.append(Step(name, started, content["seconds"], content.get("peak_memory_bytes")))
+    return tuple(sorted(found, key=lambda step: (step.name == WHOLE, step.started, step.name)))
 
 
 # Any runs
@@ -496,7 +502,7 @@ def _settings(card: RunCard) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):

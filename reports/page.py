@@ -7,33 +7,17 @@ puts it on the page as text only, and the page's policy admits this one script a
 import base64
 import dataclasses
 import hashlib
-import io
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import records
-from harness.records import Image, Question, Response, Verdict
-from reports import plots, tables, words
-from reports.collect import Block, Cost, Material, Row, Run
-from reports.errors import UserError
+from reports import browser, plots, tables, words
+from reports.collect import Block, Cost, Material, Run
 from reports.tables import Entry, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-PIXELS = 300
-"""A larger side is brought down to this; smaller pictures go in as they are."""
-
-PICTURE_BYTES = 6_000_000
-"""Of all pictures together, encoded; those beyond are left out, and the page says so."""
-
-TEXT_CHARACTERS = 6_000
-"""Of a longer answer the middle is left out, and the page says so."""
-
-CODES = ("wrong", "right", "open", "truncated", "error", "wrong (judge)", "right (judge)")
-"""A verdict as one number."""
 
 
 def render(material: Material, counted: Sequence[Table]) -> str:
@@ -52,8 +36,8 @@ def render(material: Material, counted: Sequence[Table]) -> str:
     import jinja2
     from markupsafe import Markup
 
-    script = (TEMPLATES / "report.js").read_text()
-    style = (TEMPLATES / "report.css").read_text()
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     drawn = plots.drawable(material.blocks)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -68,14 +52,15 @@ def render(material: Material, counted: Sequence[Table]) -> str:
         style=Markup(style),
         material=material,
         summary=_summary(material),
-        tables=[_table(table) for table in counted],
+        tables=[_table(table, material.study) for table in counted],
         caption=tables.CAPTION,
         panels=[_panel(block, drawn) for block in drawn],
         legend=plots.styles(drawn),
         costs=[_costs(block) for block in material.blocks if block.costs],
         steps=[(s.name, _duration(s.seconds), _size(s.peak_memory_bytes)) for s in material.steps],
-        asked=[_asked(block) for block in material.blocks],
-        data=Markup(_data_block(browser(material))),
+        # Blocks of any runs are of the same runs.
+        asked=[_asked(block) for block in material.blocks[: None if material.study else 1]],
+        data=Markup(_data_block(browser.gather(material))),
     )
 
 
@@ -110,7 +95,7 @@ def _summary(material: Material) -> str:
 # Tables
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: Table, study: bool) -> dict[str, Any]:
     return {
         "title": table.block.title,
         "baseline": table.block.baseline.label if table.block.baseline else None,
@@ -126,7 +111,7 @@ def _table(table: Table) -> dict[str, Any]:
             for line in table.lines
         ],
         "floors": [None if floor is None else tables.percent(floor) for floor in table.floors],
-        "said": [_together(text) for text in words.differences(table)],
+        "said": [_together(text) for text in words.differences(table, study)],
         "notes": table.notes,
     }
 
@@ -261,171 +246,3 @@ def _sampling(run: Run) -> str:
     fields = dataclasses.asdict(run.card.sampling)
     shown = {name: value for name, value in fields.items() if value not in ((), [])}
     return ", ".join(f"{name} {value}" for name, value in shown.items())
-
-
-# The browser of single questions
-
-
-def browser(material: Material) -> dict[str, Any]:
-    """Gather every question with every answer; each distinct text and picture is kept once.
-
-    Returns:
-        texts: distinct texts. pictures: data URIs, or why there is none. questions: each
-        `[task, id, prompt, [picture, …], expected]`, the last four indices (id too is a text), −1
-        for none. blocks: each with its runs, groups, `rows` of `[question, [group, …]]` and, for
-        each run, a list aligned with `rows` of `[text, answer, verdict, …]`, three numbers for each
-        sample, empty where the question was not asked.
-    """
-    texts: dict[str, int] = {}
-    pictures = _Pictures()
-    questions: dict[str, int] = {}
-    described: list[list[Any]] = []
-    blocks = []
-    for block in material.blocks:
-        tasks = {column.task for column in block.columns}
-        asked = [found for key, found in block.questions.items() if key[0] in tasks]
-        if not asked:
-            continue
-        places = []
-        for question, folder in ((found.question, found.folder) for found in asked):
-            shown = [pictures.index(folder, image) for image in question.images]
-            expected = question.row.get("answer")
-            entry = [
-                _intern(texts, question.task),
-                _intern(texts, question.id),
-                _intern(texts, question.prompt),
-                shown,
-                -1 if expected is None else _intern(texts, _as_text(expected)),
-            ]
-            place = questions.setdefault(json.dumps(entry), len(questions))
-            if place == len(described):
-                described.append(entry)
-            places.append(place)
-        blocks.append(_browser_block(block, [a.question for a in asked], places, texts))
-    return {
-        "texts": list(texts),
-        "pictures": pictures.found,
-        "questions": described,
-        "blocks": blocks,
-        "codes": CODES,
-    }
-
-
-def _browser_block(
-    block: Block, asked: Sequence[Question], places: list[int], texts: dict[str, int]
-) -> dict[str, Any]:
-    shown = {row.run.name for row in block.rows}
-    rows = [*block.rows, *(row for row in block.sweep if row.run.name not in shown)]
-    groups: dict[str, int] = {}
-    member: dict[tuple[str, str], list[int]] = {}
-    answers = []
-    for row in rows:
-        answers.append(_answers(row, asked, texts))
-        for verdicts in row.run.verdicts.values():
-            for verdict in verdicts:
-                names = [name for name in verdict.groups if name != "all"]
-                member.setdefault(
-                    (verdict.task, verdict.id), [groups.setdefault(n, len(groups)) for n in names]
-                )
-    return {
-        "title": block.title,
-        "runs": [{"label": row.label, "main": row.run.name in shown} for row in rows],
-        "groups": list(groups),
-        "rows": [
-            [place, member.get((question.task, question.id), [])]
-            for place, question in zip(places, asked, strict=True)
-        ],
-        "answers": answers,
-    }
-
-
-def _answers(row: Row, asked: Sequence[Question], texts: dict[str, int]) -> list[list[int]]:
-    said = {(r.task, r.id, r.sample): r for r in _responses(row.run)}
-    verdicts: dict[tuple[str, str], dict[int, Verdict]] = {}
-    for found in row.run.verdicts.values():
-        for verdict in found:
-            verdicts.setdefault((verdict.task, verdict.id), {})[verdict.sample] = verdict
-    lists = []
-    for question in asked:
-        flat = []
-        for sample, verdict in sorted(verdicts.get((question.task, question.id), {}).items()):
-            response = said.get((question.task, question.id, sample))
-            text = _shortened(response.text or response.reason) if response else "(not on disk)"
-            answer = -1 if verdict.answer is None else _intern(texts, _shortened(verdict.answer))
-            flat += [_intern(texts, text), answer, _code(verdict)]
-        lists.append(flat)
-    return lists
-
-
-def _responses(run: Run) -> list[Response]:
-    try:
-        return records.read_responses(run.folder)
-    except records.UserError as error:
-        raise UserError(str(error)) from error
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{run.folder / 'responses.jsonl'} cannot be read: {error}") from error
-
-
-def _code(verdict: Verdict) -> int:
-    if verdict.how in ("open", "truncated", "error"):
-        return CODES.index(verdict.how)
-    word = "right" if verdict.correct else "wrong"
-    return CODES.index(f"{word} (judge)" if verdict.how == "judge" else word)
-
-
-def _intern(texts: dict[str, int], text: str) -> int:
-    return texts.setdefault(text, len(texts))
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= TEXT_CHARACTERS:
-        return text
-    part = TEXT_CHARACTERS // 2
-    left = len(text) - 2 * part
-    return f"{text[:part]}\n[… {left:,} characters left out; responses.jsonl …]\n{text[-part:]}"
-
-
-class _Pictures:
-    """Data URIs by content, up to `PICTURE_BYTES`."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-        self._places: dict[str, int] = {}
-        self._bytes = 0
-
-    def index(self, folder: Path, image: Image) -> int:
-        """Place of the picture in `found`."""
-        if image.sha256 not in self._places:
-            self._places[image.sha256] = len(self.found)
-            self.found.append(self._encoded(records.image_path(folder, image)))
-        return self._places[image.sha256]
-
-    def _encoded(self, path: Path) -> str:
-        try:
-            uri = _data_uri(path)
-        except OSError:  # missing, or no picture that Pillow knows
-            return f"picture {path.name} cannot be read"
-        if self._bytes + len(uri) > PICTURE_BYTES:
-            return f"picture {path.name} is left out to keep this page small"
-        self._bytes += len(uri)
-        return uri
-
-
-def _data_uri(path: Path) -> str:
-    from PIL import Image as Pillow
-
-    data, kind = path.read_bytes(), "png" if path.suffix == ".png" else "jpeg"
-    with Pillow.open(io.BytesIO(data)) as picture:
-        if max(picture.size) > PIXELS:
-            picture.thumbnail((PIXELS, PIXELS))
-            opaque = Pillow.new("RGB", picture.size, "white")
-            rgba = picture.convert("RGBA")
-            opaque.paste(rgba, mask=rgba.getchannel("A"))
-            file = io.BytesIO()
-            opaque.save(file, "JPEG", quality=80)
-            data, kind = file.getvalue(), "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

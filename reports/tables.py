@@ -209,9 +209,9 @@ def caption(table: Table) -> str:
     parts = ["The mean weighs the columns alike."] if table.block.mean else []
     if table.block.baseline and table.comparisons:
         parts.append(
-            f"In parentheses the paired difference to {table.block.baseline.label} on the same "
-            f"questions; p is corrected (Holm) for the {table.comparisons} differences of this "
-            f"table; n.s.: inside the noise (p ≥ {LEVEL})."
+            f"Every other score comes with its paired difference to {table.block.baseline.label} "
+            f"on the same questions; p is corrected (Holm) for the {table.comparisons} differences "
+            f"of this table; n.s.: inside the noise (p ≥ {LEVEL})."
         )
     return " ".join(parts)
 
@@ -310,16 +310,26 @@ def escape(text: str) -> str:
     return "".join(_LATEX.get(char, char) for char in text)
 
 
+def _stacked(line: Line) -> list[list[str]]:
+    """The differences of a line, and below them their p-values; nothing for the baseline."""
+    texts = [difference(entry) for entry in line.entries]
+    if not any(texts):
+        return []
+    parts = [text.partition(", ") for text in texts]
+    return [[change for change, _, _ in parts], [p for _, _, p in parts]]
+
+
 def _latex_table(table: Table) -> str:
     width = len(table.titles)
     lines = []
     for line in table.lines:
         top = [line.row.label, *(score(entry.cell) for entry in line.entries), *_counts(line)]
         lines.append(" & ".join(map(escape, top)) + r" \\")
-        changes = [difference(entry) for entry in line.entries]
-        if any(changes):
-            small = [rf"{{\tiny {escape(f'({text})')}}}" if text else "" for text in changes]
-            lines.append(" & ".join(["", *small, *[""] * 4]) + r" \\[2pt]")
+        # The difference and its p on lines of their own keep the columns as narrow as the scores.
+        for part in _stacked(line):
+            small = [rf"{{\tiny {escape(text)}}}" if text else "" for text in part]
+            lines.append(" & ".join(["", *small, *[""] * 4]) + r" \\")
+        lines.append(r"\addlinespace[2pt]")
     if any(floor is not None for floor in table.floors):
         floors = ["guess floor", *map(_floor_text, table.floors), *[""] * 4]
         lines += [r"\midrule", " & ".join(map(escape, floors)) + r" \\"]

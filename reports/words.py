@@ -6,53 +6,52 @@ from collections.abc import Sequence
 from harness import tally
 from harness.tally import Paired
 from reports.collect import Block, Column, Row
-from reports.tables import LEVEL, Entry, Line, Table, change, chosen, percent, probability, score
+from reports.tables import LEVEL, Line, Table, change, chosen, percent, probability, score
 
 
-def differences(table: Table) -> list[str]:
+def differences(table: Table, study: bool) -> list[str]:
     """Say what a table shows: the differences to the baseline and what would settle them.
 
-    In a study the difference is that of DRIFT; with other runs each is compared.
+    Args:
+        table: Of a family, or of any runs.
+        study: Speak of DRIFT, in detail; else of every run, in a sentence each.
     """
-    drift = table.line("drift")
-    lines = [drift] if drift and table.block.sweep else table.lines
-    return [
-        text for text in (*(_versus(table, line) for line in lines), chosen(table.block)) if text
-    ]
+    drift = table.line("drift") if study else None
+    if drift:
+        texts = [f"{_head(table, drift)} {_taken_apart(table, drift)}".strip()]
+    else:
+        texts = [_head(table, line) for line in table.lines]
+    return [text for text in (*texts, chosen(table.block)) if text]
 
 
-def _versus(table: Table, line: Line) -> str:
-    """One run against the baseline: the mean first, or else the first column, then the rest."""
-    entries = dict(zip(table.titles, line.entries, strict=True))
-    compared = {title: entry for title, entry in entries.items() if entry.versus}
+def _head(table: Table, line: Line) -> str:
+    """One run against the baseline on the mean, or else on the first column."""
+    place = -1 if table.block.mean else 0
+    entry = line.entries[place]
     base = table.line(table.block.baseline.run.name) if table.block.baseline else None
-    if not compared or base is None:
+    if base is None or entry.versus is None or entry.p is None:
         return ""
-    title = table.titles[-1] if table.block.mean else table.titles[0]
-    entry = compared.pop(title, None)
-    text = ""
-    if entry and entry.versus and entry.p is not None:
-        other = base.entries[table.titles.index(title)]
-        place = "inside the noise" if entry.noise else "outside the noise"
-        text = (
-            f"{line.row.label} scores {score(entry.cell)} and {base.row.label} {score(other.cell)} "
-            f"on {'the mean of the groups' if title == 'mean' else title}: a difference of "
-            f"{change(entry.versus)} points, {place} ({probability(entry.p)}). "
-        )
-        if entry.noise:
-            text += _power(entry.versus)
-    return (text + _by_group(line.row.label, compared)).strip()
+    text = (
+        f"{line.row.label} scores {score(entry.cell)} and {base.row.label} "
+        f"{score(base.entries[place].cell)} on "
+        f"{'the mean' if table.block.mean else table.titles[place]}: a difference of "
+        f"{change(entry.versus)} points, "
+        f"{'inside' if entry.noise else 'outside'} the noise ({probability(entry.p)})."
+    )
+    return f"{text} {_power(entry.versus)}".strip() if entry.noise else text
 
 
-def _by_group(label: str, compared: dict[str, Entry]) -> str:
+def _taken_apart(table: Table, line: Line) -> str:
+    """The columns beyond the one of `_head`, sorted by how they came out."""
     kinds: dict[str, list[str]] = {"ahead on": [], "behind on": [], "inside the noise on": []}
-    for title, entry in compared.items():
+    columns = slice(0, -1) if table.block.mean else slice(1, None)
+    for title, entry in zip(table.titles[columns], line.entries[columns], strict=True):
         if entry.versus:
             kind = "ahead on" if entry.versus.difference > 0 else "behind on"
             kind = "inside the noise on" if entry.noise else kind
             kinds[kind].append(f"{title} ({change(entry.versus)})")
     said = [f"{kind} {_list(found)}" for kind, found in kinds.items() if found]
-    return f"Group by group, {label} is {'; '.join(said)}." if said else ""
+    return f"Taken apart, {line.row.label} is {'; '.join(said)}." if said else ""
 
 
 def _power(found: Paired) -> str:
@@ -62,12 +61,12 @@ def _power(found: Paired) -> str:
     discordance = (found.only_a + found.only_b) / found.n
     smallest = tally.minimal_detectable(found.n, discordance)
     if not found.difference or math.isinf(smallest):
-        return "The two disagree on too few questions to tell them apart. "
+        return "The two disagree on too few questions to tell them apart."
     needed = tally.questions_needed(found.difference, discordance)
     return (
-        f"With this much disagreement {found.n:,} questions show a difference of "
-        f"{percent(smallest)} points four times in five; one as small as this needs about "
-        f"{needed:,}. "
+        f"With this much disagreement a single test on {found.n:,} questions finds a difference of "
+        f"{percent(smallest)} points four times in five; one as small as this takes about "
+        f"{needed:,}."
     )
 
 

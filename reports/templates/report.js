@@ -32,7 +32,7 @@ function samples(run, row) {
       text: data.texts[flat[i]],
       answer: flat[i + 1] < 0 ? null : data.texts[flat[i + 1]],
       word: code.split(" ")[0],
-      judged: code.endsWith("(judge)"),
+      how: code.includes(" ") ? " " + code.slice(code.indexOf(" ") + 1) : "",
     });
   }
   return list;
@@ -61,10 +61,9 @@ function filter() {
 function choose(index) {
   block = data.blocks[index];
   const labels = block.runs.map((run) => run.label);
-  const at = (label, otherwise) => Math.max(labels.indexOf(label), otherwise);
   fill($("group"), ["all", ...block.groups], 0);
-  fill($("model-a"), labels, at("DRIFT", 0));
-  fill($("model-b"), labels, at("SFT", 0));
+  fill($("model-a"), labels, block.pair[0]);
+  fill($("model-b"), labels, block.pair[1]);
   fill($("verdict-a"), VERDICTS, 0);
   fill($("verdict-b"), VERDICTS, 0);
   filter();
@@ -102,7 +101,7 @@ function answerNode(run, row) {
     const sign = element("b", { right: "up", wrong: "down" }[sample.word] || "");
     sign.textContent = SIGNS[sample.word] + " " + sample.word;
     const verdict = element("div", "verdict");
-    verdict.append(sign, sample.judged ? " by a judge" : "");
+    verdict.append(sign, sample.how);
     if (sample.answer !== null) verdict.append(", read as “" + sample.answer + "”");
     left.append(verdict);
     right.append(...textNodes(sample.text));

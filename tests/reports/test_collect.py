@@ -33,7 +33,8 @@ def test_a_study_is_read_family_by_family(study):
     assert block.baseline.run.name == "sft"
     assert [row.alpha for row in block.sweep] == [0.0, 0.3, 0.7, 1.0]
     assert block.notes == () and material.notes == ()
-    assert [step.name for step in material.steps][0] == "world"
+    names = [step.name for step in material.steps]
+    assert names[0] == "world" and names[-2:] == ["evaluate", "all, side by side"]
     assert [cost.name for cost in block.costs][:5] == ["base", "reasoner", "vlm", "sft", "drift"]
     assert block.costs[0].asking is None and block.costs[3].asking == 12.5
 
@@ -53,6 +54,17 @@ def test_the_best_merge_is_the_best_on_validation_not_on_the_test(tmp_path):
 def test_of_equal_merges_the_smallest_is_chosen_and_it_may_be_none(tmp_path):
     bits = {alpha: [1, 0, 1, 0] for alpha in (0.0, 0.5, 1.0)}
     assert write_sweep(tmp_path, bits, bits).choice.alpha == 0.0
+
+
+def test_a_merge_with_answers_missing_is_no_candidate(tmp_path):
+    bits = {0.0: [0, 0, 1, 0], 1.0: [0, 1, 1, 0]}
+    write_sweep(tmp_path, bits, bits)
+    run = tmp_path / "idefics3" / "runs" / "merge-1.00"
+    lines = (run / "verdicts.jsonl").read_text().splitlines(keepends=True)
+    (run / "verdicts.jsonl").write_text("".join(lines[1:]))
+    block = collect.collect([tmp_path]).blocks[0]
+    assert block.choice.candidates == (0.0,)
+    assert "merge-1.00 is no candidate: its validation answers are incomplete." in block.notes
 
 
 def test_without_validation_no_merge_is_chosen(tmp_path):

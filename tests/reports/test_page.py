@@ -11,10 +11,10 @@ import pytest
 import synthetic
 
 from harness.records import Image, Question
-from reports import collect, page, tables
+from reports import browser, collect, page, tables
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-browser = pytest.mark.skipif(not CHROMIUM, reason="needs chromium, which is not installed")
+in_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs chromium, which is not installed")
 
 OWNED = (
     "</script><script>document.title='OWNED'</script>",
@@ -95,7 +95,7 @@ def test_hostile_text_is_only_text(hostile):
     assert {f"<think>{bad}</think>{bad}" for bad in OWNED} <= set(json.loads(block)["texts"])
 
 
-@browser
+@in_chromium
 @pytest.mark.parametrize("policy", [True, False])
 def test_hostile_text_does_not_run(hostile, tmp_path, policy):
     # Without the policy too: it is the second lock, not the first.
@@ -114,7 +114,7 @@ def test_hostile_text_does_not_run(hostile, tmp_path, policy):
     assert OWNED[0 if policy else -1] in shown
 
 
-@browser
+@in_chromium
 def test_the_policy_stops_a_script_that_got_in(hostile, tmp_path):
     text = hostile.replace("</main>", "<script>document.title='OWNED'</script></main>")
     text = text.replace("</header>", "<p onclick='1' style='color: red'></p></header>")
@@ -139,7 +139,7 @@ def test_the_policy_admits_this_script_and_style_and_no_network(study):
 
 def test_every_answer_is_in_the_page_once(study):
     material = collect.collect([study])
-    data = page.browser(material)
+    data = browser.gather(material)
     assert len(set(data["texts"])) == len(data["texts"])
     for block, shown in zip(material.blocks, data["blocks"], strict=True):
         labels = [run["label"] for run in shown["runs"]]
@@ -151,7 +151,7 @@ def test_every_answer_is_in_the_page_once(study):
         for (place, groups), (text, answer, code) in zip(shown["rows"], answers, strict=True):
             _, id, prompt, pictures, expected = data["questions"][place]
             read = None if answer < 0 else data["texts"][answer]
-            found[data["texts"][id]] = (data["codes"][code], read)
+            found[data["texts"][id]] = (data["codes"][code].removesuffix(" by rule"), read)
             assert [shown["groups"][g] for g in groups] == [data["texts"][id].rsplit("-", 1)[0]]
             assert len(pictures) == data["texts"][prompt].count("<image>")
             assert data["texts"][expected].isdigit() and text >= 0
@@ -170,9 +170,13 @@ def test_sampled_answers_and_failures_are_shown(tmp_path):
     [question] = synthetic.simple_questions(1, "t")
     said = [(True, "judge", "7", "seven"), (None, "error", None, ""), (False, "rule", "8", "8")]
     synthetic.write_run(tmp_path / "r", [question], {("t", "q0"): said})
-    data = page.browser(collect.collect([tmp_path / "r"]))
+    data = browser.gather(collect.collect([tmp_path / "r"]))
     [[flat]] = data["blocks"][0]["answers"]
-    assert [data["codes"][code] for code in flat[2::3]] == ["right (judge)", "error", "wrong"]
+    assert [data["codes"][code] for code in flat[2::3]] == [
+        "right by judge",
+        "error",
+        "wrong by rule",
+    ]
 
 
 def with_picture(folder, data, suffix=".png"):
@@ -184,7 +188,7 @@ def with_picture(folder, data, suffix=".png"):
 
 
 def picture_in(run):
-    [uri] = page.browser(collect.collect([run]))["pictures"]
+    [uri] = browser.gather(collect.collect([run]))["pictures"]
     return uri
 
 
@@ -209,7 +213,7 @@ def test_a_picture_that_is_not_there_is_said(tmp_path, monkeypatch):
     assert picture_in(run) == f"picture {path.name} cannot be read"
     path.unlink()
     assert picture_in(run) == f"picture {path.name} cannot be read"
-    monkeypatch.setattr(page, "PICTURE_BYTES", 10)
+    monkeypatch.setattr(browser, "PICTURE_BYTES", 10)
     run, path = with_picture(
         tmp_path / "b", synthetic.picture([1, 2, 3, 4], __import__("random")).data
     )
@@ -220,8 +224,8 @@ def test_a_very_long_answer_loses_its_middle(tmp_path):
     [question] = synthetic.simple_questions(1, "t")
     text = "a" * 5000 + "b" * 5000
     synthetic.write_run(tmp_path / "r", [question], {("t", "q0"): [(True, "rule", "b", text)]})
-    texts = page.browser(collect.collect([tmp_path / "r"]))["texts"]
-    [long] = [t for t in texts if len(t) > 100]
+    texts = browser.gather(collect.collect([tmp_path / "r"]))["texts"]
+    [long] = [t for t in texts if len(t) > 100]  # one answer: there is room for LONGEST
     assert long.startswith("a" * 3000 + "\n[… 4,000 characters left out")
     assert long.endswith("b" * 3000)
 
@@ -261,7 +265,7 @@ document.body.append(out);
 </script></body>"""
 
 
-@browser
+@in_chromium
 def test_going_through_the_questions(study, tmp_path):
     text = re.sub(r"<meta http-equiv=.*?>", "", render(study), count=1)
     document, logged = visit(text.replace("</body>", DRIVE), tmp_path)

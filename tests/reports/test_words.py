@@ -5,7 +5,7 @@ from reports import collect, tables, words
 
 def said(paths):
     material = collect.collect(paths)
-    return [words.differences(tables.compare(block)) for block in material.blocks]
+    return [words.differences(tables.compare(block), material.study) for block in material.blocks]
 
 
 def write(folder, **bits):
@@ -32,8 +32,8 @@ def test_a_difference_inside_the_noise_says_what_would_settle_it(tmp_path):
     paths = write(tmp_path, sft=up + down + same, drift=[1] * 12 + [0] * 8 + same)
     [[text]] = said(paths)
     assert "a difference of +4.0 ± 4.5 points, inside the noise (p = 0.50)" in text
-    assert "100 questions show a difference of 12.4 points four times in five" in text
-    assert "one as small as this needs about 979" in text
+    assert "a single test on 100 questions finds a difference of 12.4 points four times" in text
+    assert "one as small as this takes about 979" in text
 
 
 def test_no_disagreement_is_said(tmp_path):
@@ -44,9 +44,9 @@ def test_no_disagreement_is_said(tmp_path):
 def test_a_study_speaks_of_drift_group_by_group(pair):
     [[text]] = said([pair])
     assert text == (
-        "DRIFT scores 62.5 ± 19.1 and SFT 50.0 ± 17.7 on the mean of the groups: a difference of "
+        "DRIFT scores 62.5 ± 19.1 and SFT 50.0 ± 17.7 on the mean: a difference of "
         "+12.5 ± 19.1 points, inside the noise (p = 1.00). The two disagree on too few questions "
-        "to tell them apart. Group by group, DRIFT is inside the noise on a (+50.0 ± 28.9) and "
+        "to tell them apart. Taken apart, DRIFT is inside the noise on a (+50.0 ± 28.9) and "
         "b (−25.0 ± 25.0)."
     )
 
