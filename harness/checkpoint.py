@@ -6,6 +6,7 @@ A checkpoint is a local folder in the Hugging Face layout, or a hub id that is f
 Weights are safetensors only: a pickle can run code when it is read.
 """
 
+import difflib
 import hashlib
 import json
 import math
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.progress import reading
 from harness.records import canonical
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
@@ -152,17 +154,25 @@ def open_checkpoint(where: str | Path) -> Checkpoint:
 
 
 def _find(where: str) -> tuple[Path, str]:
-    path = Path(where).expanduser()
+    path = Path(os.path.abspath(Path(where).expanduser()))
     if path.is_dir():
         _refuse_adapter(path)
         if not (path / "config.json").exists():
             raise UserError(f"{path} is not a checkpoint: it has no config.json")
-        return path, Path(os.path.abspath(path)).name
+        return path, path.name
     if path.exists():
         raise UserError(f"{path} is a file: a checkpoint is a folder with config.json and weights")
-    if where.count("/") != 1 or where.startswith((".", "/", "~")):
-        raise UserError(f"there is no checkpoint folder {where}")
+    # What starts with a folder that is there was meant as a path, the rest may be a hub id.
+    if where.count("/") != 1 or where.startswith((".", "/", "~")) or path.parent.is_dir():
+        raise UserError(f"there is no checkpoint folder {where}{_close(path)}")
     return _fetch(where), where.split("/")[1]
+
+
+def _close(path: Path) -> str:
+    """Name a neighbour with a similar name."""
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=1)
+    return f": did you mean {path.parent / close[0]}?" if close else ""
 
 
 def _fetch(repository: str) -> Path:
@@ -323,8 +333,10 @@ def _digest(shard: Path, header: dict[str, Any]) -> str:
     if cached.exists():
         return cached.read_text()
     digest = hashlib.sha256()
-    for chunk in _checked(shard, header):
-        digest.update(chunk)
+    with reading(f"reading {shard.name} once, to name it by its content", status.st_size) as moved:
+        for chunk in _checked(shard, header):
+            digest.update(chunk)
+            moved(len(chunk))
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         aside = cached.with_name(f"{cached.name}.{os.getpid()}")

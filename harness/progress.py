@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from harness.records import Response, Verdict
@@ -13,6 +15,8 @@ QUIET_SECONDS = 2.0
 """What is over sooner shows no progress."""
 PLAIN_SECONDS = 30.0
 """Between two lines where standard error is no terminal."""
+LARGE_FILE = 1 << 30
+"""Bytes; a smaller file is read in no time."""
 
 
 class Progress:
@@ -80,3 +84,28 @@ class Progress:
             self._bar.add_task(self._name, total=self._total, rates="")
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=self._done, rates=self._rates(now))
+
+
+@contextmanager
+def reading(what: str, size: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how far a large file is read; elsewhere say so once.
+
+    Args:
+        what: What goes on, for the reader.
+        size: Of the file, in bytes.
+
+    Yields:
+        A function to be told the bytes of each piece.
+    """
+    if size < LARGE_FILE:
+        yield lambda count: None
+    elif not sys.stderr.isatty():
+        print(f"driftbench: {what} ({size / 1e9:.1f} GB)", file=sys.stderr, flush=True)
+        yield lambda count: None
+    else:
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=size)
+            yield lambda count: bar.advance(task, count)

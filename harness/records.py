@@ -25,12 +25,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from harness.errors import UserError
 
 Finish = Literal["stop", "length", "error"]
 How = Literal["rule", "judge", "open", "truncated", "error"]
+
+T = TypeVar("T")
 
 UTF8 = ("utf-8", "backslashreplace")
 """A lone surrogate in a model's text becomes the JSON escape that reads back as itself."""
@@ -270,11 +272,14 @@ def read_card(run: Path) -> RunCard:
 
 def read_questions(run: Path) -> list[Question]:
     """Read the questions of a run folder; `Image.data` is empty, see `image_path`."""
-    found = []
-    for row in _read_lines(run / "questions.jsonl"):
-        images = tuple(Image(image["sha256"], image["suffix"], b"") for image in row["images"])
-        found.append(Question(**{**row, "images": images}))
-    return found
+    found = _read_records(Question, run / "questions.jsonl")
+    return [
+        dataclasses.replace(
+            question,
+            images=tuple(Image(data=b"", **image) for image in question.images),  # type: ignore[arg-type]
+        )
+        for question in found
+    ]
 
 
 def read_responses(run: Path) -> list[Response]:
@@ -282,13 +287,13 @@ def read_responses(run: Path) -> list[Response]:
 
     A last line that was cut off by a crash is left out.
     """
-    return [Response(**row) for row in _read_lines(run / "responses.jsonl")]
+    return list(_read_records(Response, run / "responses.jsonl"))
 
 
 def read_verdicts(run: Path) -> list[Verdict]:
     """Read the verdicts of a run folder, in the order of the questions."""
-    rows = _read_lines(run / "verdicts.jsonl")
-    return [Verdict(**{**row, "groups": tuple(row["groups"])}) for row in rows]
+    found = _read_records(Verdict, run / "verdicts.jsonl")
+    return [dataclasses.replace(verdict, groups=tuple(verdict.groups)) for verdict in found]
 
 
 def read_cells(run: Path) -> list[Cell]:
@@ -338,8 +343,8 @@ def _line(record: Any) -> str:
     return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON lines of a file; a last line without its newline is not there yet."""
+def _read_records(kind: type[T], path: Path) -> Iterator[T]:
+    """Yield the lines of a file as records; a last line without its newline is not there yet."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -347,9 +352,11 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path} line {number} is not JSON: {error}") from error
+                yield kind(**json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise UserError(
+                    f"{path} line {number} is not a {kind.__name__}: {error}"
+                ) from error
 
 
 def _write_aside(path: Path, content: str | bytes) -> None:

