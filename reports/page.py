@@ -103,7 +103,7 @@ def _table(table: Table, study: bool) -> dict[str, Any]:
         "heads": table.titles,
         "lines": [
             {
-                "label": line.row.label,
+                "label": _together(line.row.label),
                 "is_baseline": line.row == table.block.baseline,
                 "cells": [_cell(entry) for entry in line.entries],
                 "total": line.total,
