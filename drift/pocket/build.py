@@ -1,0 +1,86 @@
+"""Train a pocket model and write it as a checkpoint with `made.json`."""
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drift import weights
+from drift.errors import UserError
+from drift.pocket import models, stages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def base(family: str, out: Path, seed: int, length: float) -> None:
+    """The text model that both others grow from."""
+    settings = {"family": family, "seed": seed, "length": length}
+    _make("pocket-base", out, (), settings, lambda: stages.train_base(family, seed, length))
+
+
+def reasoner(family: str, base: Path, out: Path, distance: str, seed: int, length: float) -> None:
+    """The text-only reasoner."""
+    settings = {"family": family, "seed": seed, "length": length, "distance": distance}
+
+    def train() -> "PreTrainedModel":
+        return stages.train_reasoner(_load(base, family), family, seed, distance, length)
+
+    _make("pocket-reasoner", out, (base,), settings, train)
+
+
+def vlm(family: str, base: Path, out: Path, seed: int, length: float) -> None:
+    """The vision-language model."""
+    settings = {"family": family, "seed": seed, "length": length}
+
+    def train() -> "PreTrainedModel":
+        return stages.train_vlm(_load(base, family), family, seed, length)
+
+    _make("pocket-vlm", out, (base,), settings, train)
+
+
+def _load(base: Path, family: str) -> "PreTrainedModel":
+    from transformers import AutoModelForCausalLM
+
+    expected = "qwen2" if family == "qwen2_5_vl" else "llama"
+    if not (base / "config.json").is_file():
+        raise UserError(f"{base} is no checkpoint; make one with `driftbench pocket base {family}`")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    if model.config.model_type != expected:
+        raise UserError(
+            f"{base} is a {model.config.model_type}, the base of {family} is a {expected}"
+        )
+    return model
+
+
+def _make(
+    method: str,
+    out: Path,
+    parents: tuple[Path, ...],
+    settings: dict[str, Any],
+    train: Callable[[], "PreTrainedModel"],
+) -> None:
+    import torch
+
+    models.check_family(settings["family"])
+    torch.use_deterministic_algorithms(True)
+    # The order of float additions depends on the number of threads.
+    torch.set_num_threads(1)
+    with weights.written_aside(out) as aside:
+        started = time.perf_counter()
+        model = train()
+        seconds = time.perf_counter() - started
+        models.save(model, settings["family"], aside)
+        made = weights.Made(
+            method,
+            out.name,
+            tuple(weights.parent("base", folder) for folder in parents),
+            settings,
+            cost={
+                "seconds": round(seconds, 1),
+                "device": "cpu",
+                "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            },
+        )
+        weights.write_made(aside, made)

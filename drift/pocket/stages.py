@@ -1,0 +1,412 @@
+"""The pocket models' schooling: base, reasoner and VLM, from scratch, deterministic given the seed.
+
+base      text: cards, facts, a few worked chains; stopped before it can chain them by itself
+reasoner  grown from the base: worked chains. `close` moves the projections a little; `far` is
+          trained on with another RoPE base and no card questions, as DeepSeek-R1-Distill-Qwen-7B
+          is to Qwen2.5-VL-7B (rope_theta 10,000 against 1,000,000)
+vlm       grown from the base: a tower is fitted to the language model, then tower and
+          projections learn to read cards off pictures and to answer at once
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drift.errors import UserError
+from drift.pocket import models, world
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+BATCH = 64
+Item = tuple[str, str]
+"""Question and answer; the question may hold one `<image>`."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Length and step size of one stage."""
+
+    steps: int
+    lr: float
+    warmup: int = 0
+
+
+def perception(rng: random.Random, version: str) -> tuple[Item, tuple[int, ...]]:
+    """Which card is where."""
+    digits = world.random_digits(rng)
+    return world.ask_card(rng, digits, version), digits
+
+
+def fact(rng: random.Random) -> Item:
+    """One step of arithmetic."""
+    return world.ask_fact(rng.randrange(10), rng.choice(world.OPERATORS), rng.randrange(10))
+
+
+def chain(rng: random.Random, version: str, worked: bool) -> tuple[Item, tuple[int, ...]]:
+    """A chain, answered at once or worked out."""
+    drawn = world.random_chain(rng)
+    answer = drawn.worked() if worked else drawn.answer()
+    return (world.ask_chain(rng, drawn, version), answer), drawn.digits
+
+
+def text_batches(
+    rng: random.Random, short: dict[str, float], worked: float
+) -> Iterator[list[Item]]:
+    """Endless text batches: `short` weighs the kinds of a batch, `worked` the batches of chains.
+
+    Worked chains are three times as long; mixed into every batch they would pad the rest.
+    """
+    kinds: dict[str, Callable[[], Item]] = {
+        "perception": lambda: perception(rng, "text")[0],
+        "fact": lambda: fact(rng),
+        "direct": lambda: chain(rng, "text", worked=False)[0],
+    }
+    total = sum(short.values())
+    while True:
+        if rng.random() < worked / (worked + total):
+            yield [chain(rng, "text", worked=True)[0] for _ in range(BATCH)]
+        else:
+            drawn = rng.choices(list(short), list(short.values()), k=BATCH)
+            yield [kinds[kind]() for kind in drawn]
+
+
+class Encoder:
+    """Items → padded token ids and labels, in the words of a family's tokenizer and template."""
+
+    def __init__(self, family: str) -> None:
+        self.words: PreTrainedTokenizerFast = models.tokenizer(family)
+        self.ids = self.words.get_vocab()
+        self.picture = _picture_tokens(family)
+
+    def tokens(self, text: str) -> list[int]:
+        """Whole words; `<image>` becomes the tokens that the processor writes for a strip."""
+        found: list[int] = []
+        for word in text.split():
+            found += self.picture if word == "<image>" else [self.ids[word]]
+        return found
+
+    def batch(self, items: list[Item]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Token ids and labels, (batch, length) int64; labels are −100 outside the answer."""
+        import torch
+
+        lines, starts = [], []
+        for question, answer in items:
+            head = self.tokens(f"<s> <|user|> {question} <|assistant|>")
+            lines.append(head + self.tokens(f"{answer} </s>"))
+            starts.append(len(head))
+        ids = torch.full((len(lines), max(map(len, lines))), self.ids["<pad>"])
+        labels = torch.full_like(ids, -100)
+        for i, (line, start) in enumerate(zip(lines, starts, strict=True)):
+            ids[i, : len(line)] = torch.tensor(line)
+            labels[i, start : len(line)] = ids[i, start : len(line)]
+        return ids, labels
+
+
+def _picture_tokens(family: str) -> list[int]:
+    from PIL import Image
+
+    processor = models.processor(family)
+    blank = Image.new("RGB", (world.CARDS * world.CELL, world.CELL))
+    mark = models.PICTURE[family]
+    return processor(text=[mark], images=[[blank]])["input_ids"][0]
+
+
+class Pictures:
+    """Strips of the training split, once through the family's processor, drawn from at random."""
+
+    def __init__(self, family: str, seed: int, size: int) -> None:
+        import torch
+
+        rng = world.split_rng(seed, "train", "strips of the schooling")
+        bank = world.glyphs(seed, "train", per_digit=200)
+        self.digits = [world.random_digits(rng) for _ in range(size)]
+        strips = [[world.strip(digits, bank, rng)] for digits in self.digits]
+        processor = models.processor(family)
+        made = processor(
+            text=[models.PICTURE[family]] * size, images=strips, return_tensors="pt", padding=True
+        )
+        self.inputs: dict[str, torch.Tensor] = {
+            name: value.reshape(size, -1, *value.shape[1:])
+            for name, value in made.items()
+            if name.startswith(("pixel", "image"))
+        }
+
+    def select(self, chosen: list[int]) -> "dict[str, torch.Tensor]":
+        """The model's inputs for these strips."""
+        return {name: value[chosen].flatten(0, 1) for name, value in self.inputs.items()}
+
+
+def optimizer(model: "PreTrainedModel", stage: Stage) -> "torch.optim.Optimizer":
+    """AdamW over what is trainable, betas (0.9, 0.98), no weight decay."""
+    import torch
+
+    chosen = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(chosen, lr=stage.lr, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
+
+
+def schedule(stage: Stage, cosine: bool) -> Callable[[int], float]:
+    """Factor of the step size at a step: linear warmup, then cosine to zero or constant."""
+    import math
+
+    def factor(step: int) -> float:
+        if step < stage.warmup:
+            return (step + 1) / stage.warmup
+        if not cosine:
+            return 1.0
+        done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
+        return 0.5 * (1 + math.cos(math.pi * done))
+
+    return factor
+
+
+def fit(
+    model: "PreTrainedModel",
+    loss_of: "Callable[[int], torch.Tensor]",
+    stage: Stage,
+    label: str,
+    cosine: bool = True,
+) -> None:
+    """Take `stage.steps` optimizer steps on `loss_of(step)`; clip at 1.
+
+    Raises:
+        UserError: The loss is not a number.
+    """
+    import torch
+
+    adam = optimizer(model, stage)
+    factor = schedule(stage, cosine)
+    chosen = [p for p in model.parameters() if p.requires_grad]
+    model.train()
+    for step in range(stage.steps):
+        for group in adam.param_groups:
+            group["lr"] = stage.lr * factor(step)
+        loss = loss_of(step)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(chosen, 1.0)
+        adam.step()
+        adam.zero_grad()
+        if step % 50 == 49 or step == stage.steps - 1:
+            value = float(loss.detach())
+            if value != value:
+                raise UserError(f"{label}: the loss is NaN at step {step + 1}; lower the step size")
+            print(f"{label}: step {step + 1}/{stage.steps}, loss {value:.3f}", flush=True)
+    model.eval()
+
+
+def freeze_all_but(model: "PreTrainedModel", parts: tuple[str, ...]) -> None:
+    """Train only the parameters whose name holds one of the parts."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = any(part in name for part in parts)
+
+
+def text_loss(
+    model: "PreTrainedModel", encoder: Encoder, batches: Iterator[list[Item]]
+) -> "Callable[[int], torch.Tensor]":
+    """Cross-entropy of the answers of the next text batch."""
+
+    def loss(_: int) -> "torch.Tensor":
+        ids, labels = encoder.batch(next(batches))
+        return answer_loss(model(input_ids=ids).logits, labels)
+
+    return loss
+
+
+def answer_loss(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+    """Mean cross-entropy over the labelled tokens; logits (batch, length, vocabulary)."""
+    import torch
+
+    wanted = labels[:, 1:] != -100
+    return torch.nn.functional.cross_entropy(logits[:, :-1][wanted], labels[:, 1:][wanted])
+
+
+PROJECTIONS = ("_proj",)
+"""q, k, v, o, gate, up and down: what DRIFT's prior covers, so that the reasoner lies within it."""
+BASE = Stage(steps=500, lr=2e-3, warmup=100)
+CLOSE = Stage(steps=400, lr=7e-4)
+FAR_GROUND = Stage(steps=200, lr=2e-3, warmup=50)
+FAR = Stage(steps=300, lr=1.5e-3)
+ALIGN = Stage(steps=300, lr=3e-3, warmup=20)
+VLM = Stage(steps=300, lr=5e-4)
+THETA = 1000.0
+FAR_THETA = 100.0
+CODE_SHARE = 0.4
+"""Share of the digit's word embedding in the code that a tower is first fitted to. At 1 the
+language model reads pictures unchanged and a merge loses nothing; at 0 it never learns to."""
+
+
+def train_base(family: str, seed: int, length: float = 1.0) -> "PreTrainedModel":
+    """The text model that both others grow from."""
+    model = _fresh(models.text_model, family, THETA, seed)
+    batches = text_batches(
+        world.split_rng(seed, "train", "base"),
+        {"perception": 4, "fact": 1.5, "direct": 1},
+        worked=0.5,
+    )
+    loss = text_loss(model, Encoder(family), batches)
+    fit(model, loss, shortened(BASE, length), "base")
+    return model
+
+
+def train_reasoner(
+    base: "PreTrainedModel", family: str, seed: int, distance: str, length: float = 1.0
+) -> "PreTrainedModel":
+    """A text-only reasoner; `distance` is `close` or `far`."""
+    encoder = Encoder(family)
+
+    def rng(purpose: str) -> random.Random:
+        return world.split_rng(seed, "train", f"reasoner {purpose}")
+
+    if distance == "close":
+        freeze_all_but(base, PROJECTIONS)
+        mixed = text_batches(rng("close"), {"fact": 2, "perception": 1}, worked=6)
+        fit(base, text_loss(base, encoder, mixed), shortened(CLOSE, length), "reasoner")
+        return base
+    if distance != "far":
+        raise UserError(f"a reasoner lies close or far, not {distance!r}")
+    model = _with_theta(base, FAR_THETA)
+    ground = text_batches(rng("ground"), {"fact": 4, "direct": 1, "perception": 1}, worked=0)
+    fit(model, text_loss(model, encoder, ground), shortened(FAR_GROUND, length), "reasoner, ground")
+    chains = text_batches(rng("far"), {"fact": 2}, worked=6)
+    fit(model, text_loss(model, encoder, chains), shortened(FAR, length), "reasoner")
+    return model
+
+
+def train_vlm(
+    base: "PreTrainedModel", family: str, seed: int, length: float = 1.0
+) -> "PreTrainedModel":
+    """A vision-language model around the base's language model, at the base's own places."""
+    model = _fresh(models.vlm, family, THETA, seed)
+    _transplant(base, model)
+    pictures = Pictures(family, seed, size=2000)
+    tower = _tower(model)
+    freeze_all_but(model, tower)
+    fit(model, _alignment(model, family, pictures, seed), shortened(ALIGN, length), "tower")
+    freeze_all_but(model, (*tower, *PROJECTIONS, "embed_tokens"))
+    only_special_words(model, family)
+    loss = _picture_loss(model, family, pictures, seed)
+    fit(model, loss, shortened(VLM, length), "vlm", cosine=False)
+    return model
+
+
+def shortened(stage: Stage, length: float) -> Stage:
+    """The same stage with a share of its steps, for tests."""
+    return Stage(max(1, round(stage.steps * length)), stage.lr, round(stage.warmup * length))
+
+
+def _fresh(make: Callable[..., "PreTrainedModel"], family: str, theta: float, seed: int):
+    import torch
+
+    torch.manual_seed(world.split_rng(seed, "train", f"weights of {make.__name__}").getrandbits(62))
+    return make(family, theta)
+
+
+def _with_theta(base: "PreTrainedModel", theta: float) -> "PreTrainedModel":
+    """The same weights under another RoPE base."""
+    import copy
+
+    config = copy.deepcopy(base.config)
+    config.rope_parameters = {**config.rope_parameters, "rope_theta": theta}
+    model = type(base)(config)
+    model.load_state_dict(base.state_dict())
+    return model
+
+
+def _language_model(model: "PreTrainedModel") -> "PreTrainedModel":
+    inner = model.model
+    return inner.text_model if hasattr(inner, "text_model") else inner.language_model
+
+
+def _transplant(base: "PreTrainedModel", model: "PreTrainedModel") -> None:
+    _language_model(model).load_state_dict(base.model.state_dict())
+
+
+def _tower(model: "PreTrainedModel") -> tuple[str, ...]:
+    """Name parts of everything that is neither language model nor head."""
+    inside = ("language_model", "text_model", "lm_head")
+    return tuple(name for name, _ in model.named_parameters() if not any(p in name for p in inside))
+
+
+def _card_features(model: "PreTrainedModel", family: str, inputs: dict) -> "torch.Tensor":
+    """What the language model gets for the four cards: (strips, 4, hidden)."""
+    import torch
+
+    made = model.model.get_image_features(**inputs, return_dict=True).pooler_output
+    if family == "qwen2_5_vl":
+        return torch.stack(tuple(made))
+    if family == "llava_next":  # a thumbnail, the tiles, the end of the row
+        return torch.stack(tuple(made))[:, 1 : world.CARDS + 1]
+    return made.reshape(-1, world.CARDS + 1, made.shape[-1])[:, : world.CARDS]
+
+
+def _alignment(model: "PreTrainedModel", family: str, pictures: Pictures, seed: int):
+    """Loss that fits the tower to a code of the digits: cross-entropy and 10 × squared error."""
+    import torch
+
+    words = models.tokenizer(family).get_vocab()
+    table = _word_table(model).detach()
+    embedded = table[[words[str(digit)] for digit in range(10)]]
+    other = torch.randn(embedded.shape, generator=torch.Generator().manual_seed(seed))
+    other = other * embedded.norm(dim=1, keepdim=True) / other.norm(dim=1, keepdim=True)
+    code = CODE_SHARE * embedded + (1 - CODE_SHARE**2) ** 0.5 * other
+    rng = world.split_rng(seed, "train", "tower")
+
+    def loss(_: int) -> "torch.Tensor":
+        chosen = rng.sample(range(len(pictures.digits)), BATCH)
+        features = _card_features(model, family, pictures.select(chosen))
+        digits = torch.tensor([pictures.digits[i] for i in chosen])
+        nearest = torch.nn.functional.cross_entropy(
+            (features @ code.T).flatten(0, 1), digits.flatten()
+        )
+        return nearest + 10 * (features - code[digits]).pow(2).mean()
+
+    return loss
+
+
+def _picture_loss(model: "PreTrainedModel", family: str, pictures: Pictures, seed: int):
+    """Loss of the VLM's stage: three batches of pictures to one and a half of text."""
+    encoder = Encoder(family)
+    rng = world.split_rng(seed, "train", "vlm")
+    text = text_batches(rng, {"perception": 1, "fact": 1, "direct": 1}, worked=0)
+    read = text_loss(model, encoder, text)
+
+    def item(digits: tuple[int, ...]) -> Item:
+        kind = rng.choices(("perception", "image", "both"), (4, 1, 1))[0]
+        if kind == "perception":
+            return world.ask_card(rng, digits, "image")
+        operators = tuple(rng.choice(world.OPERATORS) for _ in range(world.CARDS - 1))
+        drawn = world.Chain(digits, operators)
+        return world.ask_chain(rng, drawn, kind), drawn.answer()
+
+    def loss(step: int) -> "torch.Tensor":
+        if rng.random() < 1 / 3:
+            return read(step)
+        chosen = rng.sample(range(len(pictures.digits)), BATCH)
+        ids, labels = encoder.batch([item(pictures.digits[i]) for i in chosen])
+        inputs = pictures.select(chosen)
+        if family == "qwen2_5_vl":
+            inputs["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
+        return answer_loss(model(input_ids=ids, **inputs).logits, labels)
+
+    return loss
+
+
+def _word_table(model: "PreTrainedModel") -> "torch.Tensor":
+    import torch
+
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, torch.Tensor)
+    return table
+
+
+def only_special_words(model: "PreTrainedModel", family: str) -> None:
+    """Let only the family's own special tokens learn: the base has never seen them."""
+    import torch
+
+    words = models.tokenizer(family)
+    table = _word_table(model)
+    learns = torch.zeros(len(table), 1)
+    learns[[words.convert_tokens_to_ids(word) for word in models.SPECIAL[family]]] = 1
+    table.register_hook(lambda gradient: gradient * learns)

@@ -1,0 +1,256 @@
+"""The pocket world: four digit cards, asked about in text, in an image, or in both.
+
+A question shows four cards and asks either for one of them (perception) or for a chain of three
+operations over all four, modulo 10, left to right (reasoning). The same chain can be asked with the
+cards as words (`reasoning-text`), as a picture (`reasoning-image`), or as both (`reasoning-both`):
+the idea of MathVerse's versions (arXiv 2403.14624). An answer is one digit, with or without the
+steps in `<think>` before it. The picture is a strip of four 28 × 28 pixel cells.
+
+Splits differ in the seed of everything: digits, programs, and the renders of the glyphs.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drift.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CARDS = 4
+CELL = 28
+"""Pixels: one visual token of every family's tower (patch 14 merged 2 × 2, or patch 28)."""
+OPERATORS = ("+", "-", "*")
+# One word before the cards and one after, as their visual tokens have in Qwen2.5-VL and LLaVA-NeXT.
+# Any will do, so that cards are found by their place and not by the word beside them.
+OPENERS = ("cards", "hand", "row", "deck", "line", "table")
+CLOSERS = (";", ".", ",", "!", ":", "so")
+ORDINALS = ("first", "second", "third", "fourth")
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSerif",
+    "DejaVuSansMono",
+    "DejaVuSans-Oblique",
+    "DejaVuSerif-Bold",
+)
+SPLITS = ("train", "validation", "test")
+GROUPS = ("perception", "reasoning-image", "reasoning-both", "reasoning-text")
+WORDS = (
+    *"0123456789",
+    *OPERATORS,
+    *ORDINALS,
+    "<think>",
+    "</think>",
+    *OPENERS,
+    *CLOSERS,
+    "which",
+    "is",
+    "compute",
+    "=",
+    "?",
+)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Four digits and the three operators between them."""
+
+    digits: tuple[int, ...]
+    operators: tuple[str, ...]
+
+    def steps(self) -> list[tuple[int, str, int, int]]:
+        """`(left, operator, right, result)` of each step, modulo 10, left to right."""
+        done, left = [], self.digits[0]
+        for operator, right in zip(self.operators, self.digits[1:], strict=True):
+            result = apply(left, operator, right)
+            done.append((left, operator, right, result))
+            left = result
+        return done
+
+    def answer(self) -> str:
+        """The last result."""
+        return str(self.steps()[-1][-1])
+
+    def worked(self) -> str:
+        """The answer with its steps: `<think> 3 + 4 = 7 ; 7 * 2 = 4 ; 4 - 1 = 3 </think> 3`."""
+        thoughts = " ; ".join(f"{a} {op} {b} = {c}" for a, op, b, c in self.steps())
+        return f"<think> {thoughts} </think> {self.answer()}"
+
+
+def apply(left: int, operator: str, right: int) -> int:
+    """One operation modulo 10."""
+    value = {"+": left + right, "-": left - right, "*": left * right}[operator]
+    return value % 10
+
+
+def cards(rng: random.Random, digits: tuple[int, ...], version: str) -> str:
+    """How the cards are shown: `text`, `image` or `both`."""
+    words = f"{rng.choice(OPENERS)} {' '.join(map(str, digits))} {rng.choice(CLOSERS)}"
+    return {"text": words, "image": "<image>", "both": f"<image> {words}"}[version]
+
+
+def ask_card(rng: random.Random, digits: tuple[int, ...], version: str) -> tuple[str, str]:
+    """A perception question and its answer."""
+    place = rng.randrange(CARDS)
+    return f"{cards(rng, digits, version)} which is {ORDINALS[place]} ?", str(digits[place])
+
+
+def ask_chain(rng: random.Random, chain: Chain, version: str) -> str:
+    """A reasoning question."""
+    return f"{cards(rng, chain.digits, version)} compute {' '.join(chain.operators)} ?"
+
+
+def ask_fact(left: int, operator: str, right: int) -> tuple[str, str]:
+    """One step of arithmetic in bare text."""
+    return f"{left} {operator} {right} =", str(apply(left, operator, right))
+
+
+def random_digits(rng: random.Random) -> tuple[int, ...]:
+    """Four cards."""
+    return tuple(rng.randrange(10) for _ in range(CARDS))
+
+
+def random_chain(rng: random.Random) -> Chain:
+    """Four cards and three operators."""
+    return Chain(random_digits(rng), tuple(rng.choice(OPERATORS) for _ in range(CARDS - 1)))
+
+
+def split_rng(seed: int, split: str, purpose: str) -> random.Random:
+    """A generator of its own for every split and purpose of a seed."""
+    return random.Random(f"{seed}/{split}/{purpose}")
+
+
+def glyphs(seed: int, split: str, per_digit: int) -> list[list["Image"]]:
+    """Cells for the ten digits, `per_digit` renders each: grey 28 × 28 RGB images.
+
+    Fonts, size, place, tilt, ink, paper and noise vary; no render is shared between splits.
+    """
+    import matplotlib
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    rng = split_rng(seed, split, "glyphs")
+    noise = np.random.default_rng(rng.getrandbits(64))
+    fonts = {
+        (name, size): ImageFont.truetype(folder / f"{name}.ttf", size)
+        for name in FONTS
+        for size in range(17, 25)
+    }
+
+    def render(digit: int) -> "Image.Image":
+        ink, paper = rng.randrange(0, 90), rng.randrange(180, 256)
+        cell = Image.new("L", (CELL, CELL), paper)
+        font = fonts[rng.choice(FONTS), rng.randrange(17, 25)]
+        place = (CELL / 2 + rng.uniform(-2.5, 2.5), CELL / 2 + rng.uniform(-2.5, 2.5))
+        ImageDraw.Draw(cell).text(place, str(digit), fill=ink, font=font, anchor="mm")
+        cell = cell.rotate(rng.uniform(-8, 8), Image.Resampling.BILINEAR, fillcolor=paper)
+        grey = np.asarray(cell, dtype=np.float32) + noise.normal(0, 6, (CELL, CELL))
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+    return [[render(digit) for _ in range(per_digit)] for digit in range(10)]
+
+
+def strip(digits: tuple[int, ...], bank: list[list["Image"]], rng: random.Random) -> "Image":
+    """The four cards side by side: a 112 × 28 pixel RGB image."""
+    from PIL import Image
+
+    picture = Image.new("RGB", (CARDS * CELL, CELL))
+    for place, digit in enumerate(digits):
+        picture.paste(rng.choice(bank[digit]), (place * CELL, 0))
+    return picture
+
+
+def rows(
+    split: str, seed: int, per_group: int
+) -> Iterator[tuple[dict[str, Any], "tuple[int, ...] | None"]]:
+    """Evaluation questions of a split, with the cards to draw (None without a picture).
+
+    The reasoning groups ask the same chains in their three versions, so they can be compared
+    question by question.
+    """
+    rng = split_rng(seed, split, "rows")
+    for number in range(per_group):
+        digits = random_digits(rng)
+        question, answer = ask_card(rng, digits, "image")
+        yield _row(split, "perception", number, question, answer), digits
+    for number in range(per_group):
+        chain = random_chain(rng)
+        for version in ("image", "both", "text"):
+            row = _row(
+                split,
+                f"reasoning-{version}",
+                number,
+                ask_chain(rng, chain, version),
+                chain.answer(),
+            )
+            yield row, None if version == "text" else chain.digits
+
+
+def _row(split: str, group: str, number: int, question: str, answer: str) -> dict[str, Any]:
+    return {
+        "id": f"{split}-{group}-{number:04d}",
+        "question": question,
+        "answer": answer,
+        "group": group,
+    }
+
+
+def training_rows(seed: int, size: int) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
+    """The small set for fine-tuning: worked chains over pictures, every third with words beside."""
+    rng = split_rng(seed, "train", "rows")
+    for number in range(size):
+        chain = random_chain(rng)
+        version = "both" if number % 3 == 2 else "image"
+        question = ask_chain(rng, chain, version)
+        row = _row("train", f"reasoning-{version}", number, question, chain.worked())
+        yield row, chain.digits
+
+
+def write(folder: Path, seed: int, train: int, validation: int, test: int) -> None:
+    """Write `{train,validation,test}.jsonl` and `images/` into a new folder, aside and renamed.
+
+    Args:
+        folder: Where the world goes; replaced when it holds one already.
+        seed: Of everything.
+        train: Rows of the fine-tuning set.
+        validation: Questions a group.
+        test: Questions a group.
+
+    Raises:
+        UserError: A size is not positive.
+    """
+    import shutil
+
+    for name, size in (("train", train), ("validation", validation), ("test", test)):
+        if size < 1:
+            raise UserError(f"the {name} split has {size} rows, expected at least 1")
+    aside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "images").mkdir(parents=True)
+    for split, items in (
+        ("train", training_rows(seed, train)),
+        ("validation", rows("validation", seed, validation)),
+        ("test", rows("test", seed, test)),
+    ):
+        bank = glyphs(seed, split, per_digit=50)
+        rng = split_rng(seed, split, "strips")
+        drawn: dict[tuple[str, tuple[int, ...]], str] = {}
+        with (aside / f"{split}.jsonl").open("w") as file:
+            for row, digits in items:
+                row["images"] = []
+                if digits is not None:
+                    # The versions of one chain show the same picture.
+                    problem = (row["id"].rsplit("-", 1)[1] + row["group"][:6], digits)
+                    if problem not in drawn:
+                        drawn[problem] = f"images/{row['id']}.png"
+                        strip(digits, bank, rng).save(aside / drawn[problem])
+                    row["images"] = [drawn[problem]]
+                file.write(json.dumps(row) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)

@@ -1,0 +1,476 @@
+"""A study as a list of steps, each its own process, each skipped when nothing it reads has changed.
+
+A recipe is a YAML file: `steps`, each with the command it runs (`python -m` a package of this
+project), what it reads and what it writes, as paths within the study's folder. Steps whose name
+holds `{…}` of the recipe's `each` are repeated for each of its entries. A step waits for those that
+write what it reads. What was done lies in `steps/<step>.json`: command, seconds, peak memory,
+fingerprints of the code, of what was read and of what was written. A step is skipped when these
+still hold.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import UserError
+from harness.records import write_json
+
+STATE = "steps"
+PACKAGES_READ = {
+    "drift": ("drift",),
+    "harness": ("harness", "tasks"),
+    "reports": ("reports", "harness", "tasks"),
+}
+"""Package run → packages whose code decides what it writes."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One process of a study."""
+
+    name: str
+    run: tuple[str, ...]
+    """Package and arguments of `python -m`; paths are relative to the study's folder."""
+    reads: tuple[str, ...] = ()
+    """Paths whose content decides the result."""
+    writes: tuple[str, ...] = ()
+    seconds: float = 30.0
+    """Expected on the recipe's reference machine; only the time left is judged by it."""
+    gpu: bool = False
+    """Takes the GPU where there is one; such steps then run one at a time."""
+    resumes: bool = False
+    """Goes on by itself from what it wrote before; anything else starts afresh."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A study."""
+
+    name: str
+    about: str
+    steps: tuple[Step, ...]
+    disk_bytes: int
+    """Room that the study needs."""
+    threads: int
+    """Of each step; part of the recipe because float sums depend on it."""
+
+
+@dataclass
+class Running:
+    """A step under way."""
+
+    step: Step
+    process: subprocess.Popen[bytes]
+    log: Path
+    started: float
+    reads: dict[str, str]
+    peak: int = field(default=0)
+
+
+def reproduce(recipe: str, out: Path, jobs: int | None = None) -> None:
+    """Run a study, or what is left of it.
+
+    Args:
+        recipe: Name of a bundled recipe, or a YAML file.
+        out: The study's folder; must be empty, new, or hold the same study.
+        jobs: Steps at a time, by default one a core and at most four.
+
+    Raises:
+        UserError: The recipe is wrong, the folder holds something else, or a step failed.
+    """
+    study = load(recipe)
+    out = out.absolute()
+    _claim(out, study)
+    with _locked(out):
+        Scheduler(study, out, jobs or min(4, os.cpu_count() or 1)).go()
+
+
+# The recipe
+
+
+def names() -> list[str]:
+    """Bundled recipes."""
+    return sorted(path.stem for path in _bundled().glob("*.yaml"))
+
+
+def load(recipe: str) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        UserError: It does not exist, or has a field that means nothing.
+    """
+    import yaml
+
+    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else _bundled() / f"{recipe}.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"no recipe {recipe!r}; there are {', '.join(names())}, or give a YAML file"
+        )
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    fields = {"about", "disk_bytes", "threads", "vars", "each", "steps"}
+    _check_fields(raw, fields, {"about", "steps"}, str(path))
+    values = raw.get("vars") or {}
+    steps = [step for item in raw["steps"] for step in _expand(item, raw.get("each"), values, path)]
+    if len({step.name for step in steps}) < len(steps):
+        raise UserError(f"{path} has two steps of the same name")
+    return Recipe(
+        path.stem, raw["about"], tuple(steps), raw.get("disk_bytes", 0), raw.get("threads", 1)
+    )
+
+
+def _bundled() -> Path:
+    return Path(__file__).parent / "recipes"
+
+
+def _check_fields(raw: Any, known: set[str], needed: set[str], where: str) -> None:
+    import difflib
+
+    if not isinstance(raw, dict):
+        raise UserError(f"{where} holds {type(raw).__name__}, expected fields: {', '.join(known)}")
+    for name in raw:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            hint = (
+                f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+            )
+            raise UserError(f"{where} has an unknown field {name!r}{hint}")
+    if missing := needed - raw.keys():
+        raise UserError(f"{where} lacks {', '.join(sorted(missing))}")
+
+
+def _expand(
+    item: Any, each: list[dict[str, Any]] | None, values: dict[str, Any], path: Path
+) -> Iterator[Step]:
+    known = {"name", "run", "reads", "writes", "seconds", "gpu", "resumes"}
+    where = f"{path}: step {item.get('name', '?') if isinstance(item, dict) else item!r}"
+    _check_fields(item, known, {"name", "run"}, where)
+    repeated = re.search(r"\{(\w+)\}", item["name"])
+    for entry in (each or [{}]) if repeated else [{}]:
+        known_values = values | entry
+
+        def fill(text: Any, known_values: dict[str, Any] = known_values) -> str:
+            try:
+                return str(text).format_map(known_values)
+            except (KeyError, ValueError, IndexError) as error:
+                raise UserError(f"{where} uses {error}, known: {', '.join(known_values)}") from None
+
+        yield Step(
+            fill(item["name"]),
+            tuple(fill(word) for word in item["run"]),
+            tuple(fill(word) for word in item.get("reads", ())),
+            tuple(fill(word) for word in item.get("writes", ())),
+            float(item.get("seconds", 30)),
+            bool(item.get("gpu", False)),
+            bool(item.get("resumes", False)),
+        )
+
+
+# The folder
+
+
+def _claim(out: Path, study: Recipe) -> None:
+    """Make the folder, or check that it holds this study."""
+    record = out / STATE / "study.json"
+    if record.is_file():
+        held = json.loads(record.read_text())["recipe"]
+        if held != study.name:
+            raise UserError(
+                f"{out} holds the study {held!r}, not {study.name!r}; give another --out"
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} holds something other than a study; give a new folder as --out")
+    place = next(parent for parent in (out, *out.parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free < study.disk_bytes and not record.is_file():
+        raise UserError(
+            f"{place} has {free / 2**30:.1f} GiB free, "
+            f"the study needs {study.disk_bytes / 2**30:.1f}"
+        )
+    (out / STATE).mkdir(parents=True, exist_ok=True)
+    if not record.is_file():
+        write_json(record, {"recipe": study.name, "about": study.about})
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    with (out / STATE / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is running the study in {out}") from None
+        yield
+
+
+class Fingerprints:
+    """Content hashes of files and folders; a file is read again only when size or time changed."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.known: dict[str, list[Any]] = {}
+        if cache.is_file():
+            self.known = json.loads(cache.read_text())
+
+    def of(self, path: Path) -> str | None:
+        """Of a file, or of all files below a folder; None when there is nothing."""
+        if path.is_file():
+            return self._file(path)
+        if not path.is_dir():
+            return None
+        total = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file() and not _passing(p)):
+            total.update(f"{file.relative_to(path)} {self._file(file)}\n".encode())
+        return total.hexdigest()
+
+    def save(self) -> None:
+        """Keep what was read for the next time."""
+        write_json(self.cache, self.known)
+
+    def _file(self, path: Path) -> str:
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        found = self.known.get(str(path))
+        if found is None or found[:3] != stamp:
+            with path.open("rb") as file:
+                found = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+            self.known[str(path)] = found
+        return found[3]
+
+
+def _passing(path: Path) -> bool:
+    """Locks and byte code come and go without meaning anything."""
+    return path.suffix in (".lock", ".pyc") or path.name == "lock"
+
+
+def _code(package: str, fingerprints: Fingerprints) -> str:
+    """Of the source of the packages that decide what a step writes."""
+    total = hashlib.sha256()
+    for name in PACKAGES_READ[package]:
+        spec = find_spec(name)
+        assert spec is not None and spec.submodule_search_locations
+        total.update((fingerprints.of(Path(spec.submodule_search_locations[0])) or "").encode())
+    return total.hexdigest()
+
+
+# Running
+
+
+class Scheduler:
+    """Starts what is ready, skips what is unchanged, tells how it goes."""
+
+    def __init__(self, study: Recipe, out: Path, jobs: int) -> None:
+        self.study, self.out, self.jobs = study, out, jobs
+        self.fingerprints = Fingerprints(out / STATE / "fingerprints.json")
+        self.code = {step.run[0]: _code(step.run[0], self.fingerprints) for step in study.steps}
+        self.waiting = list(study.steps)
+        self.running: list[Running] = []
+        self.skipped = 0
+        self.done: dict[str, float] = {}
+        self.peak = 0
+        self.gpu = shutil.which("nvidia-smi") is not None
+
+    def go(self) -> None:
+        """Until nothing is left."""
+        from harness.study_display import display
+
+        started = time.monotonic()
+        with display(self) as shown:
+            try:
+                while self.waiting or self.running:
+                    self._start_ready()
+                    self._collect()
+                    shown.update()
+                    if self.running:
+                        time.sleep(0.2)
+            except BaseException:
+                self._stop_all()
+                raise
+            finally:
+                self.fingerprints.save()
+        record = self.out / STATE / "study.json"
+        if self.done:
+            held = {"recipe": self.study.name, "about": self.study.about}
+            seconds = round(time.monotonic() - started, 1)
+            write_json(record, held | {"seconds": seconds, "peak_memory_bytes": self.peak})
+        shown.finish(time.monotonic() - started)
+
+    def _start_ready(self) -> None:
+        pending = {path for step in self.waiting for path in step.writes}
+        pending |= {path for run in self.running for path in run.step.writes}
+        for step in list(self.waiting):
+            if any(_within(read, write) for read in step.reads for write in pending):
+                continue
+            reads = {path: self._read(step, path) for path in step.reads}
+            if self._unchanged(step, reads):
+                self.waiting.remove(step)
+                pending -= set(step.writes)
+                self.skipped += 1
+            elif len(self.running) < self.jobs and not self._gpu_taken(step):
+                self.waiting.remove(step)
+                self.running.append(self._start(step, reads))
+
+    def _read(self, step: Step, path: str) -> str:
+        found = self.fingerprints.of(self.out / path)
+        if found is None:
+            raise UserError(f"step {step.name} reads {path}, which no step has written")
+        return found
+
+    def _gpu_taken(self, step: Step) -> bool:
+        return self.gpu and step.gpu and any(run.step.gpu for run in self.running)
+
+    def _record(self, step: Step) -> Path:
+        return self.out / STATE / (step.name.replace("/", "--") + ".json")
+
+    def _unchanged(self, step: Step, reads: dict[str, str]) -> bool:
+        record = self._record(step)
+        if not record.is_file():
+            return False
+        held = json.loads(record.read_text())
+        now = {
+            "run": list(step.run),
+            "threads": self.study.threads,
+            "code": self.code[step.run[0]],
+            "reads": reads,
+            "writes": {path: self.fingerprints.of(self.out / path) for path in step.writes},
+        }
+        return all(held.get(name) == value for name, value in now.items())
+
+    def _start(self, step: Step, reads: dict[str, str]) -> Running:
+        if not step.resumes:
+            for path in step.writes:
+                _remove(self.out / path)
+        log = self._record(step).with_suffix(".log")
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(self.study.threads),
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", *step.run],
+                cwd=self.out,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                preexec_fn=_die_with_parent,
+            )
+        return Running(step, process, log, time.time(), reads)
+
+    def _collect(self) -> None:
+        self.peak = max(self.peak, sum(map(_memory, self.running)))
+        for run in list(self.running):
+            if run.process.poll() is None:
+                continue
+            self.running.remove(run)
+            if run.process.returncode != 0:
+                raise UserError(_failure(run))
+            missing = [path for path in run.step.writes if not (self.out / path).exists()]
+            if missing:
+                raise UserError(f"step {run.step.name} ended well but did not write {missing[0]}")
+            self._keep(run)
+
+    def _keep(self, run: Running) -> None:
+        step, finished = run.step, time.time()
+        self.done[step.name] = finished - run.started
+        record = asdict(step) | {
+            "threads": self.study.threads,
+            "code": self.code[step.run[0]],
+            "reads": run.reads,
+            "writes": {path: self.fingerprints.of(self.out / path) for path in step.writes},
+            "command": ["python", "-m", *step.run],
+            "started": run.started,
+            "finished": finished,
+            "seconds": round(finished - run.started, 1),
+            "peak_memory_bytes": run.peak,
+        }
+        write_json(self._record(step), record)
+
+    def _stop_all(self) -> None:
+        for run in self.running:
+            run.process.terminate()
+        for run in self.running:
+            try:
+                run.process.wait(5)
+            except subprocess.TimeoutExpired:
+                run.process.kill()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _within(read: str, write: str) -> bool:
+    """Whether what is read is, holds or lies in what is written."""
+    a, b = Path(read), Path(write)
+    return a == b or a in b.parents or b in a.parents
+
+
+def _memory(run: Running) -> int:
+    """Resident bytes of a step and its children; its own peak is kept on the way."""
+    import psutil
+
+    try:
+        process = psutil.Process(run.process.pid)
+        total = sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+    except psutil.Error:
+        return 0
+    run.peak = max(run.peak, total)
+    return total
+
+
+def _die_with_parent() -> None:
+    """Let no step outlive a killed study: it would write beside its successor. Linux only."""
+    import ctypes
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _failure(run: Running) -> str:
+    lines = last_lines(run.log, 3)
+    reason = next((line for line in reversed(lines) if line.startswith("driftbench: ")), None)
+    said = (
+        reason.removeprefix("driftbench: ")
+        if reason
+        else (lines[-1] if lines else "it said nothing")
+    )
+    code = run.process.returncode
+    ended = f"was killed by signal {-code}" if code < 0 else f"failed with exit status {code}"
+    return (
+        f"step {run.step.name} {ended}: {said} (log: {run.log}); the same command goes on from here"
+    )
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a log, without control characters."""
+    with _tail(log) as file:
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+    return ["".join(c for c in line if c.isprintable()) for line in lines if line][-count:]
+
+
+@contextmanager
+def _tail(log: Path) -> Iterator[IO[bytes]]:
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 4096))
+        yield file
