@@ -1,7 +1,9 @@
 """The command line. Each command imports what it needs when it runs: `--help` loads no torch."""
 
+import difflib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,15 +15,16 @@ from harness.errors import UserError
 app = typer.Typer(
     name="driftbench",
     help="Did this checkpoint really get better at visual reasoning, and at what cost?",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+ENGINES = ("auto", "vllm", "hf")
+
 ELSEWHERE = {
-    "train": ("drift", "Fine-tune a VLM: plain, or with DRIFT's bias toward a reasoner."),
-    "prior": ("drift", "Subtract a VLM's language model from a reasoner: the direction of DRIFT."),
+    "train": ("drift", "Fine-tune a VLM: plain, or biased toward a reasoner."),
+    "prior": ("drift", "Subtract a VLM's language model from a reasoner."),
     "merge": ("drift", "Merge a reasoner's weights into a VLM."),
     "distance": ("drift", "How far apart two models are, layer by layer."),
     "pocket": ("drift", "Make the pocket world and its tiny models."),
@@ -42,7 +45,7 @@ def evaluate(
     data: Annotated[Path | None, Option(help="Folder of the tasks' rows and pictures.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Questions per task.")] = None,
     engine: Annotated[
-        str, Option(metavar="auto|vllm|hf", help="auto: vLLM where it knows the architecture.")
+        str, Option(metavar="|".join(ENGINES), help="auto: vLLM where it knows the architecture.")
     ] = "auto",
     max_tokens: Annotated[
         int | None, Option(min=1, help="Longest answer; each task has its own default.")
@@ -53,14 +56,16 @@ def evaluate(
     seed: Annotated[int, Option(min=0, help="Of the sampling.")] = 0,
     n: Annotated[int, Option(min=1, help="Answers per question.")] = 1,
 ) -> None:
-    """Ask checkpoints the questions of some tasks, and grade the answers.
+    """Ask checkpoints the questions of tasks; grade the answers.
 
     The same command again goes on where the last one stopped, and asks nothing twice.
     """
     from harness.records import Sampling
 
-    if engine not in ("auto", "vllm", "hf"):
-        raise UserError(f"there is no engine {engine!r}: the engines are auto, vllm, hf")
+    if engine not in ENGINES:
+        raise UserError(
+            f"there is no engine {engine!r}: {_near(engine, ENGINES)}the engines are auto, vllm, hf"
+        )
     wanted = _load_tasks(tasks)
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not a folder")
@@ -87,7 +92,10 @@ def evaluate(
 def score(
     runs: Annotated[list[Path], Argument(metavar="RUN...", help="Run folders.")],
 ) -> None:
-    """Grade runs again from what is on disk, after a scoring rule has changed."""
+    """Grade runs again from what is on disk.
+
+    After a scoring rule has changed, or before an interrupted run is completed. Nothing is asked.
+    """
     from harness.run import score as grade
 
     for folder in runs:
@@ -111,7 +119,7 @@ def list_tasks() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Tell whether this machine is able: torch, vLLM, memory, disk."""
+    """Tell whether this machine is able."""
     from harness import doctor as room
 
     raise typer.Exit(room.run())
@@ -123,7 +131,10 @@ def reproduce(
     out: Annotated[Path | None, Option(help="Default: runs/<recipe>.")] = None,
     jobs: Annotated[int | None, Option(min=1, help="Steps at a time.")] = None,
 ) -> None:
-    """Redo the whole study, end to end; steps whose inputs are unchanged are skipped."""
+    """Redo a whole study, end to end.
+
+    The same command again skips the steps whose inputs are unchanged.
+    """
     from harness import reproduce as room
 
     room.reproduce(recipe, out or Path("runs") / Path(recipe).stem, jobs)
@@ -194,27 +205,39 @@ for _command, (_package, _help) in ELSEWHERE.items():
 
 
 def main() -> None:
-    """Run the command line; every foreseeable trouble is one sentence and a non-zero exit."""
-    if len(sys.argv) > 1 and sys.argv[1] in ELSEWHERE:
-        _hand_over(ELSEWHERE[sys.argv[1]][0], sys.argv[1], sys.argv[2:])
-    sys.exit(_guarded())
+    """Run the command line."""
+    words = sys.argv[1:] or ["--help"]
+    if words[0] in ELSEWHERE:
+        _hand_over(ELSEWHERE[words[0]][0], words[0], words[1:])
+    sys.exit(guarded(words))
 
 
-def _guarded() -> int:
+def guarded(words: list[str]) -> int:
+    """Run a command; foreseeable trouble becomes one sentence on standard error.
+
+    Args:
+        words: The command line after the program's name.
+
+    Returns:
+        The exit status: 0, 2 for what the user can put right, 130 after an interruption.
+    """
+    from typer._click.exceptions import UsageError
+
     from tasks.errors import TaskError
 
     try:
-        return app(standalone_mode=False) or 0
+        return app(words, prog_name="driftbench", standalone_mode=False) or 0
     except (UserError, TaskError) as error:
         return _say(str(error), 2)
-    except typer._click.exceptions.UsageError as error:
+    except UsageError as error:
         return _say(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted; every answer that came is kept, the same command goes on", 130)
     except OSError as error:
-        if error.filename is None and error.errno is None:
+        if error.errno is None:
             raise
-        return _say(f"{error.strerror or error}: {error.filename or 'no file'}", 2)
+        where = f": {error.filename}" if error.filename else ""
+        return _say(f"{error.strerror}{where}", 2)
 
 
 def _say(sentence: str, status: int) -> int:
@@ -223,7 +246,22 @@ def _say(sentence: str, status: int) -> int:
 
 
 def _usage(error: Any) -> str:
-    return error.format_message()
+    """Return a usage error as one sentence with the nearest right word."""
+    command = error.ctx.command_path if error.ctx else "driftbench"
+    said = error.format_message().rstrip(".")
+    if option := getattr(error, "option_name", None):
+        known = [name for param in error.ctx.command.params for name in param.opts]
+        said = f"no such option {option}: {_near(option, known)}"
+    elif said.startswith("No such command"):
+        word = said.split("'")[1]
+        said = f"no such command {word}: {_near(word, error.ctx.command.commands)}"
+    said = f"{said[0].lower()}{said[1:]}".rstrip(": ")
+    return f"{said}{' ' if said.endswith('?') else '; '}see `{command} --help`"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]}? " if close else ""
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def run(
     sampling = sampling or Sampling()
     if sampling.n > 1 and sampling.temperature == 0:
         raise UserError(
-            f"{sampling.n} answers at temperature 0 are the same answer: set --temperature"
+            f"{sampling.n} answers at temperature 0 are all the same: set --temperature"
         )
     folders = _folders(checkpoints, out)
     for folder in folders:

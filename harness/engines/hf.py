@@ -51,6 +51,8 @@ class HfEngine:
         """Answer one after the other; see `Engine.ask`."""
         self.start()
         for ask, pictures in decoded(asks, ahead=8):
+            if ask.sampling.stop:
+                raise UserError("the hf engine knows no stop strings: use --engine vllm")
             if isinstance(pictures, Exception):
                 yield refusal(ask, f"a picture cannot be decoded: {said(pictures)}")
             else:

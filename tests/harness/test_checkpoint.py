@@ -1,0 +1,245 @@
+"""Every bad checkpoint has its sentence; the fingerprint follows the content and nothing else."""
+
+import json
+import re
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from harness import checkpoint
+from harness.checkpoint import context, open_checkpoint, swappable
+from harness.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """The least that passes: a VLM of two small shards."""
+    folder = tmp_path / "vlm"
+    folder.mkdir()
+    config = {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "vision_config": {},
+        "text_config": {"max_position_embeddings": 2048},
+    }
+    files = {
+        "config.json": config,
+        "tokenizer.json": {"version": "1.0"},
+        "tokenizer_config.json": {"chat_template": "{{ messages }}"},
+        "preprocessor_config.json": {"size": {"shortest_edge": 28}, "patch_size": 14, "x": 1},
+        "model.safetensors.index.json": {
+            "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+        },
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    save_file({"a": np.arange(6, dtype=np.float32)}, folder / "model-1.safetensors")
+    save_file({"b": np.ones((2, 3), dtype=np.float16)}, folder / "model-2.safetensors")
+    return folder
+
+
+def edit(folder: Path, name: str, **changes) -> None:
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**content, **changes}))
+
+
+def test_a_good_folder_is_opened(folder):
+    found = open_checkpoint(folder)
+    assert (found.name, found.architecture) == ("vlm", "LlavaForConditionalGeneration")
+    assert found.is_multimodal
+    assert found.pixels == {"size": {"shortest_edge": 28}, "patch_size": 14}
+    assert found.made is None
+    assert context(found.config) == 2048
+
+
+def test_pixels_are_found_in_a_processor_config(folder):
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(
+        json.dumps({"image_processor": {"max_pixels": 100, "do_resize": True}})
+    )
+    assert open_checkpoint(folder).pixels == {"max_pixels": 100, "do_resize": True}
+
+
+def spoil_cut(folder):
+    path = folder / "model-2.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def spoil_value(folder):
+    save_file({"b": np.array([1, np.inf, 2], dtype=np.float16)}, folder / "model-2.safetensors")
+
+
+def spoil_bfloat(folder):
+    # numpy has no bfloat16: 0x7FC0 is its not-a-number.
+    header = json.dumps({"b": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    data = struct.pack("<Q", len(header)) + header + struct.pack("<HH", 0x3F80, 0x7FC0)
+    (folder / "model-2.safetensors").write_bytes(data)
+
+
+def spoil_shape(folder):
+    path = folder / "model-2.safetensors"
+    path.write_bytes(path.read_bytes().replace(b"[2,3]", b"[2,4]"))
+
+
+def spoil_pickle(folder):
+    for path in folder.glob("*.safetensors"):
+        path.rename(folder / "pytorch_model.bin")
+
+
+def spoil_template(folder):
+    (folder / "tokenizer_config.json").write_text("{}")
+
+
+def spoil_adapter(folder):
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+def remove(pattern):
+    def spoil(folder):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+    return spoil
+
+
+def write(name, text):
+    def spoil(folder):
+        (folder / name).write_text(text)
+
+    return spoil
+
+
+SPOILT = {
+    "no config": (remove("config.json"), "is not a checkpoint: it has no config.json"),
+    "broken config": (write("config.json", "{"), "config.json is not JSON"),
+    "config is a list": (write("config.json", "[]"), "config.json is not a JSON object"),
+    "no architecture": (write("config.json", "{}"), "names no architecture"),
+    "adapter": (spoil_adapter, "holds an adapter, not a model: merge it into its base model first"),
+    "no weights": (remove("*.safetensors"), "has no weights: no *.safetensors beside config.json"),
+    "pickle": (spoil_pickle, "as pickle only (pytorch_model.bin), which can run code when read"),
+    "missing shard": (remove("model-2*"), "lacks 1 of 2 weight files, the first is model-2.safete"),
+    "cut off": (
+        spoil_cut,
+        "model-2.safetensors is cut off: it has 83 bytes, its header promises 84",
+    ),
+    "too short": (write("model-2.safetensors", "x"), "is cut off: 1 bytes do not hold its header"),
+    "no safetensors": (
+        write("model-2.safetensors", "\x02\0\0\0\0\0\0\0[]"),
+        "model-2.safetensors is not a safetensors file: its header is broken",
+    ),
+    "wrong shape": (spoil_shape, "is not a safetensors file: its header is broken"),
+    "missing tensor": (
+        write("model.safetensors.index.json", '{"weight_map": {"c": "model-1.safetensors"}}'),
+        "model-1.safetensors lacks the tensor c that the index puts there",
+    ),
+    "infinity": (spoil_value, "the tensor b holds infinity or not-a-number values"),
+    "bfloat16 nan": (spoil_bfloat, "the tensor b holds infinity or not-a-number values"),
+    "no tokenizer": (remove("tokenizer.json"), "has no tokenizer: none of tokenizer.json, "),
+    "no template": (spoil_template, "has no chat template"),
+    "no processor": (
+        remove("preprocessor_config.json"),
+        "takes images but has no preprocessor_config.json or processor_config.json",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), SPOILT.values(), ids=SPOILT)
+def test_every_bad_checkpoint_has_its_sentence(folder, spoil, sentence):
+    spoil(folder)
+    with pytest.raises(UserError) as error:
+        open_checkpoint(folder)
+    assert sentence in str(error.value)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mistyped_folder_names_its_neighbour_and_asks_no_hub(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent.parent)
+    near = f"{folder.parent.name}/vlmm"
+    with pytest.raises(
+        UserError, match=f"there is no checkpoint folder {near}: did you mean .*vlm?"
+    ):
+        open_checkpoint(near)
+    with pytest.raises(UserError, match="there is no checkpoint folder nowhere$"):
+        open_checkpoint("nowhere")
+    with pytest.raises(UserError, match="is a file: a checkpoint is a folder"):
+        open_checkpoint(folder / "config.json")
+
+
+def test_the_fingerprint_is_of_the_content_not_of_the_place(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "elsewhere" / "other")
+    edit(copy, "config.json", _name_or_path="/here", transformers_version="4.0")
+    (copy / "made.json").write_text('{"method": "sft"}')
+    (copy / "README.md").write_text("about")
+    a, b = open_checkpoint(folder), open_checkpoint(copy)
+    assert a.fingerprint == b.fingerprint
+    assert b.made == {"method": "sft"}
+
+
+def change_weight(folder):
+    save_file({"b": np.zeros((2, 3), dtype=np.float16)}, folder / "model-2.safetensors")
+
+
+CHANGES = {
+    "weights": (change_weight, True),
+    "config": (lambda f: edit(f, "config.json", hidden_act="gelu"), False),
+    "tokenizer": (lambda f: edit(f, "tokenizer.json", version="1.1"), False),
+    "template": (lambda f: edit(f, "tokenizer_config.json", chat_template="x"), False),
+    "template file": (write("chat_template.jinja", "x"), False),
+    "pixels": (lambda f: edit(f, "preprocessor_config.json", size={"shortest_edge": 56}), False),
+    "end tokens": (write("generation_config.json", '{"eos_token_id": 2}'), False),
+}
+
+
+@pytest.mark.parametrize(("change", "fits"), CHANGES.values(), ids=CHANGES)
+def test_each_change_changes_the_fingerprint_and_only_weights_are_swappable(
+    folder, tmp_path, change, fits
+):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    change(copy)
+    a, b = open_checkpoint(folder), open_checkpoint(copy)
+    assert a.fingerprint != b.fingerprint
+    assert swappable(a, b) is fits
+
+
+def test_weights_of_another_shape_are_not_swappable(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    save_file({"b": np.ones((3, 2), dtype=np.float16)}, copy / "model-2.safetensors")
+    assert not swappable(open_checkpoint(folder), open_checkpoint(copy))
+
+
+def test_weights_are_read_once_per_change(folder, cache, monkeypatch):
+    first = open_checkpoint(folder).fingerprint
+    assert len(list(cache.rglob("*"))) == 4  # two folders and a file for each shard
+
+    def refuse(*_):
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_checked", refuse)
+        assert open_checkpoint(folder).fingerprint == first
+    change_weight(folder)
+    assert open_checkpoint(folder).fingerprint != first
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(folder, cache, monkeypatch):
+    cache.write_text("a file, where a folder should be")
+    assert re.fullmatch("[0-9a-f]{64}", open_checkpoint(folder).fingerprint)
+
+
+def test_tensors_larger_than_a_piece_are_checked_to_their_end(folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "CHUNK", 8)
+    assert open_checkpoint(folder)
+    save_file({"a": np.array([0] * 9 + [np.nan], np.float32)}, folder / "model-1.safetensors")
+    with pytest.raises(UserError, match="the tensor a holds infinity"):
+        open_checkpoint(folder)
