@@ -20,6 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
 ENGINES = ("auto", "vllm", "hf")
 
 ELSEWHERE = {
@@ -173,6 +176,9 @@ def _print_cells(folders: list[Path]) -> None:
     _console().print(table)
     for folder in folders:
         card = records.read_card(folder)
+        reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
+        if reasons:
+            print(f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}")
         for task in card.tasks:
             if task.skipped:
                 print(
@@ -226,18 +232,19 @@ def guarded(words: list[str]) -> int:
     from tasks.errors import TaskError
 
     try:
-        return app(words, prog_name="driftbench", standalone_mode=False) or 0
+        status = app(words, prog_name="driftbench", standalone_mode=False) or 0
     except (UserError, TaskError) as error:
         return _say(str(error), 2)
     except UsageError as error:
         return _say(_usage(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; every answer that came is kept, the same command goes on", 130)
     except OSError as error:
         if error.errno is None:
             raise
         where = f": {error.filename}" if error.filename else ""
         return _say(f"{error.strerror}{where}", 2)
+    if status == INTERRUPTED:
+        _say("interrupted; every answer that came is kept, the same command goes on", status)
+    return status
 
 
 def _say(sentence: str, status: int) -> int:

@@ -163,7 +163,8 @@ class VllmEngine:
             rules = engine.renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=special)
             (rendered,) = engine.renderer.render_cmpl([prompt], rules)
             engine.add_request(name, rendered, _sampling_params(ask))
-        except ValueError as error:
+        except Exception as error:
+            # Too long, an unusual picture, …: vLLM has no common class for what is wrong with one.
             return refusal(ask, said(error))
         places = rendered.get("mm_placeholders", {}).get("image", ())
         image_tokens = sum(place.get_num_embeds() for place in places)

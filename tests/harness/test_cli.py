@@ -1,0 +1,168 @@
+"""The commands as a stranger types them."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tasks
+from harness import cli, records
+from harness import run as room
+from harness.checkpoint import Checkpoint
+from harness.engines.scripted import ScriptedEngine
+
+COMMANDS = ("eval", "score", "tasks", "doctor", "reproduce", *cli.ELSEWHERE)
+
+
+def python(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True)
+
+
+def test_help_comes_within_a_second_and_names_every_command():
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        result = python("-m", "harness", "--help")
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1.0
+    assert result.returncode == 0
+    listed = result.stdout.partition("Commands:")[2]
+    for command in COMMANDS:
+        assert f"\n  {command} " in listed
+    assert "..." not in listed
+
+
+def test_help_score_and_tasks_load_nothing_heavy(tmp_path, finished):
+    heavy = {"torch", "transformers", "vllm", "lm_eval", "datasets", "pandas", "matplotlib"}
+    for words in (["--help"], ["eval", "--help"], ["tasks"], ["score", str(finished)]):
+        code = f"""
+import sys
+from harness import cli
+try:
+    status = cli.guarded({words!r})
+except SystemExit as end:
+    status = end.code
+assert not status, status
+print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
+"""
+        result = python("-c", code)
+        assert (result.returncode, result.stderr) == (0, "[]\n"), words
+
+
+@pytest.fixture
+def finished(tmp_path, world, capsys) -> Path:
+    checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
+    (card,) = room.run(
+        [checkpoint], [tasks.load("pocket")], tmp_path / "runs" / "vlm", data=world,
+        engine=lambda c: ScriptedEngine(c, {f"q{n}": "7" for n in range(5)}),
+    )  # fmt: skip
+    capsys.readouterr()
+    return tmp_path / "runs" / "vlm"
+
+
+def test_score_prints_the_cells(finished, capsys):
+    assert cli.guarded(["score", str(finished)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == "run task group score n open truncated error".split()
+    # 5 of 7 right: 71.4 %, standard error sqrt(5/7 · 2/7 / 6) = 18.4 %
+    assert printed[1].split() == "vlm pocket all 71.4 ± 18.4 7 0 0 2".split()
+    assert printed[-1] == "vlm: the engine failed on 2, at first: no answer in the script"
+
+
+def test_tasks_lists_every_task_whole(capsys):
+    assert cli.guarded(["tasks"]) == 0
+    printed = capsys.readouterr().out
+    for name in tasks.names():
+        assert name in printed
+    assert "…" not in printed
+
+
+MISTAKES = [
+    ("evla x", "no such command evla: did you mean eval? see `driftbench --help`"),
+    ("xyz", "no such command xyz; see `driftbench --help`"),
+    (
+        "eval x --tsks p",
+        "no such option --tsks: did you mean --tasks? see `driftbench eval --help`",
+    ),
+    ("eval x", "missing option '--tasks'; see `driftbench eval --help`"),
+    ("eval", "missing argument 'CKPT...'; see `driftbench eval --help`"),
+    ("eval x --limit 0 --tasks pocket --out o", "invalid value for '--limit': "),
+    ("eval x --limit two --tasks pocket --out o", "invalid value for '--limit': "),
+    ("eval x --tasks pokcet --out o", "there is no task 'pokcet': did you mean pocket? the tasks"),
+    ("eval x --tasks , --out o", "--tasks names none: the tasks are logicvista"),
+    (
+        "eval x --tasks pocket --out o --engine vlm",
+        "no engine 'vlm': did you mean vllm? the engines",
+    ),
+    ("eval x --tasks pocket --out o --data nowhere", "--data nowhere is not a folder"),
+    ("eval nowhere --tasks pocket --out o", "there is no checkpoint folder nowhere"),
+    ("score nowhere", "nowhere is not a run folder: it has no run.json"),
+    ("tasks --all", "no such option --all; see `driftbench tasks --help`"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, capsys, line, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert cli.guarded(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("driftbench: ")
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_says_what_is_kept(monkeypatch, capsys, finished):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "score", interrupt)
+    assert cli.guarded(["score", str(finished)]) == 130
+    assert "every answer that came is kept" in capsys.readouterr().err
+
+
+def test_a_full_disk_gives_one_sentence(monkeypatch, capsys, finished):
+    def full(*_):
+        raise OSError(28, "No space left on device", "/x/cells.json")
+
+    monkeypatch.setattr(records, "write_json", full)
+    assert cli.guarded(["score", str(finished)]) == 2
+    assert capsys.readouterr().err == "driftbench: No space left on device: /x/cells.json\n"
+
+
+@pytest.mark.parametrize("command", cli.ELSEWHERE)
+def test_commands_of_other_packages_are_handed_over_whole(monkeypatch, command):
+    handed = []
+    monkeypatch.setattr(cli.os, "execv", lambda path, words: handed.append((path, words)))
+    monkeypatch.setattr(sys, "argv", ["driftbench", command, "--help", "x"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    package = cli.ELSEWHERE[command][0]
+    expected = (sys.executable, [sys.executable, "-m", package, command, "--help", "x"])
+    assert handed[0] == expected
+
+
+def test_nothing_typed_is_a_question_for_help(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["driftbench"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert "Usage: driftbench" in capsys.readouterr().out
+
+
+def test_doctor_and_reproduce_hand_on_what_was_typed(monkeypatch):
+    from harness import doctor, reproduce
+
+    called = []
+    monkeypatch.setattr(doctor, "run", lambda: 3)
+    monkeypatch.setattr(reproduce, "reproduce", lambda *words: called.append(words))
+    assert cli.guarded(["doctor"]) == 3
+    assert cli.guarded(["reproduce", "pocket"]) == 0
+    assert cli.guarded(["reproduce", "my/study.yaml", "--out", "o", "--jobs", "2"]) == 0
+    assert called == [
+        ("pocket", Path("runs/pocket"), None),
+        ("my/study.yaml", Path("o"), 2),
+    ]
