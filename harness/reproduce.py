@@ -34,7 +34,7 @@ PACKAGES_READ = {
     "harness": ("harness", "tasks"),
     "reports": ("reports", "harness", "tasks"),
 }
-"""Package run → packages whose code decides what it writes."""
+"""Package run → packages whose code decides what it writes; any other stands for itself."""
 
 
 @dataclass(frozen=True)
@@ -260,9 +260,12 @@ def _passing(path: Path) -> bool:
 def _code(package: str, fingerprints: Fingerprints) -> str:
     """Of the source of the packages that decide what a step writes."""
     total = hashlib.sha256()
-    for name in PACKAGES_READ[package]:
+    for name in PACKAGES_READ.get(package, (package,)):
         spec = find_spec(name)
-        assert spec is not None and spec.submodule_search_locations
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(
+                f"a step runs `python -m {package}`, but no package {name} is installed"
+            )
         total.update((fingerprints.of(Path(spec.submodule_search_locations[0])) or "").encode())
     return total.hexdigest()
 
@@ -291,12 +294,12 @@ class Scheduler:
         started = time.monotonic()
         with display(self) as shown:
             try:
-                while self.waiting or self.running:
-                    self._start_ready()
-                    self._collect()
+                self._start_ready()
+                while self.running:
+                    time.sleep(0.1)
+                    if self._collect():
+                        self._start_ready()
                     shown.update()
-                    if self.running:
-                        time.sleep(0.2)
             except BaseException:
                 self._stop_all()
                 raise
@@ -310,19 +313,29 @@ class Scheduler:
         shown.finish(time.monotonic() - started)
 
     def _start_ready(self) -> None:
-        pending = {path for step in self.waiting for path in step.writes}
-        pending |= {path for run in self.running for path in run.step.writes}
-        for step in list(self.waiting):
-            if any(_within(read, write) for read in step.reads for write in pending):
-                continue
-            reads = {path: self._read(step, path) for path in step.reads}
-            if self._unchanged(step, reads):
-                self.waiting.remove(step)
-                pending -= set(step.writes)
-                self.skipped += 1
-            elif len(self.running) < self.jobs and not self._gpu_taken(step):
-                self.waiting.remove(step)
-                self.running.append(self._start(step, reads))
+        """Skip or start whatever waits for nothing more, as far as there is room."""
+        looking = True
+        while looking:
+            looking = False
+            for step in list(self.waiting):
+                if self._must_wait(step):
+                    continue
+                reads = {path: self._read(step, path) for path in step.reads}
+                if self._unchanged(step, reads):
+                    self.waiting.remove(step)
+                    self.skipped += 1
+                    looking = True  # what reads its output may be ready now
+                elif len(self.running) < self.jobs and not self._gpu_taken(step):
+                    self.waiting.remove(step)
+                    self.running.append(self._start(step, reads))
+        if self.waiting and not self.running:
+            names = ", ".join(step.name for step in self.waiting)
+            raise UserError(f"these steps wait for one another: {names}")
+
+    def _must_wait(self, step: Step) -> bool:
+        others = [*self.waiting, *(run.step for run in self.running)]
+        pending = [path for other in others if other is not step for path in other.writes]
+        return any(_within(read, write) for read in step.reads for write in pending)
 
     def _read(self, step: Step, path: str) -> str:
         found = self.fingerprints.of(self.out / path)
@@ -372,7 +385,9 @@ class Scheduler:
             )
         return Running(step, process, log, time.time(), reads)
 
-    def _collect(self) -> None:
+    def _collect(self) -> bool:
+        """Put what has ended on record; whether anything has."""
+        before = len(self.running)
         self.peak = max(self.peak, sum(map(_memory, self.running)))
         for run in list(self.running):
             if run.process.poll() is None:
@@ -384,6 +399,7 @@ class Scheduler:
             if missing:
                 raise UserError(f"step {run.step.name} ended well but did not write {missing[0]}")
             self._keep(run)
+        return len(self.running) < before
 
     def _keep(self, run: Running) -> None:
         step, finished = run.step, time.time()

@@ -62,7 +62,9 @@ def _make(
     train: Callable[[], "PreTrainedModel"],
 ) -> None:
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     models.check_family(settings["family"])
     torch.use_deterministic_algorithms(True)
     # The order of float additions depends on the number of threads.

@@ -280,7 +280,7 @@ def train_vlm(
     """A vision-language model around the base's language model, at the base's own places."""
     model = _fresh(models.vlm, family, THETA, seed)
     _transplant(base, model)
-    pictures = Pictures(family, seed, size=2000)
+    pictures = Pictures(family, seed, size=max(BATCH, round(2000 * length)))
     tower = _tower(model)
     freeze_all_but(model, tower)
     fit(model, _alignment(model, family, pictures, seed), shortened(ALIGN, length), "tower")

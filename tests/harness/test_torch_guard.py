@@ -1,30 +1,73 @@
-"""Beside a CPU torch, CUDA builds of torchvision and its kin do no harm, in any order of import."""
+"""A CUDA torchvision beside a CPU torch, and a sound one, each in a process of its own."""
 
-import importlib.metadata
 import subprocess
 import sys
 
 import pytest
 
-CPU_TORCH = "+cpu" in importlib.metadata.version("torch")
+FAKE = """
+import sys, types
+from importlib.machinery import ModuleSpec
+
+def module(name, path=None, **names):
+    made = types.ModuleType(name)
+    made.__dict__.update(names)
+    made.__spec__ = ModuleSpec(name, None, is_package=path is not None)
+    if path is not None:
+        made.__path__ = path
+    sys.modules[name] = made
+    return made
+
+declared = []
+library = types.SimpleNamespace(define=lambda name, signature: declared.append(name))
+version = types.SimpleNamespace(cuda={cuda!r})
+module("torch", [], version=version, library=library)
+from harness.torch_guard import install
+install()
+module("torchvision", [{folder!r}])
+module("torchvision.extension", _has_ops=lambda: {sound})
+import torchvision._meta_registrations as loaded
+assert loaded.LOADED
+hidden = [name for name in ("torchaudio", "torchcodec") if sys.modules.get(name, 0) is None]
+print(declared, hidden)
+"""
 
 
-@pytest.mark.skipif(not CPU_TORCH, reason="torch is no CPU build: the guard does nothing")
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 @pytest.mark.parametrize(
-    "imports",
+    ("cuda", "sound", "expected"),
     [
-        "import torchvision",
-        "from transformers import AutoProcessor",
+        (None, False, "['torchvision::nms', 'torchvision::qnms'] ['torchaudio', 'torchcodec']"),
+        (None, True, "[] ['torchaudio', 'torchcodec']"),
+        ("13.0", False, "[] []"),
     ],
 )
-def test_everything_imports_in_any_order(imports):
-    code = f"{imports}\nfrom transformers import LlavaNextProcessor, Qwen2VLVideoProcessor"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+def test_declares_only_what_is_missing_beside_a_cpu_torch(tmp_path, cuda, sound, expected):
+    (tmp_path / "_meta_registrations.py").write_text("LOADED = True\n")
+    assert run(FAKE.format(cuda=cuda, sound=sound, folder=str(tmp_path))) == expected
 
 
-@pytest.mark.skipif(not CPU_TORCH, reason="torch is no CPU build: the guard does nothing")
-def test_the_optional_ones_are_hidden():
-    code = "import torch, importlib.util as u; print(u.find_spec('torchaudio'))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout == "None\n"
+def test_never_raises():
+    # Without torch, and with a torch that has nothing of what is asked of it.
+    assert run("from harness.torch_guard import install; install()") == ""
+    assert (
+        run(
+            "import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
+            "from harness.torch_guard import install; install()"
+        )
+        == ""
+    )
+
+
+def test_this_machine_imports_torchvision_and_a_vlm():
+    code = (
+        "import torch, torchvision\n"
+        "from transformers import LlavaNextImageProcessor, Qwen2_5_VLProcessor\n"
+        "print(torch.ops.torchvision.nms._qualified_op_name)"
+    )
+    assert run(code) == "torchvision::nms"
