@@ -202,25 +202,32 @@ def families(
 )
 def pocket(context: typer.Context) -> None:
     """Make the pocket world and its tiny models."""
-    from drift.pocket_cli import main as pocket_main
+    from drift.pocket.cli import main as pocket_main
 
     pocket_main(context.args)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point: errors that the user can mend are one sentence, without a traceback."""
+    """Entry point: what a user can mend is one sentence and a non-zero exit, no traceback."""
+    sys.exit(_guarded(args))
+
+
+def _guarded(args: list[str] | None) -> int:
     import errno
 
     try:
-        app(args, prog_name="driftbench", standalone_mode=True)
+        status = app(args, prog_name="driftbench", standalone_mode=False) or 0
+        return _say("interrupted; what was complete is kept", 130) if status == 130 else status
     except UserError as error:
-        print(f"driftbench: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("driftbench: interrupted; nothing half-written is left", file=sys.stderr)
-        sys.exit(130)
+        return _say(str(error), 2)
+    except typer._click.exceptions.UsageError as error:
+        return _say(error.format_message(), 2)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        print("driftbench: the disk is full; free some space and run it again", file=sys.stderr)
-        sys.exit(2)
+        return _say("the disk is full; free some space and run it again", 2)
+
+
+def _say(sentence: str, status: int) -> int:
+    print(f"driftbench: {sentence}", file=sys.stderr)
+    return status

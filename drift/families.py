@@ -201,11 +201,6 @@ def text_keys(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     return _canonical(shapes, TEXT_PREFIX, TEXT_HEAD)
 
 
-def _some(names: list[str], limit: int = 6) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
 def pair(vlm: Path | str, llm: Path | str) -> Pairing:
     """Match every decoder tensor of `vlm` with that of the text-only `llm`.
 
@@ -215,8 +210,6 @@ def pair(vlm: Path | str, llm: Path | str) -> Pairing:
     Raises:
         UserError: a tensor has no partner; the sentence names the orphans of both sides.
     """
-    from drift.weights import shapes
-
     family = family_of(vlm)
     llm_type = read_config(llm).get("model_type")
     if llm_type not in family.text_types:
@@ -224,49 +217,56 @@ def pair(vlm: Path | str, llm: Path | str) -> Pairing:
             f"{llm} has model_type {llm_type!r}, but the language model inside {family.name} "
             f"({vlm}) pairs with {' or '.join(family.text_types)}"
         )
+    pairing, gaps = match(vlm, llm)
+    if gaps:
+        raise UserError(
+            f"the decoders do not pair tensor by tensor ({'; '.join(gaps)}); "
+            "give a text-only model of the same architecture and size"
+        )
+    return pairing
+
+
+def match(vlm: Path | str, llm: Path | str) -> tuple[Pairing, tuple[str, ...]]:
+    """What can be paired of `vlm` and `llm`, and a phrase for each way in which it is not all.
+
+    Raises:
+        UserError: the VLM is of no known family, or a checkpoint is unsound.
+    """
+    from drift.weights import shapes
+
     vlm_shapes, llm_shapes = shapes(vlm), shapes(llm)
-    return pair_shapes(family, decoder_keys(vlm, vlm_shapes), vlm_shapes, llm_shapes)
-
-
-def pair_shapes(
-    family: Family,
-    vlm_keys: Mapping[str, str],
-    vlm_shapes: Mapping[str, tuple[int, ...]],
-    llm_shapes: Mapping[str, tuple[int, ...]],
-) -> Pairing:
-    """`pair` on names and shapes alone."""
-    llm_keys = text_keys(llm_shapes)
+    vlm_keys, llm_keys = decoder_keys(vlm, vlm_shapes), text_keys(llm_shapes)
     weights: list[Weight] = []
-    orphans: dict[str, list[str]] = {"the VLM": [], "the text-only model": []}
+    alone: dict[str, list[str]] = {"the VLM": [], "the text-only model": []}
     unlike: list[str] = []
     notes: list[str] = []
     for name in sorted({*vlm_keys, *llm_keys}, key=_natural):
         placed = layer_and_role(name)
         assert placed is not None
         layer, role = placed
-        if name in vlm_keys and name in llm_keys:
-            ours, theirs = vlm_shapes[vlm_keys[name]], llm_shapes[llm_keys[name]]
-            if ours == theirs:
-                weights.append(Weight(name, layer, role, vlm_keys[name], llm_keys[name], ours))
-            elif role in DECODER_ROLES:
-                unlike.append(f"{name} ({list(ours)} against {list(theirs)})")
+        if name not in vlm_keys or name not in llm_keys:
+            side = "the VLM" if name in vlm_keys else "the text-only model"
+            if role in DECODER_ROLES:
+                alone[side].append(name)
             else:
-                notes.append(f"{name} is {list(ours)} in the VLM, {list(theirs)} in the other")
+                notes.append(f"{name} is in {side} only (tied in the other)")
             continue
-        side = "the VLM" if name in vlm_keys else "the text-only model"
-        if role in DECODER_ROLES:
-            orphans[side].append(name)
+        ours, theirs = vlm_shapes[vlm_keys[name]], llm_shapes[llm_keys[name]]
+        if ours == theirs:
+            weights.append(Weight(name, layer, role, vlm_keys[name], llm_keys[name], ours))
+        elif role in DECODER_ROLES:
+            unlike.append(f"{name} ({list(ours)} against {list(theirs)})")
         else:
-            notes.append(f"{name} is in {side} only (tied in the other)")
-    lines = [f"only in {side}: {_some(names)}" for side, names in orphans.items() if names]
+            notes.append(f"{name} is {list(ours)} in the VLM, {list(theirs)} in the other")
+    gaps = [f"only in {side}: {_some(names)}" for side, names in alone.items() if names]
     if unlike:
-        lines.append(f"of another shape: {_some(unlike)}")
-    if lines:
-        raise UserError(
-            f"the decoders do not pair tensor by tensor ({'; '.join(lines)}); "
-            "give a text-only model of the same architecture and size"
-        )
-    return Pairing(family, tuple(weights), tuple(notes))
+        gaps.append(f"of another shape: {_some(unlike)}")
+    return Pairing(family_of(vlm), tuple(weights), tuple(notes)), tuple(gaps)
+
+
+def _some(names: list[str], limit: int = 6) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def _natural(name: str) -> tuple:

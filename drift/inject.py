@@ -330,7 +330,7 @@ def _wanted(
     for role in modules:
         if not any(_role(name) == role for name in names):
             raise UserError(
-                f"the model has no tensors of role {role!r} in layers {layers or 'all'}"
+                f"no tensors of role {role!r} in layers {'all' if layers is None else list(layers)}"
             )
     present = {(layer_and_role(name) or (None,))[0] for name in params}
     absent = [layer for layer in layers or () if layer not in present]
@@ -390,7 +390,9 @@ def _local(tensor: Any) -> "torch.Tensor":
 
 def _placed(delta: "torch.Tensor", param: Any) -> "torch.Tensor":
     """`delta` on the device of `param`, and of it the part that this rank holds."""
-    delta = delta.to(param.device)
+    # Copied: what was read may be a view into a file, at an address that is no multiple of 64,
+    # where the same sums round differently.
+    delta = delta.to(param.device, copy=True)
     if not _is_sharded(param):
         return delta
     from torch.distributed.tensor import distribute_tensor

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from tqdm import tqdm
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
     PrinterCallback,
@@ -29,12 +29,13 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from drift import prior as priors
-from drift.data import Samples, collate, read_rows
+from drift.data import IGNORED, Row, Samples, collate, read_rows
 from drift.errors import UserError
-from drift.families import decoder, family_of, layer_and_role
+from drift.families import Family, decoder, family_of, layer_and_role
 from drift.inject import Injector, refuse_lost_steps
 from drift.merge import copy_papers
 from drift.recipe import TrainConfig
@@ -50,6 +51,26 @@ from drift.weights import (
 
 LOG = "drift_log.jsonl"
 SETTINGS = "settings.json"
+
+
+def answer_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross-entropy of the labelled tokens, divided by their number in the whole global batch.
+
+    Several VLMs of transformers (`accepts_loss_kwargs = False`: Qwen-VL, Gemma 3) divide by the
+    number in their micro-batch instead, so that the micro-batch size weighs the samples.
+
+    Args:
+        outputs: With `logits` of shape (rows, tokens, words).
+        labels: Shape (rows, tokens); `IGNORED` where nothing is learnt.
+        num_items_in_batch: Labelled tokens of all micro-batches and devices.
+    """
+    labels = labels[:, 1:]
+    learnt = labels != IGNORED
+    logits = outputs.logits[:, :-1][learnt].float()
+    total = torch.nn.functional.cross_entropy(logits, labels[learnt], reduction="sum")
+    return total / (learnt.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 class DriftMixin:
@@ -74,6 +95,7 @@ class DriftMixin:
             log: File that gets one JSON line per optimizer step.
             **kwargs: Of the Trainer.
         """
+        kwargs.setdefault("compute_loss_func", answer_loss)
         super().__init__(*args, **kwargs)
         trainer: Any = self
         if trainer.is_deepspeed_enabled:
@@ -82,16 +104,17 @@ class DriftMixin:
                 "edited once per step; use DDP or FSDP2 (accelerate, fsdp_version: 2)"
             )
         self.injector: Injector | None = None
-        self.spent = {"samples": 0, "tokens": 0, "flops": 0.0, "seconds": 0.0}
+        self.spent = {"samples": 0, "tokens": 0, "flops": 0, "seconds": 0.0}
         self._join_prior = join
         self._log_path = log
-        self._losses: list[torch.Tensor] = []
+        self._micro: list[torch.Tensor] = []
+        self._samples = 0
         self._edits: dict[str, Any] = {}
         self._edited_step = -1
         self._started = 0.0
-        weights = {id(p): p.numel() for p in trainer.model.parameters()}
-        embeddings = trainer.model.get_input_embeddings().weight
-        self._flops_per_token = 6 * (sum(weights.values()) - embeddings.numel())
+        # 6 per parameter and token, forward and backward; looking up an embedding costs nothing.
+        dense = trainer.model.num_parameters() - trainer.model.get_input_embeddings().weight.numel()
+        self._flops_per_token = 6 * dense
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Steps(self))
 
@@ -118,19 +141,20 @@ class DriftMixin:
         if self._join_prior is None or self.injector is not None:
             return
         self.injector = self._join_prior(model if model is not None else trainer.model_wrapped)
+        if trainer.is_world_process_zero():
+            print(f"pulling {self.injector.coverage().line()}")
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One micro-batch: forward and backward."""
         mask = inputs["attention_mask"]
-        self.spent["samples"] += len(mask)
-        self.spent["tokens"] += int(mask.sum())
         loss = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        self._losses.append(loss)
+        self._micro.append(torch.stack([loss.float(), mask.sum().to(loss.device)]))
+        self._samples += len(mask)
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """6 × parameters × tokens: forward and backward of a dense model, embeddings left out."""
-        return self._flops_per_token * inputs["input_ids"].numel()
+        """Nothing: `_edit` counts, where transformers would walk all parameters each batch."""
+        return 0
 
     def _clip_grad_norm(self, model: Any) -> Any:
         self._edit()
@@ -149,9 +173,15 @@ class DriftMixin:
         if self._edited_step == step:
             return
         self._edited_step = step
-        loss = torch.stack(self._losses).sum()
-        self._losses.clear()
-        value = float(trainer.accelerator.reduce(loss, "mean"))
+        sums = torch.cat(
+            [torch.stack(self._micro).sum(0), self._micro[0].new_tensor([self._samples])]
+        )
+        self._micro, self._samples = [], 0
+        loss, tokens, samples = trainer.accelerator.reduce(sums, "sum").tolist()
+        value = loss / trainer.args.world_size
+        self.spent["samples"] += int(samples)
+        self.spent["tokens"] += int(tokens)
+        self.spent["flops"] += int(tokens) * self._flops_per_token
         if not math.isfinite(value):
             raise UserError(
                 f"the loss is {value} at step {step + 1}; lower lr, or look for a broken sample"
@@ -167,7 +197,6 @@ class DriftMixin:
             self.injector is None or self._edited_step != trainer.state.global_step - 1
         ):
             raise RuntimeError("an optimizer step was taken without the pull on its gradient")
-        self.spent["flops"] = float(trainer.current_flos)
         line = {
             "step": trainer.state.global_step,
             **self._edits,
@@ -282,45 +311,76 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     rows = read_rows(config.data)
     prior, parents = _prior(config)
     work = out.with_name(f"{out.name}.partial")
-    work.mkdir(parents=True, exist_ok=True)
-    resume = _resume_point(work, config)
+    with PartialState().main_process_first():
+        resume = _resume_point(work, config)
+    try:
+        trainer, samples = _trainer(config, family, rows, prior, work)
+        trainer.train(resume_from_checkpoint=resume)
+        made = Made(
+            "sft" if prior is None else "drift",
+            out.name,
+            parents,
+            asdict(config),
+            asdict(trainer.injector.coverage()) if trainer.injector else None,
+            _cost(trainer, samples),
+        )
+        _finish(trainer, made, config, work, out)
+        return made
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the device ran out of memory; lower batch and raise accumulate by the same factor "
+            "(the result stays the same), or set gradient_checkpointing: true"
+        ) from error
+    finally:
+        # Kept only while there is something in it to go on from or to look at.
+        if not any(work.glob("checkpoint-*")) and not (work / LOG).exists():
+            shutil.rmtree(work, ignore_errors=True)
 
+
+def _trainer(
+    config: TrainConfig,
+    family: Family,
+    rows: list[Row],
+    prior: priors.Prior | None,
+    work: Path,
+) -> tuple[DriftTrainer, Samples]:
+    """Model, data and loop, ready to run."""
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what it would warn of in loading stops us below
     set_seed(config.seed)
     processor = AutoProcessor.from_pretrained(config.vlm)
-    model = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype=torch.float32)
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        config.vlm, dtype=torch.float32, output_loading_info=True
+    )
+    model, loading = loaded
+    absent = sorted(loading["missing_keys"]) + [str(one) for one in loading["mismatched_keys"]]
+    if absent:
+        raise UserError(f"{config.vlm} lacks weights of its own model: {', '.join(absent[:5])}")
     trained = freeze(model, config.train)
+    tokenizer = processor.tokenizer
+    ends = _ends(model, tokenizer)
     samples = Samples(
         rows,
         processor,
-        _ends(model, processor.tokenizer),
+        ends,
         config.max_tokens or model.config.get_text_config().max_position_embeddings,
         family.pixels_per_row,
         config.image_max_pixels,
     )
-    pad = processor.tokenizer.pad_token_id
+    pad = min(ends) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = DriftTrainer(
         model=model,
         args=_arguments(config, work),
         train_dataset=samples,
-        data_collator=lambda batch: collate(
-            batch, processor.tokenizer.eos_token_id if pad is None else pad, family.pixels_per_row
-        ),
+        data_collator=lambda batch: collate(batch, pad, family.pixels_per_row),
         join=None if prior is None else lambda live: _injector(live, prior, config),
         log=work / LOG,
     )
-    _say(trainer, config, samples, trained)
-    trainer.train(resume_from_checkpoint=resume)
-    made = Made(
-        "sft" if prior is None else "drift",
-        out.name,
-        parents,
-        asdict(config),
-        asdict(trainer.injector.coverage()) if trainer.injector else None,
-        _cost(trainer, samples),
-    )
-    _finish(trainer, made, config, work, out)
-    return made
+    if trainer.is_world_process_zero():
+        print(f"{len(samples)} samples, {trained:,} trained parameters ({', '.join(config.train)})")
+        for line in samples.dropped:
+            print(f"left out, longer than the context: {line}")
+    return trainer, samples
 
 
 def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]]:
@@ -378,6 +438,7 @@ def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
         warmup_steps=config.warmup,  # below 1: a share of all steps
         weight_decay=config.weight_decay,
         max_grad_norm=config.clip,
+        use_cpu=not torch.accelerator.is_available(),
         bf16=config.dtype == "bfloat16",
         gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
@@ -390,7 +451,8 @@ def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
         disable_tqdm=True,  # _Steps has a bar that keeps quiet when it is not needed
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
-        skip_memory_metrics=True,
+        # A row without pictures leaves the tower unused, which matters when it is trained.
+        ddp_find_unused_parameters=bool({"tower", "projector"} & set(config.train)),
     )
 
 
@@ -403,23 +465,15 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
 
 def _resume_point(work: Path, config: TrainConfig) -> str | None:
     """The newest checkpoint in `work`, if it was made with these settings."""
-    from transformers.trainer_utils import get_last_checkpoint
-
     settings = json.loads(json.dumps(asdict(config)))
     note = work / SETTINGS
-    found = get_last_checkpoint(str(work))
+    found = get_last_checkpoint(str(work)) if work.is_dir() else None
     if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
         raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
-    note.write_text(json.dumps(settings, indent=2))
+    if PartialState().is_main_process:
+        work.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(settings, indent=2))
     return found
-
-
-def _say(trainer: Any, config: TrainConfig, samples: Samples, trained: int) -> None:
-    if not trainer.is_world_process_zero():
-        return
-    print(f"{len(samples)} samples, {trained:,} trained parameters ({', '.join(config.train)})")
-    for line in samples.dropped:
-        print(f"left out, longer than the context: {line}")
 
 
 def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:
@@ -446,14 +500,13 @@ def _finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path
     """Write the checkpoint beside its place, complete, then put it there."""
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
-        kind = AutoConfig.from_pretrained(config.vlm).dtype or torch.float32
-        state = {
-            name: tensor.to(kind) if tensor.is_floating_point() else tensor
-            for name, tensor in state.items()
-        }
         final = work / "final"
         shutil.rmtree(final, ignore_errors=True)
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(final, state_dict=state)
+        # Into a fresh model: the trained one may be sharded, and this one has the dtype of the VLM
+        # on disk and writes the names of the hub.
+        fresh = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
+        fresh.load_state_dict(state)
+        fresh.save_pretrained(final)
         # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged.
         copy_papers(Path(config.vlm), final)
         shutil.copyfile(work / LOG, final / LOG)

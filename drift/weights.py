@@ -115,7 +115,7 @@ def entries(folder: Path | str) -> dict[str, Entry]:
     if index.is_file():
         try:
             placed: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{index} cannot be read as a shard index ({error!r})") from error
         files = sorted(set(placed.values()))
     elif (folder / SINGLE).is_file():

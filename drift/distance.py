@@ -1,0 +1,249 @@
+"""How far a text-only model is from the language model inside a VLM, tensor by tensor.
+
+Says beforehand what a merge or a prior will meet: how large Δ is in each layer and module, and
+whether the two models come from one line at all.
+
+    python -m drift distance VLM LLM --out distance.json --plot distance.png
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from drift.errors import UserError
+from drift.families import Role, match, read_config, text_config
+from drift.weights import Checkpoint, entries
+
+UNRELATED = 0.5
+"""Relative L2 above which common descent is doubtful (own rule: a fine-tune stays well below 0.1,
+independent models of one architecture lie at √2)."""
+
+COMPARED = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "vocab_size",
+)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Distance between two versions of the same tensors."""
+
+    layer: int | None
+    """None outside the layers."""
+    module: str
+    """`self_attn.q_proj.weight`; a role or `decoder` for sums over several."""
+    role: Role | None
+    relative_l2: float
+    """‖llm − vlm‖ / ‖vlm‖."""
+    cosine: float
+    """⟨llm, vlm⟩ / (‖llm‖·‖vlm‖)."""
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Everything that `distance.json` holds."""
+
+    vlm: str
+    llm: str
+    family: str
+    tensors: tuple[Gap, ...]
+    """One for each paired tensor."""
+    layers: tuple[Gap, ...]
+    """One for each layer and role."""
+    total: Gap
+    """Attention and MLP of all layers together; norms lie near 1 in any model and would hide it."""
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Sums:
+    difference: float = 0.0
+    ours: float = 0.0
+    theirs: float = 0.0
+    product: float = 0.0
+    count: int = 0
+
+    def add(self, other: "_Sums") -> None:
+        self.difference += other.difference
+        self.ours += other.ours
+        self.theirs += other.theirs
+        self.product += other.product
+        self.count += other.count
+
+    def gap(self, layer: int | None, module: str, role: Role | None) -> Gap:
+        lengths = (self.ours * self.theirs) ** 0.5
+        return Gap(
+            layer,
+            module,
+            role,
+            (self.difference / self.ours) ** 0.5 if self.ours else 0.0,
+            self.product / lengths if lengths else 0.0,
+            self.count,
+        )
+
+
+def measure(vlm: Path | str, llm: Path | str) -> Distance:
+    """Compare the decoders of `vlm` and of the text-only `llm`.
+
+    Where they do not pair completely, what does is measured, and a warning names the rest.
+
+    Raises:
+        UserError: not one decoder tensor can be compared, or a checkpoint is unsound.
+    """
+    from drift.families import DECODER_ROLES
+
+    pairing, gaps = match(vlm, llm)
+    if not any(weight.role in DECODER_ROLES for weight in pairing.weights):
+        raise UserError(f"no decoder tensor of {vlm} and {llm} can be compared: {'; '.join(gaps)}")
+    from_vlm, from_llm = Checkpoint(vlm), Checkpoint(llm)
+    tensors, total = [], _Sums()
+    layers: dict[tuple[int | None, Role], _Sums] = {}
+    for weight in pairing.weights:
+        sums = _sums(from_vlm.tensor(weight.vlm_key), from_llm.tensor(weight.llm_key))
+        module = weight.name.removeprefix(f"layers.{weight.layer}.")
+        tensors.append(sums.gap(weight.layer, module, weight.role))
+        if weight.role in DECODER_ROLES:
+            layers.setdefault((weight.layer, weight.role), _Sums()).add(sums)
+        if weight.role in ("attention", "mlp"):
+            total.add(sums)
+    whole = total.gap(None, "decoder", None)
+    return Distance(
+        str(vlm),
+        str(llm),
+        pairing.family.name,
+        tuple(tensors),
+        tuple(sums.gap(layer, role, role) for (layer, role), sums in layers.items()),
+        whole,
+        (*gaps, *pairing.notes, *_config_warnings(vlm, llm), *_lineage(whole)),
+    )
+
+
+def _sums(ours: Any, theirs: Any) -> _Sums:
+    from drift.inject import dot
+
+    difference = theirs.float() - ours.float()
+    return _Sums(
+        dot(difference, difference),
+        dot(ours, ours),
+        dot(theirs, theirs),
+        dot(ours, theirs),
+        ours.numel(),
+    )
+
+
+def rope_theta(config: dict) -> float:
+    """Base of the rotary embedding, wherever this version of the configuration keeps it."""
+    text = text_config(config)
+    places = (text.get("rope_parameters") or {}, text, config)
+    return float(next((one["rope_theta"] for one in places if "rope_theta" in one), 10000.0))
+
+
+def _config_warnings(vlm: Path | str, llm: Path | str) -> list[str]:
+    ours, theirs = read_config(vlm), read_config(llm)
+    found = []
+    thetas = rope_theta(ours), rope_theta(theirs)
+    if thetas[0] != thetas[1]:
+        found.append(
+            f"rope_theta is {thetas[0]:g} in the VLM, {thetas[1]:g} in the other: positions mean "
+            "different things to the two, and merges of such pairs are known to break"
+        )
+    for name in COMPARED:
+        mine, other = text_config(ours).get(name), theirs.get(name)
+        if mine is not None and other is not None and mine != other:
+            found.append(f"{name} is {mine} in the VLM, {other} in the other")
+    biased = [
+        any(name.endswith("q_proj.bias") for name in entries(folder)) for folder in (vlm, llm)
+    ]
+    if biased[0] != biased[1]:
+        found.append(f"only {'the VLM' if biased[0] else 'the other'} has attention biases")
+    return found + _tokenizer_warnings(Path(vlm), Path(llm))
+
+
+def _tokenizer_warnings(vlm: Path, llm: Path) -> list[str]:
+    words = [_vocabulary(folder) for folder in (vlm, llm)]
+    if words[0] is None or words[1] is None:
+        without = " and ".join(
+            str(folder) for folder, one in zip((vlm, llm), words, strict=True) if one is None
+        )
+        return [f"no tokenizer.json to compare in {without}"]
+    moved = [word for word, number in words[0].items() if words[1].get(word, number) != number]
+    if not moved:
+        return []
+    return [
+        f"the tokenizers give different numbers to {len(moved)} of their common words "
+        f"({', '.join(repr(word) for word in moved[:3])}): they are not of one line"
+    ]
+
+
+def _vocabulary(folder: Path) -> dict[str, int] | None:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    words = json.loads(path.read_text(encoding="utf-8")).get("model", {}).get("vocab", {})
+    return words if isinstance(words, dict) else {word: i for i, (word, _) in enumerate(words)}
+
+
+def _lineage(total: Gap) -> list[str]:
+    if total.relative_l2 <= UNRELATED:
+        return []
+    return [
+        f"the decoders are {total.relative_l2:.2f} apart (relative L2; cosine {total.cosine:.2f}): "
+        "too far for two fine-tunes of one model"
+    ]
+
+
+def save(found: Distance, path: Path) -> None:
+    """Write `found` as JSON, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside.write_text(json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
+    aside.replace(path)
+
+
+def table(found: Distance) -> str:
+    """`found` for people: relative L2 and cosine of each layer and role."""
+    roles = [role for role in ("attention", "mlp", "norm")]
+    cells = {(gap.layer, gap.role): gap for gap in found.layers}
+    numbers = sorted({gap.layer for gap in found.layers if gap.layer is not None})
+    lines = [f"{'layer':8}" + "".join(f"{role + ' L2':>14}{'cosine':>9}" for role in roles)]
+    for layer in [*numbers, None]:
+        line = f"{'final' if layer is None else layer!s:8}"
+        for role in roles:
+            gap = cells.get((layer, role))  # type: ignore[arg-type]
+            line += f"{gap.relative_l2:14.4f}{gap.cosine:9.4f}" if gap else f"{'-':>14}{'-':>9}"
+        lines.append(line)
+    lines.append(f"all     {found.total.relative_l2:14.4f}{found.total.cosine:9.4f}")
+    return "\n".join(lines + [f"warning: {line}" for line in found.warnings])
+
+
+def heat_map(found: Distance, path: Path) -> None:
+    """Draw the relative L2 of each tensor, layers across, modules down."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    inside = [gap for gap in found.tensors if gap.layer is not None]
+    modules = list(dict.fromkeys(gap.module for gap in inside))
+    layers = sorted({gap.layer for gap in inside if gap.layer is not None})
+    grid = [[float("nan")] * len(layers) for _ in modules]
+    for gap in inside:
+        assert gap.layer is not None
+        grid[modules.index(gap.module)][layers.index(gap.layer)] = gap.relative_l2
+    figure, axes = plt.subplots(figsize=(2.5 + 0.22 * len(layers), 1.2 + 0.25 * len(modules)))
+    shown = axes.imshow(grid, aspect="auto", cmap="viridis", vmin=0)
+    axes.set_yticks(range(len(modules)), modules, fontsize=7)
+    axes.set_xlabel("layer")
+    axes.set_title(f"{found.family}: ‖reasoner − VLM‖ / ‖VLM‖", fontsize=9)
+    figure.colorbar(shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", dpi=150)
+    plt.close(figure)

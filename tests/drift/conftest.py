@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pico
+import pytest
+import torch
+
+FAMILIES = ("qwen2_5_vl", "llava_next", "idefics3")
+"""Those that have a processor here and can be trained."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> Path:
+    """`<family>/{vlm,llm,base}`: a VLM, a reasoner and their common base, for each family."""
+    folder = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        pico.make_vlm(family, folder / family / "vlm")
+        pico.make_llm(family, folder / family / "llm", seed=1)
+        pico.make_llm(family, folder / family / "base", seed=2)
+    return folder
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def qwen(models) -> Path:
+    return models / "qwen2_5_vl"
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory) -> Path:
+    return pico.make_rows(tmp_path_factory.mktemp("data"))
+
+
+def read(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint, by another reader than the one under test."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(file)
+    return tensors

@@ -1,0 +1,267 @@
+import io
+import json
+
+import pico
+import pytest
+import torch
+import transformers as tf
+from PIL import Image
+
+from drift.data import IGNORED, Samples, collate, encode, read_rows, stretches
+from drift.errors import UserError
+
+PER_ROW = {"idefics3": True}
+
+
+def write(folder, *rows, name="rows.jsonl"):
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for i, size in enumerate([(16, 16), (32, 16), (16, 32)]):
+        Image.new("RGB", size, (80 * i, 10, 200)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def ends(processor):
+    return frozenset([processor.tokenizer.eos_token_id])
+
+
+def learnt(sample, processor):
+    """The words that the loss is taken of."""
+    return processor.tokenizer.decode(sample["labels"][sample["labels"] != IGNORED])
+
+
+# Rows
+
+
+def test_both_forms_say_the_same(pictures):
+    flat = {"question": "what is <image> ?", "answer": "one .", "images": ["0.png"]}
+    chat = {
+        "messages": [
+            {"role": "user", "content": "what is <image> ?"},
+            {"role": "assistant", "content": "one ."},
+        ],
+        "images": ["0.png"],
+    }
+    a, b = read_rows(write(pictures, flat, chat))
+    assert a.messages == b.messages == (("user", "what is <image> ?"), ("assistant", "one ."))
+    assert a.images == b.images == (pictures / "0.png",)
+    assert a.where == f"row 1 of {pictures / 'rows.jsonl'}"
+
+
+def test_pictures_without_marks_come_first(pictures):
+    row = {"question": "what ?", "answer": "one .", "images": ["0.png", "1.png"]}
+    (found,) = read_rows(write(pictures, row))
+    assert found.messages[0][1] == "<image><image>what ?"
+
+
+def test_json_and_parquet_hold_the_same_rows(pictures):
+    import pandas as pd
+
+    row = {"question": "what <image> ?", "answer": "one .", "images": ["1.png"]}
+    (expected,) = read_rows(write(pictures, row))
+    (pictures / "rows.json").write_text(json.dumps([row]))
+    pd.DataFrame([row]).to_parquet(pictures / "rows.parquet")
+    encoded = {**row, "images": [{"bytes": (pictures / "1.png").read_bytes(), "path": None}]}
+    pd.DataFrame([encoded]).to_parquet(pictures / "bytes.parquet")
+    for name in ("rows.json", "rows.parquet", "bytes.parquet"):
+        (found,) = read_rows(pictures / name)
+        assert found.messages == expected.messages
+    assert Image.open(io.BytesIO(found.images[0])).size == (32, 16)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"question": "q"}, "row 2 of .* has neither `messages` nor `question` and `answer`"),
+        ([1], "row 2 of .* is no JSON object"),
+        ({"question": "<image>", "answer": "a"}, "row 2 of .* has 1 <image> marks and 0 images"),
+        ({"question": "q", "answer": 5}, "row 2 of .* has a message whose role or content is no"),
+        ({"question": "q", "answer": "a", "images": ["x.png"]}, "row 2 .* names the image x.png"),
+        ({"question": "q", "answer": "a", "images": [7]}, "an image that is neither a path nor"),
+        ({"question": "q", "answer": "<image>", "images": ["0.png"]}, "mark in an answer"),
+        ({"messages": [{"role": "user"}]}, "has messages without role and content"),
+        ({"messages": [{"role": "user", "content": "q"}]}, "does not end with an answer of the"),
+    ],
+)
+def test_bad_rows_are_named(pictures, row, sentence):
+    good = {"question": "q", "answer": "a"}
+    with pytest.raises(UserError, match=sentence):
+        read_rows(write(pictures, good, row))
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="there is no data file"):
+        read_rows(tmp_path / "x.jsonl")
+    (tmp_path / "x.jsonl").write_text("{")
+    with pytest.raises(UserError, match="x.jsonl cannot be read as .jsonl"):
+        read_rows(tmp_path / "x.jsonl")
+    (tmp_path / "x.jsonl").write_text("\n")
+    with pytest.raises(UserError, match="holds no rows"):
+        read_rows(tmp_path / "x.jsonl")
+
+
+def test_a_broken_picture_names_its_row(pictures):
+    (pictures / "0.png").write_bytes((pictures / "0.png").read_bytes()[:40])
+    rows = read_rows(write(pictures, {"question": "q", "answer": "a", "images": ["0.png"]}))
+    processor = pico.processor("idefics3")
+    with pytest.raises(UserError, match="row 1 of .*: the image .*0.png cannot be decoded"):
+        encode(rows[0], processor, ends(processor))
+
+
+# Samples
+
+
+@pytest.mark.parametrize("images", [["0.png"], ["1.png", "2.png"], []])
+def test_a_question_is_encoded_as_it_will_be_asked(family, pictures, images):
+    """Token for token, pixel for pixel what transformers gives for the prompt."""
+    processor = pico.processor(family)
+    text = " and ".join(["what is <image>"] * len(images)) or "what is this"
+    row = {"question": text, "answer": "one two .", "images": images}
+    (found,) = read_rows(write(pictures, row))
+    sample = encode(found, processor, ends(processor), PER_ROW.get(family, False))
+    content = []
+    for i, piece in enumerate(text.split("<image>")):
+        content += [{"type": "image", "image": Image.open(pictures / images[i - 1])}] if i else []
+        content += [{"type": "text", "text": piece}] if piece else []
+    asked = processor.apply_chat_template(
+        [[{"role": "user", "content": content}]],
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    count = asked["input_ids"].shape[1]
+    assert torch.equal(sample["input_ids"][:count], asked["input_ids"][0])
+    assert (sample["labels"][:count] == IGNORED).all()
+    answer = processor.tokenizer("one two . </s>", add_special_tokens=False)["input_ids"]
+    assert sample["input_ids"][count:].tolist() == answer
+    assert sample["labels"][count:].tolist() == answer
+    for key in asked.keys() - {"input_ids", "attention_mask"}:
+        expected = asked[key]
+        if key == "mm_token_type_ids":
+            if images:
+                assert torch.equal(sample[key][:count], expected[0])
+                assert not sample[key][count:].any()
+        else:
+            assert torch.equal(sample[key], expected), key
+
+
+def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(family, pictures):
+    row = {
+        "messages": [
+            {"role": "system", "content": "that is the answer"},
+            {"role": "user", "content": "what is <image>"},
+            {"role": "assistant", "content": "one two"},
+            {"role": "user", "content": "and <image> ?"},
+            {"role": "assistant", "content": "three ."},
+        ],
+        "images": ["1.png", "0.png"],
+    }
+    processor = pico.processor(family)
+    (found,) = read_rows(write(pictures, row))
+    pieces = stretches(found, processor)
+    assert [(piece.images, piece.answer) for piece in pieces] == [
+        (1, False), (0, True), (1, False), (0, True)
+    ]  # fmt: skip
+    per_row = PER_ROW.get(family, False)
+    sample = encode(found, processor, ends(processor), per_row)
+    assert learnt(sample, processor) == "one two </s> three . </s>"
+    # All at once is the same: ids and pixels.
+    whole = processor(
+        text=["".join(piece.text for piece in pieces)],
+        images=[[Image.open(pictures / name).convert("RGB") for name in row["images"]]],
+        return_tensors="pt",
+        add_special_tokens=False,
+    )
+    assert torch.equal(sample["input_ids"], whole["input_ids"][0])
+    assert torch.equal(sample["pixel_values"], whole["pixel_values"])
+
+
+def test_an_answer_without_an_end_gets_one(pictures):
+    processor = pico.processor("llava_next")
+    processor.chat_template = processor.chat_template.replace(" </s> ", " ")
+    (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
+    sample = encode(row, processor, ends(processor))
+    assert learnt(sample, processor) == "one . </s>"
+
+
+def test_a_template_that_rewrites_the_question_is_refused(pictures):
+    processor = pico.processor("llava_next")
+    processor.chat_template = "{{ messages | length }}" + processor.chat_template
+    (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
+    with pytest.raises(UserError, match="row 1 of .* renders an answer not as a continuation"):
+        stretches(row, processor)
+
+
+def test_large_pictures_are_made_smaller(pictures):
+    Image.new("RGB", (64, 64)).save(pictures / "big.png")
+    (row,) = read_rows(write(pictures, {"question": "q", "answer": "a", "images": ["big.png"]}))
+    processor = pico.processor("qwen2_5_vl")
+    grids = [
+        encode(row, processor, ends(processor), max_pixels=limit)["image_grid_thw"].tolist()
+        for limit in (None, 32 * 32)
+    ]
+    assert grids == [[[1, 8, 8]], [[1, 4, 4]]]
+
+
+def test_what_does_not_fit_is_left_out_by_name_and_never_cut(family, rows):
+    processor = pico.processor(family)
+    per_row = PER_ROW.get(family, False)
+    raw = read_rows(rows)
+    lengths = [len(encode(row, processor, ends(processor), per_row)["input_ids"]) for row in raw]
+    limit = sorted(lengths)[len(lengths) // 2]
+    samples = Samples(raw, processor, ends(processor), limit, per_row)
+    kept = [row.where for row, length in zip(raw, lengths, strict=True) if length <= limit]
+    lost = [f"{r.where} ({n} tokens)" for r, n in zip(raw, lengths, strict=True) if n > limit]
+    assert [row.where for row in samples.rows] == kept
+    assert samples.dropped == lost
+    assert max(len(samples[i]["input_ids"]) for i in range(len(samples))) == limit
+    with pytest.raises(UserError, match="none of 16 rows fits into 3 tokens"):
+        Samples(raw, processor, ends(processor), 3, per_row)
+
+
+def test_samples_beyond_the_cache_are_made_anew(rows, monkeypatch):
+    processor = pico.processor("idefics3")
+    raw = read_rows(rows)
+    cached = Samples(raw, processor, ends(processor), 99, True)
+    monkeypatch.setattr("drift.data.CACHE_BYTES", 10_000)
+    mixed = Samples(raw, processor, ends(processor), 99, True)
+    assert 0 < len(mixed._cache) < len(raw) == len(cached._cache)
+    for i in range(len(raw)):
+        assert mixed[i].keys() == cached[i].keys()
+        assert all(torch.equal(mixed[i][key], cached[i][key]) for key in mixed[i])
+
+
+# Batches
+
+
+def test_a_batch_gives_each_row_the_loss_it_has_alone(models, family, rows):
+    """Pictures of several sizes, two pictures, none: padding changes nothing."""
+    folder = models / family / "vlm"
+    processor = tf.AutoProcessor.from_pretrained(folder)
+    model = tf.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    per_row = PER_ROW.get(family, False)
+    samples = Samples(read_rows(rows), processor, ends(processor), 256, per_row)
+    chosen = [samples[i] for i in (0, 1, 2, 5)]
+    with torch.no_grad():
+        together = model(**collate(chosen, 0, per_row)).logits
+        for i, sample in enumerate(chosen):
+            alone = model(**collate([sample], 0, per_row)).logits[0]
+            torch.testing.assert_close(together[i, : len(alone)], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_is_not_learnt(rows):
+    processor = pico.processor("qwen2_5_vl")
+    samples = Samples(read_rows(rows), processor, ends(processor), 256)
+    batch = collate([samples[i] for i in range(4)], pad=7)
+    outside = batch["attention_mask"] == 0
+    assert outside.any()
+    assert (batch["labels"][outside] == IGNORED).all()
+    assert (batch["input_ids"][outside] == 7).all()
+    assert (batch["mm_token_type_ids"][outside] == 0).all()
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape

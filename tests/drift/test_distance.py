@@ -1,0 +1,111 @@
+import json
+import shutil
+
+import numpy as np
+import pico
+import pytest
+import torch
+from conftest import read
+from safetensors.torch import load_file, save_file
+
+from drift import distance as distances
+from drift.errors import UserError
+from drift.families import pair
+
+
+def test_every_tensor_is_measured(models, family):
+    folder = models / family
+    found = distances.measure(folder / "vlm", folder / "llm")
+    vlm, llm = read(folder / "vlm"), read(folder / "llm")
+    weights = pair(folder / "vlm", folder / "llm").weights
+    assert len(found.tensors) == len(weights)
+    total = [0.0, 0.0]
+    for weight, gap in zip(weights, found.tensors, strict=True):
+        ours = vlm[weight.vlm_key].double().numpy().ravel()
+        theirs = llm[weight.llm_key].double().numpy().ravel()
+        relative = np.linalg.norm(theirs - ours) / np.linalg.norm(ours)
+        cosine = ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs)
+        assert (gap.layer, gap.role, gap.parameters) == (weight.layer, weight.role, ours.size)
+        assert gap.relative_l2 == pytest.approx(relative, rel=1e-5)
+        assert gap.cosine == pytest.approx(cosine, abs=1e-6)
+        if weight.role in ("attention", "mlp"):
+            total[0] += np.sum((theirs - ours) ** 2)
+            total[1] += np.sum(ours**2)
+    assert found.total.relative_l2 == pytest.approx((total[0] / total[1]) ** 0.5, rel=1e-5)
+    cells = [(gap.layer, gap.role) for gap in found.layers]
+    roles = ("attention", "mlp", "norm")
+    assert set(cells) == {(layer, role) for layer in (0, 1) for role in roles} | {(None, "norm")}
+
+
+def near(folder, target, by):
+    """A text-only twin of the decoder, `by` away in relative L2."""
+    shutil.copytree(folder / "llm", target)
+    vlm = load_file(folder / "vlm" / "model.safetensors")
+    tensors = {}
+    for weight in pair(folder / "vlm", folder / "llm").weights:
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        ours = vlm[weight.vlm_key]
+        tensors[weight.llm_key] = ours + by * noise * ours.norm() / noise.norm()
+    save_file(tensors, target / "model.safetensors")
+    return target
+
+
+def test_a_close_relative_gives_no_warning(qwen, tmp_path):
+    found = distances.measure(qwen / "vlm", near(qwen, tmp_path / "n", 0.05))
+    assert found.warnings == ()
+    assert found.total.relative_l2 == pytest.approx(0.05, rel=1e-4)
+
+
+def test_what_could_spoil_a_merge_is_said(qwen, tmp_path):
+    twin = near(qwen, tmp_path / "n", 0.6)
+    config = json.loads((twin / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 1e6
+    config["rms_norm_eps"] = 1e-5
+    (twin / "config.json").write_text(json.dumps(config))
+    words = json.loads((twin / "tokenizer.json").read_text())
+    vocabulary = words["model"]["vocab"]
+    vocabulary["one"], vocabulary["two"] = vocabulary["two"], vocabulary["one"]
+    (twin / "tokenizer.json").write_text(json.dumps(words))
+    warnings = "\n".join(distances.measure(qwen / "vlm", twin).warnings)
+    assert "rope_theta is 10000 in the VLM, 1e+06 in the other" in warnings
+    assert "rms_norm_eps is 1e-06 in the VLM, 1e-05 in the other" in warnings
+    assert "different numbers to 2 of their common words ('one', 'two')" in warnings
+    assert "0.60 apart" in warnings and "too far for two fine-tunes of one model" in warnings
+    (twin / "tokenizer.json").unlink()
+    warnings = "\n".join(distances.measure(qwen / "vlm", twin).warnings)
+    assert f"no tokenizer.json to compare in {twin}" in warnings
+
+
+def test_what_does_not_pair_is_a_warning_here(models, qwen, tmp_path):
+    found = distances.measure(qwen / "vlm", models / "idefics3" / "llm")
+    warnings = "\n".join(found.warnings)
+    assert "only in the VLM: layers.0.self_attn.k_proj.bias" in warnings
+    assert "only the VLM has attention biases" in warnings
+    assert "vocab_size is 35 in the VLM, 71 in the other" in warnings
+    pico.make_llm(
+        "qwen2_5_vl", tmp_path, hidden_size=40, num_attention_heads=5, num_key_value_heads=5
+    )
+    with pytest.raises(UserError, match="can be compared.*of another shape"):
+        distances.measure(qwen / "vlm", tmp_path)
+
+
+def test_rope_theta_in_every_place_a_config_keeps_it():
+    assert distances.rope_theta({"rope_theta": 1e6}) == 1e6
+    assert distances.rope_theta({"text_config": {"rope_theta": 5e5}}) == 5e5
+    nested = {"text_config": {"rope_parameters": {"rope_theta": 7.0}}, "rope_theta": 1.0}
+    assert distances.rope_theta(nested) == 7.0
+    assert distances.rope_theta({}) == 10000.0
+
+
+def test_json_table_and_picture(qwen, tmp_path):
+    found = distances.measure(qwen / "vlm", qwen / "llm")
+    distances.save(found, tmp_path / "deep" / "distance.json")
+    stored = json.loads((tmp_path / "deep" / "distance.json").read_text())
+    assert stored["total"]["relative_l2"] == found.total.relative_l2
+    assert stored["family"] == "Qwen2.5-VL"
+    lines = distances.table(found).splitlines()
+    gap = next(gap for gap in found.layers if (gap.layer, gap.role) == (1, "mlp"))
+    assert f"{gap.relative_l2:.4f}" in lines[2] and lines[2].startswith("1 ")
+    assert any(line.startswith("warning: the decoders are 1.4") for line in lines)
+    distances.heat_map(found, tmp_path / "d.png")
+    assert (tmp_path / "d.png").read_bytes().startswith(b"\x89PNG")

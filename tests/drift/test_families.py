@@ -1,0 +1,251 @@
+import json
+import shutil
+
+import pico
+import pytest
+import torch
+import transformers as tf
+from safetensors.torch import load_file, save_file
+
+from drift import families
+from drift.errors import UserError
+from drift.families import FAMILIES, decoder, layer_and_role, pair
+
+# What the hub's checkpoints hold, from their model.safetensors.index.json.
+HUB = {
+    "llava": ("language_model.model.layers.0.mlp.up_proj.weight", "language_model.lm_head.weight"),
+    "llava_next": (
+        "language_model.model.layers.0.mlp.up_proj.weight",
+        "language_model.lm_head.weight",
+        "image_newline",
+        "vision_tower.vision_model.embeddings.class_embedding",
+    ),
+    "llava_onevision": (
+        "language_model.model.layers.0.self_attn.q_proj.bias",
+        "language_model.lm_head.weight",
+    ),
+    "idefics2": ("model.text_model.layers.0.mlp.up_proj.weight", "lm_head.weight"),
+    "idefics3": ("model.text_model.layers.0.mlp.up_proj.weight", "lm_head.weight"),
+    "smolvlm": ("model.text_model.layers.0.mlp.up_proj.weight", "lm_head.weight"),
+    "qwen2_vl": (
+        "model.layers.0.self_attn.q_proj.bias",
+        "lm_head.weight",
+        "visual.merger.ln_q.weight",
+    ),
+    "qwen2_5_vl": (
+        "model.layers.0.self_attn.q_proj.bias",
+        "lm_head.weight",
+        "visual.merger.ln_q.weight",
+    ),
+    "qwen3_vl": ("model.language_model.layers.0.self_attn.q_norm.weight", "lm_head.weight"),
+    "internvl": (
+        "language_model.model.layers.0.self_attn.q_proj.bias",
+        "language_model.lm_head.weight",
+    ),
+    "gemma3": ("language_model.model.layers.0.pre_feedforward_layernorm.weight",),
+}
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory):
+    """A VLM and a partner of each known family."""
+    folder = tmp_path_factory.mktemp("every")
+    for family in FAMILIES:
+        pico.make_vlm(family.model_type, folder / family.model_type / "vlm")
+        pico.make_llm(family.model_type, folder / family.model_type / "llm")
+    return folder
+
+
+every_family = pytest.mark.parametrize("kind", [family.model_type for family in FAMILIES])
+
+
+@every_family
+def test_pico_checkpoints_have_the_names_of_the_hub(every, kind):
+    names = set(load_file(every / kind / "vlm" / "model.safetensors"))
+    assert set(HUB[kind]) <= names
+
+
+@every_family
+def test_every_tensor_of_the_partner_is_paired(every, kind):
+    pairing = pair(every / kind / "vlm", every / kind / "llm")
+    partner = load_file(every / kind / "llm" / "model.safetensors")
+    assert {weight.llm_key for weight in pairing.weights} == set(partner)
+    assert {weight.layer for weight in pairing.weights} == {None, 0, 1}
+    per_layer = [weight.role for weight in pairing.weights if weight.layer == 0]
+    biases = 3 if kind in ("llava_onevision", "qwen2_vl", "qwen2_5_vl", "internvl") else 0
+    assert per_layer.count("attention") == 4 + biases
+    assert per_layer.count("mlp") == 3
+    assert per_layer.count("norm") == {"qwen3_vl": 4, "gemma3": 6}.get(kind, 2)
+
+
+@every_family
+def test_the_decoder_taken_out_by_pair_is_the_text_model(every, kind):
+    """Its logits equal those of the VLM on text, to the bit."""
+    vlm_folder, llm_folder = every / kind / "vlm", every / kind / "llm"
+    vlm = tf.AutoModelForImageTextToText.from_pretrained(vlm_folder).eval()
+    llm = tf.AutoModelForCausalLM.from_pretrained(llm_folder).eval()
+    tensors = load_file(vlm_folder / "model.safetensors")
+    moved = {w.llm_key: tensors[w.vlm_key] for w in pair(vlm_folder, llm_folder).weights}
+    llm.load_state_dict(moved, strict=True)
+    ids = torch.arange(20, 30)[None]
+    with torch.no_grad():
+        assert torch.equal(vlm(input_ids=ids).logits, llm(input_ids=ids).logits)
+
+
+@every_family
+def test_live_parameters_are_those_on_disk(every, kind):
+    folder = every / kind / "vlm"
+    model = tf.AutoModelForImageTextToText.from_pretrained(folder)
+    live = decoder(model)[1]
+    tensors = load_file(folder / "model.safetensors")
+    weights = pair(folder, every / kind / "llm").weights
+    assert set(live) == {weight.name for weight in weights}
+    assert all(torch.equal(live[weight.name], tensors[weight.vlm_key]) for weight in weights)
+
+
+def test_live_parameters_of_a_text_only_model(qwen):
+    model = tf.AutoModelForCausalLM.from_pretrained(qwen / "llm")
+    stack, live = decoder(model)
+    assert stack is model.model
+    assert live["lm_head.weight"] is model.lm_head.weight
+    assert live["layers.1.mlp.up_proj.weight"] is model.model.layers[1].mlp.up_proj.weight
+
+
+def test_a_tied_head_appears_once_as_the_embedding(tmp_path):
+    pico.make_llm("qwen2_5_vl", tmp_path, tie_word_embeddings=True)
+    live = decoder(tf.AutoModelForCausalLM.from_pretrained(tmp_path))[1]
+    assert "embed_tokens.weight" in live
+    assert "lm_head.weight" not in live
+
+
+def test_the_decoder_is_found_inside_wrappers(qwen):
+    model = tf.AutoModelForImageTextToText.from_pretrained(qwen / "vlm")
+    plain = decoder(model)[1]
+    wrapped = torch.nn.Module()
+    wrapped.module = model  # as DistributedDataParallel holds it
+    assert {name: id(p) for name, p in decoder(wrapped)[1].items()} == {
+        name: id(p) for name, p in plain.items()
+    }
+    compiled = torch.compile(model.model.language_model.layers[0], backend="eager")
+    model.model.language_model.layers[0] = compiled
+    assert set(decoder(model)[1]) == set(plain)
+
+
+def test_no_text_stack_is_an_error():
+    tower = tf.CLIPVisionModel(
+        tf.CLIPVisionConfig(
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            image_size=8,
+            patch_size=8,
+            num_attention_heads=1,
+        )
+    )
+    with pytest.raises(UserError, match="should hold one language model of 1 layers, found 0"):
+        decoder(tower)
+
+
+def without(folder, target, *keys):
+    """A copy of the checkpoint `folder` that lacks some tensors."""
+    shutil.copytree(folder, target)
+    tensors = load_file(target / "model.safetensors")
+    for key in keys:
+        del tensors[key]
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+def test_one_tensor_without_partner_stops_with_its_name(qwen, tmp_path):
+    llm = without(qwen / "llm", tmp_path / "llm", "model.layers.1.self_attn.k_proj.bias")
+    with pytest.raises(UserError, match="only in the VLM: layers.1.self_attn.k_proj.bias"):
+        pair(qwen / "vlm", llm)
+    vlm = without(qwen / "vlm", tmp_path / "vlm", "model.layers.0.mlp.up_proj.weight")
+    with pytest.raises(UserError) as caught:
+        pair(vlm, llm)
+    assert "only in the VLM: layers.1.self_attn.k_proj.bias" in str(caught.value)
+    assert "only in the text-only model: layers.0.mlp.up_proj.weight" in str(caught.value)
+
+
+def test_another_shape_stops_with_both_shapes(qwen, tmp_path):
+    pico.make_llm("qwen2_5_vl", tmp_path, intermediate_size=40)
+    with pytest.raises(UserError, match=r"mlp.up_proj.weight \(\[48, 32\] against \[40, 32\]\)"):
+        pair(qwen / "vlm", tmp_path)
+
+
+def test_more_layers_stop(qwen, tmp_path):
+    pico.make_llm("qwen2_5_vl", tmp_path, num_hidden_layers=3)
+    with pytest.raises(UserError, match="only in the text-only model: layers.2"):
+        pair(qwen / "vlm", tmp_path)
+
+
+def test_another_vocabulary_and_a_tied_head_are_notes(qwen, tmp_path):
+    pico.make_llm("qwen2_5_vl", tmp_path, vocab_size=99, tie_word_embeddings=True)
+    pairing = pair(qwen / "vlm", tmp_path)
+    assert {weight.role for weight in pairing.weights} == {"attention", "mlp", "norm"}
+    assert len(pairing.notes) == 2
+    assert "embed_tokens.weight is [35, 32] in the VLM, [99, 32]" in pairing.notes[0]
+    assert "lm_head.weight is in the VLM only" in pairing.notes[1]
+
+
+def test_the_wrong_architecture_stops(models):
+    with pytest.raises(UserError, match="'llama', but the language model inside Qwen2.5-VL"):
+        pair(models / "qwen2_5_vl" / "vlm", models / "idefics3" / "llm")
+
+
+def test_newer_names_on_disk_pair_too(models, tmp_path):
+    """Checkpoints written from a live state dict carry the names in memory."""
+    for kind, old, new in (
+        ("qwen2_5_vl", "model.", "model.language_model."),
+        ("llava_next", "language_model.model.", "model.language_model."),
+    ):
+        target = tmp_path / kind
+        shutil.copytree(models / kind / "vlm", target)
+        tensors = {
+            key.replace("language_model.lm_head", "lm_head").replace(old, new, 1): tensor
+            for key, tensor in load_file(target / "model.safetensors").items()
+        }
+        save_file(tensors, target / "model.safetensors")
+        before = pair(models / kind / "vlm", models / kind / "llm").weights
+        after = pair(target, models / kind / "llm").weights
+        assert [weight.name for weight in before] == [weight.name for weight in after]
+        assert after[0].vlm_key.startswith(new)
+
+
+def test_a_mixture_of_experts_is_refused(qwen, tmp_path):
+    shutil.copytree(qwen / "llm", tmp_path / "llm")
+    tensors = load_file(tmp_path / "llm" / "model.safetensors")
+    tensors["model.layers.0.mlp.experts.0.up_proj.weight"] = torch.zeros(2, 2)
+    save_file(tensors, tmp_path / "llm" / "model.safetensors")
+    with pytest.raises(UserError, match="experts.0.up_proj.weight is neither attention, MLP nor"):
+        pair(qwen / "vlm", tmp_path / "llm")
+
+
+def test_unknown_families_are_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "paligemma"}))
+    with pytest.raises(
+        UserError, match="'paligemma', which is no VLM family known here.*qwen2_5_vl"
+    ):
+        families.family_of(tmp_path)
+    with pytest.raises(UserError, match="holds no config.json"):
+        families.family_of(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="is not valid JSON"):
+        families.family_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("layers.12.mlp.gate_proj.weight", (12, "mlp")),
+        ("layers.0.self_attn.k_norm.weight", (0, "norm")),
+        ("layers.0.post_attention_layernorm.weight", (0, "norm")),
+        ("lm_head.weight", (None, "head")),
+        ("embed_tokens.weight", (None, "embedding")),
+        ("layers.0.self_attn.q_proj.base_layer.weight", None),
+        ("layers.0.self_attn.q_proj.lora_A.default.weight", None),
+        ("layers.0.self_attn.rotary_emb.inv_freq", None),
+    ],
+)
+def test_roles(name, expected):
+    assert layer_and_role(name) == expected

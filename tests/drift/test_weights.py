@@ -1,0 +1,177 @@
+import hashlib
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from conftest import read
+from safetensors.torch import load_file, save_file
+
+from drift import weights
+from drift.errors import UserError
+
+DTYPES = ("float32", "bfloat16", "float16", "float64", "int64", "uint8", "bool", "float8_e4m3fn")
+
+
+def shard(folder, target, parts=2):
+    """A copy of a checkpoint with its tensors in several files."""
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.safetensors"))
+    tensors = load_file(folder / "model.safetensors")
+    placed = {name: f"model-{i % parts + 1}.safetensors" for i, name in enumerate(sorted(tensors))}
+    for file in set(placed.values()):
+        part = {name: tensors[name] for name in tensors if placed[name] == file}
+        save_file(part, target / file, {"format": "pt"})
+    (target / weights.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+    return target
+
+
+def test_a_stream_is_read_by_safetensors_as_it_was_written(tmp_path):
+    tensors = {
+        f"t.{kind}": torch.arange(6).reshape(2, 3).to(getattr(torch, kind)) for kind in DTYPES
+    }
+    tensors["scalar"], tensors["empty"] = torch.tensor(2.5), torch.zeros(0, 3)
+    for kind in DTYPES:
+        same = {n: t for n, t in tensors.items() if t.dtype == getattr(torch, kind)}
+        path = tmp_path / f"{kind}.safetensors"
+        specs = [(name, tuple(tensor.shape)) for name, tensor in same.items()]
+        weights.write_stream(path, specs, kind, same.__getitem__, {"who": "me"})
+        back = load_file(path)
+        assert back.keys() == same.keys()
+        assert all(back[n].dtype == t.dtype and torch.equal(back[n], t) for n, t in same.items())
+        assert weights.read_header(path)[1] == {"who": "me"}
+
+
+def test_tensors_of_one_file_and_of_shards(qwen, tmp_path):
+    expected = load_file(qwen / "vlm" / "model.safetensors")
+    for folder in (qwen / "vlm", shard(qwen / "vlm", tmp_path / "sharded")):
+        checkpoint = weights.Checkpoint(folder)
+        assert checkpoint.entries.keys() == expected.keys()
+        assert all(torch.equal(checkpoint.tensor(name), t) for name, t in expected.items())
+        assert weights.shapes(folder) == {name: tuple(t.shape) for name, t in expected.items()}
+
+
+def test_a_rewrite_exchanges_what_it_is_told_and_nothing_else(qwen, tmp_path):
+    source, target = qwen / "vlm" / "model.safetensors", tmp_path / "new.safetensors"
+    name = "model.layers.0.mlp.up_proj.weight"
+    new = torch.full((48, 32), 1.0 + 2**-20, dtype=torch.float64)
+    weights.rewrite(source, target, lambda key: new if key == name else None)
+    before, after = load_file(source), load_file(target)
+    assert torch.equal(after.pop(name), new.float())
+    del before[name]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    weights.rewrite(source, target, lambda key: None)
+    assert source.read_bytes() == target.read_bytes()
+
+
+def test_a_fingerprint_is_of_content(qwen, tmp_path):
+    first = weights.fingerprint(qwen / "vlm")
+    shutil.copytree(qwen / "vlm", tmp_path / "copy")
+    (tmp_path / "copy" / "made.json").write_text("{}")
+    os.utime(tmp_path / "copy" / "config.json", (0, 0))
+    assert weights.fingerprint(tmp_path / "copy") == first
+    (tmp_path / "copy" / "tokenizer.json").write_text("{}")
+    assert weights.fingerprint(tmp_path / "copy") != first
+
+
+def test_a_fingerprint_is_the_sha256_of_names_and_digests(tmp_path):
+    (tmp_path / "b.json").write_text("b")
+    (tmp_path / "a.safetensors").write_text("a")
+    (tmp_path / "notes.md").write_text("not part of it")
+    digests = {n: hashlib.sha256(n[0].encode()).hexdigest() for n in ("a.safetensors", "b.json")}
+    text = "".join(f"{name} {digest}\n" for name, digest in digests.items())
+    assert weights.fingerprint(tmp_path) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def broken(folder, target, how):
+    shutil.copytree(folder, target)
+    file = target / "model.safetensors"
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-10])
+    elif how == "head":
+        file.write_bytes(file.read_bytes()[:100])
+    elif how == "garbage":
+        file.write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
+    elif how == "pickle":
+        file.rename(target / "pytorch_model.bin")
+    elif how == "nothing":
+        file.unlink()
+    return target
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("cut", r"model.safetensors is \d+ bytes long, its header promises \d+; fetch it again"),
+        ("head", "model.safetensors is cut off or no safetensors file"),
+        ("garbage", "model.safetensors has a header that cannot be read"),
+        ("pickle", "holds pickle weights only, which can run code when read"),
+        ("nothing", "holds neither model.safetensors nor model.safetensors.index.json"),
+    ],
+)
+def test_unsound_checkpoints_are_one_sentence(qwen, tmp_path, how, sentence):
+    with pytest.raises(UserError, match=sentence):
+        weights.entries(broken(qwen / "vlm", tmp_path / "x", how))
+
+
+def test_missing_shards_and_tensors_are_named(qwen, tmp_path):
+    folder = shard(qwen / "vlm", tmp_path / "x")
+    index = json.loads((folder / weights.INDEX).read_text())
+    index["weight_map"]["not.there"] = "model-1.safetensors"
+    (folder / weights.INDEX).write_text(json.dumps(index))
+    with pytest.raises(UserError, match="lacks tensors that its index names: not.there"):
+        weights.entries(folder)
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(UserError, match="lacks the shards model-2.safetensors"):
+        weights.entries(folder)
+    (folder / weights.INDEX).write_text("[]")
+    with pytest.raises(UserError, match="cannot be read as a shard index"):
+        weights.entries(folder)
+    with pytest.raises(UserError, match="is no folder"):
+        weights.entries(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_named(qwen, tmp_path, value):
+    shutil.copytree(qwen / "vlm", tmp_path / "x")
+    tensors = load_file(tmp_path / "x" / "model.safetensors")
+    tensors["model.norm.weight"][3] = value
+    save_file(tensors, tmp_path / "x" / "model.safetensors")
+    checkpoint = weights.Checkpoint(tmp_path / "x")
+    assert checkpoint.tensor("lm_head.weight").shape == (35, 32)
+    with pytest.raises(UserError, match="model.norm.weight in .* holds a NaN or an infinity"):
+        checkpoint.tensor("model.norm.weight")
+
+
+def test_a_folder_appears_complete_or_not_at_all(tmp_path):
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(RuntimeError), weights.written_aside(out) as aside:
+        (aside / "half").write_text("x")
+        assert not out.exists()
+        raise RuntimeError
+    assert list(out.parent.iterdir()) == []
+    with weights.written_aside(out) as aside:
+        (aside / "whole").write_text("1")
+    with pytest.raises(UserError, match="is already there; give another --out or add --overwrite"):
+        with weights.written_aside(out):
+            pass
+    with weights.written_aside(out, overwrite=True) as aside:
+        (aside / "new").write_text("2")
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["new"]
+
+
+def test_made_json_holds_versions_and_parents(tmp_path):
+    made = weights.Made("merge", "x", (weights.Parent("vlm", "a", "f"),), {"alpha": 0.5})
+    weights.write_made(tmp_path, made)
+    read_back = json.loads((tmp_path / "made.json").read_text())
+    assert read_back["parents"] == [{"role": "vlm", "path": "a", "fingerprint": "f"}]
+    assert read_back["packages"]["torch"] == torch.__version__
+    assert set(read_back) == {
+        "method", "name", "parents", "settings", "coverage", "cost", "packages", "git"
+    }  # fmt: skip
+
+
+def test_the_reader_of_these_tests_sees_shards_too(qwen, tmp_path):
+    whole, cut = read(qwen / "vlm"), read(shard(qwen / "vlm", tmp_path / "x"))
+    assert whole.keys() == cut.keys()
