@@ -75,9 +75,6 @@ EXPONENTS = {
 
 CHUNK = 16 << 20
 
-LONGEST_CONTEXT = 32768
-"""Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -102,17 +99,6 @@ class Checkpoint:
 def swappable(a: Checkpoint, b: Checkpoint) -> bool:
     """Whether the weights of `b` fit a running engine of `a`: nothing else differs."""
     return a.surroundings == b.surroundings
-
-
-def text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of the language model; those of a VLM lie one level down."""
-    return {**config, **(config.get("text_config") or config.get("llm_config") or {})}
-
-
-def context(config: dict[str, Any]) -> int:
-    """Return how many tokens prompt and answer may have together."""
-    longest = text_config(config).get("max_position_embeddings") or LONGEST_CONTEXT
-    return min(longest, LONGEST_CONTEXT)
 
 
 def open_checkpoint(where: str | Path) -> Checkpoint:

@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+MOST_LINES = 40
+"""Of the table after a run; beyond, the groups are left out."""
 
 INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
@@ -168,23 +171,39 @@ def _print_cells(folders: list[Path]) -> None:
     table = Table(*columns, box=None)
     for column in table.columns[3:]:
         column.justify = "right"
-    for folder in folders:
-        for cell in records.read_cells(folder):
-            score = f"{100 * cell.score:.1f} ± {100 * cell.stderr:.1f}"
-            counts = (cell.n, cell.open, cell.truncated, cell.error)
-            table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
+    cells = [cell for folder in folders for cell in records.read_cells(folder)]
+    if brief := len(cells) > MOST_LINES:
+        cells = [cell for cell in cells if cell.group == "all"]
+    for cell in cells:
+        score = f"{100 * cell.score:.1f} ± {100 * cell.stderr:.1f}"
+        counts = (cell.n, cell.open, cell.truncated, cell.error)
+        table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
     _console().print(table)
+    if brief:
+        print("the groups are in each run's cells.json; `driftbench report` shows them together")
     for folder in folders:
-        card = records.read_card(folder)
-        reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
-        if reasons:
-            print(f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}")
-        for task in card.tasks:
-            if task.skipped:
-                print(
-                    f"{card.name}: {task.skipped} questions of {task.name} show pictures and were "
-                    "not asked: the model takes text only"
-                )
+        for note in _notes(folder):
+            print(note)
+
+
+def _notes(folder: Path) -> Iterator[str]:
+    """Yield what the reader of a run's scores has to know."""
+    from harness import records
+
+    card = records.read_card(folder)
+    if not card.finished:
+        wanted = card.sampling.n * sum(task.n for task in card.tasks)
+        there = len(records.read_verdicts(folder))
+        yield f"{card.name}: not finished, {there} of {wanted} answers are there"
+    reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
+    if reasons:
+        yield f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}"
+    for task in card.tasks:
+        if task.skipped:
+            yield (
+                f"{card.name}: {task.skipped} questions of {task.name} show pictures and were not "
+                "asked: the model takes text only"
+            )
 
 
 # Commands of the other packages

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoint import Checkpoint, context
+from harness.checkpoint import Checkpoint
 from harness.engines import Ask, refusal, rendering, said
 from harness.engines.pictures import decoded
 from harness.errors import UserError
@@ -25,7 +25,8 @@ class HfEngine:
     dtype = "float32"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.version = importlib.metadata.version("transformers")
+        versions = [importlib.metadata.version(name) for name in ("transformers", "torch")]
+        self.version = f"{versions[0]} on torch {versions[1]}"
         self.device = "cpu"
         self._checkpoint = checkpoint
         self._loaded: Path | None = None
@@ -73,7 +74,7 @@ class HfEngine:
         began = time.monotonic()
         inputs = self._inputs(ask, pictures)
         tokens_in = inputs["input_ids"].shape[1]
-        room = context(self._checkpoint.config) - tokens_in
+        room = rendering.context(self._model.config.get_text_config()) - tokens_in
         if room < 1:
             return refusal(ask, f"the prompt has {tokens_in} tokens, {1 - room} beyond the context")
         tokenizer = getattr(self._processor, "tokenizer", self._processor)

@@ -9,6 +9,9 @@ from harness.records import Question
 
 MARK = "<image>"
 
+LONGEST_CONTEXT = 32768
+"""Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
+
 
 def load_processor(checkpoint: Checkpoint) -> Any:
     """Load the processor of a VLM, the tokenizer of a text-only model.
@@ -26,6 +29,27 @@ def load_processor(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.path}: its {'processor' if checkpoint.is_multimodal else 'tokenizer'} "
             f"does not load: {said(error)}"
         ) from error
+
+
+def language_config(checkpoint: Checkpoint) -> Any:
+    """Load the settings of the language model, with transformers' defaults where the file is brief.
+
+    Raises:
+        UserError: transformers does not know them.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            str(checkpoint.path), trust_remote_code=False
+        ).get_text_config()
+    except Exception as error:
+        raise UserError(f"{checkpoint.path}: its config does not load: {said(error)}") from error
+
+
+def context(language: Any) -> int:
+    """Return how many tokens prompt and answer may have together, of a `language_config`."""
+    return min(getattr(language, "max_position_embeddings", LONGEST_CONTEXT), LONGEST_CONTEXT)
 
 
 def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoint import Checkpoint, context, text_config
+from harness.checkpoint import Checkpoint
 from harness.engines import Ask, refusal, rendering, said
 from harness.engines.pictures import decoded
 from harness.errors import UserError
@@ -41,13 +41,15 @@ CPU_SETTINGS = {
 
 
 def installed() -> tuple[str, bool] | None:
-    """Version of the installed vLLM and whether it is a CPU build, without importing it."""
+    """Version of the installed vLLM, and whether it is a CPU build; nothing is imported."""
     for name in DISTRIBUTIONS:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        return version, name.endswith("cpu") or version.endswith("cpu")
+        if name.endswith("cpu") and not version.endswith("cpu"):
+            version += "+cpu"
+        return version, version.endswith("cpu")
     return None
 
 
@@ -224,10 +226,11 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool) -> Any:
     warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
     from vllm import LLM
 
-    longest = context(checkpoint.config)
+    language = rendering.language_config(checkpoint)
+    longest = rendering.context(language)
     arguments: dict[str, Any] = {"dtype": dtype}
     if on_cpu:
-        one = longest * _bytes_per_token(checkpoint.config)
+        one = longest * _bytes_per_token(language)
         cache = max(one, min(max(CACHE[0], 4 * one), CACHE[1]))
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cache}
     try:
@@ -256,15 +259,15 @@ def _settle(on_cpu: bool) -> None:
 
 
 def _declared_dtype(config: dict[str, Any]) -> str:
-    text = text_config(config)
-    declared = text.get("dtype") or text.get("torch_dtype") or "bfloat16"
+    text = config.get("text_config") or {}
+    names = [part.get(field) for part in (config, text) for field in ("dtype", "torch_dtype")]
+    declared = next((name for name in names if name), "bfloat16")
     return declared if declared in ("float32", "float16", "bfloat16") else "bfloat16"
 
 
-def _bytes_per_token(config: dict[str, Any]) -> int:
-    """Of the key-value cache in float32; 0 where the config does not say."""
-    text = text_config(config)
-    heads = text.get("num_attention_heads", 0)
-    kv_heads = text.get("num_key_value_heads") or heads
-    head = text.get("head_dim") or (text.get("hidden_size", 0) // heads if heads else 0)
-    return 2 * 4 * text.get("num_hidden_layers", 0) * kv_heads * head
+def _bytes_per_token(language: Any) -> int:
+    """Of the key-value cache in float32."""
+    heads = language.num_attention_heads
+    kv_heads = getattr(language, "num_key_value_heads", None) or heads
+    head = getattr(language, "head_dim", None) or language.hidden_size // heads
+    return 2 * 4 * language.num_hidden_layers * kv_heads * head

@@ -71,6 +71,21 @@ def test_score_prints_the_cells(finished, capsys):
     assert printed[-1] == "vlm: the engine failed on 2, at first: no answer in the script"
 
 
+def test_a_long_table_leaves_the_groups_out(finished, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "MOST_LINES", 4)
+    assert cli.guarded(["score", str(finished)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in printed[:2]] == ["group", "all"]
+    assert printed[2].startswith("the groups are in each run's cells.json")
+
+
+def test_an_unfinished_run_says_so(finished, capsys):
+    log = finished / "responses.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:3]))
+    assert cli.guarded(["score", str(finished)]) == 0
+    assert "vlm: not finished, 3 of 7 answers are there" in capsys.readouterr().out
+
+
 def test_tasks_lists_every_task_whole(capsys):
     assert cli.guarded(["tasks"]) == 0
     printed = capsys.readouterr().out
