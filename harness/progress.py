@@ -58,7 +58,7 @@ class Progress:
     def _rates(self, now: float) -> str:
         seconds = max(now - self._began, 1e-9)
         unread = "  ".join(f"{count} {how}" for how, count in self._unread.items() if count)
-        rates = f"{self._done / seconds:.1f} answers/s  {self._tokens / seconds:.0f} tokens/s"
+        rates = f"{self._done / seconds:.1f}/s  {self._tokens / seconds:.0f} tokens/s"
         return f"{rates}  {unread}".rstrip()
 
     def _eta(self, now: float) -> str:
@@ -73,7 +73,7 @@ class Progress:
         if self._bar is None:
             self._bar = Bar(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=10),
                 TextColumn("{task.completed}/{task.total}"),
                 TextColumn("{task.fields[rates]}"),
                 TextColumn("eta"),

@@ -45,7 +45,7 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(clock, capsys):
         step(bar, "truncated")
         step(bar)
     assert capsys.readouterr().err == (
-        "vlm: 3/100  0.1 answers/s  2 tokens/s  1 open  1 truncated  eta 0:21:33\n"
+        "vlm: 3/100  0.1/s  2 tokens/s  1 open  1 truncated  eta 0:21:33\n"
     )
 
 
