@@ -34,10 +34,9 @@ class Stage:
     warmup: int = 0
 
 
-def perception(rng: random.Random, version: str) -> tuple[Item, tuple[int, ...]]:
+def perception(rng: random.Random, version: str) -> Item:
     """Which card is where."""
-    digits = world.random_digits(rng)
-    return world.ask_card(rng, digits, version), digits
+    return world.ask_card(rng, world.random_digits(rng), version)
 
 
 def fact(rng: random.Random) -> Item:
@@ -45,32 +44,33 @@ def fact(rng: random.Random) -> Item:
     return world.ask_fact(rng.randrange(10), rng.choice(world.OPERATORS), rng.randrange(10))
 
 
-def chain(rng: random.Random, version: str, worked: bool) -> tuple[Item, tuple[int, ...]]:
+def chain(rng: random.Random, version: str, worked: bool) -> Item:
     """A chain, answered at once or worked out."""
     drawn = world.random_chain(rng)
-    answer = drawn.worked() if worked else drawn.answer()
-    return (world.ask_chain(rng, drawn, version), answer), drawn.digits
+    return world.ask_chain(rng, drawn, version), drawn.worked() if worked else drawn.answer()
 
 
 def text_batches(
-    rng: random.Random, short: dict[str, float], worked: float
+    family: str, rng: random.Random, short: dict[str, float], worked: float
 ) -> Iterator[list[Item]]:
     """Endless text batches: `short` weighs the kinds of a batch, `worked` the batches of chains.
 
-    Worked chains are three times as long; mixed into every batch they would pad the rest.
+    Worked chains are three times as long; mixed into every batch they would pad the rest. Half of
+    the batches of Idefics3 have the cards as far apart as its tiles will be.
     """
-    kinds: dict[str, Callable[[], Item]] = {
-        "perception": lambda: perception(rng, "text")[0],
-        "fact": lambda: fact(rng),
-        "direct": lambda: chain(rng, "text", worked=False)[0],
+    kinds: dict[str, Callable[[str], Item]] = {
+        "perception": lambda version: perception(rng, version),
+        "fact": lambda _: fact(rng),
+        "direct": lambda version: chain(rng, version, worked=False),
     }
     total = sum(short.values())
     while True:
+        version = "spread" if family == "idefics3" and rng.random() < 0.5 else "text"
         if rng.random() < worked / (worked + total):
-            yield [chain(rng, "text", worked=True)[0] for _ in range(BATCH)]
+            yield [chain(rng, version, worked=True) for _ in range(BATCH)]
         else:
             drawn = rng.choices(list(short), list(short.values()), k=BATCH)
-            yield [kinds[kind]() for kind in drawn]
+            yield [kinds[kind](version) for kind in drawn]
 
 
 class Encoder:
@@ -225,28 +225,32 @@ def answer_loss(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor
 PROJECTIONS = ("_proj",)
 """q, k, v, o, gate, up and down: what DRIFT's prior covers, so that the reasoner lies within it."""
 BASE = Stage(steps=500, lr=2e-3, warmup=100)
+BASE_SPREAD = Stage(steps=600, lr=2e-3, warmup=100)
+"""Of Idefics3, whose base learns two layouts."""
 CLOSE = Stage(steps=400, lr=7e-4)
 FAR_GROUND = Stage(steps=200, lr=2e-3, warmup=50)
-FAR = Stage(steps=300, lr=1.5e-3)
+FAR = Stage(steps=450, lr=1.5e-3)
 ALIGN = Stage(steps=300, lr=3e-3, warmup=20)
 VLM = Stage(steps=300, lr=5e-4)
 THETA = 1000.0
 FAR_THETA = 100.0
 CODE_SHARE = 0.4
 """Share of the digit's word embedding in the code that a tower is first fitted to. At 1 the
-language model reads pictures unchanged and a merge loses nothing; at 0 it never learns to."""
+language model reads pictures unchanged and a merge loses nothing; at 0 it never learns."""
 
 
 def train_base(family: str, seed: int, length: float = 1.0) -> "PreTrainedModel":
     """The text model that both others grow from."""
     model = _fresh(models.text_model, family, THETA, seed)
     batches = text_batches(
+        family,
         world.split_rng(seed, "train", "base"),
         {"perception": 4, "fact": 1.5, "direct": 1},
         worked=0.5,
     )
     loss = text_loss(model, Encoder(family), batches)
-    fit(model, loss, shortened(BASE, length), "base")
+    stage = BASE_SPREAD if family == "idefics3" else BASE
+    fit(model, loss, shortened(stage, length), "base")
     return model
 
 
@@ -261,15 +265,17 @@ def train_reasoner(
 
     if distance == "close":
         freeze_all_but(base, PROJECTIONS)
-        mixed = text_batches(rng("close"), {"fact": 2, "perception": 1}, worked=6)
+        mixed = text_batches(family, rng("close"), {"fact": 2, "perception": 1}, worked=6)
         fit(base, text_loss(base, encoder, mixed), shortened(CLOSE, length), "reasoner")
         return base
     if distance != "far":
         raise UserError(f"a reasoner lies close or far, not {distance!r}")
     model = _with_theta(base, FAR_THETA)
-    ground = text_batches(rng("ground"), {"fact": 4, "direct": 1, "perception": 1}, worked=0)
-    fit(model, text_loss(model, encoder, ground), shortened(FAR_GROUND, length), "reasoner, ground")
-    chains = text_batches(rng("far"), {"fact": 2}, worked=6)
+    ground = text_batches(
+        family, rng("ground"), {"fact": 4, "direct": 1, "perception": 1}, worked=0
+    )
+    fit(model, text_loss(model, encoder, ground), shortened(FAR_GROUND, length), "ground")
+    chains = text_batches(family, rng("far"), {"fact": 2}, worked=6)
     fit(model, text_loss(model, encoder, chains), shortened(FAR, length), "reasoner")
     return model
 
@@ -369,7 +375,7 @@ def _picture_loss(model: "PreTrainedModel", family: str, pictures: Pictures, see
     """Loss of the VLM's stage: three batches of pictures to one and a half of text."""
     encoder = Encoder(family)
     rng = world.split_rng(seed, "train", "vlm")
-    text = text_batches(rng, {"perception": 1, "fact": 1, "direct": 1}, worked=0)
+    text = text_batches(family, rng, {"perception": 1, "fact": 1, "direct": 1}, worked=0)
     read = text_loss(model, encoder, text)
 
     def item(digits: tuple[int, ...]) -> Item:

@@ -11,6 +11,7 @@ Splits differ in the seed of everything: digits, programs, and the renders of th
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,13 @@ def apply(left: int, operator: str, right: int) -> int:
 
 
 def cards(rng: random.Random, digits: tuple[int, ...], version: str) -> str:
-    """How the cards are shown: `text`, `image` or `both`."""
+    """How the cards are shown: `text`, `image`, `both`, or `spread` out in text.
+
+    `spread` has a word wherever Idefics3 has a token around its tiles and thumbnail.
+    """
+    if version == "spread":
+        shown = [f"{rng.choice(OPENERS)} {rng.choice(CLOSERS)} {digit}" for digit in digits]
+        return " ".join([*shown, *(rng.choice(OPENERS + CLOSERS) for _ in range(4))])
     words = f"{rng.choice(OPENERS)} {' '.join(map(str, digits))} {rng.choice(CLOSERS)}"
     return {"text": words, "image": "<image>", "both": f"<image> {words}"}[version]
 
@@ -201,6 +208,14 @@ def _row(split: str, group: str, number: int, question: str, answer: str) -> dic
     }
 
 
+def _guess_floors(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Group → score of always giving the answer that is the most frequent in it."""
+    answers: dict[str, Counter[str]] = {}
+    for row in rows:
+        answers.setdefault(row["group"], Counter())[row["answer"]] += 1
+    return {group: max(found.values()) / found.total() for group, found in answers.items()}
+
+
 def training_rows(seed: int, size: int) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
     """The small set for fine-tuning: worked chains over pictures, every third with words beside."""
     rng = split_rng(seed, "train", "rows")
@@ -241,8 +256,11 @@ def write(folder: Path, seed: int, train: int, validation: int, test: int) -> No
         bank = glyphs(seed, split, per_digit=50)
         rng = split_rng(seed, split, "strips")
         drawn: dict[tuple[str, tuple[int, ...]], str] = {}
+        drawn_rows = list(items)
+        floors = _guess_floors([row for row, _ in drawn_rows])
         with (aside / f"{split}.jsonl").open("w") as file:
-            for row, digits in items:
+            for row, digits in drawn_rows:
+                row["floor"] = floors[row["group"]]
                 row["images"] = []
                 if digits is not None:
                     # The versions of one chain show the same picture.

@@ -60,6 +60,14 @@ def test_every_group_has_its_share_and_every_picture_exists(folder):
                     assert picture.size == (112, 28)
 
 
+def test_the_guess_floor_is_the_best_that_one_answer_can_do(folder):
+    rows = read(folder, "test")
+    for group in world.GROUPS:
+        answers = [row["answer"] for row in rows if row["group"] == group]
+        best = max(sum(given == answer for answer in answers) for given in map(str, range(10)))
+        assert {row["floor"] for row in rows if row["group"] == group} == {best / 7}
+
+
 def test_training_rows_are_worked_and_a_third_has_words_beside_the_picture(folder):
     rows = read(folder, "train")
     assert len(rows) == 12
