@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ SHAPING = (
     "additional_chat_templates/*.jinja",
 )
 """Files beside the weights that shape an answer."""
+
+NOTES = ("_name_or_path", "transformers_version")
+"""Fields of a config.json that shape no answer: where it was saved, and by which version."""
+
+INDEX = "model.safetensors.index.json"
+
+VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower")
+"""Fields of a config.json that only a model that takes images has."""
 
 PIXELS = (
     "size",
@@ -90,6 +99,7 @@ class Checkpoint:
     config: dict[str, Any]
     architecture: str
     is_multimodal: bool
+    """Takes images."""
     made: dict[str, Any] | None
     """`made.json`, if there is one."""
     pixels: dict[str, Any]
@@ -111,7 +121,7 @@ def open_checkpoint(where: str | Path) -> Checkpoint:
     config = _read_json(path, "config.json")
     if not config.get("architectures"):
         raise UserError(f"{path}/config.json names no architecture (field architectures)")
-    is_multimodal = "vision_config" in config
+    is_multimodal = any(field in config for field in VISION)
     shards = _shards(path)
     headers = {shard.name: _header(shard) for shard in shards}
     _check_index(path, headers)
@@ -194,16 +204,36 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def _shards(path: Path) -> list[Path]:
-    shards = sorted(path.glob("*.safetensors"))
-    if shards:
-        return shards
-    pickles = sorted(found.name for pattern in PICKLES for found in path.glob(pattern))
-    if pickles:
+    """Return the weight files: those that the index names, or all there are."""
+    present = sorted(file.name for file in path.glob("*.safetensors"))
+    if not present:
+        pickles = sorted(found.name for pattern in PICKLES for found in path.glob(pattern))
         raise UserError(
             f"{path} has its weights as pickle only ({pickles[0]}), which can run code when read: "
             "convert them to safetensors"
+            if pickles
+            else f"{path} has no weights: no *.safetensors beside config.json"
         )
-    raise UserError(f"{path} has no weights: no *.safetensors beside config.json")
+    if (path / INDEX).exists():
+        wanted = sorted(set(_read_json(path, INDEX).get("weight_map", {}).values()))
+    else:
+        wanted = _numbered(present)
+    missing = sorted(set(wanted) - set(present))
+    if missing:
+        raise UserError(
+            f"{path} lacks {len(missing)} of {len(wanted)} weight files, the first is {missing[0]}"
+        )
+    return [path / name for name in wanted]
+
+
+def _numbered(present: list[str]) -> list[str]:
+    """Complete names like `model-00001-of-00003.safetensors` to the whole series."""
+    series = re.fullmatch(r"(.*-)(\d+)-of-(\d+)(\.safetensors)", present[0])
+    if not series:
+        return present
+    stem, digits, count, suffix = series.groups()
+    numbers = (str(number).zfill(len(digits)) for number in range(1, int(count) + 1))
+    return [f"{stem}{number}-of-{count}{suffix}" for number in numbers]
 
 
 def _header(shard: Path) -> dict[str, Any]:
@@ -241,16 +271,9 @@ def _packed(header: dict[str, Any]) -> int:
 
 def _check_index(path: Path, headers: dict[str, dict[str, Any]]) -> None:
     """Check that every tensor of the index lies in the shard it names."""
-    if not (path / "model.safetensors.index.json").exists():
+    if not (path / INDEX).exists():
         return
-    index = _read_json(path, "model.safetensors.index.json").get("weight_map", {})
-    missing = sorted(set(index.values()) - set(headers))
-    if missing:
-        count = len(set(index.values()))
-        raise UserError(
-            f"{path} lacks {len(missing)} of {count} weight files, the first is {missing[0]}"
-        )
-    for tensor, shard in index.items():
+    for tensor, shard in _read_json(path, INDEX)["weight_map"].items():
         if tensor not in headers[shard]:
             raise UserError(f"{path / shard} lacks the tensor {tensor} that the index puts there")
 
@@ -299,12 +322,8 @@ def _shaping(path: Path) -> dict[str, str]:
 def _content(file: Path) -> str | bytes:
     if file.name != "config.json":
         return file.read_bytes()
-    # Where it was saved, and by which version, shape no answer.
     config = _read_json(file.parent, file.name)
-    return canonical({k: v for k, v in config.items() if k not in _NOTES})
-
-
-_NOTES = ("_name_or_path", "transformers_version")
+    return canonical({k: v for k, v in config.items() if k not in NOTES})
 
 
 def _sha256(content: str | bytes) -> str:

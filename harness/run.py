@@ -28,7 +28,6 @@ PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-
 SAVE_SECONDS = 10.0
 """Between two updates of run.json while asking."""
 
-
 Maker = Callable[[Checkpoint], Engine]
 
 
@@ -90,8 +89,10 @@ def run(
         )
     folders = _folders(checkpoints, out)
     for folder in folders:
-        _check_writable(folder)
+        _check_free(folder)
     wanted = _wanted(wanted_tasks, data, limit, sampling, max_tokens, folders[0])
+    for checkpoint in checkpoints:
+        _check_askable(wanted, checkpoint)
     engines = _Engines()
     try:
         return [
@@ -207,11 +208,15 @@ def _maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> 
 def _run_one(
     checkpoint: Checkpoint, wanted: Wanted, folder: Path, engines: _Engines, choice: str | Maker
 ) -> RunCard:
-    old = records.read_card(folder) if (folder / "run.json").exists() else None
-    engine = engines.engine(checkpoint, _maker(choice, checkpoint, old))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
     questions = _askable(wanted, checkpoint)
-    card = _card(folder, checkpoint, wanted, engine, questions)
     with records.locked(folder):
+        old = records.read_card(folder) if (folder / "run.json").exists() else None
+        engine = engines.engine(checkpoint, _maker(choice, checkpoint, old))
+        card = _card(folder, checkpoint, wanted, engine, questions)
         if old is not None:
             _check_same(folder, old, card)
             card = replace(card, seconds=old.seconds)
@@ -223,21 +228,31 @@ def _run_one(
         return _grade(folder, card, wanted.tasks, questions)
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
-    strangers = sorted(path.name for path in folder.iterdir() if path.name != "images")
-    if strangers and not (folder / "run.json").exists() and strangers != [".lock"]:
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but a run."""
+    if not folder.is_dir() or (folder / "run.json").exists():
+        return
+    strangers = {path.name for path in folder.iterdir()} - {".lock", "images"}
+    if strangers:
         raise UserError(
-            f"{folder} is not empty and holds no run ({strangers[0]}): choose another --out"
+            f"{folder} is not empty and holds no run ({min(strangers)}): choose another --out"
         )
 
 
 def _askable(wanted: Wanted, checkpoint: Checkpoint) -> list[Question]:
     """Leave out questions with pictures where the model takes text only."""
     return [q for q in wanted.questions if checkpoint.is_multimodal or not q.images]
+
+
+def _check_askable(wanted: Wanted, checkpoint: Checkpoint) -> None:
+    """Refuse a task of which nothing is left for this checkpoint."""
+    left = {question.task for question in _askable(wanted, checkpoint)}
+    for task in wanted.tasks:
+        if task.name not in left:
+            raise UserError(
+                f"{checkpoint.name} takes text only, and all that is asked of {task.name} shows "
+                "pictures: leave the task out"
+            )
 
 
 def _card(
@@ -251,11 +266,6 @@ def _card(
     for task in wanted.tasks:
         n = sum(question.task == task.name for question in questions)
         every = sum(question.task == task.name for question in wanted.questions)
-        if n == 0:
-            raise UserError(
-                f"{checkpoint.name} takes text only, and all {every} questions of {task.name} show "
-                "pictures: leave the task out"
-            )
         own = wanted.sampling_of(task.name).max_tokens
         cards.append(
             TaskCard(
@@ -270,7 +280,7 @@ def _card(
             )
         )
     return RunCard(
-        name=folder.resolve().name,
+        name=folder.absolute().name,
         checkpoint=str(checkpoint.path),
         fingerprint=checkpoint.fingerprint,
         made=checkpoint.made,

@@ -107,12 +107,15 @@ def _task(name: str, config: dict[str, Any]) -> Task:
     )
 
 
-def _rows(name: str, dataset: Callable[..., dict[str, list[Row]]], split: str):
+def _rows(
+    name: str, dataset: Callable[..., dict[str, list[Row]]], split: str
+) -> Callable[[Path | None], list[Row]]:
     def rows(data: Path | None) -> list[Row]:
-        splits = dataset(data=data)
-        if split not in splits:
-            raise TaskError(f"{name} asks the {split} split, and {data} holds {', '.join(splits)}")
         try:
+            splits = dataset(data=data)
+            if split not in splits:
+                there = ", ".join(splits)
+                raise TaskError(f"{name} asks the {split} split, and {data} holds {there}")
             found = [{**row, "id": str(row["id"])} for row in splits[split]]
         except KeyError as error:
             raise TaskError(f"{name} has a row without the field {error} in {data}") from error
@@ -140,7 +143,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     Loader.add_constructor("!function", function)
     with path.open("rb") as file:
-        config = yaml.load(file, Loader=Loader)  # noqa: S506 - a SafeLoader
+        config = yaml.load(file, Loader=Loader)  # a SafeLoader: no object but our functions
     if not isinstance(config, dict):
         raise ValueError("it is not a mapping")
     if base := config.pop("include", None):

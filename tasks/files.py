@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tasks.errors import TaskError
 
@@ -77,10 +77,20 @@ def to_images(row: Row) -> list[Path]:
 
 def pictures(row: Row) -> "list[Image]":
     """Return a row's pictures decoded, as lm-eval's models want them."""
+    return [decoded(path) for path in to_images(row)]
+
+
+def decoded(source: Path | BinaryIO) -> "Image":
+    """Decode a picture to RGB, transparent parts on white.
+
+    Dropping the transparency instead would show what lies under it, mostly black: a diagram drawn
+    in black on nothing would be lost (LogicVista v1_5).
+    """
     from PIL import Image
 
-    decoded = []
-    for path in to_images(row):
-        with Image.open(path) as image:
-            decoded.append(image.convert("RGB"))
-    return decoded
+    with Image.open(source) as image:
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(white, layer).convert("RGB")

@@ -131,16 +131,26 @@ def _load(checkpoint: Checkpoint) -> tuple[Any, set[int], str]:
         GenerationConfig,
     )
 
-    kind = AutoModelForImageTextToText if checkpoint.is_multimodal else AutoModelForCausalLM
+    kind: Any = AutoModelForImageTextToText if checkpoint.is_multimodal else AutoModelForCausalLM
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model = kind.from_pretrained(
-            str(checkpoint.path), dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        model, loaded = kind.from_pretrained(
+            str(checkpoint.path),
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except Exception as error:
         raise UserError(
             f"{checkpoint.path}: transformers cannot load {checkpoint.architecture}: {said(error)}"
         ) from error
+    if missing := sorted(loaded["missing_keys"]):
+        # transformers would fill them with random numbers.
+        raise UserError(
+            f"{checkpoint.path} lacks {len(missing)} weights of {checkpoint.architecture}, the "
+            f"first is {missing[0]}"
+        )
     ends = model.generation_config.eos_token_id
     # What our sampling leaves unset, `generate` would take from here: a repetition penalty, say.
     model.generation_config = GenerationConfig()

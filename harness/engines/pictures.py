@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.engines import Ask
 from harness.records import Question
+from tasks import files
 
 THREADS = 4
 
@@ -18,7 +19,7 @@ def decode(question: Question) -> list[Any] | Exception:
     from PIL import Image
 
     try:
-        return [Image.open(io.BytesIO(image.data)).convert("RGB") for image in question.images]
+        return [files.decoded(io.BytesIO(image.data)) for image in question.images]
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         return error
 

@@ -241,3 +241,20 @@ def test_tensors_larger_than_a_piece_are_checked_to_their_end(folder, monkeypatc
     save_file({"a": np.array([0] * 9 + [np.nan], np.float32)}, folder / "model-1.safetensors")
     with pytest.raises(UserError, match="the tensor a holds infinity"):
         open_checkpoint(folder)
+
+
+def test_a_gap_in_numbered_weight_files_is_named_without_an_index(folder):
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "model-1.safetensors").rename(folder / "model-00001-of-00003.safetensors")
+    (folder / "model-2.safetensors").rename(folder / "model-00003-of-00003.safetensors")
+    with pytest.raises(UserError) as error:
+        open_checkpoint(folder)
+    assert str(error.value) == (
+        f"{folder} lacks 1 of 3 weight files, the first is model-00002-of-00003.safetensors"
+    )
+
+
+def test_weight_files_beside_the_index_do_not_count(folder):
+    before = open_checkpoint(folder).fingerprint
+    (folder / "consolidated.safetensors").write_text("of another format")
+    assert open_checkpoint(folder).fingerprint == before

@@ -1,5 +1,6 @@
 """vLLM and transformers give the same answers, token for token; new weights are really new."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.checkpoint import open_checkpoint
 from harness.engines import Ask
 from harness.engines.hf import HfEngine
 from harness.engines.vllm import VllmEngine
+from harness.errors import UserError
 from harness.records import Sampling
 from harness.run import run
 
@@ -149,3 +151,15 @@ print(sorted({{"torch", "transformers", "vllm", "PIL"}} & set(sys.modules)))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "[]"
     assert result.stderr == ""
+
+
+def test_missing_weights_are_not_made_up(checkpoints, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(checkpoints["qwen2_5_vl-text"], tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    for kind in (HfEngine, VllmEngine):
+        with pytest.raises(UserError, match=r"model\.norm\.weight"):
+            kind(open_checkpoint(broken)).start()

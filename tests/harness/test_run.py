@@ -258,8 +258,12 @@ def test_a_text_only_model_is_asked_the_questions_without_pictures(tmp_path, wor
         "all",
         "reasoning-text",
     ]
-    with pytest.raises(UserError, match="takes text only, and all 5 questions of pocket show pict"):
-        evaluate(tmp_path / "other", world, script, [checkpoint(multimodal=False)], limit=5)
+    with pytest.raises(
+        UserError, match="llm takes text only, and all that is asked of pocket show"
+    ):
+        both = [checkpoint("vlm"), checkpoint("llm", multimodal=False)]
+        evaluate(tmp_path / "other", world, script, both, limit=5)
+    assert not (tmp_path / "other" / "vlm").exists()
 
 
 def test_checkpoints_that_differ_in_weights_alone_share_an_engine(tmp_path, world):
