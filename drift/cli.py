@@ -106,10 +106,9 @@ def merge(
     """Merge LLM into the language model of VLM."""
     from drift import merge as merging
 
-    if (alpha is None) == (alphas is None) or (alpha is None) != (out is None):
+    given = [word is not None for word in (alpha, out, alphas, out_dir)]
+    if given not in ([True, True, False, False], [False, False, True, True]):
         raise UserError("give --alpha with --out, or --alphas with --out-dir")
-    if (alphas is None) != (out_dir is None):
-        raise UserError("give --alphas with --out-dir, or --alpha with --out")
     if alpha is not None and out is not None:
         jobs = {alpha: out}
     else:

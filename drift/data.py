@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MARK = "<image>"
 IGNORED = -100
 """Label that transformers' losses leave out."""
+KINDS = ("mm_token_type_ids", "token_type_ids")
+"""Under which names processors tell image tokens from words."""
 CACHE_BYTES = 2 << 30
 """Prepared samples are kept in memory up to this much; the rest is prepared anew each epoch."""
 
@@ -219,8 +221,8 @@ def encode(
         max_pixels: See `open_image`.
 
     Returns:
-        `input_ids` and `labels` of shape (tokens,), `mm_token_type_ids` too where the processor
-        gives it, and the pixel tensors as the processor makes them for one row.
+        `input_ids` and `labels` of shape (tokens,), one of `KINDS` too where the processor gives
+        it, and the pixel tensors as the processor makes them for one row.
     """
     import torch
 
@@ -232,7 +234,7 @@ def encode(
     special = not (bos and pieces[0].text.startswith(bos))
     ids: list[int] = []
     labels: list[int] = []
-    kinds: list[int] = []
+    kinds: dict[str, list[int]] = {key: [] for key in KINDS}
     pixels: dict[str, list[torch.Tensor]] = {}
     for piece in pieces:
         shown, pictures = pictures[: piece.images], pictures[piece.images :]
@@ -246,15 +248,14 @@ def encode(
             new.append(tokenizer.eos_token_id)
         ids += new
         labels += new if piece.answer else [IGNORED] * len(new)
-        kind = made.pop("mm_token_type_ids", None)
-        kinds += [0] * len(new) if kind is None else kind[0].tolist()
-        for unused in ("attention_mask", "token_type_ids"):
-            made.pop(unused, None)
+        for name in KINDS:
+            kind = made.pop(name)[0].tolist() if name in made else []
+            kinds[name] += kind + [0] * (len(new) - len(kind))
+        made.pop("attention_mask", None)
         for key, value in made.items():
             pixels.setdefault(key, []).append(value)
     sample = {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels)}
-    if any(kinds):
-        sample["mm_token_type_ids"] = torch.tensor(kinds)
+    sample |= {key: torch.tensor(kind) for key, kind in kinds.items() if any(kind)}
     return sample | {key: join(values, int(per_row)) for key, values in pixels.items()}
 
 
@@ -288,7 +289,7 @@ def collate(samples: list[Sample], pad: int, per_row: bool = False) -> Sample:
     """
     from torch.nn.utils.rnn import pad_sequence
 
-    fill = {"input_ids": pad, "labels": IGNORED, "mm_token_type_ids": 0}
+    fill = {"input_ids": pad, "labels": IGNORED} | dict.fromkeys(KINDS, 0)
     batch: Sample = {}
     for key in sorted({key for sample in samples for key in sample}):
         if key in fill:

@@ -100,6 +100,10 @@ class _Target:
     pushed: float = 0.0
     """Sum of strengths since the last step, when the pull is applied per backward."""
 
+    def now(self) -> "torch.Tensor":
+        """The Δ to pull along: the stored one, or from where the weights are to the reasoner."""
+        return self.delta if self.goal is None else self.goal - _local(self.param)
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -163,8 +167,13 @@ class Injector:
                 f"mode {mode!r}, when {when!r}, schedule {schedule!r}: choose from "
                 f"{', '.join(MODES)}; {', '.join(WHENS)}; constant, decay"
             )
-        if live and (prior.variant != "reasoner-vlm" or when == "backward"):
-            raise UserError("a live prior goes with `reasoner-vlm` and `when: step` only")
+        if live and prior.variant != "reasoner-vlm":
+            raise UserError(f"a live prior is reasoner − weights, there is none of {prior.variant}")
+        if when == "backward" and (live or schedule != "constant" or stop_rho is not None):
+            raise UserError(
+                "`when: backward` is the published form: a fixed prior and a constant alpha; take "
+                "`when: step` for live, alpha_schedule and stop_rho"
+            )
         self.alpha, self.mode, self.when = alpha, mode, when
         self.schedule, self.stop_rho = schedule, stop_rho
         _refuse_flat(model)
@@ -181,7 +190,6 @@ class Injector:
         self._everything = sum(
             p.numel() for name, p in params.items() if _role(name) in ("attention", "mlp", "norm")
         )
-        self._pull = alpha
         self._hooks = [self._hook(t) for t in self.targets] if when == "backward" else []
 
     def coverage(self) -> Coverage:
@@ -223,15 +231,11 @@ class Injector:
             return self._apply(progress)
 
     def _apply(self, progress: float) -> dict[str, Any]:
-        rows, deltas = [], []
+        rows = []
         for target in self.targets:
-            grad, weight = _local(target.param.grad), _local(target.param)
-            delta = target.delta if target.goal is None else target.goal - weight
+            grad, weight, delta = _local(target.param.grad), _local(target.param), target.now()
             row = [_dot(grad, grad), _dot(grad, delta), _dot(weight, target.delta)]
-            if target.goal is not None:
-                row.append(_dot(delta, delta))
-            rows.append(row)
-            deltas.append(delta)
+            rows.append(row + ([] if target.goal is None else [_dot(delta, delta)]))
         sums = _totals(self.targets, rows)
         if self.when == "backward":
             _average_pushes(self.targets)
@@ -243,9 +247,8 @@ class Injector:
         if self.stop_rho is not None and rho >= self.stop_rho:
             alpha = 0.0
         log = _Log()
-        for target, delta, sums_ in zip(self.targets, deltas, sums, strict=True):
-            gg, gd, wd = sums_[:3]
-            dd = sums_[3] if target.goal is not None else target.dd
+        for target, (gg, gd, wd, *live) in zip(self.targets, sums, strict=True):
+            dd = live[0] if live else target.dd
             if self.when == "backward":
                 push, target.pushed = target.pushed, 0.0
                 # The gradient was edited as it came: take the pull off again to see the task's own.
@@ -253,16 +256,14 @@ class Injector:
             else:
                 push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
                 if push:
-                    _local(target.param.grad).add_(delta, alpha=-push)
+                    _local(target.param.grad).add_(target.now(), alpha=-push)
             log.add(target, gg, gd, dd, push, wd - target.anchor)
-        self._pull = alpha
         return {"alpha": alpha, "rho": rho, **log.by_role()}
 
     def _hook(self, target: _Target) -> Any:
         def pull(grad: "torch.Tensor") -> "torch.Tensor":
-            push = strength(
-                self._pull, self.mode, dot(grad, grad), dot(grad, target.delta), target.dd
-            )
+            gg, gd = dot(grad, grad), dot(grad, target.delta)
+            push = strength(self.alpha, self.mode, gg, gd, target.dd)
             target.pushed += push
             return (grad.float() - push * target.delta.float()).to(grad.dtype)
 

@@ -4,8 +4,12 @@ import pico
 import pytest
 import torch
 
-FAMILIES = ("qwen2_5_vl", "llava_next", "idefics3")
-"""Those that have a processor here and can be trained."""
+from drift.families import FAMILIES
+
+EVERY = tuple(family.model_type for family in FAMILIES)
+"""Every family that is known."""
+THREE = ("qwen2_5_vl", "llava_next", "idefics3")
+"""One of each way to hold a decoder and to see a picture, for what takes longer."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,17 +19,23 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
-    """`<family>/{vlm,llm,base}`: a VLM, a reasoner and their common base, for each family."""
+    """`<family>/{vlm,llm}`: a VLM and a reasoner of each family; a `base` of both for three."""
     folder = tmp_path_factory.mktemp("models")
-    for family in FAMILIES:
+    for family in EVERY:
         pico.make_vlm(family, folder / family / "vlm")
         pico.make_llm(family, folder / family / "llm", seed=1)
+    for family in THREE:
         pico.make_llm(family, folder / family / "base", seed=2)
     return folder
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=THREE)
 def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=EVERY)
+def kind(request) -> str:
     return request.param
 
 

@@ -17,7 +17,8 @@ QWEN = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 IDEFICS = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"] + [
     f"<row_{r}_col_{c}>" for r in range(1, 7) for c in range(1, 7)
 ]
-MARKS = {"qwen2_5_vl": "".join(QWEN[:1] + QWEN[2:3] + QWEN[1:2])}
+INTERNVL = ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
+GEMMA = ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
 TEXT = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -37,58 +38,100 @@ TEMPLATE = (
 
 
 def tokenizer(family: str) -> tf.PreTrainedTokenizerFast:
-    special = QWEN if family.startswith("qwen") else IDEFICS
+    special, mark, image, more = IDEFICS, "<image>", "<image>", {}
+    if family.startswith("qwen"):
+        special, mark, image = QWEN, QWEN[0] + QWEN[2] + QWEN[1], QWEN[2]
+    elif family == "internvl":
+        special, mark, image = INTERNVL, INTERNVL[2], INTERNVL[2]
+        names = ("start_image_token", "end_image_token", "context_image_token", "video_token")
+        more = dict(zip(names, INTERNVL, strict=True))
+    elif family == "gemma3":
+        special, mark, image = GEMMA, GEMMA[0], GEMMA[2]
+        more = {"boi_token": GEMMA[0], "eoi_token": GEMMA[1]}
+    elif family == "idefics2":
+        more = {"image_boundary_token": IDEFICS[1]}
     words = [*BASIC, *WORDS, *special]
     backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.add_special_tokens(
         [AddedToken(word, special=True, normalized=False) for word in (*BASIC, *special)]
     )
-    mark = "<|image_pad|>" if family.startswith("qwen") else "<image>"
     made = tf.PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
         unk_token="<unk>",
-        extra_special_tokens={"image_token": mark},
+        extra_special_tokens={"image_token": image, **more},
         model_max_length=TEXT["max_position_embeddings"],
     )
-    made.chat_template = TEMPLATE.replace("IMAGE", MARKS.get(family, mark))
+    made.chat_template = TEMPLATE.replace("IMAGE", mark)
     return made
 
 
 def processor(family: str) -> Any:
     words = tokenizer(family)
     common: dict[str, Any] = {"tokenizer": words, "chat_template": words.chat_template}
-    if family == "qwen2_5_vl":
-        return tf.Qwen2_5_VLProcessor(
-            image_processor=tf.Qwen2VLImageProcessor(
-                patch_size=CELL // 2,
-                merge_size=2,
-                size={"shortest_edge": CELL**2, "longest_edge": 16 * CELL**2},
-            ),
-            video_processor=tf.Qwen2VLVideoProcessor(patch_size=CELL // 2, merge_size=2),
+    square = {"height": CELL, "width": CELL}
+    grid = [[CELL, 2 * CELL], [2 * CELL, CELL]]
+    clip = {"size": {"shortest_edge": CELL}, "crop_size": square}
+    if family.startswith("qwen"):
+        kind = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL"}[family]
+        video = "Qwen3VLVideoProcessor" if family == "qwen3_vl" else "Qwen2VLVideoProcessor"
+        patches = {"patch_size": CELL // 2, "merge_size": 2}
+        size = {"shortest_edge": CELL**2, "longest_edge": 16 * CELL**2}
+        return getattr(tf, f"{kind}Processor")(
+            image_processor=tf.Qwen2VLImageProcessor(size=size, **patches),
+            video_processor=getattr(tf, video)(**patches),
             **common,
         )
-    if family == "llava_next":
+    if family in ("llava", "llava_next"):
+        tower = {
+            "patch_size": CELL // 2,
+            "vision_feature_select_strategy": "default",
+            "image_token": "<image>",
+            "num_additional_image_tokens": 1,
+        }
+        if family == "llava":
+            return tf.LlavaProcessor(tf.CLIPImageProcessor(**clip), **tower, **common)
         return tf.LlavaNextProcessor(
-            image_processor=tf.LlavaNextImageProcessor(
-                size={"shortest_edge": CELL},
-                crop_size={"height": CELL, "width": CELL},
-                image_grid_pinpoints=[[CELL, 2 * CELL], [2 * CELL, CELL]],
-            ),
-            patch_size=CELL // 2,
-            vision_feature_select_strategy="default",
-            image_token="<image>",
-            num_additional_image_tokens=1,
+            tf.LlavaNextImageProcessor(image_grid_pinpoints=grid, **clip), **tower, **common
+        )
+    if family == "llava_onevision":
+        return tf.LlavaOnevisionProcessor(
+            image_processor=tf.LlavaOnevisionImageProcessor(size=square, image_grid_pinpoints=grid),
+            video_processor=tf.LlavaOnevisionVideoProcessor(size=square),
+            num_image_tokens=4,
+            vision_feature_select_strategy="full",
             **common,
         )
-    return tf.Idefics3Processor(
-        image_processor=tf.Idefics3ImageProcessor(
+    if family == "idefics2":
+        return tf.Idefics2Processor(
+            tf.Idefics2ImageProcessor(
+                size={"shortest_edge": CELL, "longest_edge": 2 * CELL}, do_image_splitting=False
+            ),
+            image_seq_len=4,
+            **common,
+        )
+    if family == "internvl":
+        return tf.InternVLProcessor(
+            image_processor=tf.GotOcr2ImageProcessor(size=square, max_patches=2),
+            video_processor=tf.InternVLVideoProcessor(size=square),
+            image_seq_length=1,
+            **common,
+        )
+    if family == "gemma3":
+        return tf.Gemma3Processor(
+            tf.Gemma3ImageProcessor(size=square), image_seq_length=4, **common
+        )
+    kind = "Idefics3" if family == "idefics3" else "SmolVLM"
+    more = {} if family == "idefics3" else {"video_processor": tf.SmolVLMVideoProcessor()}
+    return getattr(tf, f"{kind}Processor")(
+        image_processor=getattr(tf, f"{kind}ImageProcessor")(
             size={"longest_edge": 2 * CELL}, max_image_size={"longest_edge": CELL}
         ),
         image_seq_len=1,
+        **more,
         **common,
     )
 
@@ -140,7 +183,7 @@ def vlm_config(family: str) -> Any:
                 "vision_start_token_id": token("<|vision_start|>"),
                 "vision_end_token_id": token("<|vision_end|>"),
             }
-        return ids | {name: token("<image>")}
+        return ids | {name: tokenizer(family).image_token_id}
 
     clip = tower | {"model_type": "clip_vision_model"}
     siglip = tower | {"model_type": "siglip_vision_model"}
@@ -161,7 +204,10 @@ def vlm_config(family: str) -> Any:
         )
     if family == "llava_onevision":
         return tf.LlavaOnevisionConfig(
-            vision_config=siglip, text_config=text("Qwen2Config"), **image("image_token_index")
+            vision_config=siglip,
+            text_config=text("Qwen2Config"),
+            image_grid_pinpoints=[[CELL, 2 * CELL], [2 * CELL, CELL]],
+            **image("image_token_index"),
         )
     if family == "idefics2":
         return tf.Idefics2Config(
@@ -264,8 +310,7 @@ def make_vlm(family: str, folder: Path, seed: int = 0) -> Path:
         eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id
     )
     save(_shaken(model), folder)
-    if family in ("qwen2_5_vl", "llava_next", "idefics3"):
-        processor(family).save_pretrained(folder)
+    processor(family).save_pretrained(folder)
     return folder
 
 

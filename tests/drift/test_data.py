@@ -7,10 +7,11 @@ import torch
 import transformers as tf
 from PIL import Image
 
-from drift.data import IGNORED, Samples, collate, encode, read_rows, stretches
+from drift.data import IGNORED, KINDS, Samples, collate, encode, read_rows, stretches
 from drift.errors import UserError
+from drift.families import FAMILIES
 
-PER_ROW = {"idefics3": True}
+PER_ROW = {family.model_type: family.pixels_per_row for family in FAMILIES}
 
 
 def write(folder, *rows, name="rows.jsonl"):
@@ -117,13 +118,13 @@ def test_a_broken_picture_names_its_row(pictures):
 
 
 @pytest.mark.parametrize("images", [["0.png"], ["1.png", "2.png"], []])
-def test_a_question_is_encoded_as_it_will_be_asked(family, pictures, images):
+def test_a_question_is_encoded_as_it_will_be_asked(kind, pictures, images):
     """Token for token, pixel for pixel what transformers gives for the prompt."""
-    processor = pico.processor(family)
+    processor = pico.processor(kind)
     text = " and ".join(["what is <image>"] * len(images)) or "what is this"
     row = {"question": text, "answer": "one two .", "images": images}
     (found,) = read_rows(write(pictures, row))
-    sample = encode(found, processor, ends(processor), PER_ROW.get(family, False))
+    sample = encode(found, processor, ends(processor), PER_ROW[kind])
     content = []
     for i, piece in enumerate(text.split("<image>")):
         content += [{"type": "image", "image": Image.open(pictures / images[i - 1])}] if i else []
@@ -143,7 +144,7 @@ def test_a_question_is_encoded_as_it_will_be_asked(family, pictures, images):
     assert sample["labels"][count:].tolist() == answer
     for key in asked.keys() - {"input_ids", "attention_mask"}:
         expected = asked[key]
-        if key == "mm_token_type_ids":
+        if key in KINDS:
             if images:
                 assert torch.equal(sample[key][:count], expected[0])
                 assert not sample[key][count:].any()
@@ -168,7 +169,7 @@ def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(family, pictu
     assert [(piece.images, piece.answer) for piece in pieces] == [
         (1, False), (0, True), (1, False), (0, True)
     ]  # fmt: skip
-    per_row = PER_ROW.get(family, False)
+    per_row = PER_ROW[family]
     sample = encode(found, processor, ends(processor), per_row)
     assert learnt(sample, processor) == "one two </s> three . </s>"
     # All at once is the same: ids and pixels.
@@ -211,7 +212,7 @@ def test_large_pictures_are_made_smaller(pictures):
 
 def test_what_does_not_fit_is_left_out_by_name_and_never_cut(family, rows):
     processor = pico.processor(family)
-    per_row = PER_ROW.get(family, False)
+    per_row = PER_ROW[family]
     raw = read_rows(rows)
     lengths = [len(encode(row, processor, ends(processor), per_row)["input_ids"]) for row in raw]
     limit = sorted(lengths)[len(lengths) // 2]
@@ -240,12 +241,12 @@ def test_samples_beyond_the_cache_are_made_anew(rows, monkeypatch):
 # Batches
 
 
-def test_a_batch_gives_each_row_the_loss_it_has_alone(models, family, rows):
+def test_a_batch_gives_each_row_the_logits_it_has_alone(models, kind, rows):
     """Pictures of several sizes, two pictures, none: padding changes nothing."""
-    folder = models / family / "vlm"
+    folder = models / kind / "vlm"
     processor = tf.AutoProcessor.from_pretrained(folder)
     model = tf.AutoModelForImageTextToText.from_pretrained(folder).eval()
-    per_row = PER_ROW.get(family, False)
+    per_row = PER_ROW[kind]
     samples = Samples(read_rows(rows), processor, ends(processor), 256, per_row)
     chosen = [samples[i] for i in (0, 1, 2, 5)]
     with torch.no_grad():

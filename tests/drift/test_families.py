@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from drift import families
 from drift.errors import UserError
-from drift.families import FAMILIES, decoder, layer_and_role, pair
+from drift.families import decoder, layer_and_role, pair
 
 # What the hub's checkpoints hold, from their model.safetensors.index.json.
 HUB = {
@@ -46,29 +46,14 @@ HUB = {
 }
 
 
-@pytest.fixture(scope="module")
-def every(tmp_path_factory):
-    """A VLM and a partner of each known family."""
-    folder = tmp_path_factory.mktemp("every")
-    for family in FAMILIES:
-        pico.make_vlm(family.model_type, folder / family.model_type / "vlm")
-        pico.make_llm(family.model_type, folder / family.model_type / "llm")
-    return folder
-
-
-every_family = pytest.mark.parametrize("kind", [family.model_type for family in FAMILIES])
-
-
-@every_family
-def test_pico_checkpoints_have_the_names_of_the_hub(every, kind):
-    names = set(load_file(every / kind / "vlm" / "model.safetensors"))
+def test_pico_checkpoints_have_the_names_of_the_hub(models, kind):
+    names = set(load_file(models / kind / "vlm" / "model.safetensors"))
     assert set(HUB[kind]) <= names
 
 
-@every_family
-def test_every_tensor_of_the_partner_is_paired(every, kind):
-    pairing = pair(every / kind / "vlm", every / kind / "llm")
-    partner = load_file(every / kind / "llm" / "model.safetensors")
+def test_every_tensor_of_the_partner_is_paired(models, kind):
+    pairing = pair(models / kind / "vlm", models / kind / "llm")
+    partner = load_file(models / kind / "llm" / "model.safetensors")
     assert {weight.llm_key for weight in pairing.weights} == set(partner)
     assert {weight.layer for weight in pairing.weights} == {None, 0, 1}
     per_layer = [weight.role for weight in pairing.weights if weight.layer == 0]
@@ -78,10 +63,9 @@ def test_every_tensor_of_the_partner_is_paired(every, kind):
     assert per_layer.count("norm") == {"qwen3_vl": 4, "gemma3": 6}.get(kind, 2)
 
 
-@every_family
-def test_the_decoder_taken_out_by_pair_is_the_text_model(every, kind):
+def test_the_decoder_taken_out_by_pair_is_the_text_model(models, kind):
     """Its logits equal those of the VLM on text, to the bit."""
-    vlm_folder, llm_folder = every / kind / "vlm", every / kind / "llm"
+    vlm_folder, llm_folder = models / kind / "vlm", models / kind / "llm"
     vlm = tf.AutoModelForImageTextToText.from_pretrained(vlm_folder).eval()
     llm = tf.AutoModelForCausalLM.from_pretrained(llm_folder).eval()
     tensors = load_file(vlm_folder / "model.safetensors")
@@ -92,13 +76,12 @@ def test_the_decoder_taken_out_by_pair_is_the_text_model(every, kind):
         assert torch.equal(vlm(input_ids=ids).logits, llm(input_ids=ids).logits)
 
 
-@every_family
-def test_live_parameters_are_those_on_disk(every, kind):
-    folder = every / kind / "vlm"
+def test_live_parameters_are_those_on_disk(models, kind):
+    folder = models / kind / "vlm"
     model = tf.AutoModelForImageTextToText.from_pretrained(folder)
     live = decoder(model)[1]
     tensors = load_file(folder / "model.safetensors")
-    weights = pair(folder, every / kind / "llm").weights
+    weights = pair(folder, models / kind / "llm").weights
     assert set(live) == {weight.name for weight in weights}
     assert all(torch.equal(live[weight.name], tensors[weight.vlm_key]) for weight in weights)
 

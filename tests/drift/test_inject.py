@@ -290,7 +290,7 @@ def test_a_live_prior_points_from_where_the_weights_are(qwen):
     assert log["rho"] == pytest.approx(0.75, rel=1e-4)
     for target in injector.targets:
         torch.testing.assert_close(target.param.grad, -0.25 * target.delta, rtol=1e-3, atol=1e-5)
-    with pytest.raises(UserError, match="a live prior goes with `reasoner-vlm`"):
+    with pytest.raises(UserError, match="a live prior is reasoner − weights, there is none of ran"):
         Injector(vlm(qwen), prior_of(qwen, "random"), live=True)
 
 
@@ -325,6 +325,12 @@ def test_backward_pulls_once_per_micro_batch(qwen):
     pushes = [(total - found[when][0]).norm() for when in ("backward", "step")]
     # √16 for incoherent micro-batches: the number of micro-batches changes the published method.
     assert float(pushes[0] / pushes[1]) == pytest.approx(4.0, rel=0.02)
+
+
+@pytest.mark.parametrize("more", [{"live": True}, {"schedule": "decay"}, {"stop_rho": 0.5}])
+def test_backward_is_the_published_form_only(qwen, more):
+    with pytest.raises(UserError, match="is the published form: a fixed prior and a constant"):
+        Injector(vlm(qwen), prior_of(qwen), when="backward", **more)
 
 
 def test_backward_logs_the_tasks_own_gradient(qwen):
