@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs: `--help` loads no torch."""
 
 import difflib
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -175,7 +176,9 @@ def _print_cells(folders: list[Path]) -> None:
     if brief := len(cells) > MOST_LINES:
         cells = [cell for cell in cells if cell.group == "all"]
     for cell in cells:
-        score = f"{100 * cell.score:.1f} ± {100 * cell.stderr:.1f}"
+        # One question says nothing about its own error.
+        spread = "?" if math.isnan(cell.stderr) else f"{100 * cell.stderr:.1f}"
+        score = f"{100 * cell.score:.1f} ± {spread}"
         counts = (cell.n, cell.open, cell.truncated, cell.error)
         table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
     _console().print(table)
@@ -198,6 +201,9 @@ def _notes(folder: Path) -> Iterator[str]:
     reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
     if reasons:
         yield f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}"
+    for name, metrics in records.read_summary(folder).items():
+        listed = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
+        yield f"{card.name}: {name}: {listed}"
     for task in card.tasks:
         if task.skipped:
             yield (

@@ -306,6 +306,12 @@ def read_cells(run: Path) -> list[Cell]:
     ]
 
 
+def read_summary(run: Path) -> dict[str, dict[str, float]]:
+    """Read the tasks' own metrics of a run folder: task → metric → value; empty where none are."""
+    path = run / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def image_path(run: Path, image: Image) -> Path:
     """Where a run's picture lies: beside the run folder, under its own sha256."""
     return run.parent / "images" / f"{image.sha256}{image.suffix}"

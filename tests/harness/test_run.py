@@ -313,7 +313,7 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run([checkpoint()], [tasks.load("wemath")], tmp_path / "r" / "vlm", data=tmp_path,
         engine=Script(lambda ask: "B" if ask.question.id.endswith("_1") else "A"))  # fmt: skip
-    found = json.loads((tmp_path / "r" / "vlm" / "summary.json").read_text())
+    found = records.read_summary(tmp_path / "r" / "vlm")
     assert found["wemath"]["score strict"] == 0.0
     assert found["wemath"]["score loose"] == 1.0
 
