@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from tqdm import tqdm
 from transformers import (
     AutoModelForImageTextToText,
@@ -311,10 +310,11 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     rows = read_rows(config.data)
     prior, parents = _prior(config)
     work = out.with_name(f"{out.name}.partial")
-    with PartialState().main_process_first():
-        resume = _resume_point(work, config)
+    arguments = _arguments(config, work)
+    with arguments.main_process_first(local=False):
+        resume = _resume_point(work, config, arguments.process_index == 0)
     try:
-        trainer, samples = _trainer(config, family, rows, prior, work)
+        trainer, samples = _trainer(config, family, rows, prior, arguments)
         trainer.train(resume_from_checkpoint=resume)
         made = Made(
             "sft" if prior is None else "drift",
@@ -342,7 +342,7 @@ def _trainer(
     family: Family,
     rows: list[Row],
     prior: priors.Prior | None,
-    work: Path,
+    arguments: TrainingArguments,
 ) -> tuple[DriftTrainer, Samples]:
     """Model, data and loop, ready to run."""
     transformers_logging.disable_progress_bar()
@@ -370,11 +370,11 @@ def _trainer(
     pad = min(ends) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = DriftTrainer(
         model=model,
-        args=_arguments(config, work),
+        args=arguments,
         train_dataset=samples,
         data_collator=lambda batch: collate(batch, pad, family.pixels_per_row),
         join=None if prior is None else lambda live: _injector(live, prior, config),
-        log=work / LOG,
+        log=Path(str(arguments.output_dir)) / LOG,
     )
     if trainer.is_world_process_zero():
         print(f"{len(samples)} samples, {trained:,} trained parameters ({', '.join(config.train)})")
@@ -463,14 +463,17 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(one for one in [*ids, tokenizer.eos_token_id] if one is not None)
 
 
-def _resume_point(work: Path, config: TrainConfig) -> str | None:
-    """The newest checkpoint in `work`, if it was made with these settings."""
+def _resume_point(work: Path, config: TrainConfig, first: bool) -> str | None:
+    """The newest checkpoint in `work`, if it was made with these settings.
+
+    The `first` process notes the settings there; the others come after it.
+    """
     settings = json.loads(json.dumps(asdict(config)))
     note = work / SETTINGS
     found = get_last_checkpoint(str(work)) if work.is_dir() else None
     if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
         raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
-    if PartialState().is_main_process:
+    if first:
         work.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(settings, indent=2))
     return found

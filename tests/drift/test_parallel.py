@@ -21,7 +21,7 @@ def free_port() -> int:
 def together(config, out, sharded, processes):
     """Run the worker in fresh processes, which share one import of torch and transformers."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["worker"])
+    context.set_forkserver_preload(["drift.train"])
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     places: list[dict[str, str]] = [{}]
     if processes > 1:
