@@ -71,3 +71,8 @@ def test_this_machine_imports_torchvision_and_a_vlm():
         "print(torch.ops.torchvision.nms._qualified_op_name)"
     )
     assert run(code) == "torchvision::nms"
+
+
+def test_transformers_may_come_before_torch():
+    # It looks for torchaudio before torch is there to hide it, and must look again.
+    run("from transformers import AutoProcessor, LlavaNextProcessor, Qwen2VLVideoProcessor")
