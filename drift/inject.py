@@ -22,6 +22,8 @@ Mode = Literal["absolute", "grad_norm", "adaptive", "adaptive_opposite"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 When = Literal["step", "backward"]
 WHENS: tuple[When, ...] = get_args(When)
+Schedule = Literal["constant", "decay"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
 TINY = 1e-30
 """Keeps a zero norm from dividing; far below any norm that float32 can resolve."""
@@ -137,7 +139,7 @@ class Injector:
         modules: tuple[Role, ...] = ("attention", "mlp"),
         layers: tuple[int, ...] | None = None,
         when: When = "step",
-        schedule: str = "constant",
+        schedule: Schedule = "constant",
         stop_rho: float | None = None,
         live: bool = False,
     ) -> None:
@@ -162,10 +164,10 @@ class Injector:
         """
         if alpha < 0:
             raise UserError(f"alpha is {alpha}; to push away use the prior `negated`")
-        if mode not in MODES or when not in WHENS or schedule not in ("constant", "decay"):
+        if mode not in MODES or when not in WHENS or schedule not in SCHEDULES:
             raise UserError(
                 f"mode {mode!r}, when {when!r}, schedule {schedule!r}: choose from "
-                f"{', '.join(MODES)}; {', '.join(WHENS)}; constant, decay"
+                f"{', '.join(MODES)}; {', '.join(WHENS)}; {', '.join(SCHEDULES)}"
             )
         if live and prior.variant != "reasoner-vlm":
             raise UserError(f"a live prior is reasoner − weights, there is none of {prior.variant}")

@@ -156,10 +156,11 @@ def save(prior: Prior, out: Path | str, overwrite: bool = False) -> None:
     metadata = {
         "variant": prior.variant,
         "family": prior.family,
+        "roles": " ".join(dict.fromkeys(prior.role(name) for name in prior.shapes)),
         "seed": str(prior.seed),
         "parents": json.dumps([vars(one) for one in prior.parents]),
     }
-    settings = {"variant": prior.variant, "dtype": prior.dtype, "seed": prior.seed}
+    settings = {"dtype": prior.dtype} | {k: v for k, v in metadata.items() if k != "parents"}
     with written_aside(out, overwrite) as aside:
         write_stream(aside / FILE, prior.shapes.items(), prior.dtype, prior.read, metadata)
         write_made(aside, Made("prior", Path(out).name, prior.parents, settings))
@@ -175,8 +176,13 @@ def load(folder: Path | str) -> Prior:
 
     path = Path(folder) / FILE
     if not path.is_file():
-        raise UserError(f"{folder} holds no {FILE}; make one with `driftbench prior`")
+        raise UserError(
+            f"there is no prior {folder}: it is one of {', '.join(VARIANTS)}, or a folder made "
+            "with `driftbench prior`"
+        )
     entries, metadata, _ = read_header(path)
+    if not entries or not {"variant", "family", "parents", "seed"} <= metadata.keys():
+        raise UserError(f"{path} was not written by `driftbench prior`")
     opened = safe_open(str(path), framework="pt")
     return Prior(
         variant=metadata["variant"],  # type: ignore[arg-type]

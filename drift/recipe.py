@@ -1,6 +1,6 @@
 """The settings of one training run: a YAML file → `TrainConfig`, or one sentence about what is off.
 
-Standard library and YAML only, so that a slip is told before anything heavy is loaded.
+No torch here, so that a slip is told at once.
 """
 
 import types
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from drift.errors import UserError
+from drift.families import Role
+from drift.inject import Mode, Schedule, When
+from drift.prior import VARIANTS
 
 Part = Literal["attention", "mlp", "norm", "embedding", "head", "projector", "tower"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -36,18 +39,15 @@ class TrainConfig:
     """Of Δ in memory."""
     alpha: float = 1.0
     """Strength of the pull."""
-    mode: Literal["absolute", "grad_norm", "adaptive", "adaptive_opposite"] = "grad_norm"
+    mode: Mode = "grad_norm"
     """See `drift.inject.strength`."""
-    modules: tuple[Literal["attention", "mlp", "norm", "embedding", "head"], ...] = (
-        "attention",
-        "mlp",
-    )
+    modules: tuple[Role, ...] = ("attention", "mlp")
     """What is pulled."""
     layers: tuple[int, ...] | None = None
     """Layers that are pulled, null for all."""
-    when: Literal["step", "backward"] = "step"
+    when: When = "step"
     """Once per optimizer step, or per micro-batch and device as published."""
-    alpha_schedule: Literal["constant", "decay"] = "constant"
+    alpha_schedule: Schedule = "constant"
     """`decay`: α falls linearly to 0 over the run."""
     stop_rho: float | None = None
     """Pull only while the displacement ρ is below this."""
@@ -181,6 +181,8 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
             f"{where}: modules names {', '.join(lost)}, which train leaves frozen; "
             "what is pulled must be trained"
         )
+    if config.prior in VARIANTS and config.reasoner is None:
+        raise UserError(f"{where}: the prior {config.prior} needs a reasoner: a folder")
     return config
 
 

@@ -397,11 +397,9 @@ def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]
                 "build it from this one"
             )
         return prior, (vlm, *(one for one in prior.parents if one.role != "vlm"))
-    if config.reasoner is None:
-        raise UserError(f"the prior {config.prior} needs a reasoner; pass --set reasoner=FOLDER")
     prior = priors.build(
         config.vlm,
-        config.reasoner,
+        str(config.reasoner),
         config.prior,
         config.base,
         config.modules,

@@ -178,6 +178,17 @@ def test_what_cannot_be_pulled_stops_with_its_name(qwen, tmp_path):
         injector.apply()
 
 
+def test_flattened_parameters_are_refused(qwen):
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    flat = object.__new__(FullyShardedDataParallel)  # to wrap for real takes a process group
+    torch.nn.Module.__init__(flat)
+    model = vlm(qwen)
+    model.model.flat = flat
+    with pytest.raises(UserError, match="FSDP1 flattens parameters.*set fsdp_version: 2"):
+        Injector(model, prior_of(qwen))
+
+
 # The direction
 
 

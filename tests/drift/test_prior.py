@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -77,6 +78,10 @@ def test_a_stored_prior_is_the_same(qwen, tmp_path):
     assert loaded.parents == built.parents
     made = json.loads((tmp_path / "p" / "made.json").read_text())
     assert made["method"] == "prior"
+    assert made["settings"] == {
+        "dtype": "bfloat16", "variant": "random", "family": "Qwen2.5-VL", "roles": "norm mlp",
+        "seed": "3",
+    }  # fmt: skip
 
 
 def test_what_is_off_is_one_sentence(qwen, models, tmp_path):
@@ -89,5 +94,8 @@ def test_what_is_off_is_one_sentence(qwen, models, tmp_path):
     with pytest.raises(UserError, match="lacks 6 tensors of the reasoner.*q_proj.bias"):
         base = models / "idefics3" / "llm"
         priors.build(qwen / "vlm", qwen / "llm", "reasoner-base", base)
-    with pytest.raises(UserError, match="holds no prior.safetensors"):
+    with pytest.raises(UserError, match="there is no prior .*: it is one of reasoner-vlm"):
+        priors.load(tmp_path)
+    shutil.copyfile(qwen / "vlm" / "model.safetensors", tmp_path / priors.FILE)
+    with pytest.raises(UserError, match="was not written by `driftbench prior`"):
         priors.load(tmp_path)

@@ -18,7 +18,10 @@ def test_bundled_recipes_parse(path):
 
 
 def test_the_pocket_recipes_are_one_field_apart():
-    sft, drift = (asdict(recipe.load(f"pocket_{name}", WHICH)) for name in ("sft", "drift"))
+    sft, drift = (
+        asdict(recipe.load(f"pocket_{name}", WHICH | {"reasoner": "r"}))
+        for name in ("sft", "drift")
+    )
     assert {name for name in sft if sft[name] != drift[name]} == {"prior"}
     assert sft["prior"] is None
 
@@ -49,6 +52,7 @@ def test_settings_win_over_the_file(tmp_path):
         ({"modules": "attention"}, r"modules is a list, not 'attention'; write \[a, b\]"),
         ({"train": ["atention"]}, "train is one of attention, mlp, norm"),
         ({"train": []}, "train is empty"),
+        ({"prior": "random"}, "the prior random needs a reasoner: a folder"),
         ({"prior": "random", "train": ["mlp"]}, "modules names attention, which train leaves"),
     ],
 )

@@ -326,8 +326,7 @@ def test_a_step_without_the_pull_is_noticed(qwen, rows, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"prior": "reasoner-vlm", "reasoner": None}, "needs a reasoner; pass --set reasoner="),
-        ({"prior": "nowhere"}, "nowhere holds no prior.safetensors"),
+        ({"prior": "nowhere"}, "there is no prior nowhere"),
         ({"vlm": "nowhere"}, "nowhere holds no config.json"),
         ({"data": "nowhere"}, "there is no data file nowhere"),
         ({"max_tokens": 3}, "none of 16 rows fits into 3 tokens"),
@@ -360,3 +359,17 @@ def test_weights_that_the_model_lacks_are_named(qwen, rows, tmp_path):
     save_file(tensors, tmp_path / "vlm" / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="lacks weights of its own model: .*merger.ln_q.weight"):
         training.train(config_of(qwen, rows, vlm=str(tmp_path / "vlm")), tmp_path / "out")
+
+
+def test_deepspeed_takes_its_own_step_and_is_refused():
+    class Trainer:
+        is_deepspeed_enabled = True
+
+        def __init__(self, **kwargs):
+            pass
+
+    class WithDrift(training.DriftMixin, Trainer):
+        pass
+
+    with pytest.raises(UserError, match="DeepSpeed takes its optimizer step inside backward"):
+        WithDrift()
