@@ -173,6 +173,8 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
     for name in ("alpha", "warmup", "weight_decay", "clip", "save_every"):
         if getattr(config, name) < 0:
             raise UserError(f"{where}: {name} is {getattr(config, name)}; give 0 or more")
+    if config.warmup >= 1:
+        raise UserError(f"{where}: warmup is {config.warmup}; give a share of the steps, below 1")
     if not config.train:
         raise UserError(f"{where}: train is empty; name some of {', '.join(PARTS)}")
     lost = [role for role in config.modules if role not in config.train]

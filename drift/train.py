@@ -39,9 +39,9 @@ from drift.inject import Injector, refuse_lost_steps
 from drift.merge import copy_papers
 from drift.recipe import TrainConfig
 from drift.weights import (
-    Checkpoint,
     Made,
     Parent,
+    entries,
     parent,
     put_in_place,
     refuse_existing,
@@ -306,7 +306,7 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     out = Path(out)
     refuse_existing(out, overwrite)
     family = family_of(config.vlm)
-    Checkpoint(config.vlm)
+    entries(config.vlm)  # sound and safe to read, before anything heavy begins
     rows = read_rows(config.data)
     prior, parents = _prior(config)
     work = out.with_name(f"{out.name}.partial")
@@ -432,7 +432,8 @@ def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
         max_steps=config.steps or -1,
         num_train_epochs=config.epochs,
         learning_rate=config.lr,
-        lr_scheduler_type=config.lr_schedule,
+        # transformers' plain `constant` would leave the warm-up out.
+        lr_scheduler_type=config.lr_schedule.replace("constant", "constant_with_warmup"),
         warmup_steps=config.warmup,  # below 1: a share of all steps
         weight_decay=config.weight_decay,
         max_grad_norm=config.clip,

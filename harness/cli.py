@@ -62,6 +62,9 @@ def evaluate(
     top_k: Annotated[int, Option(min=0, help="Candidates of the sampling; 0 is all.")] = 0,
     seed: Annotated[int, Option(min=0, help="Of the sampling.")] = 0,
     n: Annotated[int, Option(min=1, help="Answers per question.")] = 1,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Drop what --out holds of another run.")
+    ] = False,
 ) -> None:
     """Ask checkpoints the questions of tasks; grade the answers.
 
@@ -90,6 +93,7 @@ def evaluate(
         engine=engine,
         sampling=sampling,
         max_tokens=max_tokens,
+        overwrite=overwrite,
     )
     folders = [out] if len(cards) == 1 else [out / card.name for card in cards]
     _print_cells(folders)

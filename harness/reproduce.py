@@ -428,6 +428,9 @@ class Scheduler:
 
 
 def _remove(path: Path) -> None:
+    """Clear the way for a step: its old output, and what a killed predecessor left beside it."""
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -61,6 +61,7 @@ def run(
     engine: str | Maker = "auto",
     sampling: Sampling | None = None,
     max_tokens: int | None = None,
+    overwrite: bool = False,
 ) -> list[RunCard]:
     """Evaluate checkpoints; those that differ in weights alone share one engine.
 
@@ -74,6 +75,7 @@ def run(
             where it knows the architecture.
         sampling: `max_tokens` in it is not used.
         max_tokens: Upper bound of generated tokens instead of the tasks' own.
+        overwrite: Drop what a run folder holds of another run, instead of refusing.
 
     Returns:
         A finished card for each checkpoint.
@@ -96,7 +98,7 @@ def run(
     engines = _Engines()
     try:
         return [
-            _run_one(checkpoint, wanted, folder, engines, engine)
+            _run_one(checkpoint, wanted, folder, engines, engine, overwrite)
             for checkpoint, folder in zip(checkpoints, folders, strict=True)
         ]
     finally:
@@ -206,7 +208,12 @@ def _maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> 
 
 
 def _run_one(
-    checkpoint: Checkpoint, wanted: Wanted, folder: Path, engines: _Engines, choice: str | Maker
+    checkpoint: Checkpoint,
+    wanted: Wanted,
+    folder: Path,
+    engines: _Engines,
+    choice: str | Maker,
+    overwrite: bool,
 ) -> RunCard:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -218,10 +225,16 @@ def _run_one(
         engine = engines.engine(checkpoint, _maker(choice, checkpoint, old))
         card = _card(folder, checkpoint, wanted, engine, questions)
         if old is not None:
-            _check_same(folder, old, card)
-            card = replace(card, seconds=old.seconds)
-            if _is_done(folder, old, card, questions):
-                return old
+            try:
+                _check_same(folder, old, card)
+            except UserError:
+                if not overwrite:
+                    raise
+                _drop(folder)
+            else:
+                card = replace(card, seconds=old.seconds)
+                if _is_done(folder, old, card, questions):
+                    return old
         records.write_json(folder / "run.json", card)
         records.write_lines(folder / "questions.jsonl", questions)
         card = _answer(folder, card, checkpoint, wanted, engine, questions)
@@ -309,7 +322,8 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
         differ.append("tasks")
     if differ:
         raise UserError(
-            f"{folder} holds another run (other {', '.join(differ)}): choose another --out"
+            f"{folder} holds another run (other {', '.join(differ)}): "
+            "choose another --out, or add --overwrite"
         )
     for then, now in zip(old.tasks, new.tasks, strict=True):
         if then.version != now.version:
@@ -320,6 +334,13 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
     limits = [card.limit or 10**9 for card in (old, new)]
     if limits[1] < limits[0] or new.sampling.n < old.sampling.n:
         raise UserError(f"{folder} holds a larger run of the same kind: choose another --out")
+
+
+def _drop(folder: Path) -> None:
+    """Remove the files of a run; the card last, so that what is left is never taken for a run."""
+    for name in ("responses", "verdicts", "questions", "cells", "summary", "run"):
+        for suffix in (".json", ".jsonl"):
+            (folder / name).with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _is_done(folder: Path, old: RunCard, new: RunCard, questions: list[Question]) -> bool:

@@ -47,6 +47,7 @@ def test_settings_win_over_the_file(tmp_path):
         ({"steps": True}, "steps is of type int, not True"),
         ({"steps": -3}, "steps is -3; give more than 0"),
         ({"clip": -1}, "clip is -1.0; give 0 or more"),
+        ({"warmup": 10}, "warmup is 10.0; give a share of the steps, below 1"),
         ({"live": "yes"}, "live is of type bool, not 'yes'"),
         ({"mode": "gradnorm"}, "mode is one of absolute, grad_norm, adaptive"),
         ({"modules": "attention"}, r"modules is a list, not 'attention'; write \[a, b\]"),

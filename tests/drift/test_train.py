@@ -115,6 +115,20 @@ def test_the_loss_falls(qwen, rows, tmp_path):
     assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("constant", [0, 0.5, 1, 1, 1, 1]),
+        ("linear", [0, 0.5, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0, 0.5, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+    ],
+)
+def test_the_rate_rises_and_falls(qwen, rows, tmp_path, schedule, rates):
+    config = config_of(qwen, rows, steps=6, warmup=1 / 3, lr_schedule=schedule, lr=1e-3)
+    training.train(config, tmp_path / "out")
+    assert [line["lr"] * 1e3 for line in log_of(tmp_path / "out")] == pytest.approx(rates)
+
+
 def test_the_checkpoint_keeps_the_dtype_of_the_vlm(qwen, rows, tmp_path):
     model = tf.AutoModelForImageTextToText.from_pretrained(qwen / "vlm", dtype=torch.bfloat16)
     model.save_pretrained(tmp_path / "vlm")

@@ -223,9 +223,28 @@ def test_another_run_in_the_folder_is_refused(tmp_path, world, settings, differs
     with pytest.raises(UserError) as error:
         evaluate(tmp_path / "vlm", world, Script(), **settings)
     assert str(error.value) == (
-        f"{tmp_path / 'vlm'} holds another run (other {differs}): choose another --out"
+        f"{tmp_path / 'vlm'} holds another run (other {differs}): "
+        "choose another --out, or add --overwrite"
     )
     assert files(tmp_path / "vlm") == before
+
+
+def test_another_run_is_dropped_when_asked_to_and_the_same_run_is_not(tmp_path, world):
+    evaluate(tmp_path / "vlm", world, Script())
+    other = {"checkpoints": [checkpoint(fingerprint="g")]}
+    evaluate(tmp_path / "vlm", world, Script(), overwrite=True, **other)
+    evaluate(tmp_path / "fresh", world, Script(), **other)
+    for name in ("responses.jsonl", "verdicts.jsonl", "questions.jsonl"):
+        lines = [
+            [json.loads(line) for line in (tmp_path / run / name).read_text().splitlines()]
+            for run in ("vlm", "fresh")
+        ]
+        for line in (*lines[0], *lines[1]):
+            line.pop("seconds", None)
+        assert lines[0] == lines[1]
+    script = Script()
+    evaluate(tmp_path / "vlm", world, script, overwrite=True, **other)
+    assert script.asked == []
 
 
 def test_other_rows_are_another_run(tmp_path, world):
