@@ -1,25 +1,25 @@
 """Merge a reasoning model into the language model of a VLM: functions of tensors, streamed.
 
-Every method is a pure function on float32 tensors; the walk over a checkpoint opens the VLM's
+Every method is a pure function of float32 tensors; the walk over a checkpoint opens the VLM's
 shards one after the other, exchanges the decoder's tensors and copies every other byte. α is the
 share of the reasoner: 0 is the VLM byte for byte, 1 is the reasoner's decoder.
 
     python -m drift merge VLM LLM --method linear --alpha 0.3 --out DIR
 """
 
-import hashlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from math import prod
+from math import acos, inf, prod, sin
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from drift.errors import UserError
 from drift.families import DECODER_ROLES, Role, Weight, pair
-from drift.prior import open_base
+from drift.inject import dot
+from drift.prior import open_base, stream
 from drift.weights import (
     INDEX,
     MADE,
@@ -39,6 +39,8 @@ Method = Literal[
     "linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ties", "layer_swap"
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
+BLOCK = 1 << 18
+"""Entries that are merged at a time."""
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack"}
 NOT_COPIED = {INDEX, MADE, "drift_log.jsonl"}
 NEEDS_BASE: tuple[Method, ...] = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
@@ -78,39 +80,39 @@ def task_arithmetic(
     return vlm + alpha * (llm - base)
 
 
-def slerp(vlm: "torch.Tensor", llm: "torch.Tensor", alpha: float) -> "torch.Tensor":
-    """The point at α on the great circle between the two directions, lengths interpolated too.
+def slerp_shares(vlm: "torch.Tensor", llm: "torch.Tensor", alpha: float) -> tuple[float, float]:
+    """Factors of vlm and llm that lead to the point at α on the great circle between the two.
 
-    Directions are those of the whole tensor, flattened. Nearly parallel ones are interpolated
-    linearly. Source: Shoemake, SIGGRAPH 1985.
+    Directions are those of the whole tensor, flattened; lengths are interpolated linearly. Nearly
+    parallel directions are interpolated linearly as well. Source: Shoemake, SIGGRAPH 1985.
     """
-    import torch
-
-    a, b = vlm.norm(), llm.norm()
-    if not a > 0 or not b > 0:
-        return linear(vlm, llm, alpha)
-    cosine = torch.dot((vlm / a).flatten(), (llm / b).flatten()).clamp(-1, 1)
-    angle = torch.acos(cosine)
-    if angle < 1e-4:
-        return linear(vlm, llm, alpha)
-    direction = torch.sin((1 - alpha) * angle) / a * vlm + torch.sin(alpha * angle) / b * llm
-    return direction / torch.sin(angle) * linear(a, b, alpha)
+    a, b = dot(vlm, vlm) ** 0.5, dot(llm, llm) ** 0.5
+    if not a or not b:
+        return 1 - alpha, alpha
+    angle = acos(max(-1.0, min(1.0, dot(vlm, llm) / (a * b))))
+    if sin(angle) < 1e-4:
+        return 1 - alpha, alpha
+    length = ((1 - alpha) * a + alpha * b) / sin(angle)
+    return length * sin((1 - alpha) * angle) / a, length * sin(alpha * angle) / b
 
 
-def trim(update: "torch.Tensor", density: float) -> "torch.Tensor":
-    """`update` with all but its largest `density` of entries set to 0.
+def threshold(update: "torch.Tensor", density: float) -> float:
+    """The magnitude that the largest `density` of the entries of `update` reach.
 
-    The threshold is the k-th largest magnitude, found by selection, not by sorting; entries equal
-    to it are all kept.
+    Found by selection, not by sorting.
     """
+    import numpy as np
+
     keep = round(density * update.numel())
-    if keep >= update.numel():
-        return update
     if keep == 0:
-        return update * 0
-    size = update.abs()
-    threshold = size.flatten().kthvalue(update.numel() - keep + 1).values
-    return update * (size >= threshold)
+        return inf
+    place = update.numel() - keep
+    return float(np.partition(update.abs().flatten().numpy(), place)[place])
+
+
+def trim(update: "torch.Tensor", least: float) -> "torch.Tensor":
+    """`update` with the entries that are smaller than `least` set to 0."""
+    return update * (update.abs() >= least)
 
 
 def elect(ours: "torch.Tensor", theirs: "torch.Tensor", alpha: float) -> "torch.Tensor":
@@ -125,27 +127,13 @@ def elect(ours: "torch.Tensor", theirs: "torch.Tensor", alpha: float) -> "torch.
     return ours * (ours.sign() == sign) + theirs * (theirs.sign() == sign)
 
 
-def ties(
-    vlm: "torch.Tensor",
-    llm: "torch.Tensor",
-    base: "torch.Tensor",
-    alpha: float,
-    density: float,
-) -> "torch.Tensor":
-    """Base + both trimmed updates, weighted (1 − α) and α, after `elect`."""
-    return base + elect(trim(vlm - base, density), trim(llm - base, density), alpha)
-
-
-def drop(update: "torch.Tensor", density: float, name: str, seed: int) -> "torch.Tensor":
+def drop(update: "torch.Tensor", density: float, stream: "torch.Generator") -> "torch.Tensor":
     """Keep each entry with probability `density`, divided by it, so that the mean stays.
 
-    The random stream belongs to `name` and `seed`. Source: DARE, Yu et al., ICML 2024,
-    arXiv 2311.03099, equation 1.
+    Source: DARE, Yu et al., ICML 2024, arXiv 2311.03099, equation 1.
     """
     import torch
 
-    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    stream = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     return update * (torch.rand(update.shape, generator=stream) < density) / density
 
 
@@ -163,24 +151,56 @@ def merge_tensor(
     llm: "torch.Tensor",
     base: "torch.Tensor | None",
 ) -> "torch.Tensor":
-    """The merged tensor in float32, of the shape of `vlm`."""
-    alpha, density = recipe.alpha, recipe.density
-    vlm, llm = vlm.float(), llm.float()
+    """The merged tensor, in the shape and dtype of `vlm`; the arithmetic is float32.
+
+    Args:
+        weight: Which tensor; its name picks the random streams.
+        recipe: How.
+        vlm: As it lies in the VLM.
+        llm: Its partner.
+        base: The same of the common base, for the methods in `NEEDS_BASE`.
+    """
+    alpha, density, name = recipe.alpha, recipe.density, weight.name
     if recipe.method in ("linear", "layer_swap"):
-        return linear(vlm, llm, alpha)
+        return _blockwise(lambda v, r: linear(v, r, alpha), vlm, llm)
     if recipe.method == "slerp":
-        return slerp(vlm, llm, alpha)
+        ours, theirs = slerp_shares(vlm, llm, alpha)
+        return _blockwise(lambda v, r: ours * v + theirs * r, vlm, llm)
     assert base is not None
-    base = base.float()
     if recipe.method == "task_arithmetic":
-        return task_arithmetic(vlm, llm, base, alpha)
+        return _blockwise(lambda v, r, b: task_arithmetic(v, r, b, alpha), vlm, llm, base)
     if recipe.method == "ties":
-        return ties(vlm, llm, base, alpha, density)
-    ours = drop(vlm - base, density, f"vlm {weight.name}", recipe.seed)
-    theirs = drop(llm - base, density, f"llm {weight.name}", recipe.seed)
-    if recipe.method == "dare_linear":
-        return base + linear(ours, theirs, alpha)
-    return base + elect(ours, theirs, alpha)
+        least = [threshold(one.float() - base.float(), density) for one in (vlm, llm)]
+        return _blockwise(
+            lambda v, r, b: b + elect(trim(v - b, least[0]), trim(r - b, least[1]), alpha),
+            vlm,
+            llm,
+            base,
+        )
+    streams = [stream(f"{who} {name}", recipe.seed) for who in ("vlm", "llm")]
+    join = elect if recipe.method == "dare_ties" else linear
+    return _blockwise(
+        lambda v, r, b: (
+            b + join(drop(v - b, density, streams[0]), drop(r - b, density, streams[1]), alpha)
+        ),
+        vlm,
+        llm,
+        base,
+    )
+
+
+def _blockwise(function: "Callable[..., torch.Tensor]", *tensors: "torch.Tensor") -> "torch.Tensor":
+    """`function` of float32 blocks of the flattened tensors, in the shape and dtype of the first.
+
+    Blocks fit the processor's cache: whole tensors take ten times as long.
+    """
+    import torch
+
+    out = torch.empty_like(tensors[0])
+    blocks = zip(*(one.flatten().split(BLOCK) for one in tensors), strict=True)
+    for place, block in zip(out.flatten().split(BLOCK), blocks, strict=True):
+        place.copy_(function(*(one.float() for one in block)))
+    return out
 
 
 def check(recipe: Recipe, base: Path | str | None) -> None:

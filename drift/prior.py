@@ -143,12 +143,19 @@ def _control(delta: "torch.Tensor", variant: Variant, name: str, seed: int) -> "
         return -delta
     if variant not in ("random", "shuffled"):
         return delta
-    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    stream = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    numbers = stream(name, seed)
     if variant == "shuffled":
-        return delta.flatten()[torch.randperm(delta.numel(), generator=stream)].view_as(delta)
-    noise = torch.randn(delta.shape, generator=stream)
+        return delta.flatten()[torch.randperm(delta.numel(), generator=numbers)].view_as(delta)
+    noise = torch.randn(delta.shape, generator=numbers)
     return noise * (delta.norm() / noise.norm())
+
+
+def stream(name: str, seed: int) -> "torch.Generator":
+    """Random numbers that belong to one tensor, whatever the order in which tensors come."""
+    import torch
+
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def save(prior: Prior, out: Path | str, overwrite: bool = False) -> None:

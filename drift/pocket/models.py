@@ -75,6 +75,11 @@ def tokenizer(family: str) -> "PreTrainedTokenizerFast":
     backend.add_special_tokens(
         [AddedToken(w, special=True, normalized=False) for w in (*BASIC, *SPECIAL[family])]
     )
+    # Every word is an added token: transformers reads any tokenizer beside a Qwen2 as Qwen2's own
+    # byte-level one, which leaves nothing else of a vocabulary of words.
+    backend.add_tokens(
+        [AddedToken(w, lstrip=True, single_word=w.isalpha(), normalized=False) for w in WORDS]
+    )
     image = "<|image_pad|>" if family == "qwen2_5_vl" else "<image>"
     made = PreTrainedTokenizerFast(
         tokenizer_object=backend,

@@ -11,8 +11,9 @@ from test_weights import shard
 
 from drift import merge as merging
 from drift.errors import UserError
-from drift.families import pair
+from drift.families import Weight, pair
 from drift.merge import Recipe
+from drift.prior import stream
 
 
 def one(folder, out, recipe, base=None, vlm="vlm"):
@@ -41,6 +42,11 @@ def test_alpha_1_is_the_reasoners_decoder(models, family, tmp_path):
         assert torch.equal(tensor, llm[inside[key].llm_key] if decoder else vlm[key]), key
     assert made.coverage["decoder_share"] == 1.0
     assert json.loads((tmp_path / "m" / "made.json").read_text())["settings"]["alpha"] == 1.0
+
+
+def dropped(shape, density, name, seed):
+    """What DARE makes of ones."""
+    return merging.drop(torch.ones(shape), density, stream(name, seed))
 
 
 def trim64(update, density):
@@ -77,9 +83,7 @@ def brute_force(recipe, name, v, r, b):
     if recipe.method == "ties":
         return b + elect64(trim64(v - b, recipe.density), trim64(r - b, recipe.density), a)
     ours, theirs = (
-        (x - b)
-        * (merging.drop(torch.ones(b.shape), recipe.density, f"{who} {name}", 5) > 0).numpy()
-        / recipe.density
+        (x - b) * dropped(b.shape, recipe.density, f"{who} {name}", 5).numpy()
         for x, who in ((v, "vlm"), (r, "llm"))
     )
     if recipe.method == "dare_linear":
@@ -107,30 +111,48 @@ def test_merges_equal_a_brute_force_version(qwen, tmp_path, method, alpha):
 
 
 def test_dare_keeps_its_share_and_its_mean():
-    update = torch.ones(200, 500)
-    kept = merging.drop(update, 0.3, "a", 0)
+    kept = dropped((200, 500), 0.3, "a", 0)
     assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.3])
     assert abs(kept.mean() - 1) < 0.02  # 5 standard errors of the mean of 100,000 draws
-    assert torch.equal(kept, merging.drop(update, 0.3, "a", 0))
-    assert not torch.equal(kept, merging.drop(update, 0.3, "b", 0))
-    assert not torch.equal(kept, merging.drop(update, 0.3, "a", 1))
+    assert torch.equal(kept, dropped((200, 500), 0.3, "a", 0))
+    assert not torch.equal(kept, dropped((200, 500), 0.3, "b", 0))
+    assert not torch.equal(kept, dropped((200, 500), 0.3, "a", 1))
 
 
 def test_trim_keeps_the_largest():
     update = torch.tensor([[0.1, -5.0, 2.0], [-0.2, 3.0, -1.0]])
     expected = torch.tensor([[0.0, -5.0, 2.0], [0.0, 3.0, 0.0]])
-    assert torch.equal(merging.trim(update, 0.5), expected)
-    assert torch.equal(merging.trim(update, 1.0), update)
-    assert torch.equal(merging.trim(update, 0.01), torch.zeros(2, 3))
+
+    def trimmed(density):
+        return merging.trim(update, merging.threshold(update, density))
+
+    assert torch.equal(trimmed(0.5), expected)
+    assert torch.equal(trimmed(1.0), update)
+    assert torch.equal(trimmed(0.01), torch.zeros(2, 3))
+
+
+def test_tensors_larger_than_a_block_are_merged_whole(monkeypatch):
+    weight = Weight("layers.0.mlp.up_proj.weight", 0, "mlp", "v", "l", (37, 5))
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(37, 5, generator=generator) for _ in range(3)]
+    for method in merging.METHODS:
+        recipe = Recipe(method, 0.3, density=0.4, swap_layers=(0,))
+        whole = merging.merge_tensor(weight, recipe, *tensors)
+        with monkeypatch.context() as small:
+            small.setattr(merging, "BLOCK", 16)
+            cut = merging.merge_tensor(weight, recipe, *tensors)
+        assert cut.shape == (37, 5)
+        if not method.startswith("dare"):  # whose draws are those of the blocks
+            assert torch.equal(whole, cut)
 
 
 def test_slerp_by_hand():
     """A quarter turn, half way: 45°, and the mean of the lengths 1 and 3."""
-    met = merging.slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0]), 0.5)
-    torch.testing.assert_close(met, torch.tensor([2.0, 2.0]) * 0.5**0.5)
-    same = torch.tensor([1.0, 2.0])
-    torch.testing.assert_close(merging.slerp(same, 2 * same, 0.25), 1.25 * same)
-    assert torch.equal(merging.slerp(torch.zeros(2), same, 0.5), 0.5 * same)
+    one, three = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0])
+    ours, theirs = merging.slerp_shares(one, three, 0.5)
+    torch.testing.assert_close(ours * one + theirs * three, torch.tensor([2.0, 2.0]) * 0.5**0.5)
+    assert merging.slerp_shares(one, 2 * one, 0.25) == (0.75, 0.25)
+    assert merging.slerp_shares(0 * one, one, 0.25) == (0.75, 0.25)
 
 
 def test_layer_swap_touches_its_layers_only(qwen, tmp_path):

@@ -100,6 +100,19 @@ def test_batches_read_like_the_processor_and_its_template(made):
     assert torch.equal(labels[0, prompt.shape[1] :], ids[0, prompt.shape[1] :])
 
 
+@pytest.mark.parametrize("name", ["base", "vlm", "reasoner"])
+def test_the_saved_tokenizer_reads_as_the_models_were_taught(made, name):
+    family, folder = made
+    words = tf.AutoTokenizer.from_pretrained(folder / name)
+    question, answer = "hand 3 4 2 1 ; compute + * - ?", "<think> 3 + 4 = 7 </think> 7"
+    ids, labels = stages.Encoder(family).batch([(question, answer)])
+    user, said = ({"role": r, "content": c} for r, c in (("user", question), ("assistant", answer)))
+    whole = words.apply_chat_template([user, said], tokenize=False)
+    assert words(whole, add_special_tokens=False)["input_ids"] == ids[0].tolist()
+    spoken = words.decode(labels[0][labels[0] != -100], skip_special_tokens=True)
+    assert spoken.replace(" ", "") == answer.replace(" ", "")
+
+
 def test_chosen_pictures_are_what_the_processor_makes_of_them(made):
     family, folder = made
     pictures = stages.Pictures(family, seed=0, size=6)
