@@ -212,6 +212,9 @@ def encode(
 ) -> Sample:
     """One row as the model takes it.
 
+    Pictures are prepared stretch by stretch. (LLaVA-OneVision alone would see a difference: it
+    cuts a lone picture into tiles but not several, and counts those of the whole conversation.)
+
     Args:
         row: The conversation.
         processor: The checkpoint's own.

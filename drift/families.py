@@ -166,14 +166,16 @@ def _canonical(keys: Mapping[str, tuple[int, ...]], prefix: str, head: str) -> d
     found = {}
     for key in keys:
         if key.startswith(head):
-            found[TEXT_HEAD + key.removeprefix(head)] = key
+            name = TEXT_HEAD + key.removeprefix(head)
         elif key.startswith(prefix):
             name = key.removeprefix(prefix)
-            if layer_and_role(name) is not None:
-                found[name] = key
-            # inv_freq is a buffer that old checkpoints carry.
-            elif name.startswith("layers.") and not name.endswith("rotary_emb.inv_freq"):
-                raise UserError(f"{key} is neither attention, MLP nor norm of a dense decoder")
+        else:
+            continue
+        if layer_and_role(name) is not None:
+            found[name] = key
+        # inv_freq is a buffer that old checkpoints carry.
+        elif name.startswith(("layers.", TEXT_HEAD)) and not name.endswith("rotary_emb.inv_freq"):
+            raise UserError(f"{key} is no plain weight of a dense decoder (experts, quantised?)")
     return found
 
 

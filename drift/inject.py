@@ -414,7 +414,7 @@ def _totals(targets: list[_Target], rows: "list[list[torch.Tensor]]") -> list[li
     """
     import torch
 
-    table = torch.stack([torch.stack(row) for row in rows])
+    table = torch.stack([scalar for row in rows for scalar in row]).view(len(rows), -1)
     cuts: dict[Any, list[int]] = {}
     for i, target in enumerate(targets):
         # Plain tensors are whole on every rank and are not summed.

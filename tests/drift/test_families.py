@@ -1,3 +1,4 @@
+import doctest
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
 
-from drift import families
+from drift import cli, families
 from drift.errors import UserError
 from drift.families import decoder, layer_and_role, pair
 
@@ -195,13 +196,29 @@ def test_newer_names_on_disk_pair_too(models, tmp_path):
         assert after[0].vlm_key.startswith(new)
 
 
-def test_a_mixture_of_experts_is_refused(qwen, tmp_path):
+@pytest.mark.parametrize(
+    "key",
+    [
+        "model.layers.0.mlp.experts.0.up_proj.weight",
+        "model.layers.0.mlp.up_proj.weight_scale_inv",
+        "lm_head.weight_scale",
+    ],
+)
+def test_experts_and_quantised_weights_are_refused(qwen, tmp_path, key):
     shutil.copytree(qwen / "llm", tmp_path / "llm")
     tensors = load_file(tmp_path / "llm" / "model.safetensors")
-    tensors["model.layers.0.mlp.experts.0.up_proj.weight"] = torch.zeros(2, 2)
+    tensors[key] = torch.zeros(2, 2)
     save_file(tensors, tmp_path / "llm" / "model.safetensors")
-    with pytest.raises(UserError, match="experts.0.up_proj.weight is neither attention, MLP nor"):
+    with pytest.raises(UserError, match=f"{key} is no plain weight of a dense decoder"):
         pair(qwen / "vlm", tmp_path / "llm")
+
+
+def test_old_rotary_buffers_are_left_aside(qwen, tmp_path):
+    shutil.copytree(qwen / "llm", tmp_path / "llm")
+    tensors = load_file(tmp_path / "llm" / "model.safetensors")
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
+    save_file(tensors, tmp_path / "llm" / "model.safetensors")
+    assert len(pair(qwen / "vlm", tmp_path / "llm").weights) == 27
 
 
 def test_unknown_families_are_named(tmp_path):
@@ -232,3 +249,8 @@ def test_unknown_families_are_named(tmp_path):
 )
 def test_roles(name, expected):
     assert layer_and_role(name) == expected
+
+
+@pytest.mark.parametrize("module", [families, cli])
+def test_examples_in_docstrings(module):
+    assert doctest.testmod(module) == doctest.TestResults(0, 3 if module is families else 1)
