@@ -1,0 +1,122 @@
+"""VLMEvalKit's shared rules: the multiple-choice prompt, the option matcher, the yes/no reader.
+
+github.com/open-compass/VLMEvalKit (Apache-2.0) at cfa63b1d (2025-09-12). Its `SPLIT_THINK` is off by
+default, so a thought goes to the matcher with the answer. Where e8e78f05 (2026-08-18) differs, the
+function takes `head`. The random letter that VLMEvalKit draws after three failed judge replies is
+not drawn: such an answer stays open.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+
+NO_OPTION = "Z"
+"""What the matcher returns for an answer that refuses; it is never right."""
+
+_FAILED = "Failed to obtain answer via API"
+
+_REFUSALS = (
+    "Sorry, I can't help with images of people yet.",
+    "I can't process this file.",
+    "I'm sorry, but without the image provided",
+    "Cannot determine the answer",
+)
+
+_BLANKED = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+
+_SPOKEN = re.compile(r"(?:correct\s+)?answer\s+is\s+\*{0,9}([ABCD])\*{0,9}", re.IGNORECASE)
+
+
+def lettered(options: Sequence[str]) -> dict[str, str]:
+    """Return the options under their letters.
+
+    >>> lettered(["cat", "dog"])
+    {'A': 'cat', 'B': 'dog'}
+    """
+    return dict(zip(ascii_uppercase, options, strict=False))
+
+
+def can_infer(answer: str, choices: Mapping[str, str], *, head: bool = False) -> str | None:
+    """Return the letter an answer names, `Z` for a refusal, None if the rules do not match.
+
+    vlmeval/utils/matching_util.py: the option rule, then the text rule.
+
+        >>> animals = {"A": "teddy bear", "B": "rabbit"}
+        >>> can_infer("The answer is B.", animals), can_infer("It is a rabbit", animals)
+        ('B', 'B')
+        >>> can_infer("A and B", animals) is None
+        True
+    """
+    return _option(answer, choices, head) or _text(answer, choices)
+
+
+def _option(answer: str, choices: Mapping[str, str], head: bool) -> str | None:
+    if _FAILED in answer:
+        return None
+    if any(refusal in answer for refusal in _REFUSALS):
+        return NO_OPTION
+    tokens = answer.translate(_BLANKED).split()
+    there = set(tokens)
+    named = [letter for letter in choices if letter in there]
+    # One letter, and its first occurrence among the last four tokens.
+    if len(named) == 1 and tokens.index(named[0]) > len(tokens) - 5:
+        return named[0]
+    if not named and NO_OPTION in there:
+        return NO_OPTION
+    if head and (match := _SPOKEN.search(answer)) and match[1].upper() in choices:
+        return match[1].upper()
+    return None
+
+
+def _text(answer: str, choices: Mapping[str, str]) -> str | None:
+    answer = answer.lower()
+    if len(answer) > 2 * sum(len(str(text)) for text in choices.values()):
+        return None
+    named = [letter for letter, text in choices.items() if str(text).lower() in answer]
+    return named[0] if len(named) == 1 else None
+
+
+def mcq_prompt(question: str, choices: Mapping[str, str], hint: str | None = None) -> str:
+    """Return the text of a multiple-choice question (ImageMCQDataset.build_prompt).
+
+    The blank before the last newline is VLMEvalKit's.
+    """
+    hinted = f"Hint: {hint}\n" if hint is not None else ""
+    asked = f"{hinted}Question: {question}\n"
+    if not choices:
+        return asked
+    listed = "".join(f"{letter}. {text}\n" for letter, text in choices.items())
+    return f"{asked}Options:\n{listed}Please select the correct answer from the options above. \n"
+
+
+_MARKS = tuple(';/[]"{}()=+\\_-><@`,?!')
+
+_DIGITS = re.compile(r"\d,\d")
+
+_STOP = re.compile(r"(?!<=\d)\.(?!\d)")
+"""A dot that no digit follows. The look-behind is miswritten in VLMEvalKit and never bites."""
+
+
+def yes_no(text: str) -> str:
+    """Return `Yes` or `No` if just one of the words stands in the text, else `Unknown`.
+
+    vlmeval/dataset/utils/yorn.py YOrN_Extraction, after its process_punctuation.
+
+        >>> yes_no("Yes, I do not see it"), yes_no("There is no dog."), yes_no("**Yes**")
+        ('Yes', 'No', 'Unknown')
+    """
+    words = set(_plain(text.lower()).split())
+    if ("yes" in words) == ("no" in words):
+        return "Unknown"
+    return "Yes" if "yes" in words else "No"
+
+
+def _plain(text: str) -> str:
+    """Drop punctuation: to nothing beside a blank or if digits have commas, else to a blank."""
+    commas = _DIGITS.search(text) is not None
+    plain = text
+    for mark in _MARKS:
+        beside = commas or f"{mark} " in text or f" {mark}" in text
+        plain = plain.replace(mark, "" if beside else " ")
+    # Only the first 32 dots go: VLMEvalKit passes re.UNICODE where the count belongs.
+    return _STOP.sub("", plain, count=32)
