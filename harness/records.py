@@ -283,11 +283,12 @@ def read_questions(run: Path) -> list[Question]:
 
 
 def read_responses(run: Path) -> list[Response]:
-    """Read the responses of a run folder, in the order in which they came.
+    """Read the responses of a run folder, in the order in which they were first asked.
 
-    A last line that was cut off by a crash is left out.
+    Of a key that was asked again after an error, the last one. A last line that was cut off by a
+    crash is left out.
     """
-    return list(_read_records(Response, run / "responses.jsonl"))
+    return list({r.key: r for r in _read_records(Response, run / "responses.jsonl")}.values())
 
 
 def read_verdicts(run: Path) -> list[Verdict]:

@@ -351,6 +351,7 @@ def _is_done(folder: Path, old: RunCard, new: RunCard, questions: list[Question]
         and all(getattr(old, name) == getattr(new, name) for name in unchanged)
         and records.read_questions(folder) == questions
         and (folder / "cells.json").exists()
+        and not any(cell.error for cell in records.read_cells(folder))
     )
 
 
@@ -362,8 +363,8 @@ def _answer(
     engine: Engine,
     questions: list[Question],
 ) -> RunCard:
-    """Ask what is not answered yet; append each answer as it comes."""
-    known = {response.key for response in records.read_responses(folder)}
+    """Ask what is not answered yet, or failed; append each answer as it comes."""
+    known = {r.key for r in records.read_responses(folder) if r.finish != "error"}
     asks = [ask for ask in _asks(checkpoint, wanted, engine, questions) if ask.key not in known]
     if not asks:
         return card

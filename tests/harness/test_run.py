@@ -181,11 +181,24 @@ def test_an_interruption_keeps_what_came_and_the_time_it_took(tmp_path, world):
     assert card.finished and card.seconds >= before.seconds
 
 
-def test_errors_are_not_asked_again(tmp_path, world):
-    evaluate(tmp_path / "vlm", world, Script(lambda ask: None), limit=2)
+def test_errors_are_asked_again_and_the_last_answer_counts(tmp_path, world):
+    flaky = {"q0": None, "q1": "7"}
+    evaluate(tmp_path / "vlm", world, Script(lambda ask: flaky[ask.question.id]), limit=2)
     script = Script()
-    evaluate(tmp_path / "vlm", world, script, limit=3)
-    assert script.asked == [("q2", 0)]
+    (card,) = evaluate(tmp_path / "vlm", world, script, limit=2)
+    assert (script.asked, card.finished) == ([("q0", 0)], True)
+    assert [(r.id, r.text) for r in records.read_responses(tmp_path / "vlm")] == [
+        ("q0", "7"),
+        ("q1", "7"),
+    ]
+    lines = (tmp_path / "vlm" / "responses.jsonl").read_text().splitlines()
+    assert [json.loads(line)["finish"] for line in lines] == ["error", "stop", "stop"]
+    evaluate(tmp_path / "whole" / "vlm", world, Script(), limit=2)
+    for name in ("verdicts.jsonl", "cells.json"):
+        again, whole = tmp_path / "vlm" / name, tmp_path / "whole" / "vlm" / name
+        assert again.read_bytes() == whole.read_bytes()
+    evaluate(tmp_path / "vlm", world, script, limit=2)
+    assert script.asked == [("q0", 0)]
 
 
 def test_more_questions_and_more_answers_go_on_from_what_is_there(tmp_path, world):
