@@ -4,11 +4,24 @@
 gradient moves the weights toward the reasoner. The paper writes `g + α·scale(g, Δ)` with α = −1,
 which is the same thing with α = 1 here. `Injector` decides who gets which Δ, and is called on the
 accumulated and reduced gradient, before clipping, so that neither the number of devices nor the
-number of micro-batches changes the method.
+number of micro-batches changes the method. In a loop of one's own:
+
+    injector = Injector(model, prior.build(vlm, reasoner))
+    for batch in batches:
+        model(**batch).loss.backward()
+        injector.apply()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+Adapters (LoRA) are refused: the strength of the pull is measured against the gradient of the whole
+weight, which an adapter never has, so a pull on its factors would be another method.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from drift.errors import UserError
@@ -27,6 +40,11 @@ SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
 TINY = 1e-30
 """Keeps a zero norm from dividing; far below any norm that float32 can resolve."""
+BLOCK = 1 << 20
+"""Entries worked on at a time, so that what is read once is still in the cache when it is used."""
+BLOCK_ON_DEVICE = 1 << 22
+ROW = 1024
+"""Products that are summed in float32; their sums are summed in float64."""
 
 
 def strength(alpha: float, mode: Mode, gg: float, gd: float, dd: float) -> float:
@@ -72,14 +90,70 @@ def biased(grad: "torch.Tensor", delta: "torch.Tensor", alpha: float, mode: Mode
 
 
 def dot(a: "torch.Tensor", b: "torch.Tensor") -> float:
-    """⟨a, b⟩ in float32."""
-    return float(_dot(a, b))
+    """⟨a, b⟩, products in float32, sums in float64."""
+    return float(_dots([a, b], [(0, 1)])[0])
 
 
-def _dot(a: "torch.Tensor", b: "torch.Tensor") -> "torch.Tensor":
+def _dots(tensors: "list[torch.Tensor]", pairs: list[tuple[int, int]]) -> "torch.Tensor":
+    """Inner products of `pairs` of tensors of one size, each read once.
+
+    A step at a rate of 1e-6 changes ⟨w, Δ⟩ in the sixth digit or beyond, and a sum of millions of
+    products in float32 has no more than that.
+
+    Returns:
+        Shape (pairs,), float64.
+    """
     import torch
 
-    return torch.dot(a.reshape(-1).float(), b.reshape(-1).float())
+    device = tensors[0].device
+    exact = torch.float32 if device.type == "mps" else torch.float64  # Metal has no float64
+    total = torch.zeros(len(pairs), dtype=exact, device=device)
+    room = min(_block(device), -(-tensors[0].numel() // ROW) * ROW)
+    product = torch.zeros(room, device=device)
+    for parts in _blocks(tensors):
+        size = len(parts[0])
+        product[size:] = 0
+        for i, (a, b) in enumerate(pairs):
+            torch.mul(parts[a], parts[b], out=product[:size])
+            total[i] += product.view(-1, ROW).sum(-1).sum(dtype=exact)
+    return total
+
+
+def _subtract(grad: "torch.Tensor", delta: "torch.Tensor", scale: float) -> None:
+    """`grad -= scale · delta`, in place."""
+    if not grad.is_contiguous():
+        grad.sub_(delta, alpha=scale)
+        return
+    start, flat = 0, grad.view(-1)
+    for (part,) in _blocks([delta]):
+        flat[start : start + len(part)].sub_(part, alpha=scale)
+        start += len(part)
+
+
+def _block(device: "torch.device") -> int:
+    return BLOCK if device.type == "cpu" else BLOCK_ON_DEVICE
+
+
+def _blocks(tensors: "list[torch.Tensor]") -> "Iterator[list[torch.Tensor]]":
+    """The same stretch of each tensor, flat and in float32, one stretch after the other.
+
+    What is not float32 is converted in a buffer that the next stretch overwrites.
+    """
+    import torch
+
+    device, size = tensors[0].device, tensors[0].numel()
+    step = _block(device)
+    flat = [tensor.detach().reshape(-1) for tensor in tensors]
+    buffers = [
+        None if one.dtype == torch.float32 else torch.empty(min(step, size), device=device)
+        for one in flat
+    ]
+    for start in range(0, size, step):
+        stop = min(size, start + step)
+        yield [
+            one[start:stop] if buffer is None else buffer[: stop - start].copy_(one[start:stop])
+            for one, buffer in zip(flat, buffers, strict=True)
+        ]
 
 
 @dataclass
@@ -87,10 +161,11 @@ class _Target:
     """One tensor to be pulled."""
 
     name: str
+    layer: int | None
     role: Role
     param: "torch.nn.Parameter"
     delta: "torch.Tensor"
-    """Δ, placed and sharded as the parameter (this rank's part)."""
+    """Δ, sharded as the parameter (this rank's part); on its device, or in host memory."""
     goal: "torch.Tensor | None"
     """The reasoner's weights, when Δ is recomputed each step."""
     numel: int
@@ -102,9 +177,11 @@ class _Target:
     pushed: float = 0.0
     """Sum of strengths since the last step, when the pull is applied per backward."""
 
-    def now(self) -> "torch.Tensor":
-        """The Δ to pull along: the stored one, or from where the weights are to the reasoner."""
-        return self.delta if self.goal is None else self.goal - _local(self.param)
+    def fetch(self) -> "tuple[torch.Tensor, torch.Tensor | None]":
+        """Δ and goal on the device of the parameter."""
+        place = self.param.device
+        goal = None if self.goal is None else self.goal.to(place, non_blocking=True)
+        return self.delta.to(place, non_blocking=True), goal
 
 
 @dataclass(frozen=True)
@@ -142,6 +219,7 @@ class Injector:
         schedule: Schedule = "constant",
         stop_rho: float | None = None,
         live: bool = False,
+        offload: bool = False,
     ) -> None:
         """Join `prior` to `model`, as it is now: wrapped and sharded, still at its first weights.
 
@@ -157,6 +235,8 @@ class Injector:
             schedule: `constant`, or `decay`: α falls linearly to 0 over the run.
             stop_rho: Pull only while the displacement ρ is below this.
             live: Recompute Δ each step as reasoner − current weights. Costs a second copy.
+            offload: Keep Δ in pinned host memory and fetch it layer by layer in each step, the next
+                layer while the current one is worked on. Same numbers; on a CPU nothing changes.
 
         Raises:
             UserError: a wanted tensor has no Δ, another shape, no gradient, or hides in a wrapper
@@ -171,10 +251,11 @@ class Injector:
             )
         if live and prior.variant != "reasoner-vlm":
             raise UserError(f"a live prior is reasoner − weights, there is none of {prior.variant}")
-        if when == "backward" and (live or schedule != "constant" or stop_rho is not None):
+        more = live or offload or schedule != "constant" or stop_rho is not None
+        if when == "backward" and more:
             raise UserError(
                 "`when: backward` is the published form: a fixed prior and a constant alpha; take "
-                "`when: step` for live, alpha_schedule and stop_rho"
+                "`when: step` for live, alpha_schedule, stop_rho and offload"
             )
         self.alpha, self.mode, self.when = alpha, mode, when
         self.schedule, self.stop_rho = schedule, stop_rho
@@ -182,13 +263,17 @@ class Injector:
         params = decoder(model)[1]
         names = _wanted(params, modules, layers)
         _check(names, params, prior)
-        self.targets = [_target(name, params[name], prior, live) for name in names]
+        self.targets = [_target(name, params[name], prior, live, offload) for name in names]
+        self._groups = [list(group) for _, group in groupby(self.targets, lambda t: t.layer)]
         if when == "backward" and any(_is_sharded(one.param) for one in self.targets):
             raise UserError("`when: backward` never fires on sharded (FSDP2) parameters; use step")
-        rows = [[_dot(t.delta, t.delta), _dot(_local(t.param), t.delta)] for t in self.targets]
-        sums = _totals(self.targets, rows)
-        for target, (dd, anchor) in zip(self.targets, sums, strict=True):
-            target.dd, target.anchor = dd, anchor
+        for group, fetched in self._fetched():
+            rows = [
+                _dots([delta, _local(target.param)], [(0, 0), (0, 1)])
+                for target, (delta, _) in zip(group, fetched, strict=True)
+            ]
+            for target, (dd, anchor) in zip(group, _totals(group, rows), strict=True):
+                target.dd, target.anchor = dd, anchor
         self._everything = sum(
             p.numel() for name, p in params.items() if _role(name) in ("attention", "mlp", "norm")
         )
@@ -233,38 +318,95 @@ class Injector:
             return self._apply(progress)
 
     def _apply(self, progress: float) -> dict[str, Any]:
-        rows = []
-        for target in self.targets:
-            grad, weight, delta = _local(target.param.grad), _local(target.param), target.now()
-            row = [_dot(grad, grad), _dot(grad, delta), _dot(weight, target.delta)]
-            rows.append(row + ([] if target.goal is None else [_dot(delta, delta)]))
-        sums = _totals(self.targets, rows)
+        alpha = self.alpha_at(progress)
+        if self.stop_rho is not None and self._rho() >= self.stop_rho:
+            alpha = 0.0
         if self.when == "backward":
             _average_pushes(self.targets)
-        rho = _ratio(
-            sum(s[2] - t.anchor for t, s in zip(self.targets, sums, strict=True)),
-            sum(t.dd for t in self.targets),
-        )
-        alpha = self.alpha_at(progress)
-        if self.stop_rho is not None and rho >= self.stop_rho:
-            alpha = 0.0
         log = _Log()
-        for target, (gg, gd, wd, *live) in zip(self.targets, sums, strict=True):
-            dd = live[0] if live else target.dd
-            if self.when == "backward":
-                push, target.pushed = target.pushed, 0.0
-                # The gradient was edited as it came: take the pull off again to see the task's own.
-                gg, gd = gg + 2 * push * gd + push * push * dd, gd + push * dd
-            else:
-                push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
-                if push:
-                    _local(target.param.grad).add_(target.now(), alpha=-push)
-            log.add(target, gg, gd, dd, push, wd - target.anchor)
-        return {"alpha": alpha, "rho": rho, **log.by_role()}
+        for group, fetched in self._fetched():
+            # The Δ to pull along: the stored one, or from where the weights are to the reasoner.
+            along = [
+                delta if goal is None else goal - _local(target.param)
+                for target, (delta, goal) in zip(group, fetched, strict=True)
+            ]
+            rows = []
+            for target, (delta, goal), pull in zip(group, fetched, along, strict=True):
+                measured = [_local(target.param.grad), pull, _local(target.param), delta]
+                pairs = [(0, 0), (0, 1), (2, 3), (1, 1)]
+                if goal is None:  # ‖Δ‖ is known
+                    measured, pairs = measured[:3], [(0, 0), (0, 1), (2, 1)]
+                rows.append(_dots(measured, pairs))
+            sums = _totals(group, rows)
+            for target, pull, (gg, gd, wd, *live) in zip(group, along, sums, strict=True):
+                dd = live[0] if live else target.dd
+                if self.when == "backward":
+                    push, target.pushed = target.pushed, 0.0
+                    # The gradient was edited as it came: take the pull off again to see the
+                    # task's own.
+                    gg, gd = gg + 2 * push * gd + push * push * dd, gd + push * dd
+                else:
+                    push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
+                    if push:
+                        _subtract(_local(target.param.grad), pull, push)
+                log.add(target, gg, gd, dd, push, wd - target.anchor)
+        return {"alpha": alpha, "rho": log.rho(), **log.by_role()}
+
+    def _rho(self) -> float:
+        """Displacement over everything, in a pass of its own."""
+        moved = 0.0
+        for group, fetched in self._fetched():
+            rows = [
+                _dots([_local(target.param), delta], [(0, 1)])
+                for target, (delta, _) in zip(group, fetched, strict=True)
+            ]
+            sums = _totals(group, rows)
+            moved += sum(wd - t.anchor for t, (wd,) in zip(group, sums, strict=True))
+        return _ratio(moved, sum(target.dd for target in self.targets))
+
+    def _fetched(self) -> "Iterator[tuple[list[_Target], list[Any]]]":
+        """The targets of one layer after the other, with Δ and goal on their device.
+
+        What lies in host memory is copied on a stream of its own, one layer ahead.
+        """
+        import torch
+
+        if all(target.delta.device == target.param.device for target in self.targets):
+            for group in self._groups:
+                yield group, [target.fetch() for target in group]
+            return
+        device = self.targets[0].param.device
+        side = torch.Stream(device=device)
+        here = torch.accelerator.current_stream(device)
+
+        def start(group: list[_Target]) -> "tuple[list[Any], torch.Event]":
+            with side:
+                moved = [target.fetch() for target in group]
+                return moved, side.record_event()
+
+        ahead = start(self._groups[0])
+        for i, group in enumerate(self._groups):
+            fetched, done = ahead
+            here.wait_event(done)
+            for tensor in (one for pair in fetched for one in pair if one is not None):
+                tensor.record_stream(here)
+            if i + 1 < len(self._groups):
+                ahead = start(self._groups[i + 1])
+            yield group, fetched
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of Δ (and goals) that this process holds, on the device and in host memory."""
+        held = {"delta_bytes": 0, "delta_host_bytes": 0}
+        for target in self.targets:
+            for tensor in (target.delta, target.goal):
+                if tensor is not None:
+                    near = tensor.device == target.param.device
+                    held["delta_bytes" if near else "delta_host_bytes"] += tensor.nbytes
+        return held
 
     def _hook(self, target: _Target) -> Any:
         def pull(grad: "torch.Tensor") -> "torch.Tensor":
-            gg, gd = dot(grad, grad), dot(grad, target.delta)
+            gg, gd = _dots([grad, target.delta], [(0, 0), (0, 1)]).tolist()
             push = strength(self.alpha, self.mode, gg, gd, target.dd)
             target.pushed += push
             return (grad.float() - push * target.delta.float()).to(grad.dtype)
@@ -291,6 +433,9 @@ class _Log:
         cosine = _ratio(gd, (max(gg, 0.0) * dd) ** 0.5)
         for i, value in enumerate((1, cosine, gg, push * push * dd, moved, target.dd)):
             sums[i] += value
+
+    def rho(self) -> float:
+        return _ratio(*(sum(sums[i] for sums in self.sums.values()) for i in (4, 5)))
 
     def by_role(self) -> dict[str, dict[str, float]]:
         return {
@@ -365,10 +510,17 @@ def _check(names: list[str], params: "dict[str, torch.nn.Parameter]", prior: Pri
         )
 
 
-def _target(name: str, param: "torch.nn.Parameter", prior: Prior, live: bool) -> _Target:
+def _target(
+    name: str, param: "torch.nn.Parameter", prior: Prior, live: bool, offload: bool
+) -> _Target:
     delta = _placed(prior.read(name), param)
     goal = (_local(param).detach().float() + delta.float()).to(param.dtype) if live else None
-    return _Target(name, _role(name), param, delta, goal, param.numel())
+    if offload and param.device.type != "cpu":
+        delta = delta.cpu().pin_memory()
+        goal = None if goal is None else goal.cpu().pin_memory()
+    placed = layer_and_role(name)
+    layer = placed[0] if placed else None
+    return _Target(name, layer, _role(name), param, delta, goal, param.numel())
 
 
 def _refuse_flat(model: "torch.nn.Module") -> None:
@@ -405,16 +557,16 @@ def _placed(delta: "torch.Tensor", param: Any) -> "torch.Tensor":
     return spread.to_local().clone()
 
 
-def _totals(targets: list[_Target], rows: "list[list[torch.Tensor]]") -> list[list[float]]:
+def _totals(targets: list[_Target], rows: "list[torch.Tensor]") -> list[list[float]]:
     """Sums over all ranks of each target's partial sums, with one reduction (per way of cutting).
 
     Args:
         targets: As many as rows.
-        rows: Scalars, of this rank's part of each target.
+        rows: Shape (sums,) each, of this rank's part of each target.
     """
     import torch
 
-    table = torch.stack([scalar for row in rows for scalar in row]).view(len(rows), -1)
+    table = torch.stack(rows)
     cuts: dict[Any, list[int]] = {}
     for i, target in enumerate(targets):
         # Plain tensors are whole on every rank and are not summed.
