@@ -1,17 +1,22 @@
 """VLMEvalKit's shared rules: the multiple-choice prompt, the option matcher, the yes/no reader.
 
-github.com/open-compass/VLMEvalKit (Apache-2.0) at cfa63b1d (2025-09-12). Its `SPLIT_THINK` is off by
-default, so a thought goes to the matcher with the answer. Where e8e78f05 (2026-08-18) differs, the
-function takes `head`. The random letter that VLMEvalKit draws after three failed judge replies is
-not drawn: such an answer stays open.
+github.com/open-compass/VLMEvalKit (Apache-2.0) at cfa63b1d (2025-09-12). Its `SPLIT_THINK` is off,
+so a thought goes to the matcher with the answer. Where e8e78f05 (2026-08-18) differs, the function
+takes `head`. The random letter that VLMEvalKit draws after three failed judge replies is not drawn:
+such an answer stays open.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 
+from tasks.judging import OPEN, Judging, Request
+
 NO_OPTION = "Z"
 """What the matcher returns for an answer that refuses; it is never right."""
+
+UNKNOWN = "Unknown"
+"""What the yes/no reader returns when neither or both of the words are there."""
 
 _FAILED = "Failed to obtain answer via API"
 
@@ -89,6 +94,84 @@ def mcq_prompt(question: str, choices: Mapping[str, str], hint: str | None = Non
     return f"{asked}Options:\n{listed}Please select the correct answer from the options above. \n"
 
 
+# The texts for the judge: vlmeval/dataset/utils/multiple_choice.py and yorn.py at 895762d3 and
+# 0c7163c9. (A later version writes `[Question]` and `[Prediction]`; whether cfa63b1d has the one or
+# the other was not seen. Its Chinese twin, for questions in Chinese, is left out.)
+
+_MATCH = (
+    "You are an AI assistant who will help me to match "
+    "an answer with several options of a single-choice question. "
+    "You are provided with a question, several options, and an answer, "
+    "and you need to find which option is most similar to the answer. "
+    "If the meaning of all options are significantly different from the answer, output Z. "
+    "Your should output a single uppercase character in A, B, C, D (if they are valid options), "
+    "and Z. \n"
+    "Example 1: \n"
+    "Question: What is the main object in image?\n"
+    "Options: A. teddy bear B. rabbit C. cat D. dog\n"
+    "Answer: a cute teddy bear\nYour output: A\n"
+    "Example 2: \n"
+    "Question: What is the main object in image?\n"
+    "Options: A. teddy bear B. rabbit C. cat D. dog\n"
+    "Answer: Spider\nYour output: Z\n"
+    "Example 3: \n"
+    "Question: {}?\nOptions: {}\nAnswer: {}\nYour output: "
+)
+
+_MATCH_YES_NO = (
+    "You are an AI assistant who will help me to match an answer with two options of a question. "
+    "The options are only Yes / No. "
+    "You are provided with a question and an answer, "
+    "and you need to find which option (Yes / No) is most similar to the answer. "
+    "If the meaning of all options are significantly different from the answer, output Unknown. "
+    "Your should output a single word among the following 3 choices: Yes, No, Unknown.\n"
+    "Example 1: \n"
+    "Question: Is the word in this image 'Hello'?\nAnswer: The word in this image is 'Hello'.\n"
+    "Your output: Yes\n"
+    "Example 2: \n"
+    "Question: Is the word in this image 'Hello'?\n"
+    "Answer: The word in this image is not 'Hello'.\nYour output: No\n"
+    "Example 3: \n"
+    "Question: {}?\nAnswer: {}\nYour output: "
+)
+
+
+def choose(question: str, choices: Mapping[str, str], truth: str, text: str) -> Judging:
+    """Match a response with the options: by the rules, else by up to three judge replies."""
+    letter = can_infer(text, choices)
+    if letter is None:
+        listed = "".join(f"{name}. {option}\n" for name, option in choices.items())
+        options = f"There are several options: \n{listed}"
+        prompt = _MATCH.format(question, options, text)
+        for attempt in range(3):
+            reply = yield Request(prompt, max_tokens=128, attempt=attempt)
+            if letter := can_infer(reply, choices):
+                break
+        else:
+            return OPEN
+    return letter, letter == truth
+
+
+def say_yes_no(question: str, truth: str, text: str) -> Judging:
+    """Read yes or no: by the rule, else by up to five judge replies, ever less cold.
+
+    A response that is still `Unknown` then is wrong.
+
+    Args:
+        question: As asked.
+        truth: `Yes` or `No`.
+        text: The response.
+    """
+    said = yes_no(text)
+    prompt = _MATCH_YES_NO.format(question, text)
+    for attempt in range(5):
+        if said != UNKNOWN:
+            break
+        reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
+        said = yes_no(reply)
+    return said, said == truth
+
+
 _MARKS = tuple(';/[]"{}()=+\\_-><@`,?!')
 
 _DIGITS = re.compile(r"\d,\d")
@@ -107,7 +190,7 @@ def yes_no(text: str) -> str:
     """
     words = set(_plain(text.lower()).split())
     if ("yes" in words) == ("no" in words):
-        return "Unknown"
+        return UNKNOWN
     return "Yes" if "yes" in words else "No"
 
 

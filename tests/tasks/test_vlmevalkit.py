@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tasks import vlmevalkit
+from tasks.judging import OPEN, settle
 
 VECTORS = Path(__file__).parents[3] / "shared/parity/open/rule_vectors.json"
 
@@ -62,3 +63,61 @@ def test_the_prompt_of_multiple_choice_byte_for_byte():
 def test_only_32_dots_are_dropped():
     assert vlmevalkit.yes_no("." * 32 + "yes") == "Yes"
     assert vlmevalkit.yes_no("." * 33 + "yes") == "Unknown"
+
+
+def _requests(judging, replies):
+    """Drive a verdict; return the requests it made, and its reading."""
+    made, given = [], iter(replies)
+    try:
+        made.append(next(judging))
+        while True:
+            made.append(judging.send(next(given)))
+    except StopIteration as end:
+        return made, end.value
+
+
+def test_a_judge_is_asked_only_where_the_rules_read_nothing():
+    made, reading = _requests(vlmevalkit.choose("Which?", {"A": "cat", "B": "dog"}, "B", "B"), [])
+    assert (made, reading) == ([], ("B", True))
+
+
+def test_a_judge_matches_the_answer_with_an_option():
+    choices = {"A": "cat", "B": "dog"}
+    judging = vlmevalkit.choose("Which animal", choices, "B", "the one that barks")
+    made, reading = _requests(judging, ["I cannot say", "B"])
+    assert reading == ("B", True)
+    assert [request.attempt for request in made] == [0, 1]
+    assert made[0].temperature == 0
+    assert made[0].prompt.endswith(
+        "Answer: Spider\nYour output: Z\nExample 3: \nQuestion: Which animal?\n"
+        "Options: There are several options: \nA. cat\nB. dog\n\n"
+        "Answer: the one that barks\nYour output: "
+    )
+
+
+def test_three_useless_replies_leave_it_open_where_vlmevalkit_draws_a_letter():
+    judging = vlmevalkit.choose("Which?", {"A": "cat", "B": "dog"}, "B", "that one")
+    made, reading = _requests(judging, ["?", "?", "?"])
+    assert (len(made), reading) == (3, OPEN)
+
+
+def test_a_judge_that_matches_no_option_makes_it_wrong():
+    judging = vlmevalkit.choose("Which?", {"A": "cat", "B": "dog"}, "B", "that one")
+    assert _requests(judging, ["Z"])[1] == ("Z", False)
+
+
+def test_yes_or_no_is_asked_five_times_ever_warmer_and_then_unknown_is_wrong():
+    judging = vlmevalkit.say_yes_no("Is it red", "No", "It is blue")
+    made, reading = _requests(judging, ["Unknown"] * 5)
+    assert [request.temperature for request in made] == [0, 0.5, 1, 1.5, 2]
+    assert made[0].prompt.endswith("Question: Is it red?\nAnswer: It is blue\nYour output: ")
+    assert reading == ("Unknown", False)
+
+
+def test_without_a_judge_what_the_rule_cannot_read_is_open():
+    def verdict(row, text):
+        return vlmevalkit.say_yes_no(row["question"], row["answer"], text)
+
+    row = {"question": "Is it red", "answer": "No"}
+    assert settle(verdict, row, "It is blue") == (OPEN, False)
+    assert settle(verdict, row, "no, blue") == (("No", True), False)
