@@ -120,6 +120,9 @@ class Verdict:
     how: How
     groups: tuple[str, ...]
     """Groups of the task in which this row counts, `all` first."""
+    cluster: str = ""
+    """Questions of a task that share a problem or a picture have the same cluster: their answers
+    depend on each other. Empty: the question stands alone."""
 
 
 @dataclass(frozen=True)
