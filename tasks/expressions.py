@@ -14,6 +14,7 @@ import math
 import re
 import unicodedata
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -69,7 +70,7 @@ _LATEX = [
     (r"\{,\}", ","),
     (r"\\%", "%"),
     (r"(?<=\d)\\[,!:; ](?=\d{3}(?!\d))", ","),
-    (r"\\[,;:! ]|~|\\q?quad(?![a-zA-Z])", " "),
+    (r"(?<!\\)\\[,;:! ]|~|\\q?quad(?![a-zA-Z])", " "),
     (r"\\(?:leq?slant|leq)(?![a-zA-Z])", r"\\le "),
     (r"\\(?:geq?slant|geq)(?![a-zA-Z])", r"\\ge "),
     (r"\\(?:lt)(?![a-zA-Z])", "<"),
@@ -87,6 +88,7 @@ def normal(text: str) -> str:
     >>> normal("−3½ × 10²"), normal(r"\left(\dfrac{1}{2},\ 90^{\circ}\right)")
     ('-3 1/2 * 10^{2}', '(\\frac{1}{2}, 90°)')
     """
+    text = text.replace("\x0crac", r"\frac")  # a slip of JSON in some published answers
     text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]), text)
     text = _RAISED.sub(lambda found: "^{" + found[0].translate(_RAISED_TO) + "}", text)
     for sign, plain in _SIGNS.items():
@@ -156,7 +158,7 @@ _TOKEN = re.compile(
       | (?P<command>\\[a-zA-Z]+) | (?P<word>[a-zA-Z]+) | (?P<sign>[-+*/^_!%°(){}\[\]|:])""",
     re.VERBOSE,
 )
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[complex], complex]] = {
     "sin": cmath.sin,
     "cos": cmath.cos,
     "tan": cmath.tan,
@@ -323,7 +325,7 @@ class _Reader:
             self.bars -= 1
             if not self.take("|"):
                 raise _Unreadable
-            return _magnitude(value)
+            return Fraction(abs(value)) if isinstance(value, Fraction) else abs(value)
         name = token.removeprefix("\\")
         if name == "frac":
             return _over(self.argument(), self.argument())
@@ -438,10 +440,6 @@ def _real(value: Value) -> Fraction:
     if not isinstance(value, Fraction):
         raise _Unreadable
     return value
-
-
-def _magnitude(value: Value) -> Value:
-    return abs(value)
 
 
 def _raised(base: Value, power: Value) -> Value:
