@@ -464,7 +464,16 @@ def verdict(task: Task, question: Question, response: Response) -> Verdict:
     elif not (response.finish == "length" and task.ends):
         (answer, correct), _ = settle(task.verdict, question.row, response.text)
     how = unread if correct is None else "rule"
-    return Verdict(question.task, question.id, response.sample, correct, answer, how, groups)
+    return Verdict(
+        question.task,
+        question.id,
+        response.sample,
+        correct,
+        answer,
+        how,
+        groups,
+        cluster=task.cluster(question.row),
+    )
 
 
 def _grade(

@@ -5,6 +5,7 @@ functions; stock `lm_eval --include_path tasks` runs the same files, and the gro
 `tasks/groups`. What lm-eval has no word for stands under `metadata`: `version`, `source`, `parity`,
 the functions `images` and `groups`, and `protocols`: whose way of asking and scoring, each with its
 functions `prompt` and `verdict`, `scoring` (one sentence) and, where needed, `ends` and `summary`.
+Where rows share a problem or a picture, `cluster` names it.
 
     >>> load("pocket").max_tokens
     40
@@ -63,6 +64,8 @@ class Task:
     summary: Callable[[list[tuple[Row, bool]]], dict[str, float]] | None
     """Rows, and whether each was answered right → the benchmark's own metrics, where they are more
     than a mean."""
+    cluster: Callable[[Row], str]
+    """Row → name of the problem or picture that it shares with other rows; empty if with none."""
     source: Source | None
     """Where the rows come from when no folder is given; None: they are always local."""
     parity: str
@@ -152,9 +155,14 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
         verdict=own["verdict"],
         groups=own["groups"],
         summary=own.get("summary"),
+        cluster=own.get("cluster", _alone),
         source=source,
         parity=metadata.get("parity", ""),
     )
+
+
+def _alone(_: Row) -> str:
+    return ""
 
 
 def _rows(

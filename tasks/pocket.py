@@ -6,6 +6,7 @@ Rows are `<data>/test.jsonl` and `<data>/validation.jsonl`, as `driftbench pocke
      "images": ["images/….png"]}
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
 def groups(row: Row) -> tuple[str, ...]:
     """Return the kind of question: perception, reasoning-image, reasoning-both, reasoning-text."""
     return (row["group"],)
+
+
+def cluster(row: Row) -> str:
+    """Return the chain that a reasoning question asks, shared with its other versions."""
+    versions = re.fullmatch(r".*(reasoning)-(?:image|both|text)-(\d+)", row["id"])
+    return "-".join(versions.groups()) if versions else ""
 
 
 def process_results(row: Row, results: list[str]) -> dict[str, float]:
