@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from harness.commands import serve
 from harness.errors import UserError
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ MOST_LINES = 40
 INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
-ENGINES = ("auto", "vllm", "hf")
+ENGINES = ("auto", "vllm", "hf", "server")
 
 ELSEWHERE = {
     "train": ("drift", "Fine-tune a VLM: plain, or biased toward a reasoner."),
@@ -43,7 +44,8 @@ ELSEWHERE = {
 @app.command("eval")
 def evaluate(
     checkpoints: Annotated[
-        list[str], Argument(metavar="CKPT...", help="Checkpoint folders, or hub ids.")
+        list[str],
+        Argument(metavar="CKPT...", help="Checkpoint folders, hub ids, or names that are served."),
     ],
     tasks: Annotated[
         str, Option(metavar="A,B", help="What to ask; `driftbench tasks` lists them.")
@@ -65,6 +67,19 @@ def evaluate(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Drop what --out holds of another run.")
     ] = False,
+    endpoint: Annotated[
+        list[str] | None,
+        Option(metavar="URL[,URL]", help="OpenAI-compatible servers to ask, for --engine server."),
+    ] = None,
+    key_env: Annotated[
+        str | None, Option(metavar="NAME", help="Environment variable with the endpoints' key.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, Option(metavar="CKPT", help="What the endpoints serve, where it is at hand.")
+    ] = None,
+    timeout: Annotated[
+        float, Option(min=1.0, metavar="SECONDS", help="For one answer of an endpoint.")
+    ] = 1800.0,
 ) -> None:
     """Ask checkpoints the questions of tasks; grade the answers.
 
@@ -74,15 +89,25 @@ def evaluate(
 
     if engine not in ENGINES:
         raise UserError(
-            f"there is no engine {engine!r}: {_near(engine, ENGINES)}the engines are auto, vllm, hf"
+            f"there is no engine {engine!r}: {_near(engine, ENGINES)}the engines are "
+            f"{', '.join(ENGINES)}"
         )
     wanted = _load_tasks(tasks)
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not a folder")
-    from harness.checkpoint import open_checkpoint
     from harness.run import run
 
-    opened = [open_checkpoint(where) for where in checkpoints]
+    maker: Any = engine
+    if engine == "server" or (endpoint and engine == "auto"):
+        opened, maker = serve.at_endpoints(
+            checkpoints, endpoint or [], key_env, checkpoint, timeout
+        )
+    elif endpoint or key_env or checkpoint:
+        raise UserError("--endpoint, --key-env and --checkpoint are for --engine server")
+    else:
+        from harness.checkpoint import open_checkpoint
+
+        opened = [open_checkpoint(where) for where in checkpoints]
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, n=n)
     cards = run(
         opened,
@@ -90,7 +115,7 @@ def evaluate(
         out,
         data=data,
         limit=limit,
-        engine=engine,
+        engine=maker,
         sampling=sampling,
         max_tokens=max_tokens,
         overwrite=overwrite,
@@ -134,6 +159,9 @@ def doctor() -> None:
     from harness import doctor as room
 
     raise typer.Exit(room.run())
+
+
+app.command("serve-check")(serve.serve_check)
 
 
 @app.command()
@@ -205,6 +233,8 @@ def _notes(folder: Path) -> Iterator[str]:
     reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
     if reasons:
         yield f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}"
+    for note in card.notes:
+        yield f"{card.name}: {note}"
     for name, metrics in records.read_summary(folder).items():
         listed = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
         yield f"{card.name}: {name}: {listed}"

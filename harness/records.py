@@ -193,6 +193,8 @@ class RunCard:
     """Spent asking, summed over resumed sessions; engine start excluded."""
     finished: bool = False
     """Every question was answered and graded. False while the run goes on, or was interrupted."""
+    notes: tuple[str, ...] = ()
+    """What the engine could not make sure of, a sentence each."""
 
 
 def key(
@@ -268,7 +270,8 @@ def read_card(run: Path) -> RunCard:
     try:
         card = json.loads(path.read_text())
         tasks = tuple(TaskCard(**task) for task in card["tasks"])
-        return RunCard(**{**card, "tasks": tasks, "sampling": _sampling(card["sampling"])})
+        parts = {"tasks": tasks, "sampling": _sampling(card["sampling"])}
+        return RunCard(**{**card, **parts, "notes": tuple(card.get("notes", ()))})
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be read as a run card: {error}") from error
 

@@ -233,7 +233,8 @@ def _run_one(
                     raise
                 _drop(folder)
             else:
-                card = replace(card, seconds=old.seconds)
+                notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
+                card = replace(card, seconds=old.seconds, notes=notes)
                 if _is_done(folder, old, card, questions):
                     return old
         records.write_json(folder / "run.json", card)
@@ -309,6 +310,7 @@ def _card(
         packages=_packages(),
         device=engine.device,
         seconds=0.0,
+        notes=engine.notes,
     )
 
 
@@ -392,7 +394,8 @@ def _answer(
             question = by_id[response.task, response.id]
             progress.step(response, verdict(by_name[response.task], question, response))
             clock.tick()
-    return clock.card()
+    card = clock.card()
+    return replace(card, notes=tuple(dict.fromkeys((*card.notes, *engine.notes))))
 
 
 class _Clock:

@@ -38,6 +38,10 @@ class Engine(Protocol):
     dtype: str
     device: str
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the engine cannot make sure of, so far; a sentence each."""
+
     def render(self, question: Question) -> str:
         """Return the prompt as the checkpoint's own chat template makes it."""
 

@@ -23,6 +23,7 @@ class HfEngine:
 
     name = "hf"
     dtype = "float32"
+    notes = ()
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         versions = [importlib.metadata.version(name) for name in ("transformers", "torch")]

@@ -14,6 +14,7 @@ class ScriptedEngine:
     version = "1"
     dtype = "none"
     device = "none"
+    notes = ()
 
     def __init__(
         self, checkpoint: Checkpoint, answers: Callable[[Ask], str | None] | Mapping[str, str]

@@ -76,6 +76,7 @@ class VllmEngine:
     """vLLM over one checkpoint, or over one after another of the same family."""
 
     name = "vllm"
+    notes = ()
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         found = installed()
