@@ -1,0 +1,197 @@
+"""HallusionBench: 1,129 yes/no questions, most of them twice: of a figure and of an edited one.
+
+Paper: Guan et al. 2024, "HallusionBench: An Advanced Diagnostic Suite for Entangled Language
+Hallucination and Visual Illusion in Large Vision-Language Models", arXiv 2310.14566. Code and the
+judge's text: github.com/tianyi-lab/HallusionBench (BSD-3-Clause) at 744007c2, utils.py.
+
+178 questions have no picture. The script's shares of language hallucination, visual illusion and
+mixed errors want a second judge that compares answers with one another; they are not made here.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tasks import answers, files, vlmevalkit
+from tasks.errors import TaskError
+from tasks.judging import OPEN, Judging, Reading, Request
+
+Row = dict[str, Any]
+Graded = list[tuple[Row, bool]]
+
+_FIGURE = ("category", "subcategory", "set_id", "figure_id")
+_QUESTION = ("category", "subcategory", "set_id", "question_id")
+_DETAILS = (*_FIGURE, "question_id", "visual_input", "gt_answer_details")
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows of the hub's two splits, a snapshot of them, or `HallusionBench.json`."""
+    names = ["HallusionBench.json", "hallusionbench.json"]
+    own = files.find(data, names) if data is not None else None
+    rows = _own_rows(own) if own else _hub_rows(data, source)
+    fields = ["question", "answer", "images"]
+    return {"test": files.Rows(files.complete("hallusionbench", rows, fields))}
+
+
+def _own_rows(path: Path) -> Iterator[Row]:
+    for row in files.read_json(path):
+        name = row["filename"]
+        images = [name.removeprefix("./")] if name else []
+        yield _row({**row, "images": images, files.FOLDER: str(path.parent)})
+
+
+def _hub_rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
+    if source is None:
+        raise TaskError("hallusionbench reads its rows from a local folder: give --data FOLDER")
+    for split in ("image", "non_image"):
+        found = replace(files.Source(**source), split=split)
+        for row in files.hub_rows("hallusionbench", found, data):
+            yield _row(row)
+
+
+def _row(row: Row) -> Row:
+    details = {name: str(row[name]) for name in _DETAILS}
+    has_picture = details["visual_input"] != "0"
+    return {
+        "id": "_".join(details[name] for name in (*_FIGURE, "question_id")),
+        "question": row["question"],
+        "answer": {"0": "No", "1": "Yes"}[str(row["gt_answer"])],
+        "metadata": details,
+        "images": (row["images"] or None) if has_picture else [],
+        files.FOLDER: row[files.FOLDER],
+    }
+
+
+def from_record(record: Row) -> Row:
+    """Return the row of a published answer, which may lack what is only asked."""
+    details = {"gt_answer_details": "", **record["metadata"]}
+    return {"question": "", "images": [], **record, "metadata": details}
+
+
+def to_prompt(row: Row) -> str:
+    """Return the bare question, behind its picture if it has one."""
+    return "<image>" * len(row["images"]) + row["question"]
+
+
+_JUDGE = (
+    "Imagine you are an intelligent teacher. Thoroughly read the question, reference answer and "
+    "the prediction answer to ensure a clear understanding of the information provided. Assess "
+    "the correctness of the predictions. If the prediction answer does not conflict with the "
+    "reference answer, please generate “correct”. If the prediction answer conflict with the "
+    "reference answer, please generate “incorrect”. If the prediction answer is unclear about the "
+    'answer, please generate "unclear". \n\n Question:{}\nReference answer: {}\n'
+    "Prediction answer:{}\nOutput:"
+)
+
+
+def official(row: Row, text: str) -> Judging:
+    """Let the judge compare with the reference answer: correct, incorrect or unclear.
+
+    Unclear is right where the question has no picture that it could be answered from.
+    """
+    details = row["metadata"]
+    reply = yield Request(
+        _JUDGE.format(row["question"], details["gt_answer_details"], text), max_tokens=128
+    )
+    said = reply.lower()
+    if "incorrect" in said:
+        return "incorrect", False
+    if "correct" in said:
+        return "correct", True
+    return "unclear", _is_without_figure(row)
+
+
+def _is_without_figure(row: Row) -> bool:
+    return row["metadata"]["category"] == "VS" and row["metadata"]["figure_id"] == "0"
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Read the one of the two words that is there."""
+    return (yield from vlmevalkit.say_yes_no(row["question"], row["answer"], text))
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read yes or no."""
+    said = answers.read_yes_no(text)
+    return OPEN if said is None else (said, said == row["answer"].lower())
+
+
+def groups(row: Row) -> tuple[str, ...]:
+    """Return visual dependent or supplement, that with the kind of figure, and the input."""
+    details = row["metadata"]
+    category, kind = details["category"], f"{details['category']} {details['subcategory']}"
+    shown = {"0": "no figure", "1": "original", "2": "edited"}[details["visual_input"]]
+    return category, kind, f"input: {shown}"
+
+
+def summary(graded: Graded) -> dict[str, float]:
+    """Return the official metrics, over all, and of VD and VS.
+
+    `aAcc` is the share of right answers, `fAcc` of figures with all answers right, `qAcc` of
+    questions answered right of every figure, `easy` and `hard` the same of original and of edited
+    figures alone. `yes_diff` is the share of yes among the answers less that among the truths,
+    `fp_ratio` the share of a wrong yes among the wrong answers.
+    """
+    found = _accuracies(graded)
+    for category in ("VD", "VS"):
+        part = [one for one in graded if one[0]["metadata"]["category"] == category]
+        found |= {f"{name} {category}": value for name, value in _accuracies(part).items()}
+    return found | _bias(graded)
+
+
+def _accuracies(graded: Graded) -> dict[str, float]:
+    edited = [one for one in graded if one[0]["metadata"]["visual_input"] == "2"]
+    original = [one for one in graded if one[0]["metadata"]["visual_input"] != "2"]
+    figures = [one for one in graded if not _is_without_figure(one[0])]
+    shares = {
+        "aAcc": _share([right for _, right in graded]),
+        "fAcc": _share(_all_right(figures, _FIGURE)),
+        "qAcc": _share(_all_right(graded, _QUESTION)),
+        "easy": _share(_all_right(original, _QUESTION)),
+        "hard": _share(_all_right(edited, _QUESTION)),
+    }
+    return {name: share for name, share in shares.items() if share is not None}
+
+
+def _all_right(graded: Graded, key: Iterable[str]) -> list[bool]:
+    found: dict[tuple[str, ...], list[bool]] = defaultdict(list)
+    for row, right in graded:
+        found[tuple(row["metadata"][name] for name in key)].append(right)
+    return [all(rights) for rights in found.values()]
+
+
+def _share(rights: list[bool]) -> float | None:
+    return sum(rights) / len(rights) if rights else None
+
+
+def _bias(graded: Graded) -> dict[str, float]:
+    false_yes = sum(row["answer"] == "No" for row, right in graded if not right)
+    false_no = sum(row["answer"] == "Yes" for row, right in graded if not right)
+    wrong = false_yes + false_no
+    ratio = {"fp_ratio": false_yes / wrong} if wrong else {}
+    return {"yes_diff": (false_yes - false_no) / len(graded), **ratio} if graded else {}
+
+
+def summary_vlmevalkit(graded: Graded) -> dict[str, float]:
+    """Return VLMEvalKit's three accuracies, of the questions with a picture: it asks no others."""
+    pictured = [one for one in graded if one[0]["metadata"]["visual_input"] != "0"]
+    return rates_vlmevalkit(pictured)
+
+
+def rates_vlmevalkit(graded: Graded) -> dict[str, float]:
+    """Return the three accuracies; figures and questions are told apart without VD and VS."""
+    shares = {
+        "aAcc": _share([right for _, right in graded]),
+        "fAcc": _share(_all_right(graded, _FIGURE[1:])),
+        "qAcc": _share(_all_right(graded, _QUESTION[1:])),
+    }
+    return {name: share for name, share in shares.items() if share is not None}
+
+
+def process_results(row: Row, results: list[str]) -> dict[str, float]:
+    """Score for lm-eval, which has no judge: an answer that cannot be read counts 0."""
+    return {"acc": float(robust(row, results[0])[1] is True)}

@@ -1,0 +1,303 @@
+"""MMMU: 900 validation questions of college level in 30 subjects, with up to seven pictures each.
+
+Paper: Yue et al. 2024, "MMMU: A Massive Multi-discipline Multimodal Understanding and Reasoning
+Benchmark for Expert AGI", arXiv 2311.16502. Code: github.com/MMMU-Benchmark/MMMU at bb0b95a9.
+
+The official script draws a random letter where it reads none; here such an answer stays open.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tasks import answers, files, vlmevalkit
+from tasks.errors import TaskError
+from tasks.judging import OPEN, Judging, Reading, settle
+
+Row = dict[str, Any]
+
+DOMAINS = {
+    "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
+    "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
+    "Science": ("Biology", "Chemistry", "Geography", "Math", "Physics"),
+    "Health and Medicine": (
+        "Basic_Medical_Science",
+        "Clinical_Medicine",
+        "Diagnostics_and_Laboratory_Medicine",
+        "Pharmacy",
+        "Public_Health",
+    ),
+    "Humanities and Social Science": ("History", "Literature", "Sociology", "Psychology"),
+    "Tech and Engineering": (
+        "Agriculture",
+        "Architecture_and_Engineering",
+        "Computer_Science",
+        "Electronics",
+        "Energy_and_Power",
+        "Materials",
+        "Mechanical_Engineering",
+    ),
+}
+"""mmmu/utils/data_utils.py DOMAIN_CAT2SUB_CAT."""
+
+_DOMAIN = {subject: domain for domain, subjects in DOMAINS.items() for subject in subjects}
+
+_TAG = re.compile(r"<image (\d+)>")
+
+CHOICE = "\n\nAnswer with the option's letter from the given choices directly."
+SHORT = "\nAnswer the question using a single word or phrase."
+"""mmmu/configs/llava1.5.yaml, as YAML reads it."""
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows of the hub's 30 configurations, a snapshot of them, or the answer file.
+
+    `mmmu_answer_dict_val.json` has no questions, options or pictures: its rows can be counted, and
+    responses to its short-answer questions scored.
+    """
+    answer_file = files.find(data, ["mmmu_answer_dict_val.json"]) if data is not None else None
+    if answer_file:
+        rows: Iterable[Row] = _answers_only(answer_file)
+    else:
+        rows = (_row(row) for row in _subjects(data, source))
+    return {"validation": files.Rows(files.complete("mmmu", rows, ["answer", "images"]))}
+
+
+def _subjects(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
+    if source is None:
+        raise TaskError("mmmu reads its rows from a local folder: give --data FOLDER")
+    known = files.Source(**source)
+    if data is None:
+        known = replace(known, revision=files.commit(known))
+    for subject in sorted(_DOMAIN):
+        for row in files.hub_rows("mmmu", replace(known, config=subject), data):
+            yield {**row, "subject": subject}
+
+
+def _answers_only(path: Path) -> Iterator[Row]:
+    for name, entry in files.read_json(path).items():
+        yield {
+            "id": name,
+            "question_type": entry["question_type"],
+            "question": "",
+            "choices": None,
+            "answer": entry["ground_truth"],
+            "metadata": {"subject": name.removeprefix("validation_").rpartition("_")[0]},
+            "images": [],
+            files.FOLDER: str(path.parent),
+        }
+
+
+def _row(row: Row) -> Row:
+    options = listed(row["options"])
+    return {
+        "id": row["id"],
+        "question_type": row["question_type"],
+        "question": row["question"],
+        "choices": options or None,
+        "answer": row["answer"] if options else _gold(row["answer"]),
+        "metadata": {"subject": row["subject"], "topic_difficulty": row.get("topic_difficulty")},
+        "images": named_pictures(row, [row["question"], *options]),
+        files.FOLDER: row[files.FOLDER],
+    }
+
+
+def from_record(record: Row) -> Row:
+    """Return the row of a published answer, which comes without its question."""
+    return {"question": "", "images": [], **record}
+
+
+def listed(written: str | list[str]) -> list[str]:
+    """Return options that the hub keeps as the text of a Python list."""
+    return [str(item) for item in ast.literal_eval(str(written))]
+
+
+def _gold(answer: str) -> str | list[str]:
+    """Return a short answer; three of them are the text of a list."""
+    return listed(answer) if answer.startswith("['") else answer
+
+
+def named_pictures(row: Row, texts: Iterable[str]) -> list[str] | None:
+    """Return the pictures in the order in which `<image N>` names them, or all if none is named.
+
+    None where one that is named is missing.
+    """
+    tags = [int(number) for text in texts for number in _TAG.findall(text)]
+    if not tags:
+        return list(row["images"])
+    named = [row.get(f"image_{number}") for number in tags]
+    return None if None in named else [str(name) for name in named]
+
+
+def placed(text: str, row: Row) -> str:
+    """Put `<image>` where the tags are; in front if there is no tag."""
+    if not _TAG.search(text):
+        return "<image>" * len(row["images"]) + text
+    return _TAG.sub("<image>", text)
+
+
+def to_prompt(row: Row) -> str:
+    """Return the question and the options, with the request for a letter or a short answer."""
+    if not row["choices"]:
+        return placed(f"{row['question']}{SHORT}", row)
+    options = vlmevalkit.lettered(row["choices"]).items()
+    shown = "\n".join(f"({letter}) {text}" for letter, text in options)
+    return placed(f"{row['question']}\n{shown}{CHOICE}", row)
+
+
+def to_prompt_vlmevalkit(row: Row) -> str:
+    """Return VLMEvalKit's multiple-choice prompt, without options for a short answer."""
+    choices = vlmevalkit.lettered(row["choices"] or [])
+    return placed(vlmevalkit.mcq_prompt(row["question"], choices), row)
+
+
+# The official script: mmmu/utils/eval_utils.py
+
+
+_SHOWN = 200
+"""Characters of what was found in a short answer that are kept as the answer read."""
+
+LETTER_FORMS = (("({})", "({})"), (" {} ", " {} "))
+"""How an option letter is looked for, and how the last of several; the first that fits counts."""
+
+
+def read_letter(
+    response: str, choices: Mapping[str, str], forms: Iterable[tuple[str, str]] = LETTER_FORMS
+) -> str | None:
+    """Return the option that the official parser reads, None where it would draw one at random.
+
+    >>> read_letter("It is (B), not (A)", {"A": "cat", "B": "dog"})
+    'A'
+    """
+    for mark in ",.!?;:'":
+        response = response.strip(mark)
+    response = f" {response} "
+    for form, last in forms:
+        if named := [letter for letter in choices if form.format(letter) in response]:
+            return max(named, key=lambda letter: response.rfind(last.format(letter)))
+    if len(response.split()) <= 5:
+        return None
+    response = response.lower()
+    named = [letter for letter, text in choices.items() if text.lower() in response]
+    # Of several that end last, the first.
+    return max(named, key=lambda letter: response.rfind(choices[letter].lower()), default=None)
+
+
+_SEGMENT = re.compile(r"\.\s(?=[A-Z])|\n")
+_BEFORE = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
+# The script's three patterns. A number cannot start amid digits: said here by the look-behinds,
+# which change no match but keep a long run of digits from being tried from each of its digits.
+_NUMBERS = (
+    re.compile(r"-?\b\d{1,3}(?:,\d{3})+\b"),
+    re.compile(r"-?(?<!\d)\d+(?:\.\d+)?[eE][+-]?\d+"),
+    re.compile(r"-?(?:(?<!\d)\d+\.\d+|\.\d+|(?<!\d)\d+\b)(?![eE][+-]?\d+)(?![,\d])"),
+)
+
+
+def read_short(response: str) -> list[str | float]:
+    """Return all texts and numbers that the official parser finds in a short answer.
+
+    >>> sorted(read_short("x = 5"))
+    [5.0]
+    """
+    response = response.strip().strip(".").lower()
+    segments = _SEGMENT.split(response)
+    found = []
+    for number, segment in enumerate(segments, start=1):
+        marks = (*_BEFORE, "=") if number == len(segments) else _BEFORE
+        tail = _shortest_tail(segment, marks)
+        if tail and tail not in ":,.!?;'":
+            found.append(tail)
+    found = found or [response]
+    spelled = [number for text in found for form in _NUMBERS for number in form.findall(text)]
+    values = (value for text in (*found, *spelled) for value in _normal(text))
+    return list(dict.fromkeys(values))
+
+
+def _shortest_tail(text: str, marks: Iterable[str]) -> str:
+    """Return the shortest part behind a mark, as the script finds it: an empty one is passed by."""
+    shortest = ""
+    for mark in marks:
+        if mark in text:
+            tail = text.rpartition(mark)[2].strip()
+            if not shortest or len(tail) < len(shortest):
+                shortest = tail
+    return shortest
+
+
+def _normal(text: str) -> list[str | float]:
+    text = text.strip()
+    try:
+        return [round(float(text.replace(",", "")), 2)]
+    except ValueError:
+        text = text.lower()
+        return [f" {text}", f"{text} "] if len(text) == 1 else [text]
+
+
+def agrees(found: Iterable[str | float], gold: str | list[str]) -> bool:
+    """Whether a found text contains a right one, or a found number is one."""
+    right = [value for text in _all(gold) for value in _normal(text)]
+    texts = [value for value in right if isinstance(value, str)]
+    return any(
+        any(text in value for text in texts) if isinstance(value, str) else value in right
+        for value in found
+    )
+
+
+def _all(gold: str | list[str]) -> list[str]:
+    return gold if isinstance(gold, list) else [gold]
+
+
+def official(row: Row, text: str) -> Reading:
+    """Read a letter or a short answer as the official script does."""
+    if _is_short(row):
+        found = read_short(text)
+        return " | ".join(str(value) for value in found)[:_SHOWN], agrees(found, row["answer"])
+    letter = read_letter(text, vlmevalkit.lettered(row["choices"] or []))
+    return OPEN if letter is None else (letter, letter == row["answer"])
+
+
+def _is_short(row: Row) -> bool:
+    return row["question_type"] != "multiple-choice"
+
+
+# The other protocols
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Match with the options; a short answer becomes option A, beside B, "Other Answers"."""
+    if _is_short(row):
+        gold = str(row["answer"])
+        choices, truth = {"A": gold, "B": "Other Answers"}, gold if len(gold) == 1 else "A"
+    else:
+        choices, truth = vlmevalkit.lettered(row["choices"] or []), row["answer"]
+    return (yield from vlmevalkit.choose(row["question"], choices, truth, text))
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read a letter, an option's text or a value."""
+    if _is_short(row):
+        readings = [answers.read_value(text, gold) for gold in _all(row["answer"])]
+        return next((reading for reading in readings if reading[1]), readings[0])
+    letter = answers.read_choice(text, vlmevalkit.lettered(row["choices"] or []))
+    return OPEN if letter is None else (letter, letter == row["answer"])
+
+
+def groups(row: Row) -> tuple[str, ...]:
+    """Return domain and subject, and how hard it is where that is known."""
+    subject, difficulty = row["metadata"]["subject"], row["metadata"].get("topic_difficulty")
+    found = (f"domain: {_DOMAIN[subject]}", f"subject: {subject}")
+    return (*found, f"difficulty: {difficulty}") if difficulty else found
+
+
+def process_results(row: Row, results: list[str]) -> dict[str, float]:
+    """Score for lm-eval: an answer that cannot be read counts 0."""
+    return {
+        "acc": float(robust(row, results[0])[1] is True),
+        "acc_official": float(settle(official, row, results[0])[0][1] is True),
+    }

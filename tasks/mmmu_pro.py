@@ -1,0 +1,137 @@
+"""MMMU-Pro: 1,730 questions of MMMU with ten options, and the same as pictures of the question.
+
+Paper: Yue et al. 2024, "MMMU-Pro: A More Robust Multi-discipline Multimodal Understanding
+Benchmark", arXiv 2409.02813. Code: github.com/MMMU-Benchmark/MMMU at bb0b95a9, mmmu-pro/.
+
+The prompts are the chain-of-thought ones. The official script draws a random letter where it reads
+none; here such an answer stays open. Its GPT client sends the pictures behind the text; here they
+stand where the question names them, as in VLMEvalKit.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from tasks import answers, files, vlmevalkit
+from tasks.judging import OPEN, Judging, Reading
+from tasks.mmmu import listed, named_pictures, placed, read_letter
+
+Row = dict[str, Any]
+
+_LAST_LINE = (
+    "The last line of your response should be of the following format: 'Answer: $LETTER' "
+    "(without quotes) where LETTER is one of {}options. Think step by step before answering."
+)
+
+STANDARD = "Answer the preceding multiple choice question. " + _LAST_LINE.format("")
+VISION = "Write out the multiple-choice question in the image and then solve it. " + (
+    _LAST_LINE.format("")
+)
+"""mmmu-pro/prompts.yaml, cot."""
+
+STANDARD_VLMEVALKIT = "Answer the following multiple-choice question. " + (
+    _LAST_LINE.format("the ") + " "
+)
+VISION_VLMEVALKIT = "Answer the following multiple-choice question in the image. " + (
+    _LAST_LINE.format("the ") + " "
+)
+"""VLMEvalKit vlmeval/dataset/image_mcq.py MMMUProDataset, `MMMU_Pro_10c_COT`, `MMMU_Pro_V_COT`."""
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows of the hub's dataset or of a snapshot of it."""
+    rows = (_row(row) for row in files.hub_rows("mmmu_pro", source, data))
+    return {"test": files.Rows(files.complete("mmmu_pro", rows, ["answer", "images"]))}
+
+
+def _row(row: Row) -> Row:
+    options = listed(row["options"])
+    question = row.get("question") or ""
+    return {
+        "id": row["id"],
+        "question": question,
+        "choices": options,
+        "answer": row["answer"],
+        "metadata": {"subject": row["subject"], "topic_difficulty": row.get("topic_difficulty")},
+        "images": named_pictures(row, [question, *options] if question else []),
+        files.FOLDER: row[files.FOLDER],
+    }
+
+
+def from_record(record: Row) -> Row:
+    """Return the row of a published answer, which comes without its question."""
+    return {"question": "", "images": [], **record}
+
+
+def to_prompt(row: Row) -> str:
+    """Return question, options and request."""
+    options = vlmevalkit.lettered(row["choices"]).items()
+    shown = "\n".join(f"{letter}. {text}" for letter, text in options)
+    return placed(f"{row['question']}\n{shown}\n{STANDARD}", row)
+
+
+def to_prompt_vision(row: Row) -> str:
+    """Return the request; the question is in the picture."""
+    return f"<image>{VISION}"
+
+
+def to_prompt_vlmevalkit(row: Row) -> str:
+    """Return question, options and request as VLMEvalKit words them."""
+    options = vlmevalkit.lettered(row["choices"]).items()
+    shown = "".join(f"{letter}. {text}\n" for letter, text in options)
+    return placed(f"Question: {row['question']}\nOptions:\n{shown}{STANDARD_VLMEVALKIT}", row)
+
+
+def to_prompt_vision_vlmevalkit(row: Row) -> str:
+    """Return VLMEvalKit's request; the question is in the picture."""
+    return f"<image>{VISION_VLMEVALKIT}"
+
+
+LETTER_FORMS = (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} "))
+"""Unlike MMMU's, these find a letter that ends a word, or that a dot follows."""
+
+
+def official(row: Row, text: str) -> Reading:
+    """Read the one letter behind the last `Answer:`, else as MMMU: mmmu-pro/evaluate.py."""
+    choices = vlmevalkit.lettered(row["choices"])
+    _, marked, tail = text.rpartition("Answer:")
+    named = [letter for letter in choices if letter in tail] if marked else []
+    letter = named[0] if len(named) == 1 else read_letter(text, choices, LETTER_FORMS)
+    return OPEN if letter is None else (letter, letter == row["answer"])
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Match what stands on the last line that starts with `Answer:`, else the whole response."""
+    choices = vlmevalkit.lettered(row["choices"])
+    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], _marked(text)))
+
+
+def _marked(text: str) -> str:
+    """Reduce to the answer's line if there is one, and to its capital if that is but one.
+
+    `cot_postproc` at e8e78f05. At cfa63b1d it wants just one such line, which differs on some 1 in
+    100 responses; the published letters are of the later one.
+    """
+    lines = (line.strip() for line in text.strip().split("\n"))
+    marked = [line.removeprefix("Answer:") for line in lines if line.startswith("Answer:")]
+    if not marked:
+        return text
+    capitals = {letter for letter in marked[-1] if letter in ascii_uppercase}
+    return capitals.pop() if len(capitals) == 1 else marked[-1]
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read a letter or an option's text."""
+    letter = answers.read_choice(text, vlmevalkit.lettered(row["choices"]))
+    return OPEN if letter is None else (letter, letter == row["answer"])
+
+
+def process_results(row: Row, results: list[str]) -> dict[str, float]:
+    """Score for lm-eval: an answer that cannot be read counts 0."""
+    return {
+        "acc": float(robust(row, results[0])[1] is True),
+        "acc_official": float(official(row, results[0])[1] is True),
+    }

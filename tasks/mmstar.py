@@ -1,0 +1,114 @@
+"""MMStar: 1,500 questions that need the picture, in 6 core capabilities and 18 finer ones.
+
+Paper: Chen et al. 2024, "Are We on the Right Way for Evaluating Large Vision-Language Models?",
+arXiv 2403.20330. Code: github.com/MMStar-Benchmark/MMStar at 88f243ab.
+
+The paper's multi-modal gain and leakage compare a run with one without pictures, so they are not
+among the numbers of one run.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks import answers, files, vlmevalkit
+from tasks.judging import OPEN, Judging, Reading
+
+Row = dict[str, Any]
+
+_LISTS = (
+    # "…\nOptions: A: one, B: two, C: three, D: four"
+    (re.compile(r"\nOptions: (?=A: )"), re.compile(r"(?:^|, )([A-D]): ")),
+    # "…\nChoices:\n(A) one\n(B) two"
+    (re.compile(r"\nChoices:(?=\n\(A\) )"), re.compile(r"\n\(([A-D])\) ")),
+)
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows of the hub's dataset or of a snapshot of it."""
+    rows = (_row(row) for row in files.hub_rows("mmstar", source, data))
+    return {"val": files.Rows(files.complete("mmstar", rows, ["question", "answer"]))}
+
+
+def _row(row: Row) -> Row:
+    return {
+        "id": row["index"],
+        "question": row["question"],
+        "answer": row["answer"],
+        "metadata": {
+            "category": row["category"],
+            "l2_category": row["l2_category"],
+            "bench": row["meta_info"]["source"],
+        },
+        "images": row["images"],
+        files.FOLDER: row[files.FOLDER],
+    }
+
+
+def to_prompt(row: Row) -> str:
+    """Return the question, which lists its options: eval/vlmeval/utils/dataset.py."""
+    return f"<image>Question: {row['question']}\n"
+
+
+def to_prompt_vlmevalkit(row: Row) -> str:
+    """Return the question with its options as VLMEvalKit lists them."""
+    stem, choices = options(row["question"])
+    return f"<image>{vlmevalkit.mcq_prompt(stem, choices)}"
+
+
+def options(question: str) -> tuple[str, dict[str, str]]:
+    r"""Split a question from the options at its end; an option `nan` is none.
+
+    >>> options("Which?\nOptions: A: cat, B: dog, or so, C: nan, D: nan")
+    ('Which?', {'A': 'cat', 'B': 'dog, or so'})
+    """
+    for head, letters in _LISTS:
+        if found := list(head.finditer(question)):
+            _, *parts = letters.split(question[found[-1].end() :])
+            listed = dict(zip(parts[::2], parts[1::2], strict=True))
+            stem = question[: found[-1].start()]
+            return stem, {letter: text for letter, text in listed.items() if text != "nan"}
+    return question, {}
+
+
+_LETTER = re.compile(r"(?:\(|option |the answer is )?([a-d])")
+
+
+def official(row: Row, text: str) -> Reading:
+    """Read the letter at the start: eval/vlmeval/evaluate/mmstar.py.
+
+    That is the first letter, whatever follows it ("Both" is B), or the one behind "(", "option " or
+    "the answer is ". Without any it is wrong.
+    """
+    match = _LETTER.match(text.lower().strip().replace("\n", " "))
+    letter = match[1].upper() if match else None
+    return letter, letter == row["answer"]
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Match with the options."""
+    stem, choices = options(row["question"])
+    return (yield from vlmevalkit.choose(stem, choices, row["answer"], text))
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read a letter or an option's text."""
+    letter = answers.read_choice(text, options(row["question"])[1])
+    return OPEN if letter is None else (letter, letter == row["answer"])
+
+
+def groups(row: Row) -> tuple[str, ...]:
+    """Return core capability, and that with the finer one."""
+    core, fine = row["metadata"]["category"], row["metadata"]["l2_category"]
+    return f"core: {core}", f"fine: {core} ({fine})"
+
+
+def process_results(row: Row, results: list[str]) -> dict[str, float]:
+    """Score for lm-eval: an answer that cannot be read counts 0."""
+    return {
+        "acc": float(robust(row, results[0])[1] is True),
+        "acc_official": float(official(row, results[0])[1] is True),
+    }

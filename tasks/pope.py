@@ -1,0 +1,151 @@
+"""POPE: 9,000 questions whether an object is in a picture, by three ways to choose what is not.
+
+Paper: Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language Models", arXiv
+2305.10355. Code: github.com/RUCAIBox/POPE at 3df3ba1b. The pictures are of COCO val2014.
+"""
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks import answers, files, vlmevalkit
+from tasks.errors import TaskError
+from tasks.judging import OPEN, Judging, Reading
+
+Row = dict[str, Any]
+
+CATEGORIES = ("random", "popular", "adversarial")
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows of the hub's dataset, a snapshot of it, or the benchmark's own files.
+
+    The latter are `coco_pope_<category>.json` with JSON lines (or `pope_coco_<category>.jsonl`),
+    the pictures beside them, or in `val2014/`.
+    """
+    own = [_own_file(data, category) for category in CATEGORIES] if data is not None else []
+    if any(own):
+        rows = _own_rows(own)
+    else:
+        rows = (_row(row) for row in files.hub_rows("pope", source, data))
+    return {"test": files.Rows(files.complete("pope", rows, ["question", "answer", "images"]))}
+
+
+def _own_file(data: str | Path, category: str) -> Path | None:
+    return files.find(data, [f"pope_coco_{category}.jsonl", f"coco_pope_{category}.json"])
+
+
+def _own_rows(paths: list[Path | None]) -> Iterator[Row]:
+    for category, path in zip(CATEGORIES, paths, strict=True):
+        if path is None:
+            raise TaskError(f"pope has no file of the {category} questions beside the others")
+        pictures = "val2014/" if (path.parent / "val2014").is_dir() else ""
+        for row in _lines(path):
+            yield {
+                "id": f"{category}_{row['question_id']}",
+                "question": row["text"],
+                "answer": row["label"],
+                "metadata": {"category": category},
+                "images": [f"{pictures}{row['image']}"],
+                files.FOLDER: str(path.parent),
+            }
+
+
+def _lines(path: Path) -> list[Row]:
+    """Read JSON lines, whatever the file is called."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return [json.loads(line) for line in file]
+    except (OSError, ValueError) as error:
+        raise TaskError(f"{path} does not hold JSON lines: {error}") from error
+
+
+def _row(row: Row) -> Row:
+    return {
+        "id": f"{row['category']}_{row['question_id']}",
+        "question": row["question"],
+        "answer": row["answer"],
+        "metadata": {"category": row["category"]},
+        "images": row["images"] or None,
+        files.FOLDER: row[files.FOLDER],
+    }
+
+
+def to_prompt(row: Row) -> str:
+    """Return the bare question, as its authors and VLMEvalKit ask it."""
+    return f"<image>{row['question']}"
+
+
+_NO = frozenset(("No", "not", "no"))
+
+
+def official(row: Row, text: str) -> Reading:
+    """Read `no` if the first sentence has No, not or no, else `yes`: evaluate.py."""
+    words = text.partition(".")[0].replace(",", "").split(" ")
+    said = "yes" if _NO.isdisjoint(words) else "no"
+    return said, said == row["answer"]
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Read the one of the two words that is there."""
+    truth = row["answer"].capitalize()
+    return (yield from vlmevalkit.say_yes_no(row["question"], truth, text))
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read yes or no."""
+    said = answers.read_yes_no(text)
+    return OPEN if said is None else (said, said == row["answer"])
+
+
+def groups(row: Row) -> tuple[str, ...]:
+    """Return how the absent objects were chosen."""
+    return (row["metadata"]["category"],)
+
+
+def summary(graded: list[tuple[Row, bool]]) -> dict[str, float]:
+    """Return accuracy, precision, recall and F1 of yes, and the share of yes; all, and by category.
+
+    An answer that was not read counts as the wrong one of the two, as the official rule has no
+    third; with `read` in the row, the answer that was, it counts as neither.
+    """
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row, right in graded:
+        truth = row["answer"]
+        said = row.get("read", truth if right else {"yes": "no", "no": "yes"}[truth])
+        for name in ("all", *groups(row)):
+            found[name].append((truth, (said or "").lower()))
+    return {
+        f"{name} {metric}": value
+        for name, pairs in found.items()
+        for metric, value in rates(pairs).items()
+    }
+
+
+def rates(pairs: list[tuple[str, str]]) -> dict[str, float]:
+    """Return the metrics of truths and answers; what is not `yes` is a no, but may be wrong."""
+    hits = sum(truth == said == "yes" for truth, said in pairs)
+    said_yes = sum(said == "yes" for _, said in pairs)
+    is_yes = sum(truth == "yes" for truth, _ in pairs)
+    precision = hits / said_yes if said_yes else 0.0
+    recall = hits / is_yes if is_yes else 0.0
+    return {
+        "accuracy": sum(truth == said for truth, said in pairs) / len(pairs),
+        "precision": precision,
+        "recall": recall,
+        "F1": 2 * precision * recall / (precision + recall) if hits else 0.0,
+        "yes ratio": said_yes / len(pairs),
+    }
+
+
+def process_results(row: Row, results: list[str]) -> dict[str, float]:
+    """Score for lm-eval: an answer that cannot be read counts 0."""
+    return {
+        "acc": float(robust(row, results[0])[1] is True),
+        "acc_official": float(official(row, results[0])[1] is True),
+    }

@@ -1,0 +1,116 @@
+"""RealWorldQA: 765 questions about photographs, mostly from vehicles, with or without options.
+
+From xAI, 2024; it came without paper or script. `official` is lmms-eval's way as it was first
+written (github.com/EvolvingLMMs-Lab/lmms-eval at 001eca00, tasks/realworldqa).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks import answers, files, vlmevalkit
+from tasks.judging import OPEN, Judging, Reading
+
+Row = dict[str, Any]
+
+_DIGITS = {
+    word: str(number)
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    )
+}
+
+_OPTION = re.compile(r"\b([A-Z])\.\s+([^\n]*)")
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows of the hub's dataset or of a snapshot of it."""
+    rows = (_row(n, row) for n, row in enumerate(files.hub_rows("realworldqa", source, data)))
+    fields = ["question", "answer", "images"]
+    return {"test": files.Rows(files.complete("realworldqa", rows, fields))}
+
+
+def _row(number: int, row: Row) -> Row:
+    return {
+        "id": number,
+        "question": row["question"],
+        "answer": row["answer"],
+        "images": row["images"] or None,
+        files.FOLDER: row[files.FOLDER],
+    }
+
+
+def to_prompt(row: Row) -> str:
+    """Return the question, which has its options and its request in it."""
+    return f"<image>{row['question'].strip()}"
+
+
+def to_prompt_vlmevalkit(row: Row) -> str:
+    """Return the question with its options as VLMEvalKit lists them."""
+    return f"<image>{vlmevalkit.mcq_prompt(*options(row['question']))}"
+
+
+def options(question: str) -> tuple[str, dict[str, str]]:
+    r"""Split a question from its options, which stand one a line; there may be none.
+
+    >>> options("Which?\nA. left\nB. right\nPlease answer with the letter.")
+    ('Which?', {'A': 'left', 'B': 'right'})
+    """
+    lines = question.strip().splitlines()
+    found = [match for line in lines if (match := re.fullmatch(r"\s*([A-Z])\.\s+(.*)", line))]
+    if not found:
+        return question.strip(), {}
+    stem = question[: question.index(found[0][0])].strip()
+    return stem, {match[1]: match[2].strip() for match in found}
+
+
+def official(row: Row, text: str) -> Reading:
+    """Compare the whole reply but for case, marks, and a number's word; an option's text counts."""
+    text = _DIGITS.get(text.lower(), text)
+    plain = re.sub(r"[^\w\s]", "", text).strip()
+    listed = {option.strip(): place for place, (_, option) in enumerate(_options(row))}
+    longest = "|".join(re.escape(option.strip()) for _, option in _options(row))
+    match = re.search(longest, plain)
+    said = chr(ord("A") + listed[match[0]]) if match and match[0] in listed else plain
+    said = said.lower().strip().rstrip(".")
+    return said[:200], said == row["answer"].lower().strip()
+
+
+def _options(row: Row) -> list[tuple[str, str]]:
+    return _OPTION.findall(row["question"])
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Match with the options; a question without any stays open."""
+    stem, choices = options(row["question"])
+    if not choices:
+        return OPEN
+    return (yield from vlmevalkit.choose(stem, choices, row["answer"], text))
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read a letter or an option's text, yes or no, or a value."""
+    truth, choices = row["answer"], options(row["question"])[1]
+    if choices:
+        letter = answers.read_choice(text, choices)
+        return OPEN if letter is None else (letter, letter == truth)
+    if truth.lower() in ("yes", "no"):
+        said = answers.read_yes_no(text)
+        return OPEN if said is None else (said, said == truth.lower())
+    return answers.read_value(text, truth)
+
+
+def groups(row: Row) -> tuple[str, ...]:
+    """Return none: the benchmark reports one number."""
+    return ()
+
+
+def process_results(row: Row, results: list[str]) -> dict[str, float]:
+    """Score for lm-eval: an answer that cannot be read counts 0."""
+    return {
+        "acc": float(robust(row, results[0])[1] is True),
+        "acc_official": float(official(row, results[0])[1] is True),
+    }
