@@ -1,10 +1,26 @@
-"""From a model's text to its answer: pure functions, standard library only, no guessing.
+r"""From a model's text to its answer: pure functions, standard library only, no guessing.
 
 Each returns None where the text does not say it. None of them evaluates what a model wrote.
+
+`read_choice`, `read_value` and `read_yes_no` are the robust reading of all benchmarks. They look
+for the answer, after the thought, in this order, and stop at the first place that has one:
+
+1. the last complete `\boxed{}`, alone: where there is a box, nothing else is read;
+2. what follows "the answer is", "Answer:", "####", `<answer>` and the like, the last one first;
+3. a response of one short line;
+4. the last sentence that begins with "So", "Therefore" and the like, else the last sentence, if the
+   first does not say otherwise; else the first.
+
+A place that says it cannot tell ("cannot be determined") ends the search.
 """
 
 import re
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+
+from tasks import equivalence, expressions
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
@@ -36,15 +52,26 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"\boxed{\frac{1}{2") is None
     True
     """
-    for start in reversed([match.end() for match in re.finditer(r"\\boxed\s*\{", text)]):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if text[end - 1] == "\\" and text[end] in "{}":
-                depth -= {"{": 1, "}": -1}[text[end]]
-            if depth == 0:
-                return text[start:end].strip()
-    return None
+    spans = _boxed_spans(text)
+    return text[spans[-1][1] : spans[-1][2]].strip() if spans else None
+
+
+_BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{|\\[{}\\]|[{}]")
+
+
+def _boxed_spans(text: str) -> list[tuple[int, int, int]]:
+    """Return (start of the command, start and end of what it holds) of each complete box."""
+    spans: list[tuple[int, int, int]] = []
+    open_braces: list[tuple[int, int, bool]] = []
+    for found in _BOX_OR_BRACE.finditer(text):
+        mark = found[0]
+        if mark.endswith("{") and mark != "\\{":
+            open_braces.append((found.start(), found.end(), len(mark) > 1))
+        elif mark == "}" and open_braces:
+            start, begin, is_box = open_braces.pop()
+            if is_box:
+                spans.append((start, begin, found.start()))
+    return spans
 
 
 _ANSWER = re.compile(r"\b(?:answer|option|choice)\b[\s>*\"']*(?:\bis\b|[:：])", re.IGNORECASE)
@@ -154,3 +181,533 @@ def same_value(a: str, b: str) -> bool:
         return first == second
     plain = [re.sub(r"[\s$]+", "", text).rstrip(".").casefold() for text in (a, b)]
     return plain[0] == plain[1] != ""
+
+
+# The robust reading: one reading of the final answer, for all benchmarks.
+
+NO_OPTION = "none"
+"""What `read_choice` returns for an answer that is plainly none of the options, and so is wrong."""
+
+LONGEST = 100_000
+"""Only so many of the last characters of a response are looked at."""
+
+
+def read_choice(text: str, options: Sequence[str] | Mapping[str, str]) -> str | None:
+    r"""Return the letter of the option that a response chooses; None where it cannot be read.
+
+    The letter counts, or the text of the option, or its value. A letter with the text of another
+    option contradicts itself, two letters are no choice, and neither is read. An answer that is
+    stated, and is none of the options ("F" of A to E, 36 of 22, 40, 44, 48), is `NO_OPTION`.
+
+    Args:
+        text: The response.
+        options: The texts of the options in order, or letter → text. Texts may be empty.
+
+    >>> read_choice("The answer is (B).", ["22", "40"]), read_choice("It is 40 cm.", ["22", "40"])
+    ('B', 'B')
+    >>> read_choice("(B) 22", ["22", "40"]) is None, read_choice("A or B", ["22", "40"]) is None
+    (True, True)
+    >>> read_choice(r"\boxed{36}", ["22", "40"]), read_choice("<think> B", ["22", "40"]) is None
+    ('none', True)
+    """
+    if not isinstance(options, Mapping):
+        options = dict(zip(string.ascii_uppercase, options, strict=False))
+    options = {letter.upper(): str(option).strip() for letter, option in options.items()}
+    for place in _places(text):
+        letter = _chosen(place, options)
+        if letter is not None:
+            return letter
+        if place.kind == "box" or (_REFUSAL.search(place.text) and place.kind != "first"):
+            return None
+    return None
+
+
+def read_value(
+    text: str, truth: str, *, unit: str | None = None, precision: int | None = None
+) -> tuple[str | None, bool | None]:
+    r"""Return the answer that a response states, and whether it is the truth.
+
+    The answer is None where none can be read; the verdict is None where it cannot be told. What
+    counts as the same is in `tasks.equivalence`.
+
+    Args:
+        text: The response.
+        truth: The true answer: a number, a list, a formula, or words.
+        unit: The unit in which the question asks.
+        precision: Decimals to which the question asks.
+
+    >>> read_value("There are 3 dots in each group.", "3"), read_value("I cannot tell.", "3")
+    (('3', True), (None, None))
+    >>> read_value(r"Hence \boxed{\frac{\sqrt{6}}{6}}.", r"\frac{1}{\sqrt 6}")
+    ('\\frac{\\sqrt{6}}{6}', True)
+    >>> read_value("12 m + 10 m = 22 m", "22"), read_value("<think> It is 3", "3")
+    (('22 m', True), (None, None))
+    """
+    truth = str(truth)
+    number = equivalence.numeric(truth)
+    for place in _places(text):
+        said = _stated_number(place) if number else _stated(place, truth)
+        if said is not None:
+            verdict = equivalence.same(truth, said, unit=unit, precision=precision)
+            verdict = _begins(truth, said) if verdict is None else verdict
+            sure = verdict or number or place.kind in ("box", "mark", "whole")
+            if verdict is not None and sure:
+                return said, verdict
+        if place.kind == "box" or (_REFUSAL.search(place.text) and place.kind != "first"):
+            return None, None
+    return None, None
+
+
+def read_yes_no(text: str) -> str | None:
+    """Return "yes" or "no"; None where a response says neither, or both.
+
+    >>> read_yes_no("No, both boxes are of the same size."), read_yes_no("The answer is Yes.")
+    ('no', 'yes')
+    >>> read_yes_no("There is no car.") is None, read_yes_no("yes and no") is None
+    (True, True)
+    """
+    for place in _places(text):
+        said = {word.casefold() for word in _YES_NO.findall(place.text)}
+        first = _YES_NO_FIRST.match(place.text)
+        if first and (place.kind not in ("whole", "box") or len(said) == 1):
+            return first[1].casefold()
+        if len(said) == 1 and place.kind != "first" and not _BOTH.search(place.text):
+            return said.pop()
+        if place.kind == "box":
+            return None
+    return None
+
+
+_YES_NO = re.compile(r"\b(yes|no)\b(?=\W*$|\s*[.,;:!*\"')])", re.IGNORECASE)
+_BOTH = re.compile(r"\b(?:yes|no)\W+(?:(?:and|or|nor)\W+)?(?:yes|no)\b", re.IGNORECASE)
+_YES_NO_FIRST = re.compile(
+    r"[\W_]*(?:(?:so|therefore|thus|hence)\W+)?(yes|no)\b(?!\s+(?:and|or)\b)", re.IGNORECASE
+)
+
+
+# Where an answer may stand.
+
+
+@dataclass(frozen=True)
+class _Place:
+    text: str
+    kind: str
+    """`box`; `mark`, after "answer is" and the like; `whole`, a response of one line; `last`, the
+    last sentence; `first`, the first."""
+    rival: str = ""
+    """A sentence that must not say otherwise."""
+
+
+def _places(text: str) -> Iterator[_Place]:
+    """Yield the places in which an answer may stand, the surest first."""
+    spoken = _END.sub("", after_thinking(text) or "").strip()[-LONGEST:]
+    if not spoken:
+        return
+    if inside := _boxes(spoken):
+        yield _Place(inside, "box")
+        return
+    for mark in list(_MARK.finditer(spoken))[: -MARKS - 1 : -1]:
+        if segment := _segment(spoken[mark.end() : mark.end() + SEGMENT]):
+            yield _Place(segment, "mark")
+    lines = [line for line in spoken.splitlines() if re.search(r"\w", line)]
+    if not lines:
+        return
+    if len(lines) == 1 and len(lines[0]) <= 80:
+        yield _Place(lines[0], "whole")
+    yield from _sentences(lines)
+
+
+MARKS = 5
+SEGMENT = 300
+_END = re.compile(r"(?:</s>|<\|[a-z_]+\|>|<eos>)+\s*$")
+_MARK = re.compile(
+    r"""(?:
+        <answer>
+      | \b(?:answer|option|choice|solution)\b(?:[ ](?:to|for|of|letter|number|value)\b
+            [^.!?\n:]{0,60}?|\ here|\ therefore)?[\s>*"'”_`]{0,9}
+            (?:\bis\b|\bwould\ be\b|\bshould\ be\b|\bmust\ be\b|\bwill\ be\b|[:：=])(?!\s*not\b)
+      | \bfinal\ answer\b[*_#\s:：]{0,9}\n
+      | ^\#{4}(?!\#)
+      | 答案\s*(?:是|为|选)?\s*[:：]? | 故选\s*[:：]? | 选择?\s*[:：]?(?=\s*[(（]?[A-H]\b)
+    )""",
+    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
+)
+_REFUSAL = re.compile(
+    r"""\b(?:cannot|can't|can\ not|could\ not|couldn't|not\ (?:possible|enough|provided|given|clear|
+        sufficient|able|specified|stated|shown|available|visible|mentioned)|impossible|unable|unknown|
+        no\ (?:answer|information|correct|way)|unclear|insufficient|sorry|
+        (?:does|do|is|are)(?:\ not|n't)\ (?:provide|show|contain|include|give|have)|
+        without\ (?:more|additional|further|the\ image|seeing|any)|none\ of|not\ sure)\b
+        |\bN/A\b|无法""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_FLUFF = re.compile(
+    r"""^\W*(?:I\ hope|hope\ (?:this|that)|let\ me\ know|feel\ free|please\ (?:let|note|feel|keep)|
+        if\ you\ have|thank|you're\ welcome|is\ there\ anything|note\ that|note:|I\ arrived|
+        do\ you\ (?:have|want|need))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_SO = re.compile(
+    r"\W*(?:so|thus|hence|therefore|finally|consequently|overall|in (?:conclusion|total|summary)"
+    r"|we (?:get|have|find)|this (?:means|gives)|as a result|accordingly)\b",
+    re.IGNORECASE,
+)
+
+
+def _boxes(text: str) -> str | None:
+    r"""Return the last complete box, joined to those right before it: `\boxed{1}, \boxed{2}`."""
+    spans = _boxed_spans(text)
+    if not spans:
+        return None
+    inside: list[str] = []
+    start = None
+    for opened, begin, end in reversed(spans):
+        between = "" if start is None else text[end + 1 : start]
+        if start is not None and not re.fullmatch(r"[\s$,;.()\\]*(?:and|or)?[\s$,;()\\]*", between):
+            break
+        if start is not None and text[begin:end].strip() == inside[0]:
+            break
+        inside.insert(0, text[begin:end].strip())
+        start = opened
+    return ", ".join(part for part in inside if part)
+
+
+def _segment(rest: str) -> str:
+    """Return what follows a mark: its line, or the next if that is empty."""
+    rest = re.split(r"</answer>", rest, maxsplit=1)[0]
+    lines = [line for line in rest.strip(" \t\n*_#:：").splitlines() if re.search(r"\w", line)]
+    return lines[0].strip() if lines else ""
+
+
+def _sentences(lines: list[str]) -> Iterator[_Place]:
+    """Yield the conclusion of a response: its last sentence; else its first."""
+    ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
+    parts = [
+        part.strip()
+        for line in ends
+        for part in re.split(r"(?<=[.!?。])(?<!\b[A-Z]\.)(?<!\d\.)\s+(?=\S)", line[-2000:])
+    ]
+    parts = [part for part in parts if re.search(r"\w", part) and not _FLUFF.match(part)]
+    parts = [part[-SEGMENT:] for part in parts]
+    if not parts:
+        return
+    concluding = [part for part in parts[-4:] if _SO.match(part)]
+    if concluding:
+        yield _Place(concluding[-1], "last")
+    if not concluding or concluding[-1] != parts[-1]:
+        yield _Place(parts[-1], "last", rival=parts[0] if len(parts) > 1 else "")
+    if len(parts) > 1:
+        yield _Place(parts[0], "first")
+
+
+# What it says there: an option.
+
+
+def _chosen(place: _Place, options: Mapping[str, str]) -> str | None:
+    """Return the letter that a place names, `NO_OPTION`, or None."""
+    if place.rival:
+        first = _chosen(_Place(place.rival, "first"), options)
+        last = _chosen(_Place(place.text, "last"), options)
+        return last if first in (None, last) else None
+    said = _bare(place.text)
+    if letter := _by_text(said, options):
+        return letter
+    label = _LABEL.match(said)
+    if label and _labels(label, said, place.kind, options):
+        return _labelled(label, said, place.kind, options)
+    if letter := _by_beginning(said, options):
+        return letter
+    named = {(found[1] or found[2] or found[3]) for found in _MENTION.finditer(said)} & set(options)
+    if named:
+        return named.pop() if len(named) == 1 and not _NOT.search(said) else None
+    if place.kind == "first" or _REFUSAL.search(said):
+        return None
+    if letter := _by_value(place, options):
+        return letter
+    return _by_mention(said, options)
+
+
+def _bare(text: str) -> str:
+    """Strip the marks around an answer: dollars, stars, quotes, LaTeX's brackets, `<<>>`."""
+    text = re.sub(r"\\\(|\\\)|\\\[|\\\]|\*\*|__|`", " ", text)
+    for _ in range(3):
+        text = _DRESS.sub(r"\1", text)
+    return text.strip(" \t\n$<>*\"'“”‘’_:：=").strip()
+
+
+_DRESS = re.compile(
+    r"\\(?:text|textbf|mathbf|mathrm|mbox|textrm|boxed|bf|textit)\s{0,3}\{([^{}]{0,200})\}"
+)
+_LABEL = re.compile(
+    r"""(?:the\ )?(?:(?:correct|final|best|right)\ )?
+        (?:(?:answer|option|choice|letter)\s{0,3}(?:is|:)?\s{0,3})?
+        (?P<open>[(\[{（])?\s{0,3}(?P<letter>[A-Za-z])\s{0,3}(?P<close>[)\]}）])?
+        (?P<end>\s*$|\s*[.,;:!?。，、]|\s+[-–—]|\s+(?![=<>+^*/\\-])|(?=[^\w\s'’^=+/<>*\\-]))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_MORE = re.compile(
+    r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:option |choice )?[(\[]?([A-Z])(?![\w'’])"
+)
+_MENTION = re.compile(
+    r"\(\s?([A-Z])\s?\)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+(?:is\s+)?[\"'“(*]{0,3}([A-Z])\b(?!')"
+    r"|\b(?:is|be|chose|choose|select|pick)\s+[\"'“(*$]{0,3}([B-HJ-Z])\W*$"
+)
+_NOT = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|rather|instead|except|unlike|incorrect|wrong|no|without"
+    r"|than|or)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    r"\W*(?:because|since|as|is|was|for|due|which|that|but|if|would|in|on|by)\b", re.IGNORECASE
+)
+
+
+def _labels(label: re.Match[str], said: str, kind: str, options: Mapping[str, str]) -> bool:
+    """Whether a letter at the beginning is a label, and no word."""
+    letter, rest = label["letter"], said[label.end() :]
+    if not rest.strip(" .)*$"):
+        return True
+    if label["close"]:
+        return True
+    if letter.islower():
+        return False
+    if label["end"].strip():
+        return True
+    if kind in ("last", "first"):
+        return False
+    own = options.get(letter, "")
+    return bool(
+        _REASON.match(rest) or letter not in "AI" or (own and equivalence.same(own, rest) is True)
+    )
+
+
+def _labelled(label: re.Match[str], said: str, kind: str, options: Mapping[str, str]) -> str | None:
+    """Return the letter of a label, unless what follows it speaks for another."""
+    letter, rest = label["letter"].upper(), said[label.end() - len(label["end"]) :]
+    more = _MORE.match(rest)
+    if more and more[1] != letter and (more[1] in options or letter not in options):
+        return None
+    if letter not in options:
+        return NO_OPTION if kind in ("box", "mark", "whole") else None
+    clause = re.split(r"[;\n]|[.,](?!\d)|\s(?:because|since|as)\b", rest.strip(" .,:;)-–—"))[0]
+    own = options[letter]
+    others = [text for other, text in options.items() if other != letter and text != own]
+    named = _bare(clause)
+    if not named or (own and equivalence.same(own, named) is True):
+        return letter
+    return None if any(_is(text, named) for text in others) else letter
+
+
+def _is(option: str, said: str) -> bool:
+    return len(option) > 1 and equivalence.same(option, said) is True
+
+
+def _worded(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that have a text of their own, and no mere letter."""
+    return {letter: text for letter, text in options.items() if text and not _only_letter(text)}
+
+
+def _only_letter(text: str) -> bool:
+    return bool(re.fullmatch(r"\W*[A-Za-z]\W*", text))
+
+
+def _unique(letters: list[str]) -> str | None:
+    return letters[0] if len(letters) == 1 else None
+
+
+def _by_text(said: str, options: Mapping[str, str]) -> str | None:
+    """Return the option whose text, or value, is all that is said."""
+    worded = _worded(options)
+    if not said or not worded or len(said) > SEGMENT:
+        return None
+    exact = [letter for letter, text in worded.items() if _bare(text).casefold() == said.casefold()]
+    if exact:
+        return _unique(exact)
+    return _unique([letter for letter, text in worded.items() if _agrees(text, said)])
+
+
+def _agrees(option: str, said: str) -> bool:
+    decimals = re.fullmatch(r"\D*\d+\.(\d+)\D*", option)
+    precision = len(decimals[1]) if decimals and equivalence.numeric(option) else None
+    return equivalence.same(option, said, precision=precision) is True
+
+
+def _by_beginning(said: str, options: Mapping[str, str]) -> str | None:
+    """Return the option with whose text a sentence begins: "Yes, it is."."""
+    clause, mark, _ = re.sub(r"\s(because|since|as)\b", r", \1", said).partition(",")
+    if not mark:
+        clause, mark, _ = re.sub(r"[.:;!](?!\d)", ".", said).partition(".")
+    if not mark:
+        return None
+    clause = re.sub(r"(?i)^(?:so|therefore|thus|hence)\W+", "", clause)
+    words = equivalence.plain_words(clause)
+    found = [letter for letter, text in _worded(options).items() if _plain(text) == words != ""]
+    return _unique(found)
+
+
+def _plain(text: str) -> str:
+    return equivalence.plain_words(_bare(text))
+
+
+def _by_value(place: _Place, options: Mapping[str, str]) -> str | None:
+    """Return the option whose value is stated; `NO_OPTION` for a plain statement of another."""
+    worded = _worded(options)
+    if len(worded) < 2 or not all(equivalence.numeric(text) for text in worded.values()):
+        return None
+    said = _stated_number(place)
+    if said is None:
+        return None
+    if letter := _unique([letter for letter, text in worded.items() if _agrees(text, said)]):
+        return letter
+    plain = place.kind in ("box", "mark", "whole")
+    different = all(equivalence.same(text, said) is False for text in worded.values())
+    return NO_OPTION if plain and different and len(worded) == len(options) else None
+
+
+def _by_mention(said: str, options: Mapping[str, str]) -> str | None:
+    """Return the only option whose words a sentence holds."""
+    if _NOT.search(said):
+        return None
+    sentence = f" {equivalence.plain_words(said)} "
+    texts = {letter: _plain(text) for letter, text in _worded(options).items()}
+    held = {
+        letter: text
+        for letter, text in texts.items()
+        if len(text) > 1 and f" {text} " in sentence and not equivalence.numeric(options[letter])
+    }
+    longest = [
+        letter
+        for letter, text in held.items()
+        if not any(text != other and f" {text} " in f" {other} " for other in held.values())
+    ]
+    return _unique(longest)
+
+
+# What it says there: a value.
+
+_SIMPLE = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]*\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+_GROUP = r"\{[^{}]{0,60}(?:\{[^{}]{0,40}\}[^{}]{0,40}){0,4}\}"
+_TERM = (
+    rf"(?:{_SIMPLE}|\\frac\s?{_GROUP}\s?{_GROUP}|\\frac\d\d|\\sqrt\s?(?:\[\d\])?\s?(?:{_GROUP}|\d+|\([^()]{{0,60}}\))"
+    r"|\\pi(?![a-z]))[!°%]?"
+)
+_NUMBER_WORD = (
+    r"\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen"
+    r"|sixteen|seventeen|eighteen|nineteen|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
+    r"(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?)\b(?!-)"
+    r"|(?<=\bis )one\b(?! of| that| who| which)|(?<=\bonly )one\b|^\W*one\b(?=\W*$)"
+)
+_SPAN = re.compile(
+    rf"""(?<![\w.\\_])(?:(?<!\d\s)[-+]\s?(?=[\d.\\]))?\(?{_TERM}(?:\s?[-+*/^:]\s?\(?{_TERM}\)?|\s?(?=\\){_TERM}
+        |\s\d+/\d+|\^\s?\{{[^{{}}]{{0,20}}\}})*\)?(?!(?:st|nd|rd|th)\b)(?!\.\d)
+        |{_NUMBER_WORD}""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CUE = re.compile(
+    r"=|\\approx|\b(?:is|are|was|were|be|been|equals?|has|have|had|gives?|get|gets|got|costs?|totals?"
+    r"|needs?|takes?|makes?|contains?|shows?|approximately|remains?|becomes?|leaves?|find|found)\b|:",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(
+    r"\s*(?:%|percent(?:age points?)?\b|(?:\\text\s?\{\s*)?"
+    r"(?:mm|cm|km|m|kg|g|mg|ml|l|ft|feet|inch(?:es)?|in|seconds?|minutes?|hours?|hrs?|days?|months?|years?|cents?|meters?|grams?|kilograms?"
+    r"|kilometers?|centimeters?|liters?|min|sec|s|h)\b(?!\s?[\^²³])\s*\}?)",
+)
+
+
+def _stated_number(place: _Place) -> str | None:
+    """Return the number that a place states, with its unit if that is a common one."""
+    if place.kind == "box":
+        return place.text
+    if place.rival:
+        first = _stated_number(_Place(place.rival, "first"))
+        last = _stated_number(_Place(place.text, "last"))
+        if first is None or last is None or equivalence.same(first, last) is True:
+            return last
+        return None
+    text = expressions.normal(_plain_math(place.text))
+    if place.kind == "mark" and re.match(r"\W*(?:not|between|either)\b", text):
+        return None
+    if _REFUSAL.search(text):
+        return None
+    clause = re.split(r"(?<!\d)\.\s|\.\s+(?=[A-Z])|;|\s(?:because|since|so that)\b", text)[0]
+    spans = list(_SPAN.finditer(clause)) if place.kind == "mark" else list(_SPAN.finditer(text))
+    if place.kind == "mark":
+        text = clause
+    if not spans:
+        return None
+    if place.kind == "mark" and spans[0].start() <= 3 and not _continues(text, spans[0]):
+        return _with_unit(text, spans[0])
+    for cue in reversed(list(_CUE.finditer(text))):
+        after = [span for span in spans if span.start() >= cue.end()]
+        if after:
+            if re.match(
+                r"\s*(?:not|n't|between|less|more|greater|at least|at most)\b", text[cue.end() :]
+            ):
+                return None
+            return _only(text, after)
+    return _only(text, spans)
+
+
+def _plain_math(text: str) -> str:
+    return re.sub(r"\\\(|\\\)|\\\[|\\\]|\*\*|[$`]", " ", _DRESS.sub(r" \1 ", text)).strip()
+
+
+def _continues(text: str, span: re.Match[str]) -> bool:
+    """Whether an equation or another number goes on where a number ends."""
+    rest = text[span.end() :]
+    return bool(re.match(r"[^.;]{0,60}(?:=|\\approx)|\s*(?:,|or|and|to|-)\s*[-\d\\]", rest))
+
+
+def _only(text: str, spans: list[re.Match[str]]) -> str | None:
+    values = {span[0].strip().casefold() for span in spans}
+    return _with_unit(text, spans[0]) if len(values) == 1 else None
+
+
+def _with_unit(text: str, span: re.Match[str]) -> str:
+    unit = _AFTER.match(text, span.end())
+    said = span[0].strip()
+    if said.count("(") != said.count(")"):
+        said = said.strip("()")
+    return (said + re.sub(r"\\text|[{}]", "", unit[0]) if unit else said).strip()
+
+
+_BRACKETS = re.compile(
+    r"\\begin\{([pbvBV]?matrix)\}.{0,300}?\\end\{\1\}|\\?[\[({][^\[\](){}]{0,200}[\])}\\]{1,2}",
+    re.DOTALL,
+)
+_CHUNK = re.compile(r"\$\$?([^$]{1,300})\$\$?|\\\((.{1,300}?)\\\)|\\\[(.{1,300}?)\\\]", re.DOTALL)
+
+
+def _stated(place: _Place, truth: str) -> str | None:
+    """Return what a place states, for a truth that is a list, a formula, or words."""
+    if place.kind == "box":
+        return place.text
+    if place.kind == "first" or _REFUSAL.search(place.text):
+        return None
+    text = place.text.strip()
+    shape = equivalence.shape(truth)
+    if shape == "list":
+        found = [part[0] for part in _BRACKETS.finditer(text) if "," in part[0] or "&" in part[0]]
+        return found[-1] if found else _after_cue(text)
+    if shape == "words":
+        return text if place.kind in ("mark", "whole") else _after_cue(text)
+    chunks = [next(filter(None, chunk.groups())) for chunk in _CHUNK.finditer(text)]
+    if len(chunks) == 1 or (chunks and place.kind == "last"):
+        return chunks[-1]
+    return (
+        re.split(r"(?<=\w)\.\s", text)[0] if place.kind in ("mark", "whole") else _after_cue(text)
+    )
+
+
+def _after_cue(text: str) -> str | None:
+    cues = list(re.finditer(r"\b(?:is|are|was|were|be|equals?)\b", text))
+    return text[cues[-1].end() :].strip() or None if cues else None
+
+
+def _begins(truth: str, said: str) -> bool | None:
+    """Whether what is said begins with the true words, and goes on about them."""
+    if equivalence.shape(truth) != "words" or _NOT.search(said):
+        return None
+    clause = re.split(r"[.,;:(](?!\d)|\s(?:because|since|as|which)\b", said)[0]
+    return True if equivalence.plain_words(clause) == equivalence.plain_words(truth) else None

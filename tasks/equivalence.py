@@ -34,6 +34,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 
@@ -76,6 +77,38 @@ def same(
     if verdict is None and _FORMAL.search(first) and _FORMAL.search(second):
         verdict = _verified(first, second)
     return verdict
+
+
+def numeric(truth: str) -> bool:
+    """Whether a true answer is one number, with or without a unit."""
+    return shape(truth) == "number"
+
+
+@lru_cache(4096)
+def shape(truth: str) -> str:
+    """Return what a true answer is: `number`, `list`, `formula`, or `words`.
+
+    >>> shape("12 cm"), shape("(3, 4)"), shape("2x + 1"), shape("the left one"), shape("x = 5")
+    ('number', 'list', 'formula', 'words', 'number')
+    """
+    if len(truth) > LENGTH:
+        return "words"
+    text = _clean(truth)
+    if _MATRIX.search(text) or _PAIR.search(text) or _JOINED.search(text):
+        return "list" if re.search(r"\d|\\", text) else "words"
+    if relation := _relation(text):
+        simple = relation[1] == "=" and _NAME.fullmatch(relation[0])
+        return shape(relation[2]) if simple else "formula"
+    if listed := _listed(text):
+        return "list" if any(_amount(_clean(item), letters=True) for item in listed[1]) else "words"
+    if not _formal(text):
+        return "words"
+    amount = _amount(text, letters=True)
+    if amount is not None and amount.letters:
+        amount = _amount(text, letters=False)
+    if amount is None or (len(text) == 1 and text.isalpha()):
+        return "formula" if _FORMAL.search(text) else "words"
+    return "formula" if amount.letters else "number"
 
 
 @dataclass(frozen=True)
