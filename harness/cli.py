@@ -1,17 +1,17 @@
 """The command line. Each command imports what it needs when it runs: `--help` loads no torch."""
 
 import difflib
-import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from harness.commands import serve
+from harness.commands import listing, scoring, serve
+from harness.commands.cells import print_cells
 from harness.errors import UserError
 
 app = typer.Typer(
@@ -21,9 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-MOST_LINES = 40
-"""Of the table after a run; beyond, the groups are left out."""
 
 INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
@@ -51,6 +48,10 @@ def evaluate(
         str, Option(metavar="A,B", help="What to ask; `driftbench tasks` lists them.")
     ],
     out: Annotated[Path, Option(help="Run folder; with several checkpoints, one for each in it.")],
+    protocol: Annotated[
+        str | None,
+        Option(help="Whose prompts and rules: official, vlmevalkit; default: robust."),
+    ] = None,
     data: Annotated[Path | None, Option(help="Folder of the tasks' rows and pictures.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Questions per task.")] = None,
     engine: Annotated[
@@ -92,7 +93,7 @@ def evaluate(
             f"there is no engine {engine!r}: {_near(engine, ENGINES)}the engines are "
             f"{', '.join(ENGINES)}"
         )
-    wanted = _load_tasks(tasks)
+    wanted = _load_tasks(tasks, protocol)
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not a folder")
     from harness.run import run
@@ -121,36 +122,11 @@ def evaluate(
         overwrite=overwrite,
     )
     folders = [out] if len(cards) == 1 else [out / card.name for card in cards]
-    _print_cells(folders)
+    print_cells(folders)
 
 
-@app.command()
-def score(
-    runs: Annotated[list[Path], Argument(metavar="RUN...", help="Run folders.")],
-) -> None:
-    """Grade runs again from what is on disk.
-
-    After a scoring rule has changed, or before an interrupted run is completed. Nothing is asked.
-    """
-    from harness.run import score as grade
-
-    for folder in runs:
-        grade(folder)
-    _print_cells(runs)
-
-
-@app.command("tasks")
-def list_tasks() -> None:
-    """List the tasks."""
-    from rich.table import Table
-
-    import tasks
-
-    table = Table("task", "version", "protocol", "max tokens", "scoring", box=None)
-    for name in tasks.names():
-        task = tasks.load(name)
-        table.add_row(name, task.version, task.protocol, str(task.max_tokens), task.scoring)
-    _console().print(table)
+app.command("score")(scoring.score)
+app.command("tasks")(listing.list_tasks)
 
 
 @app.command()
@@ -179,71 +155,13 @@ def reproduce(
     room.reproduce(recipe, out or Path("runs") / Path(recipe).stem, jobs)
 
 
-def _load_tasks(names: str) -> list[Any]:
+def _load_tasks(names: str, protocol: str | None) -> list[Any]:
     import tasks
 
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise UserError(f"--tasks names none: the tasks are {', '.join(tasks.names())}")
-    return [tasks.load(name) for name in tasks.expand(wanted)]
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    # Nothing is cut off in a file or a pipe.
-    return Console(width=None if sys.stdout.isatty() else 200)
-
-
-def _print_cells(folders: list[Path]) -> None:
-    from rich.table import Table
-
-    from harness import records
-
-    columns = ("run", "task", "group", "score", "n", "open", "truncated", "error")
-    table = Table(*columns, box=None)
-    for column in table.columns[3:]:
-        column.justify = "right"
-    cells = [cell for folder in folders for cell in records.read_cells(folder)]
-    if brief := len(cells) > MOST_LINES:
-        cells = [cell for cell in cells if cell.group == "all"]
-    for cell in cells:
-        # One question says nothing about its own error.
-        spread = "?" if math.isnan(cell.stderr) else f"{100 * cell.stderr:.1f}"
-        score = f"{100 * cell.score:.1f} ± {spread}"
-        counts = (cell.n, cell.open, cell.truncated, cell.error)
-        table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
-    _console().print(table)
-    if brief:
-        print("the groups are in each run's cells.json; `driftbench report` shows them together")
-    for folder in folders:
-        for note in _notes(folder):
-            print(note)
-
-
-def _notes(folder: Path) -> Iterator[str]:
-    """Yield what the reader of a run's scores has to know."""
-    from harness import records
-
-    card = records.read_card(folder)
-    if not card.finished:
-        wanted = card.sampling.n * sum(task.n for task in card.tasks)
-        there = len(records.read_verdicts(folder))
-        yield f"{card.name}: not finished, {there} of {wanted} answers are there"
-    reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
-    if reasons:
-        yield f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}"
-    for note in card.notes:
-        yield f"{card.name}: {note}"
-    for name, metrics in records.read_summary(folder).items():
-        listed = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
-        yield f"{card.name}: {name}: {listed}"
-    for task in card.tasks:
-        if task.skipped:
-            yield (
-                f"{card.name}: {task.skipped} questions of {task.name} show pictures and were not "
-                "asked: the model takes text only"
-            )
+    return [tasks.load(name, protocol) for name in tasks.expand(wanted)]
 
 
 # Commands of the other packages

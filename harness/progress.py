@@ -2,14 +2,16 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.records import Response, Verdict
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+
+T = TypeVar("T")
 
 QUIET_SECONDS = 2.0
 """What is over sooner shows no progress."""
@@ -84,6 +86,42 @@ class Progress:
             self._bar.add_task(self._name, total=self._total, rates="")
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=self._done, rates=self._rates(now))
+
+
+def counted(what: str, items: Iterable[T], total: int) -> Iterator[T]:
+    """Pass items on, and show how many have come if it takes long.
+
+    Args:
+        what: What goes on, for the reader.
+        items: In their order.
+        total: How many will come.
+    """
+    began = shown = time.monotonic()
+    bar: Bar | None = None
+    try:
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if not sys.stderr.isatty():
+                if now - shown > PLAIN_SECONDS:
+                    shown = now
+                    print(f"driftbench: {what}: {done}/{total}", file=sys.stderr, flush=True)
+            elif now - began > QUIET_SECONDS:
+                bar = bar or _plain_bar(what, total)
+                bar.update(bar.task_ids[0], completed=done)
+            yield item
+    finally:
+        if bar:
+            bar.stop()
+
+
+def _plain_bar(what: str, total: int) -> "Bar":
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    bar = Bar(console=Console(stderr=True), transient=True)
+    bar.add_task(what, total=total)
+    bar.start()
+    return bar
 
 
 @contextmanager

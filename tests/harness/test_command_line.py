@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import tasks
-from harness import cli, records
+from harness import cli, grade, records
 from harness import run as room
 from harness.checkpoint import Checkpoint
+from harness.commands import cells
 from harness.engines.scripted import ScriptedEngine
 
 COMMANDS = ("eval", "score", "tasks", "doctor", "reproduce", *cli.ELSEWHERE)
@@ -72,7 +73,7 @@ def test_score_prints_the_cells(finished, capsys):
 
 
 def test_a_long_table_leaves_the_groups_out(finished, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "MOST_LINES", 4)
+    monkeypatch.setattr(cells, "MOST_LINES", 4)
     assert cli.guarded(["score", str(finished)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[2] for line in printed[:2]] == ["group", "all"]
@@ -106,7 +107,7 @@ MISTAKES = [
     ("eval x --limit 0 --tasks pocket --out o", "invalid value for '--limit': "),
     ("eval x --limit two --tasks pocket --out o", "invalid value for '--limit': "),
     ("eval x --tasks pokcet --out o", "there is no task 'pokcet': did you mean pocket? the tasks"),
-    ("eval x --tasks , --out o", "--tasks names none: the tasks are logicvista"),
+    ("eval x --tasks , --out o", "--tasks names none: the tasks are ai2d"),
     (
         "eval x --tasks pocket --out o --engine vlm",
         "no engine 'vlm': did you mean vllm? the engines",
@@ -131,10 +132,10 @@ def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, capsys, line, sente
 
 
 def test_an_interruption_says_what_is_kept(monkeypatch, capsys, finished):
-    def interrupt(_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(room, "score", interrupt)
+    monkeypatch.setattr(grade, "score", interrupt)
     assert cli.guarded(["score", str(finished)]) == 130
     assert "every answer that came is kept" in capsys.readouterr().err
 

@@ -18,8 +18,9 @@ from harness.checkpoint import Checkpoint
 from harness.engines import Ask
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import UserError
+from harness.grade import score
 from harness.records import Sampling
-from harness.run import run, score
+from harness.run import run
 
 
 def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -> Checkpoint:
@@ -173,7 +174,7 @@ def test_an_interruption_keeps_what_came_and_the_time_it_took(tmp_path, world):
     assert [r.id for r in records.read_responses(tmp_path / "vlm")] == ["q0", "q1", "q2"]
     before = records.read_card(tmp_path / "vlm")
     assert (before.finished, before.seconds >= 0.03) == (False, True)
-    graded = score(tmp_path / "vlm")
+    graded = records.read_card(score(tmp_path / "vlm"))
     assert (len(records.read_verdicts(tmp_path / "vlm")), graded.finished) == (3, False)
     script = Script()
     (card,) = evaluate(tmp_path / "vlm", world, script)
@@ -323,8 +324,8 @@ def test_score_applies_a_new_rule_to_what_is_on_disk(tmp_path, world, monkeypatc
     evaluate(tmp_path / "vlm", world, Script(lambda ask: "8"))
     task = tasks.load("pocket")
     changed = replace(task, version="2.0", verdict=lambda row, text: (text, text == "8"))
-    monkeypatch.setattr(tasks, "load", lambda name: changed)
-    card = score(tmp_path / "vlm")
+    monkeypatch.setattr(tasks, "load", lambda name, protocol=None: changed)
+    card = records.read_card(score(tmp_path / "vlm"))
     assert records.read_cells(tmp_path / "vlm")[0].score == 1.0
     assert card.tasks[0].version == "2.0"
     monkeypatch.undo()
@@ -352,12 +353,14 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
 
 def test_a_row_without_a_field_is_named(tmp_path):
     (tmp_path / "test.jsonl").write_text('{"id": "x", "images": []}\n')
-    with pytest.raises(tasks.TaskError, match="pocket: row x has no field 'question'"):
+    with pytest.raises(
+        tasks.TaskError, match="pocket: 1 of 1 rows cannot be asked .x.: it has no field 'question'"
+    ):
         evaluate(tmp_path / "vlm", tmp_path, Script())
 
 
 def test_auto_goes_on_with_the_engine_that_began(tmp_path, world, monkeypatch):
     evaluate(tmp_path / "vlm", world, Script())
     card = replace(records.read_card(tmp_path / "vlm"), engine="hf")
-    maker = room._maker("auto", checkpoint(), card)
+    maker = room.maker("auto", checkpoint(), card)
     assert maker.__name__ == "HfEngine"

@@ -1,0 +1,109 @@
+"""The table after a run, and what its reader has to know."""
+
+import inspect
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import records
+from harness.records import RunCard, TaskCard
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_LINES = 40
+"""Of the table; beyond, the groups are left out."""
+
+
+def console() -> "Console":
+    """Return where tables are printed."""
+    from rich.console import Console
+
+    # Nothing is cut off in a file or a pipe.
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def printable(text: str) -> str:
+    r"""Return a text with what could steer a terminal as escapes; all languages' letters stay.
+
+    >>> printable("é\x1b[2J\u202e")
+    'é\\x1b[2J\\u202e'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_cells(folders: Sequence[Path]) -> None:
+    """Print the scores in some run folders, and notes on them."""
+    from rich.table import Table
+
+    columns = ("run", "task", "group", "score", "n", "open", "truncated", "error")
+    table = Table(*columns, box=None)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    cells = [cell for folder in folders for cell in records.read_cells(folder)]
+    if brief := len(cells) > MOST_LINES:
+        cells = [cell for cell in cells if cell.group == "all"]
+    for cell in cells:
+        # One question says nothing about its own error.
+        spread = "?" if math.isnan(cell.stderr) else f"{100 * cell.stderr:.1f}"
+        score = f"{100 * cell.score:.1f} ± {spread}"
+        counts = (cell.n, cell.open, cell.truncated, cell.error)
+        table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
+    console().print(table)
+    if brief:
+        print("the groups are in each run's cells.json; `driftbench report` shows them together")
+    for folder in folders:
+        for note in _notes(folder):
+            print(note)
+
+
+def _notes(folder: Path) -> Iterator[str]:
+    card = records.read_card(folder)
+    if not card.finished:
+        wanted = card.sampling.n * sum(task.n for task in card.tasks)
+        there = len(records.read_verdicts(folder))
+        yield f"{card.name}: not finished, {there} of {wanted} answers are there"
+    reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
+    if reasons:
+        yield f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}"
+    for note in card.notes:
+        yield f"{card.name}: {note}"
+    for name, metrics in records.read_summary(folder).items():
+        listed = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
+        yield f"{card.name}: {name}: {listed}"
+    unread = {cell.task: cell.open for cell in records.read_cells(folder) if cell.group == "all"}
+    for task in card.tasks:
+        for note in _task_notes(card, task, unread.get(task.name, 0)):
+            yield f"{card.name}: {note}"
+
+
+def _task_notes(card: RunCard, task: TaskCard, unread: int) -> Iterator[str]:
+    if task.skipped:
+        yield (
+            f"{task.skipped} questions of {task.name} show pictures and were not asked: the model "
+            "takes text only"
+        )
+    if task.n + task.skipped < task.whole:
+        yield f"{task.name} has {task.whole} questions, {task.n + task.skipped} are used here"
+    if task.reworded:
+        asked = f"those of {task.asked}" if task.asked else "others"
+        yield (
+            f"{task.protocol} has its own prompts for {task.reworded} of the {task.n} questions of "
+            f"{task.name}; they were asked with {asked}"
+        )
+    if unread and card.judge is None and _asks_a_judge(task):
+        yield (
+            f"{unread} answers to {task.name} are open: {task.protocol} lets a judge read what its "
+            "rules cannot (`driftbench score` takes --judge and --judge-model)"
+        )
+
+
+def _asks_a_judge(task: TaskCard) -> bool:
+    import tasks
+
+    known = tasks.load(task.name)
+    if task.protocol not in known.protocols:
+        return False
+    return inspect.isgeneratorfunction(tasks.load(task.name, task.protocol).verdict)

@@ -1,0 +1,243 @@
+"""Responses → verdicts, cells and the benchmarks' own metrics, under a protocol.
+
+    score(Path("runs/vlm"))                              # the run's own protocol, again
+    score(Path("runs/vlm"), "vlmevalkit")                # beside it, in scored/vlmevalkit
+
+Nothing is asked of the model that answered, and none is loaded.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import tasks
+from harness import records, tally
+from harness.errors import UserError
+from harness.judge import Judge, settled
+from harness.progress import counted
+from harness.records import How, Question, Response, RunCard, TaskCard, Verdict
+from tasks import Task
+from tasks.judging import OPEN, Judging, Reading
+
+SCORED = "scored"
+"""Folder in a run folder, with the verdicts of protocols beside the run's own."""
+
+
+def score(folder: Path, protocol: str | None = None, judge: Judge | None = None) -> Path:
+    """Grade a run again from what is on disk.
+
+    Args:
+        folder: Of the run.
+        protocol: Whose rules; None, or the run's own: its verdicts are made anew. Another: verdicts
+            are written into `scored/<protocol>`, of the tasks that have it, and the run's own stay.
+        judge: Whom the protocol may ask; None: what the run's judge said before is used.
+
+    Returns:
+        The folder with the verdicts.
+
+    Raises:
+        UserError: It is no run, or another process writes it.
+        TaskError: None of its tasks has the protocol.
+    """
+    card = records.read_card(folder)
+    with records.locked(folder):
+        own = {task.name: own_protocol(task) for task in card.tasks}
+        if protocol is None or set(own.values()) == {protocol}:
+            grade(folder, card, _loaded(own), judge)
+            return folder
+        into = folder / SCORED / protocol
+        having = [task for task in card.tasks if has(task, protocol)]
+        for task in having or card.tasks:
+            tasks.load(task.name, protocol)
+        into.mkdir(parents=True, exist_ok=True)
+        name = f"{card.name} ({protocol})"
+        part = replace(card, name=name, tasks=tuple(having), judge=_judge_of(into))
+        grade(folder, part, _loaded({task.name: protocol for task in having}), judge, into)
+        return into
+
+
+def own_protocol(card: TaskCard) -> str:
+    """Return the protocol by which a run was graded; `robust` where it has none of today's."""
+    return card.protocol if has(card, card.protocol) else tasks.ROBUST
+
+
+def has(card: TaskCard, protocol: str) -> bool:
+    """Whether a task has a protocol."""
+    return protocol in tasks.load(card.name).protocols
+
+
+def _loaded(protocols: dict[str, str]) -> list[Task]:
+    return [tasks.load(name, protocol) for name, protocol in protocols.items()]
+
+
+def _judge_of(into: Path) -> dict[str, str] | None:
+    return records.read_card(into).judge if (into / "run.json").exists() else None
+
+
+def grade(
+    folder: Path,
+    card: RunCard,
+    graded_tasks: Sequence[Task],
+    judge: Judge | None = None,
+    into: Path | None = None,
+) -> RunCard:
+    """Write verdicts, cells, summary and the card of what has been answered.
+
+    Args:
+        folder: Of the run: questions and responses are read there.
+        card: Of the run, or of a part of it.
+        graded_tasks: Those of the card, under the protocol to grade by.
+        judge: As in `score`.
+        into: Where to write, `folder` if None.
+
+    Returns:
+        The card as it was written.
+    """
+    into = into or folder
+    by_name = {task.name: task for task in graded_tasks}
+    questions = [q for q in records.read_questions(folder) if q.task in by_name]
+    verdicts, judge = verdicts_of(folder, card, by_name, questions, judge)
+    cards = tuple(_graded(t, by_name[t.name], questions) for t in card.tasks)
+    asked = sum(task.n for task in card.tasks) * card.sampling.n
+    card = replace(card, tasks=cards, finished=len(verdicts) == asked)
+    if judge is not None:
+        card = replace(card, judge=judge.record)
+    records.write_lines(into / "verdicts.jsonl", verdicts)
+    records.write_json(into / "cells.json", tally.cells(card.name, verdicts))
+    records.write_json(into / "summary.json", _summaries(graded_tasks, questions, verdicts))
+    records.write_json(into / "run.json", card)
+    return card
+
+
+def verdicts_of(
+    folder: Path,
+    card: RunCard,
+    by_name: dict[str, Task],
+    questions: Sequence[Question],
+    judge: Judge | None = None,
+) -> tuple[list[Verdict], Judge | None]:
+    """Judge all responses to some questions; return the verdicts and the judge that was at hand."""
+    if judge is None and card.judge is not None:
+        judge = Judge(folder, card.judge)
+    responses = {(r.task, r.id, r.sample): r for r in records.read_responses(folder)}
+    wanted = [
+        (question, response)
+        for question in questions
+        for sample in range(card.sampling.n)
+        if (response := responses.get((question.task, question.id, sample))) is not None
+    ]
+    begun = [
+        _begun(by_name[question.task], question, response)
+        for question, response in counted("grading", wanted, len(wanted))
+    ]
+    readings = settled(begun, judge, [response.extraction for _, response in wanted])
+    verdicts = [
+        _verdict(by_name[question.task], question, response, reading, used)
+        for (question, response), (reading, used) in zip(wanted, readings, strict=True)
+    ]
+    return verdicts, judge
+
+
+def verdict(task: Task, question: Question, response: Response) -> Verdict:
+    """Judge one response by the task's rule alone."""
+    ((reading, used),) = settled([_begun(task, question, response)], None, [response.extraction])
+    return _verdict(task, question, response, reading, used)
+
+
+def _begun(task: Task, question: Question, response: Response) -> Reading | Judging:
+    """Apply the rule as far as it goes without a judge."""
+    if response.finish == "error" or (response.finish == "length" and task.ends):
+        return OPEN
+    try:
+        return task.verdict(question.row, response.text)
+    except Exception as error:  # what a model wrote must not cost the verdicts of all others
+        print(
+            f"driftbench: the {task.protocol} rule of {task.name} broke on the response to "
+            f"{question.id} ({type(error).__name__}), which is left open",
+            file=sys.stderr,
+        )
+        return OPEN
+
+
+def _verdict(
+    task: Task, question: Question, response: Response, reading: Reading, used: bool
+) -> Verdict:
+    answer, correct = reading
+    how: How = "judge" if used else "rule"
+    if response.finish == "error":
+        how = "error"
+    elif correct is None:
+        how = "truncated" if response.finish == "length" else "open"
+    return Verdict(
+        task=question.task,
+        id=question.id,
+        sample=response.sample,
+        correct=correct,
+        answer=answer,
+        how=how,
+        groups=("all", *task.groups(question.row)),
+        cluster=task.cluster(question.row),
+    )
+
+
+def _graded(card: TaskCard, task: Task, questions: Iterable[Question]) -> TaskCard:
+    own = (question for question in questions if question.task == task.name)
+    return replace(
+        card,
+        version=task.version,
+        protocol=task.protocol,
+        scoring=task.scoring,
+        reworded=sum(task.to_prompt(question.row) != question.prompt for question in own),
+    )
+
+
+def _summaries(
+    graded_tasks: Iterable[Task], questions: Sequence[Question], verdicts: list[Verdict]
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of the tasks whose own are more than a mean, of the first answers."""
+    right = {(v.task, v.id): v.correct is True for v in verdicts if v.sample == 0}
+    found = {}
+    for task in graded_tasks:
+        if task.summary is None:
+            continue
+        own = [q for q in questions if q.task == task.name and (q.task, q.id) in right]
+        if metrics := task.summary([(q.row, right[q.task, q.id]) for q in own]):
+            found[task.name] = metrics
+    return found
+
+
+# Two protocols side by side
+
+
+def disagreements(
+    folder: Path, protocol: str
+) -> Iterator[tuple[Question, Response, Verdict, Verdict]]:
+    """Yield the responses that `robust` and another protocol judge differently.
+
+    Args:
+        folder: Of the run.
+        protocol: The other one; the replies that a judge gave under it are used, none is asked.
+
+    Yields:
+        Question, response, the robust verdict, the other one; where one says right and the other
+        wrong or open.
+    """
+    card = records.read_card(folder)
+    names = [task.name for task in card.tasks if has(task, protocol)]
+    if not names:
+        tasks.load(card.tasks[0].name, protocol)
+    if protocol == tasks.ROBUST:
+        raise UserError("robust is one of the two that are compared: name the other --protocol")
+    questions = [q for q in records.read_questions(folder) if q.task in names]
+    recorded = replace(card, judge=_judge_of(folder / SCORED / protocol) or card.judge)
+    found = []
+    for one in (tasks.ROBUST, protocol):
+        by_name = {name: tasks.load(name, one) for name in names}
+        verdicts, _ = verdicts_of(folder, recorded, by_name, questions)
+        found.append({(v.task, v.id, v.sample): v for v in verdicts})
+    by_id = {(q.task, q.id): q for q in questions}
+    for response in records.read_responses(folder):
+        at = (response.task, response.id, response.sample)
+        if at in found[0] and (found[0][at].correct is True) != (found[1][at].correct is True):
+            yield by_id[response.task, response.id], response, found[0][at], found[1][at]
