@@ -128,6 +128,11 @@ def groups(row: Row) -> tuple[str, ...]:
     return category, kind, f"input: {shown}"
 
 
+def cluster(row: Row) -> str:
+    """Return the set: the same questions, asked of a figure and of its edited versions."""
+    return "_".join(str(row["metadata"][name]) for name in ("category", "subcategory", "set_id"))
+
+
 def summary(graded: Graded) -> dict[str, float]:
     """Return the official metrics, over all, and of VD and VS.
 

@@ -56,6 +56,12 @@ def groups(row: Row) -> tuple[str, ...]:
     return (f"S{kind[0]}" if place == "multi" else "S1"), row["key"]
 
 
+def cluster(row: Row) -> str:
+    """Return the problem, whose steps and whole are questions each."""
+    kind, _ = row["key"].split("_")
+    return f"{kind} {row['ID'].split('_')[1]}"
+
+
 def summary(graded: Iterable[tuple[Row, bool]]) -> dict[str, float]:
     """Return We-Math's four-dimensional metrics, as shares of the problems asked completely.
 
