@@ -1,15 +1,26 @@
 """MATH-Vision: 3,040 competition problems with a picture each, in 16 subjects and 5 levels.
 
 Paper: Wang et al. 2024, "Measuring Multimodal Mathematical Reasoning with MATH-Vision Dataset",
-arXiv 2402.14804. Code: github.com/mathllm/MATH-V at a1f5cc3a.
+arXiv 2402.14804. Code: github.com/mathllm/MATH-V (MIT) at a1f5cc3a; VLMEvalKit (Apache-2.0) at
+cfa63b1d, its judge's text from vlmeval/dataset/utils/mathv.py at 1344ef21, the nearest seen.
+
+The official script evaluates what the model wrote; here a reader of the same arithmetic does.
 """
 
+import ast
+import operator
+import re
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files
+from tasks import answers, files, latex2sympy, vlmevalkit
+from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]
+
+LETTERS = "ABCDE"
 
 REQUEST = (
     'Please solve the problem step by step and put your answer in one "\\boxed{}". '
@@ -17,10 +28,61 @@ REQUEST = (
 )
 """MATH-V models/Qwen-VL.py and models/GPT4.py, the chain-of-thought form."""
 
+HINT_CHOICES = (
+    "Hint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at "
+    "the end."
+)
+HINT_FREE = "Hint: Please answer the question and provide the final answer at the end."
 
-def dataset(data: str | Path | None = None, **_: Any) -> dict[str, files.Rows]:
-    """Return the rows of `<data>/rows.jsonl` whose benchmark is MATH-V."""
-    return {"test": files.Rows(files.benchmark_rows("mathvision", data, "MATH-V"))}
+
+# Rows
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows of a split, from a folder or the hub.
+
+    A folder holds `rows.jsonl` of several benchmarks, or `test.jsonl` and `testmini.jsonl` as the
+    benchmark's repository has them (there under `data`), or a snapshot of the hub's dataset.
+    """
+    split = (source or {}).get("split", "test")
+    found = files.Rows(files.complete("mathvision", _rows(data, source, split), _FIELDS))
+    return {split: found}
+
+
+_FIELDS = ("question", "choices", "answer", "images")
+
+
+def _rows(data: str | Path | None, source: Mapping[str, Any] | None, split: str) -> Any:
+    if data is None:
+        return map(_row, files.hub_rows("mathvision", source))
+    if (Path(data) / files.BENCHMARKS).is_file():
+        return map(_row, files.benchmark_rows("mathvision", data, "MATH-V"))
+    names = [f"mathv_{split}.jsonl", f"data/{split}.jsonl", f"{split}.jsonl"]
+    if path := files.find(data, names):
+        # The repository's pictures lie beside its folder `data`.
+        folder = path.parent.parent if path.parent.name == "data" else path.parent
+        return (_row({**row, files.FOLDER: str(folder)}) for row in files.read_json(path))
+    return map(_row, files.hub_rows("mathvision", source, data))
+
+
+def _row(row: Row) -> Row:
+    image = row.get("image")
+    return {
+        "id": row["id"],
+        "question": row["question"],
+        "question_type": "multi_choice" if row["options"] else "free_form",
+        "choices": row["options"],
+        "answer": row["answer"],
+        "metadata": {"subject": row["subject"], "level": row["level"]},
+        "images": row.get("images") or ([image] if image else None),
+        files.FOLDER: row[files.FOLDER],
+        **{field: row[field] for field in ("image_sha256",) if field in row},
+    }
+
+
+# Prompts
 
 
 def to_prompt(row: Row) -> str:
@@ -28,49 +90,328 @@ def to_prompt(row: Row) -> str:
 
     The `<image1>` tags of the question stay in it, as in the official script.
     """
-    options = row["options"]
-    listed = "" if options == list("ABCDE") else _listed(options)
+    bare = row["choices"] == list(LETTERS)
+    listed = "" if bare else "".join(f"({name}) {text}\n" for name, text in _lettered(row))
     return f"<image>{REQUEST}{row['question']}\n{listed}"
 
 
-def _listed(options: list[str]) -> str:
-    return "".join(f"({letter}) {text}\n" for letter, text in zip("ABCDE", options, strict=False))
+def to_prompt_vlmevalkit(row: Row) -> str:
+    """Return hint, question and choices, the form that VLMEvalKit's judge examples have.
+
+    Its own table of questions was not seen.
+    """
+    hint = HINT_CHOICES if row["choices"] else HINT_FREE
+    listed = "".join(f"\n({name}) {text}" for name, text in _lettered(row))
+    choices = f"\nChoices:{listed}" if listed else ""
+    return f"<image>{hint}\nQuestion: {row['question']}{choices}"
 
 
-def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
-    """Compare the final answer: by letter or option text; by value where there are no options."""
-    final = answers.final(text)
-    if final is None:
-        return None, None
-    return _chosen(row, final) if row["options"] else _computed(row["answer"], final)
+def _lettered(row: Row) -> list[tuple[str, str]]:
+    return list(zip(LETTERS, row["choices"], strict=False))
 
 
-def _chosen(row: Row, final: str) -> tuple[str | None, bool | None]:
-    letter = answers.option_letter(final, "ABCDE")
-    if letter is None:
-        named = [
-            letter
-            for letter, option in zip("ABCDE", row["options"], strict=False)
-            if answers.same_value(option, final)
-        ]
-        letter = named[0] if len(named) == 1 else None
-    return letter, None if letter is None else letter == row["answer"]
+# The official script: evaluation/evaluate.py and evaluation/utils.py
 
 
-def _computed(truth: str, final: str) -> tuple[str | None, bool | None]:
-    truth = answers.boxed(truth) or truth  # four rows carry their answer boxed
-    if answers.same_value(truth, final):
-        return final, True
-    if answers.number(truth) is not None and answers.number(final) is None:
-        return None, None
-    return final, False
+def official(row: Row, text: str) -> Reading:
+    """Extract by the script's rules; compare with the answer, and with the option's text."""
+    said = extract(text)
+    return said, equal(row["answer"], said) or equal(_option(row), said)
+
+
+def _option(row: Row) -> str:
+    return dict(_lettered(row)).get(row["answer"], "")
+
+
+_SPOKEN = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
+
+
+def extract(response: str) -> str:
+    r"""Return the answer that the script finds in a response.
+
+    >>> extract("So the answer is (B)."), extract(r"first \boxed{3} then \boxed{2\sqrt3}")
+    ('b', '2\\sqrt{3}')
+    """
+    said = response.strip()
+    for letter in LETTERS:
+        ends = (f" {letter}.", f" ({letter}).")
+        starts = (f"{letter}\n", f"({letter})\n", f"({letter}) {letter}\n")
+        if said.endswith(ends) or said.startswith(starts):
+            said = letter
+    tail = said.rpartition("is ")[2].rstrip(".")
+    if _is_number(tail):
+        said = tail
+    if "oxed{" not in said:
+        for flag in _SPOKEN:
+            for spoken in (flag, flag.replace("the", "The")):
+                _, found, rest = said.rpartition(spoken)
+                said = rest.strip()
+                if found:
+                    said = said.partition("\n")[0].partition(". ")[0]
+    elif said.count("oxed{") > 1:
+        said = "\\boxed{" + said.rpartition("oxed{")[2]
+    said = _cleaned(said)
+    for letter in "abcde":
+        said = said.replace(f"({letter})", letter)
+    for letter in "abcde":
+        said = said.replace(f"{{{letter}}}", letter)
+    return said.rstrip(".").lstrip(":").strip()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_DROPPED = ("\\text", "\\mbox", "\\left", "\\right", "^{\\circ}", "^\\circ", "{m}^3", "m^3",
+            "{units}", "units", "{km}", "km")  # fmt: skip
+
+
+def _cleaned(text: str) -> str:
+    """Cut out the boxed part, else the part behind `=`, and unify the LaTeX (find_math_answer)."""
+    text = text.lower().replace("{}", "")
+    start, end = text.find("oxed{"), text.rfind("}")
+    if start >= 0 and end >= start + len("oxed{"):
+        text = text[start + len("oxed{") : end]
+    close, open_ = text.find("}"), text.find("{")
+    if close >= 0 and (open_ < 0 or close < open_):
+        text = text[:close]
+    text = text.rpartition("=")[2].rpartition("\\approx")[2]
+    text = text.replace(" ", "").replace("\\,", "").replace("∞", "\\infty")
+    text = text.replace("+\\infty", "\\infty").replace("\\\\", "\\").replace("\n", "")
+    for part in _DROPPED:
+        text = text.replace(part, "")
+    return _stripped(text)
+
+
+def _stripped(text: str) -> str:
+    """Unify spellings as MATH's script does (_strip_string); fractions only beside a root."""
+    text = text.replace("\\!", "").replace("\\\\", "\\")
+    text = text.replace("tfrac", "frac").replace("dfrac", "frac")
+    for part in ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$", "$"):
+        text = text.replace(part, "")
+    text = text.partition("\\text{ ")[0]
+    text = text.replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
+    if not text:
+        return text
+    if text[0] == ".":
+        text = "0" + text
+    for sign in ("=", "\\approx"):
+        if text.count(sign) == 1:
+            text = text.partition(sign)[2]
+    if "sqrt" in text:
+        first, *rest = text.split("\\sqrt")
+        braced = [part if part[:1] in ("", "{") else f"{{{part[0]}}}{part[1:]}" for part in rest]
+        text = "\\sqrt".join([first, *braced])
+    text = text.replace(" ", "")
+    if "sqrt" in text:
+        text = _braced(text)
+    if text == "0.5":
+        text = "\\frac{1}{2}"
+    if match := re.fullmatch(r"(0|-?[1-9][0-9]{0,4000})/(0|-?[1-9][0-9]{0,4000})", text):
+        return f"\\frac{{{match[1]}}}{{{match[2]}}}"
+    return text
+
+
+def _braced(text: str) -> str:
+    r"""Put braces around the arguments in `\frac12`; nothing at all if one has too few signs."""
+    first, *rest = text.split("\\frac")
+    if any(not part.startswith("{") and len(part) < 2 for part in rest):
+        return text
+    braced = [
+        part if part[0] == "{"
+        else f"{{{part[0]}}}{part[1:]}" if part[1] == "{"
+        else f"{{{part[0]}}}{{{part[1]}}}{part[2:]}"
+        for part in rest
+    ]  # fmt: skip
+    return "\\frac".join([first, *braced])
+
+
+@lru_cache(maxsize=50_000)
+def equal(truth: str, said: str) -> bool:
+    r"""Whether two answers are the same text, or the same number to two decimals (is_equal).
+
+    >>> equal(r"10\pi", "31.42"), equal("(1,2)", "(1, 2.0)"), equal("2", "2.006"), equal("", "5")
+    (True, True, False, False)
+    """
+    truth, said = truth.lower(), said.lower()
+    if not truth.replace(" ", "") or not said.replace(" ", ""):
+        return False
+    if truth.strip() == said.strip():
+        return True
+    truth, said = _tuple(truth), _tuple(said)
+    if truth == said:
+        return True
+    first = latex2sympy.value(truth)
+    second = None if first is None else latex2sympy.value(said)
+    if first is None or second is None:
+        return False
+    return round(first, 2) == round(second, 2)
+
+
+ELEMENTS = 50
+"""Longest tuple that is evaluated."""
+
+
+def _tuple(text: str) -> str:
+    """Evaluate the elements of a tuple or list to two decimals; another text stays (eval_tuple)."""
+    if (text[0], text[-1]) not in (("(", ")"), ("[", "]")) or not 0 < text.count(",") < ELEMENTS:
+        return text
+    elements = []
+    for part in text[1:-1].split(","):
+        if "infty" in part or part in ("a", "-a"):
+            elements.append(part)
+            continue
+        value = latex2sympy.value(part)
+        if value is None:
+            return text
+        elements.append(str(round(value, 2)))
+    return f"{text[0]}{','.join(elements)}{text[-1]}"
+
+
+# VLMEvalKit: vlmeval/dataset/utils/mathv.py
+
+_EXAMPLES = (
+    ("Question: Which number is missing?\n", "The number missing in the sequence is 14.", "14"),
+    (
+        "Question: What is the fraction of females facing the camera?\n",
+        "The fraction of females facing the camera is 0.6,\n"
+        "which means that six out of ten females in the group are facing the camera.",
+        "0.6",
+    ),
+    (
+        "Question: How much money does Luca need to buy a sour apple candy and a butter-scotch "
+        "candy? (Unit: $)\n",
+        "Luca needs $1.45 to buy a sour apple candy and a butterscotch candy.",
+        "1.45",
+    ),
+    (
+        "Question: Between which two years does the line graph saw its maximum peak?\n",
+        "The line graph saw its maximum peak between 2007 and 2008.",
+        "[2007, 2008]",
+    ),
+    (
+        "Question: What fraction of the shape is blue?\n\n"
+        "Choices: (A) 3/11 (B) 8/11 (C) 6/11 (D) 3/5\n",
+        "The correct answer is (B) 8/11.",
+        "B",
+    ),
+)
+
+
+def _judge_prompt(row: Row, text: str) -> str:
+    shown = ""
+    for number, (question, response, extracted) in enumerate(_EXAMPLES):
+        hint = HINT_CHOICES if number == 4 else HINT_FREE
+        shown += f"\n{hint}\n\n{question}\nModel response: {response}\n\n"
+        shown += f"Extracted answer: {extracted}\n\n"
+    question = to_prompt_vlmevalkit(row).removeprefix("<image>")
+    return (
+        "\nPlease read the following example.\n"
+        "Then extract the answer from the model response and type it at the end of the prompt.\n\n"
+        f"{shown}{question}\nModel respone: {text}Extracted answer:"
+    )
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Match the response, else what the judge extracts from it."""
+    choices = dict(_lettered(row))
+    found = prefetch(row, text)
+    if found is None:
+        prompt = _judge_prompt(row, text)
+        reply = yield from vlmevalkit.extract(prompt)
+        if reply is None:
+            return OPEN
+        found = vlmevalkit.can_infer(reply, choices) if choices else reply
+    return found, found is not None and close(row["answer"], found)
+
+
+def prefetch(row: Row, text: str) -> str | None:
+    """Return what VLMEvalKit reads without a judge: any option, a free answer only if right."""
+    if row["choices"]:
+        return vlmevalkit.can_infer(text, dict(_lettered(row)))
+    return text if close(row["answer"], text) else None
+
+
+def close(truth: str, said: str) -> bool:
+    """Whether two answers are the same text, or the same number but for 1e-6 (is_equal).
+
+    As a number is read Python's arithmetic, then LaTeX without roots, pi and functions: their names
+    are not known where VLMEvalKit evaluates.
+    """
+    truth, said = truth.lower().strip(), said.lower().strip()
+    if truth == said:
+        return True
+    for read in (_python, _rational):
+        first, second = read(truth), read(said)
+        if first is not None and second is not None and abs(first - second) < 1e-6:
+            return True
+    return False
+
+
+def _rational(text: str) -> float | None:
+    named = re.search(r"\\(?:pi|sqrt|log|exp|a?r?c?(?:sin|cos|tan)|l?floor)|e\^|!", text)
+    return None if named else latex2sympy.value(text)
+
+
+_OPERATIONS: dict[type, Any] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.BitXor: operator.xor,
+    ast.Pow: latex2sympy.power,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+
+
+def _python(text: str) -> float | None:
+    """Return what a short text is worth as Python arithmetic; None where it is none."""
+    if len(text) > 100 or text.startswith("("):
+        return None
+    try:
+        return _computed(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ArithmeticError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _computed(node: ast.AST) -> Any:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return node.value
+    if isinstance(node, ast.BinOp):
+        return _OPERATIONS[type(node.op)](_computed(node.left), _computed(node.right))
+    if isinstance(node, ast.UnaryOp):
+        return _OPERATIONS[type(node.op)](_computed(node.operand))
+    raise ValueError
+
+
+# Our own reading
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read a letter or an option's text; a value where there are no options."""
+    if row["choices"]:
+        letter = answers.read_choice(text, dict(_lettered(row)))
+        return OPEN if letter is None else (letter, letter == row["answer"])
+    truth = answers.boxed(row["answer"]) or row["answer"]  # four rows carry their answer boxed
+    return answers.read_value(text, truth)
 
 
 def groups(row: Row) -> tuple[str, ...]:
-    """Return subject and level."""
-    return row["subject"], f"level {row['level']}"
+    """Return subject, level, and both."""
+    subject, level = row["metadata"]["subject"], row["metadata"]["level"]
+    return f"subject: {subject}", f"level: {level}", f"level {level}: {subject}"
 
 
 def process_results(row: Row, results: list[str]) -> dict[str, float]:
     """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {"acc": float(verdict(row, results[0])[1] is True)}
+    return {
+        "acc": float(robust(row, results[0])[1] is True),
+        "acc_official": float(official(row, results[0])[1] is True),
+    }

@@ -7,7 +7,7 @@ such an answer stays open.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from string import ascii_uppercase
 
 from tasks.judging import OPEN, Judging, Request
@@ -170,6 +170,15 @@ def say_yes_no(question: str, truth: str, text: str) -> Judging:
         reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
         said = yes_no(reply)
     return said, said == truth
+
+
+def extract(prompt: str) -> Generator[Request, str, str | None]:
+    """Ask the judge for an extraction: up to five times, ever less cold, until a call succeeds."""
+    for attempt in range(5):
+        reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
+        if _FAILED not in reply:
+            return reply
+    return None
 
 
 _MARKS = tuple(';/[]"{}()=+\\_-><@`,?!')
