@@ -69,6 +69,9 @@ def prior(
     base: Base = None,
     modules: Annotated[str, typer.Option(help="Roles of tensors.")] = "attention,mlp,norm",
     dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
+    rank: Annotated[
+        int | None, typer.Option(help="Store each matrix as its best approximation of this rank.")
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -76,8 +79,14 @@ def prior(
     from drift import prior as priors
 
     made = priors.build(vlm, llm, variant, base, roles(modules), dtype, seed)  # type: ignore[arg-type]
-    priors.save(made, out, overwrite)
+    error = priors.save(made, out, overwrite, rank)
     print(f"{out}: {variant}, {len(made.shapes)} tensors of {made.family}")
+    if error is not None:
+        worst = max(error.tensors, key=lambda name: error.tensors[name])
+        print(
+            f"  of rank {rank}: {error.total:.1%} of the prior's norm is lost, at most "
+            f"{error.tensors[worst]:.1%} ({worst})"
+        )
 
 
 @app.command()

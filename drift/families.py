@@ -266,6 +266,19 @@ def match(vlm: Path | str, llm: Path | str) -> tuple[Pairing, tuple[str, ...]]:
     return Pairing(family_of(vlm), tuple(weights), tuple(notes)), tuple(gaps)
 
 
+def refuse_unpaired(pairing: Pairing, roles: tuple[Role, ...]) -> None:
+    """Stop when one of `roles` was asked for and has not a single paired tensor.
+
+    Raises:
+        UserError: it is so: another vocabulary, or a head that is tied to the embedding.
+    """
+    there = {weight.role for weight in pairing.weights}
+    absent = [role for role in roles if role not in there]
+    if absent:
+        why = "; ".join(pairing.notes) or "tied to the embedding in both"
+        raise UserError(f"no tensor of {' or '.join(absent)} can be paired ({why})")
+
+
 def _some(names: list[str], limit: int = 6) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

@@ -1,10 +1,12 @@
 """Δ, the direction that training is pulled along: reasoner − language model of the VLM.
 
 A descent step that subtracts a multiple of Δ from the gradient moves toward the reasoner. Nothing
-is computed until a tensor is asked for, so a prior of any size costs one tensor of memory, whether
-it is written to a folder (`save`) or read straight into a training run.
+is computed until a tensor is asked for, so a prior of any size costs a few tensors of memory,
+whether it is written to a folder (`save`) or read straight into a training run. On disk a matrix
+may be replaced by its best approximation of rank k, which `load` multiplies out again.
 
     python -m drift prior VLM LLM --out DIR
+    python -m drift prior VLM LLM --rank 64 --out DIR
 """
 
 import hashlib
@@ -12,17 +14,28 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from drift.errors import UserError
-from drift.families import DECODER_ROLES, Role, Weight, layer_and_role, pair
+from drift.families import (
+    DECODER_ROLES,
+    Role,
+    Weight,
+    layer_and_role,
+    pair,
+    refuse_unpaired,
+)
+from drift.low_rank import factorise, multiply_out
 from drift.weights import (
+    BLOCK,
     Checkpoint,
     Made,
     Parent,
     parent,
     read_header,
+    read_tensor,
     write_made,
+    wide,
     write_stream,
     written_aside,
 )
@@ -86,6 +99,8 @@ def build(
     Raises:
         UserError: the decoders do not pair, or the variant is unknown or lacks its base.
     """
+    import torch
+
     if variant not in VARIANTS:
         raise UserError(f"no prior is called {variant!r}; choose {', '.join(VARIANTS)}")
     if dtype not in ("bfloat16", "float32"):
@@ -93,20 +108,23 @@ def build(
     if (base is None) == (variant == "reasoner-base"):
         raise UserError("a base model goes with the prior `reasoner-base`, and only with it")
     pairing = pair(vlm, reasoner)
+    refuse_unpaired(pairing, roles)
     weights = {weight.name: weight for weight in pairing.weights if weight.role in roles}
     from_vlm, from_reasoner = Checkpoint(vlm), Checkpoint(reasoner)
     from_base = open_base(base, weights.values()) if base is not None else None
 
-    def read(name: str) -> "torch.Tensor":
-        import torch
+    before = from_vlm if from_base is None else from_base
 
+    def read(name: str) -> "torch.Tensor":
         weight = weights[name]
-        after = from_reasoner.tensor(weight.llm_key).float()
-        if from_base is not None:
-            before = from_base.tensor(weight.llm_key).float()
-        else:
-            before = from_vlm.tensor(weight.vlm_key).float()
-        return _control(after - before, variant, name, seed).to(getattr(torch, dtype))
+        key = weight.vlm_key if from_base is None else weight.llm_key
+        subtrahend, minuend = before.blocks(key), from_reasoner.blocks(weight.llm_key)
+        if variant in ("random", "shuffled"):  # rounded once, after what is done to it
+            delta = _difference(minuend, subtrahend, weight.shape, "float32")
+            return _control(delta, variant, name, seed).to(getattr(torch, dtype))
+        if variant == "negated":
+            minuend, subtrahend = subtrahend, minuend
+        return _difference(minuend, subtrahend, weight.shape, dtype)
 
     parents = [parent("vlm", vlm), parent("reasoner", reasoner)]
     if base is not None:
@@ -135,14 +153,26 @@ def open_base(folder: Path | str, weights: Iterable[Weight]) -> Checkpoint:
     return base
 
 
-def _control(delta: "torch.Tensor", variant: Variant, name: str, seed: int) -> "torch.Tensor":
-    """Δ itself, or what stands in for it to show that its direction matters."""
+def _difference(
+    minuend: "Iterable[torch.Tensor]",
+    subtrahend: "Iterable[torch.Tensor]",
+    shape: tuple[int, ...],
+    dtype: str,
+) -> "torch.Tensor":
+    """The difference of two tensors that come block by block, taken in float32, rounded once."""
     import torch
 
-    if variant == "negated":
-        return -delta
-    if variant not in ("random", "shuffled"):
-        return delta
+    out = torch.empty(shape, dtype=getattr(torch, dtype))
+    pairs = zip(minuend, subtrahend, strict=True)
+    for place, (a, b) in zip(out.flatten().split(BLOCK), pairs, strict=True):
+        torch.sub(*(wide(a, b) if out.dtype == a.dtype else (a.float(), b.float())), out=place)
+    return out
+
+
+def _control(delta: "torch.Tensor", variant: Variant, name: str, seed: int) -> "torch.Tensor":
+    """What stands in for Δ, to show that its direction matters."""
+    import torch
+
     numbers = stream(name, seed)
     if variant == "shuffled":
         return delta.flatten()[torch.randperm(delta.numel(), generator=numbers)].view_as(delta)
@@ -158,8 +188,32 @@ def stream(name: str, seed: int) -> "torch.Generator":
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def save(prior: Prior, out: Path | str, overwrite: bool = False) -> None:
-    """Write `prior` into the folder `out`, one tensor in memory at a time."""
+@dataclass(frozen=True)
+class Error:
+    """What a prior of rank k lost: ‖Δ_k − Δ‖ / ‖Δ‖, of what is stored."""
+
+    total: float
+    """Over all tensors together."""
+    tensors: dict[str, float]
+    """Canonical name → of that tensor alone; norms and biases are kept whole, but for rounding."""
+
+
+def save(
+    prior: Prior, out: Path | str, overwrite: bool = False, rank: int | None = None
+) -> Error | None:
+    """Write `prior` into the folder `out`, a few tensors in memory at a time.
+
+    Args:
+        prior: What `build` made.
+        out: New folder.
+        overwrite: Whether it may be replaced.
+        rank: Store each matrix as two factors of this rank, where that takes less room.
+
+    Returns:
+        With `rank`, what that lost.
+    """
+    if rank is not None and rank < 1:
+        raise UserError(f"the rank is {rank}; give 1 or more, or none for the whole prior")
     metadata = {
         "variant": prior.variant,
         "family": prior.family,
@@ -167,19 +221,66 @@ def save(prior: Prior, out: Path | str, overwrite: bool = False) -> None:
         "seed": str(prior.seed),
         "parents": json.dumps([vars(one) for one in prior.parents]),
     }
-    settings = {"dtype": prior.dtype} | {k: v for k, v in metadata.items() if k != "parents"}
+    settings: dict[str, Any] = {"dtype": prior.dtype, "rank": rank}
+    settings |= {key: value for key, value in metadata.items() if key != "parents"}
+    lost: dict[str, tuple[float, float]] = {}
     with written_aside(out, overwrite) as aside:
-        write_stream(aside / FILE, prior.shapes.items(), prior.dtype, prior.read, metadata)
-        write_made(aside, Made("prior", Path(out).name, prior.parents, settings))
+        if rank is None:
+            write_stream(aside / FILE, prior.shapes.items(), prior.dtype, prior.read, metadata)
+        else:
+            lost = _save_factors(prior, aside / FILE, metadata, rank)
+        error = _error(lost) if lost else None
+        coverage = {"relative_error": vars(error)} if error else None
+        write_made(aside, Made("prior", Path(out).name, prior.parents, settings, coverage))
+    return error
+
+
+def _save_factors(
+    prior: Prior, path: Path, metadata: dict[str, str], rank: int
+) -> dict[str, tuple[float, float]]:
+    """Write factors of `prior`; name → squared norms of what was lost and of Δ."""
+    import torch
+
+    kind = getattr(torch, prior.dtype)
+    lost = {}
+
+    def read(name: str) -> "torch.Tensor":
+        delta = prior.read(name).float()
+        if name in low:
+            stored = factorise(delta, rank, stream(name, prior.seed)).to(kind)
+            back = multiply_out(stored, prior.shapes[name]).to(kind)
+        else:
+            stored = back = delta.to(kind)
+        lost[name] = (float((back.float() - delta).norm()) ** 2, float(delta.norm()) ** 2)
+        return stored
+
+    low = {
+        name: (rank, sum(shape))
+        for name, shape in prior.shapes.items()
+        if len(shape) == 2 and rank * sum(shape) < shape[0] * shape[1]
+    }
+    metadata = metadata | {"low_rank": json.dumps({name: prior.shapes[name] for name in low})}
+    specs = [(name, low.get(name, shape)) for name, shape in prior.shapes.items()]
+    # One at a time: a factorisation keeps all cores busy, and holds a tensor several times.
+    write_stream(path, specs, prior.dtype, read, metadata, workers=1)
+    return lost
+
+
+def _error(lost: dict[str, tuple[float, float]]) -> Error:
+    def share(missing: float, whole: float) -> float:
+        return (missing / whole) ** 0.5 if whole else 0.0
+
+    missing, whole = (sum(part) for part in zip(*lost.values(), strict=True))
+    return Error(share(missing, whole), {name: share(*both) for name, both in lost.items()})
 
 
 def load(folder: Path | str) -> Prior:
-    """Open a prior that `save` wrote.
+    """Open a prior that `save` wrote; one of rank k gives whole matrices as well.
 
     Raises:
         UserError: the folder holds none, or a truncated one.
     """
-    from safetensors import safe_open
+    import torch
 
     path = Path(folder) / FILE
     if not path.is_file():
@@ -187,16 +288,24 @@ def load(folder: Path | str) -> Prior:
             f"there is no prior {folder}: it is one of {', '.join(VARIANTS)}, or a folder made "
             "with `driftbench prior`"
         )
-    entries, metadata, _ = read_header(path)
-    if not entries or not {"variant", "family", "parents", "seed"} <= metadata.keys():
+    placed, metadata, _ = read_header(path)
+    if not placed or not {"variant", "family", "parents", "seed"} <= metadata.keys():
         raise UserError(f"{path} was not written by `driftbench prior`")
-    opened = safe_open(str(path), framework="pt")
+    low = {name: tuple(of) for name, of in json.loads(metadata.get("low_rank", "{}")).items()}
+    dtype = next(iter(placed.values())).dtype
+
+    def read(name: str) -> "torch.Tensor":
+        stored = read_tensor(path, placed[name])
+        if name in low:
+            stored = multiply_out(stored, low[name]).to(getattr(torch, dtype))
+        return stored
+
     return Prior(
         variant=metadata["variant"],  # type: ignore[arg-type]
         family=metadata["family"],
         parents=tuple(Parent(**one) for one in json.loads(metadata["parents"])),
-        dtype=next(iter(entries.values())).dtype,
+        dtype=dtype,
         seed=int(metadata["seed"]),
-        shapes={name: entry.shape for name, entry in entries.items()},
-        read=opened.get_tensor,
+        shapes={name: low.get(name, entry.shape) for name, entry in placed.items()},
+        read=read,
     )

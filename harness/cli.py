@@ -31,6 +31,7 @@ ELSEWHERE = {
     "train": ("drift", "Fine-tune a VLM: plain, or biased toward a reasoner."),
     "prior": ("drift", "Subtract a VLM's language model from a reasoner."),
     "merge": ("drift", "Merge a reasoner's weights into a VLM."),
+    "families": ("drift", "The VLMs whose language model can be paired, or check two checkpoints."),
     "distance": ("drift", "How far apart two models are, layer by layer."),
     "pocket": ("drift", "Make the pocket world and its tiny models."),
     "report": ("reports", "Tables, plots and a page from run folders."),

@@ -51,10 +51,8 @@ def dropped(shape, density, name, seed):
 
 def trim64(update, density):
     flat = np.abs(update).ravel()
-    kept = np.argsort(-flat, kind="stable")[: round(density * flat.size)]
-    mask = np.zeros(flat.size, bool)
-    mask[kept] = True
-    return update * mask.reshape(update.shape)
+    least = np.sort(flat)[flat.size - round(density * flat.size)]
+    return update * (np.abs(update) >= least)
 
 
 def elect64(ours, theirs, alpha):
@@ -66,8 +64,8 @@ def elect64(ours, theirs, alpha):
     return out
 
 
-def brute_force(recipe, name, v, r, b):
-    """The methods again, entry by entry, in float64."""
+def brute_force(recipe, v, r, b, masks):
+    """The methods again, entry by entry, in float64; `masks` are what DARE makes of ones."""
     a = recipe.alpha
     if recipe.method == "linear":
         return (1 - a) * v + a * r
@@ -82,10 +80,7 @@ def brute_force(recipe, name, v, r, b):
         return unit * ((1 - a) * lengths[0] + a * lengths[1])
     if recipe.method == "ties":
         return b + elect64(trim64(v - b, recipe.density), trim64(r - b, recipe.density), a)
-    ours, theirs = (
-        (x - b) * dropped(b.shape, recipe.density, f"{who} {name}", 5).numpy()
-        for x, who in ((v, "vlm"), (r, "llm"))
-    )
+    ours, theirs = (v - b) * masks["vlm"], (r - b) * masks["llm"]
     if recipe.method == "dare_linear":
         return b + (1 - a) * ours + a * theirs
     return b + elect64(ours, theirs, a)
@@ -104,7 +99,11 @@ def test_merges_equal_a_brute_force_version(qwen, tmp_path, method, alpha):
             assert torch.equal(merged[weight.vlm_key], vlm[weight.vlm_key])
             continue
         tensors = vlm[weight.vlm_key], llm[weight.llm_key], base[weight.llm_key]
-        expected = brute_force(recipe, weight.name, *(t.double().numpy() for t in tensors))
+        masks = {
+            who: dropped(weight.shape, 0.4, f"{who} {weight.name}", 5).double().numpy()
+            for who in ("vlm", "llm")
+        }
+        expected = brute_force(recipe, *(t.double().numpy() for t in tensors), masks)
         np.testing.assert_allclose(
             merged[weight.vlm_key].numpy(), expected, rtol=1e-5, atol=1e-6, err_msg=weight.name
         )
@@ -119,40 +118,93 @@ def test_dare_keeps_its_share_and_its_mean():
     assert not torch.equal(kept, dropped((200, 500), 0.3, "a", 1))
 
 
+def cut(tensor, size=16, chunk=64):
+    """`tensor` as blocks that are overwritten one by the other, as those from a file are."""
+
+    def blocks(step=1):
+        room = torch.empty(chunk, dtype=tensor.dtype)
+        for first in range(0, tensor.numel(), chunk * step):
+            piece = tensor.flatten()[first : first + chunk]
+            yield from room[: len(piece)].copy_(piece).split(size)
+
+    return blocks
+
+
 def test_trim_keeps_the_largest():
     update = torch.tensor([[0.1, -5.0, 2.0], [-0.2, 3.0, -1.0]])
     expected = torch.tensor([[0.0, -5.0, 2.0], [0.0, 3.0, 0.0]])
 
     def trimmed(density):
-        return merging.trim(update, merging.threshold(update, density))
+        return merging.trim(update, merging.threshold(cut(update, 4, 4), 6, density))
 
     assert torch.equal(trimmed(0.5), expected)
     assert torch.equal(trimmed(1.0), update)
     assert torch.equal(trimmed(0.01), torch.zeros(2, 3))
 
 
-def test_tensors_larger_than_a_block_are_merged_whole(monkeypatch):
-    weight = Weight("layers.0.mlp.up_proj.weight", 0, "mlp", "v", "l", (37, 5))
+@pytest.mark.parametrize("density", [1e-4, 0.2, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("kind", ["normal", "ties", "zeros", "misleading"])
+def test_the_threshold_is_that_of_a_full_sort(monkeypatch, kind, density):
+    monkeypatch.setattr(merging, "SAMPLE", 500)
+    monkeypatch.setattr(merging, "CHUNK", 1000)
+    numbers = torch.randn(100_003, generator=torch.Generator().manual_seed(0))
+    if kind == "ties":
+        numbers = numbers.bfloat16().float()
+    elif kind == "zeros":
+        numbers[::3] = 0
+    elif kind == "misleading":  # all that a sample of each sixth chunk sees is small
+        numbers = torch.cat([part * (1e-6 if i % 6 == 0 else 1) for i, part in enumerate(
+            numbers.split(1000))])  # fmt: skip
+    found = merging.threshold(cut(numbers, 100, 1000), len(numbers), density)
+    assert found == numbers.abs().sort(descending=True).values[round(density * len(numbers)) - 1]
+
+
+def test_elect_in_every_sign():
+    """Half of each; the one against the sum goes; what cancels leaves nothing."""
+    ours = torch.tensor([2.0, 2.0, -2.0, -2.0, 4.0, -4.0, 0.0, 3.0, 0.0])
+    theirs = torch.tensor([4.0, -4.0, 4.0, -4.0, -2.0, 4.0, 3.0, 0.0, 0.0])
+    expected = torch.tensor([3.0, -2.0, 2.0, -3.0, 2.0, 0.0, 1.5, 1.5, 0.0])
+    assert torch.equal(merging.elect(ours, theirs, 0.5), expected)
+    assert ours[0] == 2 and theirs[0] == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", merging.METHODS)
+def test_every_method_in_blocks_equals_float64(method, dtype):
+    """Also that reading ahead, thresholds and norms are of the whole tensor, not of a block."""
+    weight = Weight("layers.0.mlp.up_proj.weight", 0, "mlp", "v", "l", (37, 50))
     generator = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(37, 5, generator=generator) for _ in range(3)]
-    for method in merging.METHODS:
-        recipe = Recipe(method, 0.3, density=0.4, swap_layers=(0,))
-        whole = merging.merge_tensor(weight, recipe, *tensors)
-        with monkeypatch.context() as small:
-            small.setattr(merging, "BLOCK", 16)
-            cut = merging.merge_tensor(weight, recipe, *tensors)
-        assert cut.shape == (37, 5)
-        if not method.startswith("dare"):  # whose draws are those of the blocks
-            assert torch.equal(whole, cut)
+    v, r, b = (torch.randn(37, 50, generator=generator).to(dtype) for _ in range(3))
+    recipe = Recipe(method, 0.3, density=0.4, swap_layers=(0,), seed=5)
+    base = cut(b) if method in merging.NEEDS_BASE else None
+    found = torch.cat([*merging.merged(weight, recipe, cut(v), cut(r), base)]).view(37, 50)
+    draws = {
+        who: torch.cat([*map(torch.Tensor.clone, _masks(f"{who} {weight.name}", 37 * 50))])
+        for who in ("vlm", "llm")
+    }
+    expected = brute_force(
+        replace(recipe, method="linear") if method == "layer_swap" else recipe,
+        *(t.double().numpy() for t in (v, r, b)),
+        {who: mask.view(37, 50).numpy() for who, mask in draws.items()},
+    )
+    np.testing.assert_allclose(
+        found.to(dtype).float(), torch.tensor(expected).to(dtype).float(), rtol=2 * torch.finfo(
+            dtype).eps, atol=1e-6)  # fmt: skip
+
+
+def _masks(name, count, size=16, chunk=64, density=0.4):
+    numbers = stream(name, 5)
+    for block in cut(torch.ones(count), size, chunk)():
+        yield merging.drop(block, density, numbers)
 
 
 def test_slerp_by_hand():
     """A quarter turn, half way: 45°, and the mean of the lengths 1 and 3."""
     one, three = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0])
-    ours, theirs = merging.slerp_shares(one, three, 0.5)
+    ours, theirs = merging.slerp_shares(1.0, 0.0, 9.0, 0.5)
     torch.testing.assert_close(ours * one + theirs * three, torch.tensor([2.0, 2.0]) * 0.5**0.5)
-    assert merging.slerp_shares(one, 2 * one, 0.25) == (0.75, 0.25)
-    assert merging.slerp_shares(0 * one, one, 0.25) == (0.75, 0.25)
+    assert merging.slerp_shares(1.0, 2.0, 4.0, 0.25) == (0.75, 0.25)
+    assert merging.slerp_shares(0.0, 0.0, 1.0, 0.25) == (0.75, 0.25)
 
 
 def test_layer_swap_touches_its_layers_only(qwen, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import xxhash
 from conftest import read
 from safetensors.torch import load_file, save_file
 
@@ -55,7 +56,7 @@ def test_a_rewrite_exchanges_what_it_is_told_and_nothing_else(qwen, tmp_path):
     source, target = qwen / "vlm" / "model.safetensors", tmp_path / "new.safetensors"
     name = "model.layers.0.mlp.up_proj.weight"
     new = torch.full((48, 32), 1.0 + 2**-20, dtype=torch.float64)
-    weights.rewrite(source, target, lambda key: new if key == name else None)
+    weights.rewrite(source, target, lambda key: new.split(7) if key == name else None)
     before, after = load_file(source), load_file(target)
     assert torch.equal(after.pop(name), new.float())
     del before[name]
@@ -74,13 +75,54 @@ def test_a_fingerprint_is_of_content(qwen, tmp_path):
     assert weights.fingerprint(tmp_path / "copy") != first
 
 
-def test_a_fingerprint_is_the_sha256_of_names_and_digests(tmp_path):
+def test_a_fingerprint_is_made_of_names_and_digests(tmp_path):
     (tmp_path / "b.json").write_text("b")
     (tmp_path / "a.safetensors").write_text("a")
     (tmp_path / "notes.md").write_text("not part of it")
-    digests = {n: hashlib.sha256(n[0].encode()).hexdigest() for n in ("a.safetensors", "b.json")}
+    digests = {n: xxhash.xxh3_128_hexdigest(n[0].encode()) for n in ("a.safetensors", "b.json")}
     text = "".join(f"{name} {digest}\n" for name, digest in digests.items())
     assert weights.fingerprint(tmp_path) == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("size", [1, 16, 17, 100])
+def test_a_tensor_comes_in_blocks(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(weights, "BLOCK", 16)
+    monkeypatch.setattr(weights, "CHUNK", 32)
+    tensor = torch.arange(size, dtype=torch.bfloat16)
+    save_file({"other": torch.zeros(3), "a": tensor}, tmp_path / "model.safetensors")
+    checkpoint = weights.Checkpoint(tmp_path)
+    blocks = [block.clone() for block in checkpoint.blocks("a")]
+    assert torch.equal(torch.cat(blocks), tensor)
+    assert all(len(block) == 16 for block in blocks[:-1])
+    thinned = torch.cat([block.clone() for block in checkpoint.blocks("a", 2)])
+    assert torch.equal(thinned, torch.cat([tensor[i : i + 32] for i in range(0, size, 64)]))
+
+
+def test_finite_numbers_whose_sum_is_not_are_finite():
+    assert weights._finite(torch.full((4,), 3e38))
+    assert weights._finite(torch.full((4,), 6e4, dtype=torch.float16))
+    assert weights._finite(torch.zeros(0))
+    for value in (float("inf"), float("nan")):
+        assert not weights._finite(torch.tensor([3e38, 3e38, value]))
+        assert not weights._finite(torch.tensor([1.0, value]))
+    assert not weights._finite(torch.tensor([float("inf"), -float("inf")]))
+
+
+def test_several_tensors_fail_as_one(tmp_path):
+    done = []
+
+    def work(name):
+        if name == "b":
+            raise UserError("b is broken")
+        done.append(name)
+        return name
+
+    assert weights.side_by_side(work, ["a", "c"], "") == ["a", "c"]
+    threads = torch.get_num_threads()
+    with pytest.raises(UserError, match="b is broken"):
+        weights.side_by_side(work, ["b", *"defghijk"], "", workers=1)
+    assert torch.get_num_threads() == threads
+    assert len(done) < 6
 
 
 def broken(folder, target, how):
@@ -168,7 +210,8 @@ def test_made_json_holds_versions_and_parents(tmp_path):
     assert read_back["parents"] == [{"role": "vlm", "path": "a", "fingerprint": "f"}]
     assert read_back["packages"]["torch"] == torch.__version__
     assert set(read_back) == {
-        "method", "name", "parents", "settings", "coverage", "cost", "packages", "git"
+        "method", "name", "parents", "settings", "coverage", "cost", "packages", "git",
+        "tokens",
     }  # fmt: skip
 
 
