@@ -6,8 +6,12 @@ A row is one of
                   {"role": "assistant", "content": "A cat."}], "images": ["relative/path.png"]}
     {"question": "What is <image> ?", "answer": "A cat.", "images": ["relative/path.png"]}
 
-in a JSONL, JSON or Parquet file; paths are relative to it, Parquet may hold the encoded bytes
-(`{"bytes": …}`). `<image>` marks the place of each picture; without any mark, pictures come first.
+in a JSONL, JSON or Parquet file, in a folder or hub data set that `datasets.load_dataset` reads
+(split `train`, or `place:split`), or in whatever form a `dataset_info.json` of LLaMA-Factory
+describes (`path/dataset_info.json:name`). `<image>` marks the place of each picture; without any
+mark, pictures come first. Content may also be a list of parts as chat templates take it. Pictures
+are paths, relative to the file (to the folder of `dataset_info.json`), or encoded bytes
+(`{"bytes": …}`).
 
 Each stretch of a conversation is put through the checkpoint's own chat template and processor as it
 will be when the model is asked: what stands before an answer is tokenised by itself, and so is the
@@ -16,6 +20,7 @@ answer. Nothing is ever cut: what does not fit the context is reported and left 
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MARK = "<image>"
+INFO = "dataset_info.json"
 IGNORED = -100
 """Label that transformers' losses leave out."""
 KINDS = ("mm_token_type_ids", "token_type_ids")
@@ -51,13 +57,35 @@ class Row:
     """A path each, or encoded bytes."""
 
 
-def read_rows(path: Path | str) -> list[Row]:
-    """Read and check the rows of a data file.
+def read_rows(place: Path | str, images: Path | str | None = None) -> list[Row]:
+    """Read and check the rows of a data set.
+
+    Args:
+        place: A file, a folder, or `…/dataset_info.json:name`: see above.
+        images: Folder that relative paths of pictures start from, if not that of the file.
 
     Raises:
         UserError: the file or a row is not of the form above; the sentence names the row.
     """
-    path = Path(path)
+    text = str(place)
+    info, _, name = text.partition(f"{INFO}:")
+    if (Path(place).name == INFO or name) and Path(info.removesuffix(INFO), INFO).is_file():
+        found = _described(Path(info.removesuffix(INFO)), name)
+    else:
+        found = _raw_rows(text)
+    raw, where, folder = found
+    if not isinstance(raw, list) or not raw:
+        raise UserError(f"{where} holds no rows")
+    start = folder if images is None else Path(images)
+    return [_row(one, f"row {number} of {where}", start) for number, one in enumerate(raw, 1)]
+
+
+def _raw_rows(place: str) -> tuple[Any, str, Path]:
+    """What `place` holds, its name for messages, and the folder that its pictures start from."""
+    path = Path(place)
+    folder, _, split = place.rpartition(":")
+    if path.is_dir() or Path(folder or ".").is_dir() and folder:
+        return _from_datasets(path if path.is_dir() else Path(folder), split or "train")
     if not path.is_file():
         raise UserError(f"there is no data file {path}")
     try:
@@ -72,9 +100,100 @@ def read_rows(path: Path | str) -> list[Row]:
             raw = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as {path.suffix or 'JSONL'} ({error})") from error
-    if not isinstance(raw, list) or not raw:
-        raise UserError(f"{path} holds no rows")
-    return [_row(one, f"row {number} of {path}", path.parent) for number, one in enumerate(raw, 1)]
+    return raw, str(path), path.parent
+
+
+def _from_datasets(folder: Path, split: str) -> tuple[list[Any], str, Path]:
+    """The rows of a folder as the hub has them; pictures stay encoded."""
+    import datasets
+
+    try:
+        found = datasets.load_dataset(str(folder), split=split)
+    except (ValueError, OSError, datasets.exceptions.DatasetGenerationError) as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{folder} cannot be read as a data set ({problem})") from error
+    undecoded = datasets.Image(decode=False)
+    for name, kind in found.features.items():
+        if isinstance(kind, datasets.Image):
+            found = found.cast_column(name, undecoded)
+        elif isinstance(getattr(kind, "feature", None), datasets.Image):
+            found = found.cast_column(name, datasets.List(undecoded))
+    return [dict(row) for row in found], f"{folder} ({split})", folder
+
+
+def _described(folder: Path, name: str) -> tuple[list[Any], str, Path]:
+    """The rows of the data set `name` that LLaMA-Factory's `dataset_info.json` describes.
+
+    Source of the keys and their defaults: hiyouga/LLaMA-Factory, data/README.md.
+    """
+    path = folder / INFO
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error})") from error
+    name = name or (next(iter(known)) if len(known) == 1 else "")
+    if name not in known:
+        raise UserError(f"{path} describes no {name!r}; give {path}:NAME, of {', '.join(known)}")
+    about = known[name]
+    if about.get("ranking"):
+        raise UserError(f"{name} of {path} holds ranked answers, which are not for fine-tuning")
+    if "hf_hub_url" in about:
+        from drift.hub import local
+
+        source = f"{local(about['hf_hub_url'], 'dataset')}:{about.get('split', 'train')}"
+    elif "file_name" in about:
+        source = str(folder / about["file_name"])
+    else:
+        raise UserError(f"{name} of {path} has neither file_name nor hf_hub_url")
+    raw, where, place = _raw_rows(source)
+    columns, tags = about.get("columns", {}), about.get("tags", {})
+    turns = _shared if about.get("formatting", "alpaca") == "sharegpt" else _alpaca
+    rows = [
+        turns(row, columns, tags, f"row {number} of {where}") if isinstance(row, dict) else row
+        for number, row in enumerate(raw, 1)
+    ]
+    return rows, where, place if "hf_hub_url" in about else folder
+
+
+def _shared(row: dict[str, Any], columns: Any, tags: Any, where: str) -> dict[str, Any]:
+    """A row of LLaMA-Factory's `sharegpt` form as one of ours."""
+    turns = row.get(columns.get("messages", "conversations"))
+    role_tag, content_tag = tags.get("role_tag", "from"), tags.get("content_tag", "value")
+    roles = {
+        tags.get("user_tag", "human"): "user",
+        tags.get("assistant_tag", "gpt"): "assistant",
+        tags.get("system_tag", "system"): "system",
+    }
+    messages = []
+    if columns.get("system") and row.get(columns["system"]):
+        messages.append({"role": "system", "content": row[columns["system"]]})
+    try:
+        for turn in turns or []:
+            messages.append({"role": roles[turn[role_tag]], "content": turn[content_tag]})
+    except (TypeError, KeyError) as error:
+        raise UserError(
+            f"{where} has a turn without {role_tag} and {content_tag}, or of another role than "
+            f"{', '.join(roles)}"
+        ) from error
+    return {"messages": messages, "images": row.get(columns.get("images", "images"))}
+
+
+def _alpaca(row: dict[str, Any], columns: Any, tags: Any, where: str) -> dict[str, Any]:
+    """A row of LLaMA-Factory's `alpaca` form as one of ours."""
+
+    def cell(key: str, default: str) -> Any:
+        return row.get(columns.get(key, default))
+
+    asked = [cell("prompt", "instruction"), cell("query", "input")]
+    pairs = [*(cell("history", "history") or []), ["\n".join(filter(None, asked))]]
+    pairs[-1].append(cell("response", "output"))
+    messages = []
+    if columns.get("system") and row.get(columns["system"]):
+        messages.append({"role": "system", "content": row[columns["system"]]})
+    for question, answer in pairs:
+        messages.append({"role": "user", "content": question})
+        messages.append({"role": "assistant", "content": answer})
+    return {"messages": messages, "images": row.get(columns.get("images", "images"))}
 
 
 def _plain(value: Any) -> Any:
@@ -89,22 +208,27 @@ def _plain(value: Any) -> Any:
 def _row(raw: Any, where: str, folder: Path) -> Row:
     if not isinstance(raw, dict):
         raise UserError(f"{where} is no JSON object")
-    images = raw.get("images") or []
+    images = raw.get("images") or raw.get("image") or []
     if not isinstance(images, list):
         images = [images]
     if "messages" in raw:
         try:
-            messages = [(turn["role"], turn["content"]) for turn in raw["messages"]]
+            turns = [(turn["role"], turn["content"]) for turn in raw["messages"]]
         except (TypeError, KeyError) as error:
             raise UserError(f"{where} has messages without role and content") from error
     elif "question" in raw and "answer" in raw:
-        messages = [("user", raw["question"]), ("assistant", raw["answer"])]
+        turns = [("user", raw["question"]), ("assistant", raw["answer"])]
     else:
         raise UserError(f"{where} has neither `messages` nor `question` and `answer`")
+    shown: list[Any] = []
+    messages = [(role, _text(content, shown)) for role, content in turns]
+    images = images + shown
     if not all(isinstance(role, str) and isinstance(text, str) for role, text in messages):
         raise UserError(f"{where} has a message whose role or content is no text")
     if len(messages) < 2 or messages[-1][0] != "assistant":
         raise UserError(f"{where} does not end with an answer of the assistant")
+    if not all(text.strip() for role, text in messages if role == "assistant"):
+        raise UserError(f"{where} has an empty answer")
     marks = sum(text.count(MARK) for _, text in messages)
     if marks == 0 and images:
         first = next((i for i, (role, _) in enumerate(messages) if role == "user"), 0)
@@ -117,6 +241,20 @@ def _row(raw: Any, where: str, folder: Path) -> Row:
     return Row(where, tuple(messages), places)
 
 
+def _text(content: Any, shown: list[Any]) -> Any:
+    """Message content as one text; pictures among its parts are marked, and added to `shown`."""
+    if not isinstance(content, list):
+        return content
+    pieces: list[Any] = []
+    for part in content:
+        if not isinstance(part, dict) or part.get("type") not in ("text", "image"):
+            return None
+        pieces.append(MARK if part["type"] == "image" else part.get("text"))
+        if part["type"] == "image" and part.get("image") is not None:
+            shown.append(part["image"])
+    return "".join(pieces) if all(isinstance(piece, str) for piece in pieces) else None
+
+
 def _image_source(image: Any, where: str, folder: Path) -> Path | bytes:
     if isinstance(image, dict) and image.get("bytes"):
         return image["bytes"]
@@ -124,9 +262,15 @@ def _image_source(image: Any, where: str, folder: Path) -> Path | bytes:
         image = image.get("path")
     if not isinstance(image, str):
         raise UserError(f"{where} has an image that is neither a path nor bytes")
-    if not (folder / image).is_file():
-        raise UserError(f"{where} names the image {image}, which is not in {folder}")
-    return folder / image
+    # Some data sets name their pictures from a folder that they were not published with (`../`).
+    inside = re.sub(r"^(\.\./)+", "", image)
+    for place in (folder / image, folder / inside):
+        if place.is_file():
+            return place
+    raise UserError(
+        f"{where} names the image {image}, which is not in {folder}; if pictures lie elsewhere, "
+        "say where with images"
+    )
 
 
 def open_image(source: Path | bytes, where: str, max_pixels: int | None) -> "Image":
@@ -249,6 +393,12 @@ def encode(
         new = made.pop("input_ids")[0].tolist()
         if piece.answer and new[-1] not in ends and piece is pieces[-1]:
             new.append(tokenizer.eos_token_id)
+        if piece.answer and tokenizer.unk_token_id in new:
+            known = tokenizer.decode([one for one in new if one != tokenizer.unk_token_id])
+            raise UserError(
+                f"{row.where} has an answer with words that the tokenizer does not know; "
+                f"what it reads is {known[:80]!r}"
+            )
         ids += new
         labels += new if piece.answer else [IGNORED] * len(new)
         for name in KINDS:
@@ -282,20 +432,24 @@ def collate(samples: list[Sample], pad: int, per_row: bool = False) -> Sample:
     """Samples → one batch, padded on the right.
 
     Args:
-        samples: As `encode` gives them.
+        samples: As `encode` gives them; each may have its number as `row`.
         pad: Token id of the padding.
         per_row: `Family.pixels_per_row`: rows without pictures then get blank ones, which these
             models leave out, when another row of the batch has some.
 
     Returns:
-        Token-level tensors of shape (rows, tokens), pixel tensors of all rows one after the other.
+        Token-level tensors of shape (rows, tokens), pixel tensors of all rows one after the other,
+        and the numbers as `rows`, if given.
     """
+    import torch
     from torch.nn.utils.rnn import pad_sequence
 
     fill = {"input_ids": pad, "labels": IGNORED} | dict.fromkeys(KINDS, 0)
     batch: Sample = {}
     for key in sorted({key for sample in samples for key in sample}):
-        if key in fill:
+        if key == "row":
+            batch["rows"] = torch.stack([sample[key] for sample in samples])
+        elif key in fill:
             values = [
                 sample.get(key, sample["input_ids"].new_zeros(len(sample["input_ids"])))
                 for sample in samples
@@ -363,8 +517,12 @@ class Samples:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Sample:
+        """The sample, and its number in `rows` as `row`."""
+        import torch
+
         found = self._cache.get(index)
-        return self._encode(self.rows[index]) if found is None else found
+        made = self._encode(self.rows[index]) if found is None else found
+        return made | {"row": torch.tensor(index)}
 
 
 def _progress(rows: list[Row], what: str) -> Iterable[Row]:

@@ -269,7 +269,7 @@ class Injector:
             raise UserError("`when: backward` never fires on sharded (FSDP2) parameters; use step")
         for group, fetched in self._fetched():
             rows = [
-                _dots([delta, _local(target.param)], [(0, 0), (0, 1)])
+                _dots([delta, local_part(target.param)], [(0, 0), (0, 1)])
                 for target, (delta, _) in zip(group, fetched, strict=True)
             ]
             for target, (dd, anchor) in zip(group, _totals(group, rows), strict=True):
@@ -327,12 +327,12 @@ class Injector:
         for group, fetched in self._fetched():
             # The Δ to pull along: the stored one, or from where the weights are to the reasoner.
             along = [
-                delta if goal is None else goal - _local(target.param)
+                delta if goal is None else goal - local_part(target.param)
                 for target, (delta, goal) in zip(group, fetched, strict=True)
             ]
             rows = []
             for target, (delta, goal), pull in zip(group, fetched, along, strict=True):
-                measured = [_local(target.param.grad), pull, _local(target.param), delta]
+                measured = [local_part(target.param.grad), pull, local_part(target.param), delta]
                 pairs = [(0, 0), (0, 1), (2, 3), (1, 1)]
                 if goal is None:  # ‖Δ‖ is known
                     measured, pairs = measured[:3], [(0, 0), (0, 1), (2, 1)]
@@ -348,7 +348,7 @@ class Injector:
                 else:
                     push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
                     if push:
-                        _subtract(_local(target.param.grad), pull, push)
+                        _subtract(local_part(target.param.grad), pull, push)
                 log.add(target, gg, gd, dd, push, wd - target.anchor)
         return {"alpha": alpha, "rho": log.rho(), **log.by_role()}
 
@@ -357,7 +357,7 @@ class Injector:
         moved = 0.0
         for group, fetched in self._fetched():
             rows = [
-                _dots([_local(target.param), delta], [(0, 1)])
+                _dots([local_part(target.param), delta], [(0, 1)])
                 for target, (delta, _) in zip(group, fetched, strict=True)
             ]
             sums = _totals(group, rows)
@@ -514,7 +514,7 @@ def _target(
     name: str, param: "torch.nn.Parameter", prior: Prior, live: bool, offload: bool
 ) -> _Target:
     delta = _placed(prior.read(name), param)
-    goal = (_local(param).detach().float() + delta.float()).to(param.dtype) if live else None
+    goal = (local_part(param).detach().float() + delta.float()).to(param.dtype) if live else None
     if offload and param.device.type != "cpu":
         delta = delta.cpu().pin_memory()
         goal = None if goal is None else goal.cpu().pin_memory()
@@ -538,7 +538,7 @@ def _is_sharded(tensor: "torch.Tensor") -> bool:
     return isinstance(tensor, DTensor)
 
 
-def _local(tensor: Any) -> "torch.Tensor":
+def local_part(tensor: Any) -> "torch.Tensor":
     """This rank's part of `tensor`, sharing its memory."""
     return tensor.to_local() if _is_sharded(tensor) else tensor
 
@@ -608,7 +608,7 @@ def refuse_lost_steps(params: "list[torch.nn.Parameter]", lr: float) -> None:
 
     for param in params:
         if param.dtype == torch.bfloat16:
-            typical = float(_local(param).detach().float().abs().median())
+            typical = float(local_part(param).detach().float().abs().median())
             if lr < typical * 2**-9:
                 raise UserError(
                     f"a step of {lr:g} is lost on bfloat16 weights of {typical:.2g} (their "

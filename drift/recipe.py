@@ -25,16 +25,19 @@ class TrainConfig:
     """One run: SFT when `prior` is null, DRIFT otherwise."""
 
     vlm: str
-    """Folder of the VLM to start from."""
+    """The VLM to start from: a folder, or `owner/name[@revision]` on the hub."""
     data: str
-    """File of rows: see `drift.data`."""
+    """Rows: a file, a folder, `…/dataset_info.json:name`, or a data set on the hub: see
+    `drift.data`."""
+    images: str | None = None
+    """Folder that relative paths of pictures start from; null: where the rows lie."""
     prior: str | None = None
     """Null; a variant (`reasoner-vlm`, `reasoner-base`, `random`, `shuffled`, `negated`), made from
     `reasoner` on the fly; or a folder that `driftbench prior` wrote."""
     reasoner: str | None = None
-    """Folder of the text-only reasoning model."""
+    """The text-only reasoning model: a folder, or a name on the hub."""
     base: str | None = None
-    """Folder of the model that the reasoner was trained from: `reasoner-base` only."""
+    """The model that the reasoner was trained from, likewise: `reasoner-base` only."""
     prior_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of Δ in memory."""
     alpha: float = 1.0
@@ -53,8 +56,12 @@ class TrainConfig:
     """Pull only while the displacement ρ is below this."""
     live: bool = False
     """Recompute Δ each step as reasoner − current weights."""
+    offload: bool = False
+    """Keep Δ in host memory and fetch it in each step: see `drift.inject.Injector`."""
     train: tuple[Part, ...] = ("attention", "mlp")
     """What is trained; everything else is frozen."""
+    add_tokens: tuple[str, ...] = ()
+    """Words new to the vocabulary (`<think>`): see `drift.tokens`."""
     lr: float = 1e-6
     """Peak learning rate of AdamW."""
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -85,7 +92,7 @@ class TrainConfig:
 
 
 def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
-    """Read a recipe.
+    """Read a recipe. With `extends: NAME` it is that recipe, with its own fields on top.
 
     Args:
         path: YAML file, or the name of one in `drift/recipes`.
@@ -94,21 +101,44 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
     Raises:
         UserError: no such file, an unknown field, or a value of the wrong kind.
     """
+    raw = _read(path)
+    return parse(raw | dict(overrides or {}), str(path))
+
+
+def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The fields of a recipe over those of the one that it extends.
+
+    Args:
+        path: See `load`.
+        after: Recipes that extend this one.
+    """
     import yaml
 
     path = Path(path)
-    if not path.is_file() and (BUNDLED / f"{path}.yaml").is_file():
-        path = BUNDLED / f"{path}.yaml"
-    if not path.is_file():
+    beside = [path, *(one.parent / path for one in after[-1:])]
+    places = [
+        *beside,
+        *(one.with_name(f"{one.name}.yaml") for one in beside),
+        BUNDLED / f"{path}.yaml",
+    ]
+    found = next((one for one in places if one.is_file()), None)
+    if found is None:
         bundled = ", ".join(sorted(one.stem for one in BUNDLED.glob("*.yaml")))
         raise UserError(f"there is no recipe {path}; bundled ones are {bundled}")
+    if found in after:
+        raise UserError(f"{found} extends itself, by way of {', '.join(map(str, after))}")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(found.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is no valid YAML ({' '.join(str(error).split())})") from error
+        raise UserError(f"{found} is no valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(raw, dict):
-        raise UserError(f"{path} holds no fields")
-    return parse({**raw, **(overrides or {})}, str(path))
+        raise UserError(f"{found} holds no fields")
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    if not isinstance(parent, str):
+        raise UserError(f"{found}: extends names one recipe, not {parent!r}")
+    return {**_read(parent, (*after, found)), **raw}
 
 
 def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:
@@ -184,7 +214,9 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
             "what is pulled must be trained"
         )
     if config.prior in VARIANTS and config.reasoner is None:
-        raise UserError(f"{where}: the prior {config.prior} needs a reasoner: a folder")
+        raise UserError(
+            f"{where}: the prior {config.prior} needs a reasoner: a folder, or a name on the hub"
+        )
     return config
 
 

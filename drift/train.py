@@ -5,19 +5,26 @@ thing to it, the pull on the gradient after accumulation and reduction and befor
 comes out is a whole Hugging Face checkpoint with `made.json` and `drift_log.jsonl`.
 
     python -m drift train drift/recipes/pocket_drift.yaml --set vlm=… --set data=… --out DIR
+
+The mixin goes with any subclass of transformers' Trainer, such as TRL's:
+
+    class DriftSFT(DriftMixin, trl.SFTTrainer): ...
+
+    made = prior.build(vlm, reasoner)
+    DriftSFT(model=…, …, join=lambda live: Injector(live, made, mode="adaptive")).train()
 """
 
 import json
 import math
-import re
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import (
     AutoModelForImageTextToText,
@@ -28,15 +35,17 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
+from drift import flops, tokens
 from drift import prior as priors
 from drift.data import IGNORED, Row, Samples, collate, read_rows
 from drift.errors import UserError
-from drift.families import Family, decoder, family_of, layer_and_role
-from drift.inject import Injector, refuse_lost_steps
+from drift.families import Family, family_of
+from drift.hub import local
+from drift.inject import Injector, local_part, refuse_lost_steps
 from drift.merge import copy_papers
+from drift.parts import freeze
 from drift.recipe import TrainConfig
 from drift.weights import (
     Made,
@@ -94,7 +103,6 @@ class DriftMixin:
             log: File that gets one JSON line per optimizer step.
             **kwargs: Of the Trainer.
         """
-        kwargs.setdefault("compute_loss_func", answer_loss)
         super().__init__(*args, **kwargs)
         trainer: Any = self
         if trainer.is_deepspeed_enabled:
@@ -102,19 +110,19 @@ class DriftMixin:
                 "DeepSpeed takes its optimizer step inside backward, so the gradient cannot be "
                 "edited once per step; use DDP or FSDP2 (accelerate, fsdp_version: 2)"
             )
+        own_loss = type(trainer).compute_loss is not Trainer.compute_loss
+        if not own_loss and trainer.compute_loss_func is None:
+            trainer.compute_loss_func = answer_loss  # a Trainer with a loss of its own keeps it
         self.injector: Injector | None = None
         self.spent = {"samples": 0, "tokens": 0, "flops": 0, "seconds": 0.0}
         self._join_prior = join
         self._log_path = log
         self._micro: list[torch.Tensor] = []
-        self._samples = 0
+        self._rows: list[list[int]] = []
         self._edits: dict[str, Any] = {}
         self._edited_step = -1
         self._started = 0.0
-        # 6 per parameter and token, forward and backward; looking up an embedding costs nothing.
-        dense = trainer.model.num_parameters() - trainer.model.get_input_embeddings().weight.numel()
-        self._flops_per_token = 6 * dense
-        trainer.remove_callback(PrinterCallback)
+        self._rates: flops.Rates | None = None
         trainer.add_callback(_Steps(self))
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
@@ -126,7 +134,7 @@ class DriftMixin:
         """Load what `train` resumes from; the prior is joined before, at the first weights."""
         trainer: Any = self
         self._join(model)
-        if trainer.is_fsdp_enabled:
+        if trainer.is_fsdp_enabled or not hasattr(type(trainer.model), "from_pretrained"):
             super()._load_from_checkpoint(folder, model)  # type: ignore[misc]
             return
         # The Trainer would match names on disk with names in memory, which differ for most VLMs,
@@ -144,11 +152,22 @@ class DriftMixin:
             print(f"pulling {self.injector.coverage().line()}")
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One micro-batch: forward and backward."""
-        mask = inputs["attention_mask"]
+        """One micro-batch: forward and backward. `rows`, if given, are their numbers."""
+        trainer: Any = self
+        rows = inputs.pop("rows", None)
+        ids = inputs["input_ids"]
+        mask = inputs.get("attention_mask")
+        lengths = (torch.ones_like(ids) if mask is None else mask).sum(-1, dtype=torch.float64)
+        config = trainer.accelerator.unwrap_model(model).config
+        image = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+        shown = torch.zeros_like(ids) if image is None else ids == image
+        seen = flops.patches(trainer.model, inputs.get("pixel_values"))
+        counts = [lengths.sum(), (lengths**2).sum(), shown.sum()]
         loss = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        self._micro.append(torch.stack([loss.float(), mask.sum().to(loss.device)]))
-        self._samples += len(mask)
+        device = loss.device
+        numbers = [loss, *counts, torch.tensor(seen), torch.tensor(len(ids))]
+        self._micro.append(torch.stack([one.to(device, torch.float64) for one in numbers]))
+        self._rows.append([] if rows is None else rows.tolist())
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -163,6 +182,8 @@ class DriftMixin:
         self._edit()  # when there is no clipping
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
         self._edits["grad_norm"] = float(norm)
+        if not math.isfinite(self._edits["grad_norm"]):
+            self._stop(f"the gradient's norm is {float(norm)}", self._rows_of_step)
         return norm
 
     def _edit(self) -> None:
@@ -172,22 +193,39 @@ class DriftMixin:
         if self._edited_step == step:
             return
         self._edited_step = step
-        sums = torch.cat(
-            [torch.stack(self._micro).sum(0), self._micro[0].new_tensor([self._samples])]
-        )
-        self._micro, self._samples = [], 0
-        loss, tokens, samples = trainer.accelerator.reduce(sums, "sum").tolist()
+        micro, self._micro = torch.stack(self._micro), []
+        rows, self._rows = self._rows, []
+        self._rows_of_step = [row for batch in rows for row in batch]
+        sums = trainer.accelerator.reduce(micro.sum(0), "sum").tolist()
+        loss, length, pairs, images, seen, samples = sums
         value = loss / trainer.args.world_size
+        if self._rates is None:
+            bare = trainer.accelerator.unwrap_model(trainer.model)
+            self._rates = flops.rates(bare, bare.is_gradient_checkpointing)
         self.spent["samples"] += int(samples)
-        self.spent["tokens"] += int(tokens)
-        self.spent["flops"] += int(tokens) * self._flops_per_token
+        self.spent["tokens"] += int(length)
+        self.spent["flops"] += self._rates.of(length, pairs, seen, images)
         if not math.isfinite(value):
-            raise UserError(
-                f"the loss is {value} at step {step + 1}; lower lr, or look for a broken sample"
-            )
+            finite = micro[:, 0].isfinite().tolist()
+            bad = [
+                row for batch, fine in zip(rows, finite, strict=True) if not fine for row in batch
+            ]
+            self._stop(f"the loss is {value}", bad)
         self._edits = {"loss": value, "lr": trainer._get_learning_rate()}
         if self.injector is not None:
             self._edits |= self.injector.apply(step / max(1, trainer.state.max_steps))
+
+    def _stop(self, what: str, rows: list[int]) -> None:
+        """Stop before the weights are harmed, naming the step and the rows (of all processes)."""
+        trainer: Any = self
+        data = trainer.train_dataset
+        everywhere = sorted(gather_object(rows))
+        named = [data.rows[row].where for row in everywhere] if isinstance(data, Samples) else []
+        among = f" ({', '.join(named[:8])}{' …' if len(named) > 8 else ''})" if named else ""
+        raise UserError(
+            f"{what} at step {trainer.state.global_step + 1}{among}; lower lr, or look at these "
+            "rows; the weights were not changed by this step"
+        )
 
     def record(self) -> None:
         """Append the line of the step that was just taken."""
@@ -255,42 +293,6 @@ class DriftTrainer(DriftMixin, Trainer):
     """transformers' Trainer with the pull."""
 
 
-def part_of(name: str, decoder_names: dict[int, str], param: torch.nn.Parameter) -> str:
-    """Which `drift.recipe.Part` a parameter belongs to."""
-    canonical = decoder_names.get(id(param))
-    if canonical is not None:
-        placed = layer_and_role(canonical)
-        assert placed is not None
-        return placed[1]
-    bridge = r"projector|connector|merger|image_newline|perceiver"
-    return "projector" if re.search(bridge, name) else "tower"
-
-
-def freeze(model: torch.nn.Module, parts: tuple[str, ...]) -> int:
-    """Freeze all but `parts`.
-
-    Returns:
-        The number of parameters that are trained.
-
-    Raises:
-        UserError: a part has no parameters in this model.
-    """
-    names = {id(param): name for name, param in decoder(model)[1].items()}
-    trained = dict.fromkeys(parts, 0)
-    for name, param in model.named_parameters():
-        part = part_of(name, names, param)
-        param.requires_grad_(part in parts)
-        if part in parts:
-            trained[part] += param.numel()
-    empty = [part for part, count in trained.items() if not count]
-    if empty:
-        raise UserError(
-            f"{type(model).__name__} has no parameters of {', '.join(empty)} to train "
-            "(a tied head is trained with the embedding)"
-        )
-    return sum(trained.values())
-
-
 def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made:
     """Train as `config` says and write the checkpoint `out`.
 
@@ -305,24 +307,26 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     """
     out = Path(out)
     refuse_existing(out, overwrite)
+    given, config = config, at_hand(config)
     family = family_of(config.vlm)
     entries(config.vlm)  # sound and safe to read, before anything heavy begins
-    rows = read_rows(config.data)
+    rows = read_rows(config.data, config.images)
     prior, parents = _prior(config)
     work = out.with_name(f"{out.name}.partial")
     arguments = _arguments(config, work)
     with arguments.main_process_first(local=False):
-        resume = _resume_point(work, config, arguments.process_index == 0)
+        resume = _resume_point(work, given, arguments.process_index == 0)
     try:
-        trainer, samples = _trainer(config, family, rows, prior, arguments)
+        trainer, samples, added = _trainer(config, family, rows, prior, arguments)
         trainer.train(resume_from_checkpoint=resume)
         made = Made(
             "sft" if prior is None else "drift",
             out.name,
             parents,
-            asdict(config),
+            asdict(given),
             asdict(trainer.injector.coverage()) if trainer.injector else None,
             _cost(trainer, samples),
+            tokens=added or None,
         )
         _finish(trainer, made, config, work, out)
         return made
@@ -337,14 +341,33 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
             shutil.rmtree(work, ignore_errors=True)
 
 
+def at_hand(config: TrainConfig) -> TrainConfig:
+    """`config` with folders in place of names on the hub, fetched if they are not here yet."""
+
+    def here(place: str | None) -> str | None:
+        return place if place is None else str(local(place))
+
+    data, colon, part = config.data.partition(":")
+
+    # A baseline may name the reasoner of the recipes that extend it, and needs none.
+    needed = config.prior in priors.VARIANTS
+    return replace(
+        config,
+        vlm=str(here(config.vlm)),
+        data=f"{local(data, 'dataset')}{colon}{part}",
+        reasoner=here(config.reasoner) if needed else None,
+        base=here(config.base) if needed else None,
+    )
+
+
 def _trainer(
     config: TrainConfig,
     family: Family,
     rows: list[Row],
     prior: priors.Prior | None,
     arguments: TrainingArguments,
-) -> tuple[DriftTrainer, Samples]:
-    """Model, data and loop, ready to run."""
+) -> tuple[DriftTrainer, Samples, dict[str, Any]]:
+    """Model, data and loop, ready to run, and what `drift.tokens` added."""
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()  # what it would warn of in loading stops us below
     set_seed(config.seed)
@@ -356,7 +379,12 @@ def _trainer(
     absent = sorted(loading["missing_keys"]) + [str(one) for one in loading["mismatched_keys"]]
     if absent:
         raise UserError(f"{config.vlm} lacks weights of its own model: {', '.join(absent[:5])}")
+    added = tokens.add_tokens(model, processor, config.add_tokens)
     trained = freeze(model, config.train)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # What transformers does for adapters; here it would differentiate a frozen tower.
+        model.disable_input_require_grads()
     tokenizer = processor.tokenizer
     ends = _ends(model, tokenizer)
     samples = Samples(
@@ -372,15 +400,20 @@ def _trainer(
         model=model,
         args=arguments,
         train_dataset=samples,
+        processing_class=processor,
         data_collator=lambda batch: collate(batch, pad, family.pixels_per_row),
         join=None if prior is None else lambda live: _injector(live, prior, config),
         log=Path(str(arguments.output_dir)) / LOG,
     )
+    trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
-        print(f"{len(samples)} samples, {trained:,} trained parameters ({', '.join(config.train)})")
         for line in samples.dropped:
             print(f"left out, longer than the context: {line}")
-    return trainer, samples
+        print(
+            f"{len(samples)} samples ({len(samples.dropped)} left out), {trained:,} trained "
+            f"parameters ({', '.join(config.train)})"
+        )
+    return trainer, samples, added
 
 
 def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]]:
@@ -421,6 +454,7 @@ def _injector(model: torch.nn.Module, prior: priors.Prior, config: TrainConfig) 
         config.alpha_schedule,
         config.stop_rho,
         config.live,
+        config.offload,
     )
 
 
@@ -439,7 +473,6 @@ def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
         max_grad_norm=config.clip,
         use_cpu=not torch.accelerator.is_available(),
         bf16=config.dtype == "bfloat16",
-        gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or 500,
@@ -469,13 +502,15 @@ def _resume_point(work: Path, config: TrainConfig, first: bool) -> str | None:
     """
     settings = json.loads(json.dumps(asdict(config)))
     note = work / SETTINGS
-    found = get_last_checkpoint(str(work)) if work.is_dir() else None
+    # The state is written last: a checkpoint without it was cut off.
+    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
+    found = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
     if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
         raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
     if first:
         work.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(settings, indent=2))
-    return found
+    return None if found is None else str(found)
 
 
 def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:
@@ -494,7 +529,26 @@ def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:
         "devices": trainer.args.world_size,
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "peak_memory_bytes": peak,
+        "memory": _memory(trainer),
         "dropped_rows": len(samples.dropped),
+    }
+
+
+def _memory(trainer: Any) -> dict[str, int]:
+    """Bytes that the first process holds between two steps, and of the gradients in them."""
+
+    def held(tensors: Iterable[Any]) -> int:
+        return sum(local_part(tensor).nbytes for tensor in tensors)
+
+    params = list(trainer.model.parameters())
+    state = trainer.optimizer.state_dict()["state"].values()
+    return {
+        "weights_bytes": held(params),
+        "gradients_bytes": held(param for param in params if param.requires_grad),
+        "optimizer_bytes": held(
+            value for one in state for value in one.values() if torch.is_tensor(value)
+        ),
+        **(trainer.injector.memory() if trainer.injector else {}),
     }
 
 
@@ -506,11 +560,17 @@ def _finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path
         shutil.rmtree(final, ignore_errors=True)
         # Into a fresh model: the trained one may be sharded, and this one has the dtype of the VLM
         # on disk and writes the names of the hub.
-        fresh = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
+        fresh: Any = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
+        rows = max((word["rows"] for word in (made.tokens or {}).values()), default=0)
+        if made.tokens and rows > fresh.get_input_embeddings().num_embeddings:
+            fresh.resize_token_embeddings(rows, mean_resizing=False)
         fresh.load_state_dict(state)
         fresh.save_pretrained(final)
-        # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged.
+        # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged
+        # but for words that were added.
         copy_papers(Path(config.vlm), final)
+        if made.tokens:
+            tokens.save(final, trainer.processing_class, rows)
         shutil.copyfile(work / LOG, final / LOG)
         write_made(final, made)
         put_in_place(final, out)

@@ -201,7 +201,7 @@ def test_a_template_that_rewrites_the_question_is_refused(pictures):
 
 def test_large_pictures_are_made_smaller(pictures):
     Image.new("RGB", (64, 64)).save(pictures / "big.png")
-    (row,) = read_rows(write(pictures, {"question": "q", "answer": "a", "images": ["big.png"]}))
+    (row,) = read_rows(write(pictures, {"question": "q", "answer": "one", "images": ["big.png"]}))
     processor = pico.processor("qwen2_5_vl")
     grids = [
         encode(row, processor, ends(processor), max_pixels=limit)["image_grid_thw"].tolist()
