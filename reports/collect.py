@@ -278,7 +278,8 @@ def _choose(sweep: tuple[Row, ...], columns: tuple[Column, ...], notes: list[str
     for row in sweep:
         cells = [row.run.cells[c.key] for c in columns if c.key in row.run.cells]
         if [cell.n for cell in cells] == asked:
-            scored[row.alpha or 0.0] = tally.mean_cell(cells)
+            verdicts = [row.run.verdicts[c.key] for c in columns]
+            scored[row.alpha or 0.0] = tally.mean_cell(cells, verdicts)
         else:
             notes.append(f"{row.run.name} is no candidate: its validation answers are incomplete.")
     if not scored:

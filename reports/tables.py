@@ -96,16 +96,21 @@ def _cells(block: Block, row: Row) -> list[Cell | None]:
     found = [row.run.cells.get(column.key) for column in block.columns]
     if not block.mean:
         return found
-    whole = [cell for cell in found if cell]
-    return [*found, tally.mean_cell(whole) if len(whole) == len(found) else None]
+    return [*found, _mean(block, row) if all(found) else None]
 
 
 def _total(block: Block, row: Row) -> Cell | None:
-    cells = [row.run.cells[c.key] for c in block.columns if c.key in row.run.cells]
-    if not cells:
+    known = [column.key for column in block.columns if column.key in row.run.cells]
+    if not known:
         return None
     # Groups of one task may overlap; there its first column is all of it.
-    return tally.mean_cell(cells) if block.mean else cells[0]
+    return _mean(block, row) if block.mean else row.run.cells[known[0]]
+
+
+def _mean(block: Block, row: Row) -> Cell:
+    known = [column.key for column in block.columns if column.key in row.run.cells]
+    run = row.run
+    return tally.mean_cell([run.cells[key] for key in known], [run.verdicts[key] for key in known])
 
 
 def _versus(block: Block, row: Row, index: int, notes: list[str]) -> Paired | None:

@@ -55,14 +55,10 @@ def _taken_apart(table: Table, line: Line) -> str:
 
 
 def _power(found: Paired) -> str:
-    """What it would take to settle a difference; nothing where answers are means over samples."""
-    if found.test != "exact McNemar":
-        return ""
-    discordance = (found.only_a + found.only_b) / found.n
-    smallest = tally.minimal_detectable(found.n, discordance)
-    if not found.difference or math.isinf(smallest):
+    """What it would take to settle a difference."""
+    smallest, needed = tally.detectable(found), tally.settling(found)
+    if needed is None or math.isinf(smallest):
         return "The two disagree on too few questions to tell them apart."
-    needed = tally.questions_needed(found.difference, discordance)
     return (
         f"With this much disagreement a single test on {found.n:,} questions finds a difference of "
         f"{percent(smallest)} points four times in five; one as small as this takes about "
