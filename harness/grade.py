@@ -177,7 +177,7 @@ def _verdict(
         answer=answer,
         how=how,
         groups=("all", *task.groups(question.row)),
-        cluster=task.cluster(question.row),
+        cluster=task.cluster(question.row) or "+".join(i.sha256[:16] for i in question.images),
     )
 
 

@@ -5,7 +5,7 @@ functions; stock `lm_eval --include_path tasks` runs the same files, and the gro
 `tasks/groups`. What lm-eval has no word for stands under `metadata`: `version`, `source`, `parity`,
 the functions `images` and `groups`, and `protocols`: whose way of asking and scoring, each with its
 functions `prompt` and `verdict`, `scoring` (one sentence) and, where needed, `ends` and `summary`.
-Where rows share a problem or a picture, `cluster` names it.
+Where rows share a problem, not only a picture, `cluster` names it.
 
     >>> load("pocket").max_tokens
     40
@@ -65,7 +65,8 @@ class Task:
     """Rows, and whether each was answered right → the benchmark's own metrics, where they are more
     than a mean."""
     cluster: Callable[[Row], str]
-    """Row → name of the problem or picture that it shares with other rows; empty if with none."""
+    """Row → name of the problem that it shares with other rows; empty if with none, or only with
+    rows that show the same pictures."""
     source: Source | None
     """Where the rows come from when no folder is given; None: they are always local."""
     parity: str
