@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import answers, files, vlmevalkit
+from tasks.errors import TaskError
 from tasks.judging import OPEN, Judging, Reading, Request
 
 Row = dict[str, Any]
@@ -55,8 +56,11 @@ def _rows(data: str | Path | None, source: Mapping[str, Any] | None, split: str)
     path = files.find(data, names) if data is not None else None
     if path is None:
         return map(_row, files.hub_rows("mathvista", source, data))
-    found = files.read_json(path).items()
-    return (_row({**row, "pid": pid, files.FOLDER: str(path.parent)}) for pid, row in found)
+    found = files.read_json(path)
+    if not isinstance(found, dict):
+        raise TaskError(f"mathvista: {path} is no table of questions: is --data the right folder?")
+    folder = str(path.parent)
+    return (_row({**row, "pid": pid, files.FOLDER: folder}) for pid, row in found.items())
 
 
 def _row(row: Row) -> Row:
@@ -359,7 +363,7 @@ def robust(row: Row, text: str) -> Reading:
         letter = answers.read_choice(text, _lettered(row))
         if letter is None:
             return OPEN
-        return letter, _lettered(row)[letter] == row["answer"] if row["answer"] else None
+        return letter, _lettered(row).get(letter) == row["answer"] if row["answer"] else None
     precision = None if row["precision"] is None else int(row["precision"])
     return answers.read_value(text, row["answer"], unit=row["unit"], precision=precision)
 

@@ -136,13 +136,15 @@ _MATCH_YES_NO = (
 )
 
 
-def choose(question: str, choices: Mapping[str, str], truth: str, text: str) -> Judging:
+def choose(
+    question: str, choices: Mapping[str, str], truth: str, text: str, template: str = _MATCH
+) -> Judging:
     """Match a response with the options: by the rules, else by up to three judge replies."""
     letter = can_infer(text, choices)
     if letter is None:
         listed = "".join(f"{name}. {option}\n" for name, option in choices.items())
         options = f"There are several options: \n{listed}"
-        prompt = _MATCH.format(question, options, text)
+        prompt = template.format(question, options, text)
         for attempt in range(3):
             reply = yield Request(prompt, max_tokens=128, attempt=attempt)
             if letter := can_infer(reply, choices):

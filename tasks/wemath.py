@@ -1,14 +1,20 @@
 """We-Math: 525 problems of two or three steps, each asked whole and step by step; 1,740 questions.
 
 Paper: Qiao et al. 2024, "We-Math: Does Your Large Multimodal Model Achieve Human-like Mathematical
-Reasoning?", arXiv 2407.01284. Code: github.com/We-Math/We-Math at a57a0e83.
+Reasoning?", arXiv 2407.01284. Code: github.com/We-Math/We-Math at a57a0e83 (data CC BY-NC 4.0);
+VLMEvalKit (Apache-2.0) at cfa63b1d, its judge's text from vlmeval/dataset/utils/multiple_choice.py
+as a later version has it.
 """
 
-from collections.abc import Iterable
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files
+from tasks import answers, files, vlmevalkit
+from tasks.errors import TaskError
+from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]
 
@@ -24,17 +30,181 @@ TEMPLATE = (
 )
 """From a contributor's generator; the repository has no prompt of its own."""
 
+HINT = (
+    "Now, we require you to solve a multiple-choice math question. Please briefly describe your "
+    "thought process and provide the final answer(option)."
+)
+"""As in lmms-eval's copy of VLMEvalKit's prompt; VLMEvalKit's own table was not seen."""
+
 PARTS = {"2steps": 3, "3steps": 4}
 """Kind of problem → its questions: each step, and the whole."""
 
+DOMAINS = {
+    "Understanding and Conversion of Units": (
+        "Conversion Rates and Calculations Between Area Units",
+        "Conversion Rates and Calculations Between Volume Units (Including Liters and Milliliters)",
+        "Conversion Rates and Calculations Between Length Units",
+    ),
+    "Angles and Length": (
+        "Understanding Angles (Using a Protractor)",
+        "Understanding Length (Using a Ruler)",
+    ),
+    "Calculation of Solid Figures": (
+        "Surface Area of Cylinders",
+        "Surface Area of Rectangular Cuboids",
+        "Surface Area of Cubes",
+        "Volume and Capacity of Cylinders",
+        "Volume and Capacity of Cones",
+        "Volume and Capacity of Rectangular Cuboids",
+        "Volume and Capacity of Cubes",
+    ),
+    "Understanding of Solid Figures": (
+        "Expanded View of Cylinders",
+        "Expanded View of Rectangular Cuboids",
+        "Expanded View of Cubes",
+        "Properties of Cylinders",
+        "Properties of Cones",
+        "Properties and Understanding of Rectangular Cuboids",
+        "Properties and Understanding of Cubes",
+        "Observing Objects",
+    ),
+    "Calculation of Plane Figures": (
+        "Sum of Interior Angles of Other Polygons",
+        "Sum of Interior Angles of Triangles",
+        "Calculation and Comparison of Angles",
+        "Area of Parallelograms",
+        "Area of Triangles",
+        "Area of Sectors",
+        "Area of Trapezoids",
+        "Area of Circles",
+        "Area of Rectangles",
+        "Area of Squares",
+        "Perimeter of Parallelograms",
+        "Perimeter of Triangles",
+        "Perimeter of Trapezoids",
+        "Circumference of Circles",
+        "Perimeter of Rectangles",
+        "Perimeter of Squares",
+    ),
+    "Understanding of Plane Figures": (
+        "Properties and Understanding of Parallelograms",
+        "Properties and Understanding of Triangles",
+        "Properties and Understanding of Trapezoids",
+        "Properties and Understanding of Rectangles",
+        "Properties and Understanding of Squares",
+        "Understanding Triangular Rulers",
+        "Understanding and Representing Angles",
+        "Distance Between Two Points",
+        "Understanding Line Segments, Lines, and Rays",
+        "perpendicularity",
+        "Parallel",
+        "Understanding Sectors",
+        "Understanding Circles",
+        "Observing Figures",
+    ),
+    "Basic Transformations of Figures": (
+        "Axial Symmetry",
+        "Translation",
+        "Rotation",
+    ),
+    "Cutting and Combining of Figures": (
+        "Combining and Dividing Solids",
+        "Division of Plane Figures",
+        "Combining Plane Figures",
+        "Tessellation of Figures",
+        "Folding Problems of Figures",
+    ),
+    "Direction": (
+        "Southeast, Southwest, Northeast, Northwest Directions",
+        "Cardinal Directions (East, South, West, North)",
+    ),
+    "Route Map": (
+        "Determining the Positions of Objects Based on Direction, Angle, and Distance",
+        "Describing Simple Routes Based on Direction and Distance",
+    ),
+    "Correspondence of Coordinates and Positions": (
+        "Representing Positions Using Ordered Pairs",
+        "Finding Positions Based on Ordered Pairs",
+    ),
+    "Position": (
+        "Front-Back Position",
+        "Up-Down Position",
+        "Left-Right Position",
+    ),
+}
+"""Domain → its knowledge concepts: data/knowledge_structure_nodes.json."""
 
-def dataset(data: str | Path | None = None, **_: Any) -> dict[str, files.Rows]:
-    """Return the rows of `<data>/rows.jsonl` whose benchmark is We-Math.
 
-    The three or four questions of a problem share its `ID`, so `id` is `ID/key`.
+# Rows
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows, from a folder or the hub.
+
+    A folder holds `rows.jsonl` of several benchmarks, or `testmini.json` as the benchmark's
+    repository has it (there under `data`, beside the pictures), or a snapshot of the hub's dataset.
     """
-    found = files.benchmark_rows("wemath", data, "We-Math")
-    return {"testmini": files.Rows({**row, "id": f"{row['ID']}/{row['key']}"} for row in found)}
+    fields = ["question", "option", "answer", "key", "images"]
+    return {"testmini": files.Rows(files.complete("wemath", _rows(data, source), fields))}
+
+
+def _rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
+    if data is None:
+        return map(_row, files.hub_rows("wemath", source))
+    if (Path(data) / files.BENCHMARKS).is_file():
+        return map(_row, files.benchmark_rows("wemath", data, "We-Math"))
+    path = files.find(data, ["wemath_testmini.json", "data/testmini.json", "testmini.json"])
+    if path is None:
+        return map(_row, files.hub_rows("wemath", source, data))
+    found = files.read_json(path)
+    if not isinstance(found, list):
+        raise TaskError(f"wemath: {path} is no list of questions: is --data the right folder?")
+    return (_row({**row, files.FOLDER: str(path.parent)}) for row in found)
+
+
+def _row(row: Row) -> Row:
+    concept = "knowledge concept"
+    return {
+        "id": f"{row['ID']}/{row['key']}",
+        "ID": row["ID"],
+        "key": row["key"],
+        **{field: row.get(field) for field in ("question", "option", "answer")},
+        "metadata": {concept: row[concept]},
+        "images": row.get("images") or ([row["image_path"]] if row.get("image_path") else None),
+        files.FOLDER: row[files.FOLDER],
+        **{field: row[field] for field in ("image_sha256",) if field in row},
+    }
+
+
+def from_record(record: Row) -> Row:
+    """Return a record of published answers as a row: the questions of a problem share its `ID`."""
+    return {"question": "", **record, "ID": record["id"], "id": f"{record['id']}/{record['key']}"}
+
+
+_LABEL = re.compile(r"(?:^|[;\s])([A-I])[.．](?!\s*(?:;|$))")
+
+
+def options(row: Row) -> dict[str, str]:
+    """Split the options, which are one text.
+
+    >>> options({"option": "A. 3, 5; B. to get shape ;C.; C. No.; F. No correct answer"})
+    {'A': '3, 5', 'B': 'to get shape ;C.', 'C': 'No.', 'F': 'No correct answer'}
+    """
+    text = row["option"]
+    labels: list[re.Match[str]] = []
+    for label in _LABEL.finditer(text):
+        if not labels or label[1] > labels[-1][1]:
+            labels.append(label)
+    ends = [label.start() for label in labels[1:]] + [len(text)]
+    return {
+        label[1]: text[label.end() : end].strip().removesuffix(";").strip()
+        for label, end in zip(labels, ends, strict=True)
+    }
+
+
+# Prompts
 
 
 def to_prompt(row: Row) -> str:
@@ -43,17 +213,80 @@ def to_prompt(row: Row) -> str:
     return f"<image>{filled}"
 
 
-def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
-    """Compare the letter of the final answer with the true one."""
-    final = answers.final(text)
-    letter = None if final is None else answers.option_letter(final, "ABCDEFGH")
-    return letter, None if letter is None else letter == row["answer"]
+def to_prompt_vlmevalkit(row: Row) -> str:
+    """Return VLMEvalKit's form (dataset `WeMath`): hint, question, options, no request."""
+    listed = "".join(f"{letter}. {text}\n" for letter, text in options(row).items())
+    return f"<image>Hint: {HINT}\nQuestion: {row['question']}\nOptions:\n{listed}"
+
+
+# Verdicts
+
+
+def official(row: Row, text: str) -> Reading:
+    """Take the first letter behind the last "Answer" (accuracy.py); without one it is wrong."""
+    letter = letter_behind(text)
+    return letter, letter == row["answer"]
+
+
+def letter_behind(text: str) -> str | None:
+    """Return the first sign behind the last "Answer" and `<>:.`, if it is one of A to H.
+
+    >>> letter_behind("<Answer>:<<C>>."), letter_behind("Answer: **B**"), letter_behind("Big")
+    ('C', None, 'B')
+    """
+    rest = re.sub("[><:.]", "", text.rpartition("Answer")[2].strip()).strip()
+    return rest[0] if rest and rest[0] in "ABCDEFGH" else None
+
+
+_MATCH = (
+    "You are an AI assistant who will help me to match "
+    "an answer with several options of a single-choice question. "
+    "You are provided with a question, several options, and an answer, "
+    "and you need to find which option is most similar to the answer. "
+    "If the meaning of all options are significantly different from the answer, output Z. "
+    "Your should output a single uppercase character in A, B, C, D, E, F, G (if they are valid "
+    "options), and Z. \n"
+    "Example 1: \n"
+    "Question: <start>\nWhat is the main object in image?\n"
+    "Options: A. teddy bear B. rabbit C. cat D. dog\n<end>\n"
+    "Answer: <start>\na cute teddy bear\n<end>\nYour output: A\n"
+    "Example 2: \n"
+    "Question: <start>\nWhat is the main object in image?\n"
+    "Options: A. teddy bear B. rabbit C. cat D. dog\n<end>\n"
+    "Answer: <start>\nSpider\n<end>\nYour output: Z\n"
+    "Example 3: \n"
+    "Question: <start>\n{}\nOptions: {}\n<end>\nAnswer: <start>\n{}\n<end>\nYour output: "
+)
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Match with the options."""
+    asked = vlmevalkit.choose(row["question"], options(row), row["answer"], text, _MATCH)
+    return (yield from asked)
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read a letter or an option's text."""
+    letter = answers.read_choice(text, options(row))
+    return OPEN if letter is None else (letter, letter == row["answer"])
+
+
+# Breakdowns and metrics
+
+_DOMAIN = {concept: domain for domain, concepts in DOMAINS.items() for concept in concepts}
 
 
 def groups(row: Row) -> tuple[str, ...]:
-    """Return the number of steps that the question takes (S1, S2, S3) and its place, the key."""
+    """Return the number of steps that the question takes (S1, S2, S3) and its place, the key.
+
+    A single step also has its knowledge concept, and the domain of that.
+    """
     kind, place = row["key"].split("_")
-    return (f"S{kind[0]}" if place == "multi" else "S1"), row["key"]
+    if place == "multi":
+        return f"S{kind[0]}", row["key"]
+    concept = row["metadata"]["knowledge concept"]
+    domain = _DOMAIN.get(concept, "none of the 12")
+    return "S1", row["key"], f"domain: {domain}", f"knowledge: {concept}"
 
 
 def cluster(row: Row) -> str:
@@ -68,7 +301,8 @@ def summary(graded: Iterable[tuple[Row, bool]]) -> dict[str, float]:
     A problem is insufficient knowledge (IK: not every step right, nor the whole), inadequate
     generalization (IG: every step right, the whole not), complete mastery (CM) or rote
     memorization (RM: the whole right without the steps). Strict CM wants every step right, loose
-    CM one of them. Score = CM + IG / 2. `RM rate` is RM / (CM + RM), as the official script has it.
+    CM one of them. `accuracy …` is of a domain, as the official script has it: the mean over its
+    knowledge concepts, large or small.
 
     Args:
         graded: Row, and whether it was answered right.
@@ -77,9 +311,12 @@ def summary(graded: Iterable[tuple[Row, bool]]) -> dict[str, float]:
         Metric → value; empty when no problem was asked completely.
     """
     problems: dict[tuple[str, str], dict[str, bool]] = {}
+    concepts: dict[str, list[bool]] = defaultdict(list)
     for row, right in graded:
         kind, place = row["key"].split("_")
         problems.setdefault((kind, row["ID"].split("_")[1]), {})[place] = right
+        if place != "multi":
+            concepts[row["metadata"]["knowledge concept"]].append(right)
     complete = [p for (kind, _), p in problems.items() if len(p) == PARTS[kind]]
     if not complete:
         return {}
@@ -92,15 +329,38 @@ def summary(graded: Iterable[tuple[Row, bool]]) -> dict[str, float]:
             counts["CM loose" if any(steps) else "RM loose"] += 1
         else:
             counts["IG" if all(steps) else "IK"] += 1
-    n = len(complete)
+    return {"problems": len(complete), **shares(counts, len(complete)), **_domains(concepts)}
+
+
+def shares(counts: Mapping[str, int], n: int) -> dict[str, float]:
+    """Return the four-dimensional metrics from counts of problems.
+
+    Score = CM + IG / 2. `RM rate` is RM / (CM + RM), as the official script has it.
+
+    Args:
+        counts: IK, IG, and CM and RM, strict and loose.
+        n: All problems.
+    """
     metrics = {name: count / n for name, count in counts.items()}
     for form in ("strict", "loose"):
         mastered, by_rote = counts[f"CM {form}"], counts[f"RM {form}"]
         metrics[f"score {form}"] = (mastered + counts["IG"] / 2) / n
         metrics[f"RM rate {form}"] = by_rote / (mastered + by_rote) if mastered + by_rote else 0.0
-    return {"problems": n, **metrics}
+    return metrics
+
+
+def _domains(concepts: Mapping[str, list[bool]]) -> dict[str, float]:
+    found = {}
+    for domain, names in DOMAINS.items():
+        means = [sum(concepts[name]) / len(concepts[name]) for name in names if name in concepts]
+        if means:
+            found[f"accuracy {domain}"] = sum(means) / len(means)
+    return found
 
 
 def process_results(row: Row, results: list[str]) -> dict[str, float]:
     """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {"acc": float(verdict(row, results[0])[1] is True)}
+    return {
+        "acc": float(robust(row, results[0])[1] is True),
+        "acc_official": float(official(row, results[0])[1] is True),
+    }
