@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from harness.commands import listing, scoring, serve
+from harness.commands import listing, parity, scoring, serve
 from harness.commands.cells import print_cells
 from harness.errors import UserError
 
@@ -128,6 +128,7 @@ def evaluate(
 
 app.command("score")(scoring.score)
 app.command("tasks")(listing.list_tasks)
+app.command("parity")(parity.parity)
 
 
 @app.command()
