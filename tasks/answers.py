@@ -7,9 +7,9 @@ for the answer, after the thought, in this order, and stop at the first place th
 
 1. the last complete `\boxed{}`, alone: where there is a box, nothing else is read;
 2. what follows "the answer is", "Answer:", "####", `<answer>` and the like, the last one first;
-3. a response of one short line;
-4. the last sentence that begins with "So", "Therefore" and the like, else the last sentence, if the
-   first does not say otherwise; else the first.
+3. the only words in bold; a response of one short line;
+4. the last sentence; else one before it that begins with "So", "Therefore" and the like; else the
+   first. Without such a word a first sentence that says otherwise leaves the response unread.
 
 A place that says it cannot tell ("cannot be determined") ends the search.
 """
@@ -213,13 +213,16 @@ def read_choice(text: str, options: Sequence[str] | Mapping[str, str]) -> str | 
     if not isinstance(options, Mapping):
         options = dict(zip(string.ascii_uppercase, options, strict=False))
     options = {letter.upper(): str(option).strip() for letter, option in options.items()}
-    for place in _places(text):
+    boxed_none = False
+    for place in _places(text, past_box=True):
         letter = _chosen(place, options)
-        if letter is not None:
+        if letter == NO_OPTION and place.kind == "box":
+            boxed_none = True  # a value on the way to the letter?
+        elif letter is not None:
             return letter
-        if place.kind == "box" or (_REFUSAL.search(place.text) and place.kind != "first"):
-            return None
-    return None
+        elif _REFUSAL.search(place.text) and place.kind != "first":
+            break
+    return NO_OPTION if boxed_none else None
 
 
 def read_value(
@@ -244,8 +247,10 @@ def read_value(
     (('22 m', True), (None, None))
     """
     truth = str(truth)
-    number = equivalence.numeric(truth)
+    number, unclear = equivalence.numeric(truth), False
     for place in _places(text):
+        if unclear and place.kind == "first":
+            break
         said = _stated_number(place) if number else _stated(place, truth)
         if said is not None:
             verdict = equivalence.same(truth, said, unit=unit, precision=precision)
@@ -253,8 +258,10 @@ def read_value(
             sure = verdict or number or place.kind in ("box", "mark", "whole")
             if verdict is not None and sure:
                 return said, verdict
-        if place.kind == "box" or (_REFUSAL.search(place.text) and place.kind != "first"):
-            return None, None
+        if _REFUSAL.search(place.text) and place.kind != "first":
+            break
+        if number and place.kind == "last" and _SPAN.search(expressions.normal(place.text)):
+            unclear = True  # numbers, and no telling which
     return None, None
 
 
@@ -273,8 +280,6 @@ def read_yes_no(text: str) -> str | None:
             return first[1].casefold()
         if len(said) == 1 and place.kind != "first" and not _BOTH.search(place.text):
             return said.pop()
-        if place.kind == "box":
-            return None
     return None
 
 
@@ -292,25 +297,42 @@ _YES_NO_FIRST = re.compile(
 class _Place:
     text: str
     kind: str
-    """`box`; `mark`, after "answer is" and the like; `whole`, a response of one line; `last`, the
-    last sentence; `first`, the first."""
+    """`box`; `mark`, after "answer is" and the like; `bold`, the only words in bold; `whole`, a
+    response of one line; `last`, the last sentence; `first`, the first."""
     rival: str = ""
     """A sentence that must not say otherwise."""
 
 
-def _places(text: str) -> Iterator[_Place]:
-    """Yield the places in which an answer may stand, the surest first."""
+def _places(text: str, past_box: bool = False) -> Iterator[_Place]:
+    """Yield the places in which an answer may stand, the surest first.
+
+    Args:
+        text: The response.
+        past_box: Go on after a box with the marks that follow it.
+    """
     spoken = _END.sub("", after_thinking(text) or "").strip()[-LONGEST:]
+    spoken = _own(spoken)
     if not spoken:
         return
-    if inside := _boxes(spoken):
+    inside, end = _boxes(spoken)
+    if inside:
         yield _Place(inside, "box")
-        return
-    for mark in list(_MARK.finditer(spoken))[: -MARKS - 1 : -1]:
+        if not past_box:
+            return
+    marks = [
+        mark
+        for mark in _MARK.finditer(spoken)
+        if mark.start() >= end and not _IF.search(spoken[max(0, mark.start() - 200) : mark.start()])
+    ]
+    lines = _unlisted([line for line in spoken.splitlines() if re.search(r"\w", line)])
+    if marks and lines and _UNSURE.search(lines[-1]) and not _MARK.search(lines[-1]):
+        return  # it takes back what it said
+    for mark in marks[: -MARKS - 1 : -1]:
         if segment := _segment(spoken[mark.end() : mark.end() + SEGMENT]):
             yield _Place(segment, "mark")
-    lines = [line for line in spoken.splitlines() if re.search(r"\w", line)]
-    if not lines:
+    if not inside and (bold := _bold(spoken)):
+        yield _Place(bold, "bold")
+    if inside or not lines or (marks and "\n" not in spoken[marks[-1].end() :].strip()):
         return
     if len(lines) == 1 and len(lines[0]) <= 80:
         yield _Place(lines[0], "whole")
@@ -337,7 +359,8 @@ _REFUSAL = re.compile(
         sufficient|able|specified|stated|shown|available|visible|mentioned)|impossible|unable|unknown|
         no\ (?:answer|information|correct|way)|unclear|insufficient|sorry|
         (?:does|do|is|are)(?:\ not|n't)\ (?:provide|show|contain|include|give|have)|
-        without\ (?:more|additional|further|the\ image|seeing|any)|none\ of|not\ sure)\b
+        without\ (?:more|additional|further|the\ image|seeing|any)|none\ of|not\ sure|
+        not\ (?:in|among|one\ of)\ the|not\ listed|(?:not|n't)\ match)\b
         |\bN/A\b|无法""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -354,11 +377,55 @@ _SO = re.compile(
 )
 
 
-def _boxes(text: str) -> str | None:
-    r"""Return the last complete box, joined to those right before it: `\boxed{1}, \boxed{2}`."""
+_NEXT = re.compile(r"\n\s{0,9}(?:\W{0,3}(?:Question|Human|User|Problem)\s?\d{0,3}\s?[:：])")
+_IF = re.compile(r"\b(?:if|otherwise|when|assuming|suppose|whether)\b[^.!?\n]*$", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"(?:(?:not |im)possible|cannot|can't|unable|not enough|insufficient|without)\b[^.]{0,80}"
+    r"\b(?:determine|answer|conclude|select|choose|information)\b(?!.*\b(?:but|however)\b)",
+    re.IGNORECASE,
+)
+_LISTED_OPTION = re.compile(r"\W{0,4}([A-J])\s?[).:]")
+
+
+def _own(text: str) -> str:
+    """Return a response without the questions that a model goes on to ask and answer itself."""
+    found = _NEXT.search(text)
+    if not found:
+        return text
+    own = text[: found.start()]
+    return own if _MARK.search(own) or _boxed_spans(own) else text
+
+
+def _unlisted(lines: list[str]) -> list[str]:
+    """Drop lines that only repeat the options: `(A) …`, `(B) …`, one below the other."""
+    letters = [found[1] if (found := _LISTED_OPTION.match(line)) else "" for line in lines]
+    return [
+        line
+        for place, line in enumerate(lines)
+        if not letters[place]
+        or not any(
+            letters[other] and letters[other] != letters[place]
+            for other in (place - 1, place + 1)
+            if 0 <= other < len(lines)
+        )
+    ]
+
+
+def _bold(text: str) -> str | None:
+    """Return the only words in bold, headings apart."""
+    found = re.findall(r"\*\*([^*\n]{1,40})\*\*(?!\s*[:：]|[^\S\n]*(?:\n|$))", text)
+    said = {part.strip() for part in found if not part.rstrip().endswith((":", "："))}
+    return said.pop() if len(said) == 1 else None
+
+
+def _boxes(text: str) -> tuple[str, int]:
+    r"""Return the last complete box, with those right before it, and the place where it ends.
+
+    Several stand together as in `\boxed{1}, \boxed{2}`; a box that says the same again is left out.
+    """
     spans = _boxed_spans(text)
     if not spans:
-        return None
+        return "", 0
     inside: list[str] = []
     start = None
     for opened, begin, end in reversed(spans):
@@ -369,7 +436,7 @@ def _boxes(text: str) -> str | None:
             break
         inside.insert(0, text[begin:end].strip())
         start = opened
-    return ", ".join(part for part in inside if part)
+    return ", ".join(part for part in inside if part), spans[-1][2]
 
 
 def _segment(rest: str) -> str:
@@ -385,17 +452,17 @@ def _sentences(lines: list[str]) -> Iterator[_Place]:
     parts = [
         part.strip()
         for line in ends
-        for part in re.split(r"(?<=[.!?。])(?<!\b[A-Z]\.)(?<!\d\.)\s+(?=\S)", line[-2000:])
+        for part in re.split(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\d\.)\s+(?=\S)|(?<=。)", line[-2000:])
     ]
     parts = [part for part in parts if re.search(r"\w", part) and not _FLUFF.match(part)]
     parts = [part[-SEGMENT:] for part in parts]
     if not parts:
         return
     concluding = [part for part in parts[-4:] if _SO.match(part)]
-    if concluding:
+    rival = "" if concluding or len(parts) == 1 else parts[0]
+    yield _Place(parts[-1], "last", rival)
+    if concluding and concluding[-1] != parts[-1]:
         yield _Place(concluding[-1], "last")
-    if not concluding or concluding[-1] != parts[-1]:
-        yield _Place(parts[-1], "last", rival=parts[0] if len(parts) > 1 else "")
     if len(parts) > 1:
         yield _Place(parts[0], "first")
 
@@ -410,6 +477,9 @@ def _chosen(place: _Place, options: Mapping[str, str]) -> str | None:
         last = _chosen(_Place(place.text, "last"), options)
         return last if first in (None, last) else None
     said = _bare(place.text)
+    alone = said.strip("().[] ")
+    if alone in options:
+        return alone  # a letter is asked for, and meant, though "B" may be the text of A
     if letter := _by_text(said, options):
         return letter
     label = _LABEL.match(said)
@@ -452,6 +522,7 @@ _MENTION = re.compile(
     r"\(\s?([A-Z])\s?\)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+(?:is\s+)?[\"'“(*]{0,3}([A-Z])\b(?!')"
     r"|\b(?:is|be|chose|choose|select|pick)\s+[\"'“(*$]{0,3}([B-HJ-Z])\W*$"
 )
+_BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
 _NOT = re.compile(
     r"\b(?:not|never|neither|nor|cannot|rather|instead|except|unlike|incorrect|wrong|no|without"
     r"|than|or)\b|n['’]t\b",
@@ -476,39 +547,42 @@ def _labels(label: re.Match[str], said: str, kind: str, options: Mapping[str, st
     if kind in ("last", "first"):
         return False
     own = options.get(letter, "")
-    return bool(
-        _REASON.match(rest) or letter not in "AI" or (own and equivalence.same(own, rest) is True)
-    )
+    return bool(_REASON.match(rest) or letter not in "AI" or (own and _is(own, rest)))
 
 
 def _labelled(label: re.Match[str], said: str, kind: str, options: Mapping[str, str]) -> str | None:
     """Return the letter of a label, unless what follows it speaks for another."""
     letter, rest = label["letter"].upper(), said[label.end() - len(label["end"]) :]
+    if letter in options and _is(options[letter], _bare(rest.strip(" .,:;)"))):
+        return letter
     more = _MORE.match(rest)
     if more and more[1] != letter and (more[1] in options or letter not in options):
         return None
     if letter not in options:
-        return NO_OPTION if kind in ("box", "mark", "whole") else None
+        odd = _REFUSAL.search(rest) or _by_text(_bare(rest), options)
+        return None if odd or kind not in ("box", "mark", "whole") else NO_OPTION
     clause = re.split(r"[;\n]|[.,](?!\d)|\s(?:because|since|as)\b", rest.strip(" .,:;)-–—"))[0]
     own = options[letter]
     others = [text for other, text in options.items() if other != letter and text != own]
     named = _bare(clause)
-    if not named or (own and equivalence.same(own, named) is True):
+    if not named or _is(own, named):
         return letter
-    return None if any(_is(text, named) for text in others) else letter
+    sentence = re.split(r"[;\n]|[.](?!\d)|\s(?:because|since|as)\b", label[0] + rest[:SEGMENT])[0]
+    labels = {found.upper() for found in _BRACKETED.findall(sentence)} & set(options)
+    if len(labels) > 1 or any(_is(text, named) for text in others if len(text) > 1):
+        return None
+    return letter
 
 
 def _is(option: str, said: str) -> bool:
-    return len(option) > 1 and equivalence.same(option, said) is True
+    return equivalence.same(option, said, verify=False) is True
 
 
 def _worded(options: Mapping[str, str]) -> dict[str, str]:
-    """Return the options that have a text of their own, and no mere letter."""
-    return {letter: text for letter, text in options.items() if text and not _only_letter(text)}
-
-
-def _only_letter(text: str) -> bool:
-    return bool(re.fullmatch(r"\W*[A-Za-z]\W*", text))
+    """Return the options that have a text of their own, not just their letter."""
+    return {
+        letter: text for letter, text in options.items() if text and _bare(text).upper() != letter
+    }
 
 
 def _unique(letters: list[str]) -> str | None:
@@ -522,14 +596,14 @@ def _by_text(said: str, options: Mapping[str, str]) -> str | None:
         return None
     exact = [letter for letter, text in worded.items() if _bare(text).casefold() == said.casefold()]
     if exact:
-        return _unique(exact)
+        return exact[0]  # two options of the same words are one
     return _unique([letter for letter, text in worded.items() if _agrees(text, said)])
 
 
 def _agrees(option: str, said: str) -> bool:
     decimals = re.fullmatch(r"\D*\d+\.(\d+)\D*", option)
     precision = len(decimals[1]) if decimals and equivalence.numeric(option) else None
-    return equivalence.same(option, said, precision=precision) is True
+    return equivalence.same(option, said, precision=precision, verify=False) is True
 
 
 def _by_beginning(said: str, options: Mapping[str, str]) -> str | None:
@@ -560,12 +634,16 @@ def _by_value(place: _Place, options: Mapping[str, str]) -> str | None:
     if letter := _unique([letter for letter, text in worded.items() if _agrees(text, said)]):
         return letter
     plain = place.kind in ("box", "mark", "whole")
-    different = all(equivalence.same(text, said) is False for text in worded.values())
+    different = all(equivalence.same(text, said, verify=False) is False for text in worded.values())
     return NO_OPTION if plain and different and len(worded) == len(options) else None
+
+
+_ASIDE = re.compile(r",?\s(?:because|since|as|with|while|due to|given|where|which means)\b")
 
 
 def _by_mention(said: str, options: Mapping[str, str]) -> str | None:
     """Return the only option whose words a sentence holds."""
+    said = _ASIDE.split(said)[0]
     if _NOT.search(said):
         return None
     sentence = f" {equivalence.plain_words(said)} "
@@ -573,7 +651,9 @@ def _by_mention(said: str, options: Mapping[str, str]) -> str | None:
     held = {
         letter: text
         for letter, text in texts.items()
-        if len(text) > 1 and f" {text} " in sentence and not equivalence.numeric(options[letter])
+        if len(text) > 1
+        and re.search(rf" {re.escape(text)}s? ", sentence)
+        and not equivalence.numeric(options[letter])
     }
     longest = [
         letter
@@ -592,8 +672,8 @@ _TERM = (
     r"|\\pi(?![a-z]))[!°%]?"
 )
 _NUMBER_WORD = (
-    r"\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen"
-    r"|sixteen|seventeen|eighteen|nineteen|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
+    r"(?<=\bis )zero\b|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen"
+    r"|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
     r"(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?)\b(?!-)"
     r"|(?<=\bis )one\b(?! of| that| who| which)|(?<=\bonly )one\b|^\W*one\b(?=\W*$)"
 )
@@ -604,8 +684,9 @@ _SPAN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _CUE = re.compile(
-    r"=|\\approx|\b(?:is|are|was|were|be|been|equals?|has|have|had|gives?|get|gets|got|costs?|totals?"
-    r"|needs?|takes?|makes?|contains?|shows?|approximately|remains?|becomes?|leaves?|find|found)\b|:",
+    r"=|\\approx|(?<!that )(?<!who )\b(?:is|are|was|were|be|been|equals?|has|have|had|gives?|gets?"
+    r"|got|costs?|totals?|needs?|takes?|makes?|contains?|shows?|approximately|remains?|becomes?|leaves?"
+    r"|find|found)\b|:",
     re.IGNORECASE,
 )
 _AFTER = re.compile(
@@ -630,12 +711,14 @@ def _stated_number(place: _Place) -> str | None:
         return None
     if _REFUSAL.search(text):
         return None
-    clause = re.split(r"(?<!\d)\.\s|\.\s+(?=[A-Z])|;|\s(?:because|since|so that)\b", text)[0]
-    spans = list(_SPAN.finditer(clause)) if place.kind == "mark" else list(_SPAN.finditer(text))
-    if place.kind == "mark":
+    clause = _ASIDE.split(re.split(r"(?<!\d)\.\s|\.\s+(?=[A-Z])|;|\sso that\b", text)[0])[0]
+    if place.kind in ("mark", "bold") or _SPAN.search(clause):
         text = clause
+    spans = [span for span in _SPAN.finditer(text) if not _THAN.search(text[: span.start()])]
     if not spans:
         return None
+    if place.kind == "bold":
+        return _with_unit(text, spans[0]) if len(spans) == 1 else None
     if place.kind == "mark" and spans[0].start() <= 3 and not _continues(text, spans[0]):
         return _with_unit(text, spans[0])
     for cue in reversed(list(_CUE.finditer(text))):
@@ -661,7 +744,15 @@ def _continues(text: str, span: re.Match[str]) -> bool:
 
 def _only(text: str, spans: list[re.Match[str]]) -> str | None:
     values = {span[0].strip().casefold() for span in spans}
+    if len(spans) > 1 and " and " in text[spans[0].end() : spans[-1].start()]:
+        return None
+    if _ONE.search(text, spans[0].start()):
+        values.add("one")
     return _with_unit(text, spans[0]) if len(values) == 1 else None
+
+
+_THAN = re.compile(r"\b(?:than|below|above|over|under)\s*$", re.IGNORECASE)
+_ONE = re.compile(r"\b(?:an?d?|,) one \w", re.IGNORECASE)
 
 
 def _with_unit(text: str, span: re.Match[str]) -> str:

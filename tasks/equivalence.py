@@ -47,7 +47,12 @@ SECONDS = 0.5
 
 
 def same(
-    truth: str, said: str, *, unit: str | None = None, precision: int | None = None
+    truth: str,
+    said: str,
+    *,
+    unit: str | None = None,
+    precision: int | None = None,
+    verify: bool = True,
 ) -> bool | None:
     r"""Whether a stated answer is the true one; None where it cannot be told.
 
@@ -56,6 +61,7 @@ def same(
         said: The stated one, without the sentence around it.
         unit: The unit in which the question asks.
         precision: Decimals to which the question asks.
+        verify: Ask math-verify where nothing else can tell.
 
     >>> same(r"\frac{3}{4}\pi", "0.75π"), same("12", "12 cm"), same("(3, 4)", "(4, 3)")
     (True, True, False)
@@ -74,7 +80,7 @@ def same(
     if first and _squeezed(first) == _squeezed(second):
         return True
     verdict = _compare(first, second, _Asked(unit, precision))
-    if verdict is None and _FORMAL.search(first) and _FORMAL.search(second):
+    if verify and verdict is None and _FORMAL.search(first) and _FORMAL.search(second):
         verdict = _verified(first, second)
     return verdict
 
