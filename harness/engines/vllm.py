@@ -15,7 +15,8 @@ from typing import Any
 
 from harness.checkpoint import Checkpoint
 from harness.engines import Ask, refusal, rendering, said
-from harness.engines.pictures import decoded
+from harness.engines.pictures import decode
+from harness.engines.preparing import Prepared
 from harness.errors import UserError
 from harness.records import Question, Response
 
@@ -110,19 +111,23 @@ class VllmEngine:
         self.start()
         engine = self._llm.llm_engine
         window = 2 * engine.vllm_config.scheduler_config.max_num_seqs
-        source = decoded(asks, ahead=min(window, 64))
         waiting: dict[str, _Waiting] = {}
         names = (str(number) for number in count())
         try:
-            more = True
-            while more or waiting:
-                while more and len(waiting) < window:
-                    following = next(source, None)
-                    if following is None:
-                        more = False
-                    elif refused := self._add(next(names), *following, waiting):
-                        yield refused
-                yield from self._step(waiting)
+            with Prepared(asks, self._prepare, ahead=min(window, 64)) as source:
+                more = True
+                while more or waiting:
+                    while more and len(waiting) < window:
+                        try:
+                            taken = source.take(wait=not waiting)
+                        except StopIteration:
+                            more = False
+                            break
+                        if taken is None:
+                            break
+                        if refused := self._add(next(names), *taken, waiting):
+                            yield refused
+                    yield from self._step(waiting)
         finally:
             # Left in the middle: by an interruption, or by a failure of the engine itself.
             with contextlib.suppress(Exception):
@@ -150,24 +155,35 @@ class VllmEngine:
         self._llm.reset_prefix_cache()
         self._llm.llm_engine.reset_encoder_cache()
 
-    def _add(
-        self, name: str, ask: Ask, pictures: list[Any] | Exception, waiting: dict[str, _Waiting]
-    ) -> Response | None:
-        """Hand one ask to the engine; return a response if it cannot take it."""
-        since = time.monotonic()
+    def _prepare(self, ask: Ask) -> Any:
+        """Return what vLLM's renderer makes of an ask, or the trouble with it."""
+        pictures = decode(ask.question)
         if isinstance(pictures, Exception):
-            return refusal(ask, f"a picture cannot be decoded: {said(pictures)}")
-        engine = self._llm.llm_engine
+            return ValueError(f"a picture cannot be decoded: {said(pictures)}")
         prompt: dict[str, Any] = {"prompt": ask.prompt}
         if pictures:
             prompt["multi_modal_data"] = {"image": pictures}
+        renderer = self._llm.llm_engine.renderer
         special = rendering.adds_special_tokens(self._processor, self._checkpoint, ask.prompt)
         try:
-            rules = engine.renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=special)
-            (rendered,) = engine.renderer.render_cmpl([prompt], rules)
-            engine.add_request(name, rendered, _sampling_params(ask))
+            rules = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=special)
+            # vLLM's cache of pictures knows only those that were processed in its own process.
+            (rendered,) = renderer.render_cmpl([prompt], rules, skip_mm_cache=True)
         except Exception as error:
             # Too long, an unusual picture, …: vLLM has no common class for what is wrong with one.
+            return ValueError(said(error))
+        return rendered
+
+    def _add(
+        self, name: str, ask: Ask, rendered: Any, waiting: dict[str, _Waiting]
+    ) -> Response | None:
+        """Hand one ask to the engine; return a response if it cannot take it."""
+        since = time.monotonic()
+        if isinstance(rendered, Exception):
+            return refusal(ask, said(rendered))
+        try:
+            self._llm.llm_engine.add_request(name, rendered, _sampling_params(ask))
+        except Exception as error:
             return refusal(ask, said(error))
         places = rendered.get("mm_placeholders", {}).get("image", ())
         image_tokens = sum(place.get_num_embeds() for place in places)
