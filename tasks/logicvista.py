@@ -1,17 +1,23 @@
 """LogicVista: 448 questions of logical reasoning, the options inside the picture, in five skills.
 
 Paper: Xiao et al. 2024, "LogicVista: Multimodal LLM Logical Reasoning Benchmark in Visual
-Contexts", arXiv 2407.04973. Code: github.com/Yijia-Xiao/LogicVista at e5795f17.
+Contexts", arXiv 2407.04973. Code: github.com/Yijia-Xiao/LogicVista (Apache-2.0) at e5795f17, the
+judge's text from eval/extract_accuracy_new.py at 0b8cca25; VLMEvalKit (Apache-2.0) at cfa63b1d, its
+judge's text from vlmeval/dataset/utils/logicvista.py, four examples, as it was before 2026.
 
-Row v1_382 has neither question nor answer. It is asked, as the official script does, and nothing
-that a model says to it is right, so that scores keep the official 448 as denominator.
+Row v1_382 has neither question nor answer. It is asked, as the official script does, so that scores
+keep the official 448 as denominator; the official script gives it to an empty response.
 """
 
+import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks import answers, files
+from tasks.errors import TaskError
+from tasks.judging import OPEN, Judging, Reading, Request
 
 Row = dict[str, Any]
 
@@ -33,9 +39,55 @@ EXAMPLES = (
 """As in the official answers, misspelling and blank at a line's end included."""
 
 
-def dataset(data: str | Path | None = None, **_: Any) -> dict[str, files.Rows]:
-    """Return the rows of `<data>/rows.jsonl` whose benchmark is LogicVista."""
-    return {"test": files.Rows(files.benchmark_rows("logicvista", data, "LogicVista"))}
+# Rows
+
+
+def dataset(
+    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, files.Rows]:
+    """Return the rows, from a folder or the hub.
+
+    A folder holds `rows.jsonl` of several benchmarks, or `dataset.json` as the benchmark's
+    repository has it (there under `data`, beside `images`), or a snapshot of the hub's dataset.
+    """
+    fields = ["question", "answer", "metadata", "images"]
+    return {"test": files.Rows(files.complete("logicvista", _rows(data, source), fields))}
+
+
+def _rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
+    if data is None:
+        return map(_row, files.hub_rows("logicvista", source))
+    if (Path(data) / files.BENCHMARKS).is_file():
+        return map(_row, files.benchmark_rows("logicvista", data, "LogicVista"))
+    path = files.find(data, ["logicvista_dataset.json", "data/dataset.json", "dataset.json"])
+    if path is None:
+        return map(_row, files.hub_rows("logicvista", source, data))
+    found = files.read_json(path)
+    if not isinstance(found, dict):
+        raise TaskError(f"logicvista: {path} is no table of questions: is --data the right folder?")
+    folder = str(path.parent)
+    return (_row({"id": name, **row, files.FOLDER: folder}) for name, row in found.items())
+
+
+def _row(row: Row) -> Row:
+    name = row.get("imagename")
+    about = ("skill", "broad_capability", "specific_capability")
+    return {
+        "id": row["id"],
+        "question": row.get("question"),
+        "answer": row.get("answer"),
+        "metadata": {field: _names(row[field]) for field in about},
+        "images": row.get("images") or ([f"images/{name}"] if name else None),
+        files.FOLDER: row[files.FOLDER],
+        **{field: row[field] for field in ("image_sha256",) if field in row},
+    }
+
+
+def _names(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+# Prompts
 
 
 def to_prompt(row: Row) -> str:
@@ -43,31 +95,179 @@ def to_prompt(row: Row) -> str:
     return f"<image>{EXAMPLES}question: {row['question']}\nanswer: "
 
 
-def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
-    """Compare the set of letters (or the number) of the final answer with the true one."""
+def to_prompt_vlmevalkit(row: Row) -> str:
+    """Return the picture and the bare question."""
+    return f"<image>{row['question']}"
+
+
+# The official script: eval/extract_accuracy_new.py
+
+NOTHING = "ZZZZZ"
+"""Stands for a response that chooses nothing."""
+
+_SCHEMA = {
+    "properties": {
+        "choices": {
+            "description": "multiple choice answer of a list of letters or numbers chosen by the "
+            "given text",
+            "items": {"type": "string"},
+            "title": "Choices",
+            "type": "array",
+        }
+    },
+    "required": ["choices"],
+}
+
+_FORMAT = """The output should be formatted as a JSON instance that conforms to the JSON schema below.
+
+As an example, for the schema {"properties": {"foo": {"title": "Foo", "description": "a list of strings", "type": "array", "items": {"type": "string"}}}, "required": ["foo"]}
+the object {"foo": ["bar", "baz"]} is a well-formatted instance of the schema. The object {"properties": {"foo": ["bar", "baz"]}} is not well-formatted.
+
+Here is the output schema:
+```
+%s
+```"""  # noqa: E501
+"""langchain's format instructions (langchain_core/output_parsers/pydantic.py, MIT)."""
+
+_EXTRACT = """
+            You are a information extractor that extracts multiple choice letter answer choices
+                from a paragraph that contains the answer choice and sometimes and explaination of why that choice is correct to the following question: "%s"
+
+                What letter did the following answer choose? If the answer did not select a letter answer choice, first try to infer the answer based off the given choices.
+                If it does not seem like the given answer corresponds to an answer choice OR if there is no selected answer, please just respond with the string ZZZZZ.
+                Make sure you answer with ONLY the letters chosen.
+Here is what I need you to extract from:
+The answer is "%s"
+%s
+            Helpful Answer:
+            """  # noqa: E501
+
+
+def official(row: Row, text: str) -> Judging:
+    """Let the judge list the chosen letters; compare the sorted list with the true one.
+
+    The script asks the judge even about a single letter from A to E; any other single sign but a
+    digit, a right G or F among them, it takes for no choice. Where it would ask up to a hundred
+    times, five are asked here.
+    """
+    entry = text.split("ASSISTANT:")[1] if "ASSISTANT:" in text else text
+    said = entry.strip()
+    if not said:
+        return _listed(row, [""])
+    if len(said) == 1 and (said.isalpha() or not said.isnumeric()) and said not in "abcdeABCDE":
+        return _listed(row, [NOTHING])
+    prompt = _EXTRACT % (row["question"], entry, _FORMAT % json.dumps(_SCHEMA))
+    for attempt in range(5):
+        reply = yield Request(prompt, temperature=0.2, attempt=attempt)
+        if (choices := _choices(reply)) is not None:
+            return _listed(row, choices)
+    return OPEN
+
+
+def _choices(reply: str) -> list[str] | None:
+    """Read the list in a reply: the JSON that was asked for, or letters with commas between."""
+    try:
+        found = json.loads(re.sub(r"^```(?:json)?|```$", "", reply.strip()))
+    except ValueError:
+        found = [part.strip() for part in reply.split(",")]
+        return found if all(len(part.split()) <= 1 for part in found) else None
+    if isinstance(found, dict):
+        found = found.get("choices")
+    if isinstance(found, int | str):
+        found = [found]
+    if not isinstance(found, list):
+        return None
+    return [str(choice) for choice in found]
+
+
+def _listed(row: Row, choices: list[str]) -> Reading:
+    said = sorted(choice.lower() for choice in choices)
+    return ", ".join(said), said == sorted(row["answer"].lower().split(", "))
+
+
+# VLMEvalKit: vlmeval/dataset/utils/logicvista.py
+
+_EXTRACT_VLMEVALKIT = (
+    "You are a information extractor that extracts multiple choice letter answer choices "
+    "from a paragraph that contains the answer choice and sometimes explaination of why that "
+    "choice is correct to the given question.\n"
+    "What letter did the following answer choose? If the answer did not select a letter answer "
+    "choice, first try to infer the answer based off the given choices.\n"
+    "If it does not seem like the given answer corresponds to an answer choice OR if there is no "
+    "selected answer, please just respond with Z.\n"
+    "Make sure you answer with ONLY the letters chosen.\n"
+    "Example 1: \n"
+    "Question: <start>\nWhat is the main object in image?\n"
+    "Options: A. teddy bear B. rabbit C. cat D. dog\n<end>\n"
+    "Answer: <start>\na cute teddy bear\n<end>\nYour output: A\n"
+    "Example 2: \n"
+    "Question: <start>\nWhat is the main object in image?\n"
+    "Options: A. teddy bear B. rabbit C. cat D. dog\n<end>\n"
+    "Answer: <start>\nSpider\n<end>\nYour output: Z\n"
+    "Example 3: \n"
+    "Question: <start>\nWhich figure is a rotation of the object?\n<end>\n"
+    'Answer: <start>\nThe figure on the right, labeled "D," is a rotation of the object shown in '
+    "the top left corner.\n<end>\nYour output: D\n"
+    "Example 4: \n"
+    "Question: <start>\nWhich of the boxes comes next in the sequence? Select from A-E\n<end>\n"
+    "Answer: <start>\nThe sequence of the boxes is A, B, C, D, E.\n<end>\nYour output: ABCDE\n"
+    "Example 5: \n"
+    "Question: <start>\n{}\n<end>\nAnswer: <start>\n{}\n<end>\nYour output: "
+)
+
+
+def by_vlmevalkit(row: Row, text: str) -> Judging:
+    """Let the judge name the letters, in capitals and nothing else, in up to five tries.
+
+    The row without an answer is not among VLMEvalKit's 447, and stays open.
+    """
+    if not row["answer"]:
+        return OPEN
+    prompt = _EXTRACT_VLMEVALKIT.format(row["question"], text)
+    for attempt in range(5):
+        reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
+        if reply.isupper() and reply.isalpha():
+            said = "".join(sorted(reply.lower()))
+            return reply, said == "".join(sorted(row["answer"].lower().split(", ")))
+    return OPEN
+
+
+# Our own reading
+
+
+def robust(row: Row, text: str) -> Reading:
+    """Read a letter; letters or a number where the final answer is nothing else."""
     final = answers.final(text)
     if final is None:
-        return None, None
-    said = [_symbol(part) for part in re.split(r",|;|&|\band\b", final)]
-    if None in said:
-        said = [_symbol(final)]
-    if None in said:
-        return None, None
-    read = sorted(part for part in said if part)
-    return ", ".join(read), read == sorted(row["answer"].split(", "))
+        return OPEN
+    parts = [_symbol(part) for part in re.split(r",|;|&|\band\b", final)]
+    said = [part for part in parts if part]
+    if None in parts or not said:
+        letter = answers.read_choice(text, dict.fromkeys("ABCDEFGHI", ""))
+        if letter is None:
+            return OPEN
+        said = [letter]
+    return ", ".join(sorted(said)), sorted(said) == sorted(row["answer"].split(", "))
 
 
 def _symbol(text: str) -> str | None:
-    letter = answers.option_letter(text, "ABCDEFGHIJ")
+    if len(text) > 40:
+        return None
+    letter = answers.option_letter(text, "ABCDEFGHI")
     value = answers.number(text)
     return letter if value is None else str(value)
 
 
 def groups(row: Row) -> tuple[str, ...]:
-    """Return the skill: inductive, deductive, numerical, spatial or mechanical."""
-    return tuple(row["skill"])
+    """Return skill, and broad and specific capabilities, as today's dataset has them."""
+    about = row["metadata"]
+    return (
+        *(f"skill: {name}" for name in about["skill"]),
+        *(f"capability: {name}" for name in about["broad_capability"]),
+        *(f"specific: {name}" for name in about["specific_capability"]),
+    )
 
 
 def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {"acc": float(verdict(row, results[0])[1] is True)}
+    """Score for lm-eval, without a judge: an answer that cannot be read counts 0."""
+    return {"acc": float(robust(row, results[0])[1] is True)}
