@@ -158,7 +158,7 @@ def number(text: str) -> Fraction | None:
 
 
 def _decimal(text: str) -> Fraction | None:
-    if not re.search(r"\d", text) or not _NUMBER.fullmatch(text):
+    if not re.match(r"[-+−]?\.?\d", text) or not _NUMBER.fullmatch(text):
         return None
     # A long exponent would build a number of that many digits.
     if re.search(r"[eE][-+]?\d{4,}$", text):
@@ -345,7 +345,8 @@ _END = re.compile(r"(?:</s>|<\|[a-z_]+\|>|<eos>)+\s*$")
 _MARK = re.compile(
     r"""(?:
         <answer>
-      | \b(?:answer|option|choice|solution)\b(?:[ ](?:to|for|of|letter|number|value)\b
+      | \bsolution\ is\b
+      | \b(?:answer|option|choice)\b(?:[ ](?:to|for|of|letter|number|value)\b
             [^.!?\n:]{0,60}?|\ here|\ therefore)?[\s>*"'”_`]{0,9}
             (?:\bis\b|\bwould\ be\b|\bshould\ be\b|\bmust\ be\b|\bwill\ be\b|[:：=])(?!\s*not\b)
       | \bfinal\ answer\b[*_#\s:：]{0,9}\n
@@ -516,10 +517,11 @@ _LABEL = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _MORE = re.compile(
-    r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:option |choice )?[(\[]?([A-Z])(?![\w'’])"
+    r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:option |choice )?"
+    r"[(\[]?(?:([A-Z])(?![\w'’])|([a-z])\s*(?:[,)]|$|(?:and|or)\s))"
 )
 _MENTION = re.compile(
-    r"\(\s?([A-Z])\s?\)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+(?:is\s+)?[\"'“(*]{0,3}([A-Z])\b(?!')"
+    r"\(\s?([A-Z])\s?\)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+(?:is\s+)?[\"'“(*]{0,3}([A-Z])\b(?!['’*+^=/])"
     r"|\b(?:is|be|chose|choose|select|pick)\s+[\"'“(*$]{0,3}([B-HJ-Z])\W*$"
 )
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
@@ -556,7 +558,8 @@ def _labelled(label: re.Match[str], said: str, kind: str, options: Mapping[str, 
     if letter in options and _is(options[letter], _bare(rest.strip(" .,:;)"))):
         return letter
     more = _MORE.match(rest)
-    if more and more[1] != letter and (more[1] in options or letter not in options):
+    other = (more[1] or more[2]).upper() if more else letter
+    if other != letter and (other in options or letter not in options):
         return None
     if letter not in options:
         odd = _REFUSAL.search(rest) or _by_text(_bare(rest), options)
