@@ -240,7 +240,7 @@ def key(
         version: Of the engine.
         dtype: That the engine computes in.
     """
-    settings = dataclasses.asdict(sampling)
+    settings = dict(vars(sampling))
     del settings["n"]
     content = {
         "fingerprint": fingerprint,
@@ -374,8 +374,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    if isinstance(value, Image):
+        return {"sha256": value.sha256, "suffix": value.suffix}
+    return vars(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_fields)
+
+
 def _line(record: Any) -> str:
-    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        return _ENCODER.encode(record) + "\n"
+    except ValueError:  # nan or infinity
+        return _ENCODER.encode(_plain(record)) + "\n"
 
 
 def _read_records(kind: type[T], path: Path) -> Iterator[T]:
