@@ -32,7 +32,10 @@ class SeedDifference:
     paired: bool
     """Whether runs of one seed were compared with each other."""
     score_a: float
+    stderr_a: float
+    """Of the first method's score alone, over seeds and questions."""
     score_b: float
+    stderr_b: float
     difference: float
     """Mean score of the first method's runs less that of the second's."""
     stderr: float
@@ -87,8 +90,9 @@ def compare(
     clusters = {key: known[key] for key in common}
     first = _by_cluster(runs[: len(a)], clusters)
     second = _by_cluster(runs[len(a) :], clusters)
-    seeds = [_variance(first.mean(1) - second.mean(1))] if paired else []
-    if not paired:
+    if paired:
+        seeds = [_variance(first.mean(1) - second.mean(1))]
+    else:
         seeds = [_variance(side.mean(1)) for side in (first, second) if len(side) > 1]
     questions = _variance(first.mean(0) - second.mean(0))
     difference = float(first.mean() - second.mean())
@@ -103,7 +107,9 @@ def compare(
         seeds_b=len(b),
         paired=paired,
         score_a=float(first.mean()),
+        stderr_a=_alone(first),
         score_b=float(second.mean()),
+        stderr_b=_alone(second),
         difference=difference,
         stderr=math.sqrt(variance),
         stderr_seeds=math.sqrt(math.fsum(part for part, _ in seeds)),
@@ -113,6 +119,23 @@ def compare(
         high=float(np.clip(difference + reach, -1, 1)),
         p=p,
     )
+
+
+def detectable(found: SeedDifference, *, level: float = LEVEL) -> float:
+    """The smallest difference that a comparison like this would find, see `tally.detectable`."""
+    return tally.reach(level=level) * found.stderr if found.stderr > 0 else math.inf
+
+
+def settling(found: SeedDifference, *, level: float = LEVEL) -> int | None:
+    """How many questions would settle a difference as large as the one seen.
+
+    Returns:
+        None where these seeds could not, whatever the number of questions.
+    """
+    if not found.difference or not found.stderr > 0:
+        return None
+    left = (found.difference / tally.reach(level=level)) ** 2 - found.stderr_seeds**2
+    return math.ceil(found.n * found.stderr_questions**2 / left) if left > 0 else None
 
 
 def _by_cluster(runs: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]) -> Any:
@@ -131,6 +154,11 @@ def _by_cluster(runs: Sequence[dict[Key, float]], clusters: dict[Key, Hashable])
     for run, row in zip(found, scores, strict=True):
         np.add.at(run, rows, row - middle)
     return middle + found * len(places) / len(clusters)
+
+
+def _alone(side: Any) -> float:
+    parts = [_variance(side.mean(0)), *([_variance(side.mean(1))] if len(side) > 1 else [])]
+    return math.sqrt(math.fsum(part for part, _ in parts))
 
 
 def _variance(values: Any) -> tuple[float, int]:

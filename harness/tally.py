@@ -197,12 +197,12 @@ def paired_mean(
     clusters = {key: clusters[key] for key in everything}
     sums = _cluster_sums(parts, clusters)
     p, exact = resampling.sign_flip(sums)
-    above = sum(x > 0 for part in parts for x in part.values())
-    below = sum(x < 0 for part in parts for x in part.values())
+    up, down = sum(x > 1e-12 for x in sums), sum(x < -1e-12 for x in sums)
     mcnemar = len(sums) == len(everything) and {round(abs(x), 12) for x in sums} <= {0.0, 1.0}
-    binary = mcnemar and len(parts) == 1
-    if binary:
-        low, high = resampling.score_interval(above, below, len(everything))
+    # Where no cluster differs, resampling would claim certainty.
+    scored = (mcnemar and len(parts) == 1) or not up + down
+    if scored:
+        low, high = resampling.score_interval(up, down, len(sums))
     else:
         low, high = _bootstrap(parts, clusters)
     return Paired(
@@ -213,11 +213,11 @@ def paired_mean(
         low=low,
         high=high,
         p=p,
-        only_a=above,
-        only_b=below,
-        moved=sum(abs(x) > 1e-12 for x in sums),
+        only_a=sum(x > 0 for part in parts for x in part.values()),
+        only_b=sum(x < 0 for part in parts for x in part.values()),
+        moved=up + down,
         test="exact McNemar" if mcnemar else "exact sign flip" if exact else "sign flip",
-        interval="score" if binary else "bootstrap",
+        interval="score" if scored else "bootstrap",
     )
 
 
@@ -252,7 +252,7 @@ def detectable(found: Paired, *, power: float = POWER, level: float = LEVEL) -> 
     """
     if found.test == "exact McNemar":
         return minimal_detectable(found.n, found.discordance, power=power, level=level)
-    return sum(_quantiles(power, level)) * found.stderr if found.stderr > 0 else math.inf
+    return reach(power=power, level=level) * found.stderr if found.stderr > 0 else math.inf
 
 
 def settling(found: Paired, *, power: float = POWER, level: float = LEVEL) -> int | None:
@@ -266,7 +266,7 @@ def settling(found: Paired, *, power: float = POWER, level: float = LEVEL) -> in
         return None
     if found.test == "exact McNemar":
         return questions_needed(found.difference, found.discordance, power=power, level=level)
-    ratio = sum(_quantiles(power, level)) * found.stderr / found.difference
+    ratio = reach(power=power, level=level) * found.stderr / found.difference
     return math.ceil(found.n * ratio**2)
 
 
@@ -321,6 +321,11 @@ def questions_needed(
     z1, z2 = _quantiles(power, level)
     root = z1 * math.sqrt(discordance) + z2 * math.sqrt(discordance - delta**2)
     return math.ceil((root / delta) ** 2)
+
+
+def reach(*, power: float = POWER, level: float = LEVEL) -> float:
+    """Standard errors that a difference must measure to be found: z(1 − level/2) + z(power)."""
+    return sum(_quantiles(power, level))
 
 
 def _quantiles(power: float, level: float) -> tuple[float, float]:

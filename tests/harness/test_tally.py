@@ -348,4 +348,6 @@ def test_runs_that_never_differ_tell_nothing():
     assert found.high == pytest.approx(1.959964**2 / (3 + 1.959964**2), rel=1e-6)
     alike = [verdict(i, True, cluster=str(i // 2)) for i in range(6)]
     same = tally.paired(alike, alike)
-    assert math.isnan(same.low) and math.isnan(same.high)
+    assert (same.clusters, same.interval, same.high) == (3, "score", found.high)
+    one = tally.paired(alike, [verdict(i, False, cluster=str(i // 2)) for i in range(6)])
+    assert math.isnan(one.low) and math.isnan(one.high)  # all alike, without being certain
