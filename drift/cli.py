@@ -189,19 +189,41 @@ def families(
     ] = None,
 ) -> None:
     """List the families of VLMs, or check that two checkpoints pair."""
-    from drift.families import FAMILIES, pair
+    from drift.families import pair
 
     if check is None:
-        for family in FAMILIES:
-            print(
-                f"{family.name:16} {family.model_type:16} decoder {family.layouts[0][0]}layers…, "
-                f"partner {' or '.join(family.text_types)}"
-            )
+        _print_families()
         return
     found = pair(*check)
     print(f"{found.family.name}: {len(found.weights)} tensors paired")
     for note in found.notes:
         print(f"  {note}")
+
+
+def _print_families() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from drift.families import FAMILIES
+    from drift.published import PUBLISHED
+
+    columns = ("family", "model_type", "decoder on disk", "partner", "published pairs checked")
+    table = Table(*columns, box=None, pad_edge=False)
+    for family in FAMILIES:
+        pairs = [
+            f"{one.vlm.split('/')[1]} + {one.llm.split('/')[1]}"
+            for one in PUBLISHED
+            if one.model_type == family.model_type
+        ]
+        table.add_row(
+            family.name,
+            family.model_type,
+            "\n".join(f"{prefix}layers.*" for prefix, _ in family.layouts),
+            ", ".join(family.text_types),
+            "\n".join(pairs) or "-",
+        )
+    # Nothing is cut off in a file or a pipe.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @app.command(

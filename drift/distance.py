@@ -122,7 +122,7 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
         tuple(tensors),
         tuple(sums.gap(layer, role, role) for (layer, role), sums in layers.items()),
         whole,
-        (*gaps, *pairing.notes, *_config_warnings(vlm, llm), *_lineage(whole)),
+        (*gaps, *pairing.notes, *config_warnings(vlm, llm), *_lineage(whole)),
     )
 
 
@@ -146,7 +146,8 @@ def rope_theta(config: dict) -> float:
     return float(next((one["rope_theta"] for one in places if "rope_theta" in one), 10000.0))
 
 
-def _config_warnings(vlm: Path | str, llm: Path | str) -> list[str]:
+def config_warnings(vlm: Path | str, llm: Path | str) -> list[str]:
+    """What makes the two ill-matched, as far as it shows without their weights."""
     ours, theirs = read_config(vlm), read_config(llm)
     found = []
     thetas = rope_theta(ours), rope_theta(theirs)

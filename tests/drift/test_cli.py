@@ -7,6 +7,7 @@ import torch
 from conftest import read
 
 from drift import cli
+from drift.families import FAMILIES
 
 
 def run(*words):
@@ -82,7 +83,12 @@ def test_distance_and_families(qwen, tmp_path, capsys):
     assert run("families", "--check", qwen / "vlm", qwen / "llm") == 0
     assert "Qwen2.5-VL: 27 tensors paired" in capsys.readouterr().out
     assert run("families") == 0
-    assert "LLaVA-NeXT" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("Qwen2.5-VL"))
+    words = row.split()
+    assert words[1:4] == ["qwen2_5_vl", "model.layers.*", "qwen2"]
+    assert row.rstrip().endswith("Qwen2.5-VL-7B-Instruct + DeepSeek-R1-Distill-Qwen-7B")
+    assert sum(line.split(" ")[0] != "" for line in lines) == 1 + len(FAMILIES)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,196 @@
+"""The pairs that papers merged or trained with, in their published dimensions.
+
+Data only: what `config.json` of the two sides says that decides the shapes of a decoder. The pairs
+are those of DRIFT (arXiv 2510.15050v2, tables 1, 2 and 5), of Bring Reason to Vision (arXiv
+2505.05464, its merge scripts) and of the sweeps published with OrtalDayan/mh-neuron@ddea772.
+What no copy of a `config.json` was at hand for is named in `unseen`: it follows from the model that
+the papers name as its base. The vision towers are the defaults of transformers' classes.
+
+Left out: OpenGVLab/InternVL2-Llama3-76B, which comes with code of its own and in no form that
+transformers has a class for.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Dimensions = dict[str, Any]
+
+VICUNA_7B: Dimensions = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 32000,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+}
+LLAMA_3_8B = VICUNA_7B | {
+    "intermediate_size": 14336,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
+}
+MISTRAL_7B = VICUNA_7B | {
+    "model_type": "mistral",
+    "intermediate_size": 14336,
+    "num_key_value_heads": 8,
+}
+QWEN2_7B: Dimensions = {
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "rms_norm_eps": 1e-6,
+    "vocab_size": 152064,
+    "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+}
+QWEN2_7B_MATH = QWEN2_7B | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+QWEN2_3B = QWEN2_7B | {
+    "hidden_size": 2048,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+}
+QWEN3_8B: Dimensions = {
+    "model_type": "qwen3",
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "rms_norm_eps": 1e-6,
+    "vocab_size": 151936,
+    "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+}
+MROPE = {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A VLM and a text-only reasoner of the literature."""
+
+    vlm: str
+    """Hub id."""
+    llm: str
+    """Hub id of the reasoner; others of the same base have the same dimensions."""
+    model_type: str
+    """Of the VLM."""
+    inside: Dimensions
+    """Configuration of the language model inside the VLM."""
+    partner: Dimensions
+    """Configuration of the reasoner."""
+    unseen: str = ""
+    """Figures that no copy of a config.json showed."""
+    vision: Dimensions | None = None
+    """Configuration of the vision tower, where it is not the default of its class."""
+
+
+PUBLISHED: tuple[Published, ...] = (
+    Published(
+        "llava-hf/llama3-llava-next-8b-hf",
+        "hkust-nlp/dart-math-llama3-8b-uniform",
+        "llava_next",
+        LLAMA_3_8B | {"vocab_size": 128320},
+        LLAMA_3_8B,
+        "vocabulary of the VLM (128,257 words, padded to a multiple of 64)",
+    ),
+    Published(
+        "HuggingFaceM4/idefics2-8b",
+        "meta-math/MetaMath-Mistral-7B",
+        "idefics2",
+        MISTRAL_7B | {"vocab_size": 32003},
+        MISTRAL_7B | {"vocab_size": 32001},
+        "vocabulary of the reasoner",
+    ),
+    Published(
+        "Qwen/Qwen2-VL-7B-Instruct",
+        "Qwen/Qwen2-Math-7B",
+        "qwen2_vl",
+        QWEN2_7B | {"model_type": "qwen2_vl_text", "rope_parameters": MROPE},
+        QWEN2_7B_MATH,
+        "inner width and heads of both, RoPE base of the reasoner",
+    ),
+    Published(
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+        "qwen2_5_vl",
+        QWEN2_7B | {"model_type": "qwen2_5_vl_text", "rope_parameters": MROPE},
+        QWEN2_7B_MATH,
+        "inner width and heads of the reasoner",
+        {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584},
+    ),
+    Published(
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        "Qwen/Qwen2.5-Math-7B",
+        "qwen2_5_vl",
+        QWEN2_7B | {"model_type": "qwen2_5_vl_text", "rope_parameters": MROPE},
+        QWEN2_7B_MATH,
+        "inner width and heads of the reasoner",
+        {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584},
+    ),
+    Published(
+        "llava-hf/llava-1.5-7b-hf",
+        "meta-math/MetaMath-7B-V1.0",
+        "llava",
+        VICUNA_7B | {"vocab_size": 32064},
+        VICUNA_7B | {"vocab_size": 32001},
+        "vocabulary of the reasoner",
+    ),
+    Published(
+        "llava-hf/llava-v1.6-vicuna-7b-hf",
+        "meta-math/MetaMath-7B-V1.0",
+        "llava_next",
+        VICUNA_7B | {"vocab_size": 32064},
+        VICUNA_7B | {"vocab_size": 32001},
+        "vocabularies",
+    ),
+    Published(
+        "llava-hf/llava-v1.6-mistral-7b-hf",
+        "hkust-nlp/dart-math-mistral-7b-uniform",
+        "llava_next",
+        MISTRAL_7B | {"vocab_size": 32064},
+        MISTRAL_7B,
+        "vocabularies",
+    ),
+    Published(
+        "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        "Qwen/Qwen2-Math-7B",
+        "llava_onevision",
+        QWEN2_7B | {"vocab_size": 152000},
+        QWEN2_7B_MATH,
+        "vocabulary of the VLM, inner width and heads of both, RoPE base of the reasoner",
+    ),
+    Published(
+        "Qwen/Qwen2.5-VL-3B-Instruct",
+        "Qwen/Qwen2.5-3B",
+        "qwen2_5_vl",
+        QWEN2_3B | {"model_type": "qwen2_5_vl_text", "rope_parameters": MROPE},
+        QWEN2_3B,
+        "vocabularies and tied heads, all of the reasoner",
+        {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 2048},
+    ),
+    Published(
+        "Qwen/Qwen3-VL-8B-Instruct",
+        "Qwen/Qwen3-8B",
+        "qwen3_vl",
+        QWEN3_8B
+        | {
+            "model_type": "qwen3_vl_text",
+            "rope_parameters": MROPE | {"rope_theta": 5000000.0, "mrope_section": [24, 20, 20]},
+        },
+        QWEN3_8B,
+        "key-value heads, vocabularies, RoPE bases",
+        {"out_hidden_size": 4096},
+    ),
+)
+"""Each is built on the meta device and paired by a test."""
