@@ -308,13 +308,13 @@ def _places(text: str, past_box: bool = False) -> Iterator[_Place]:
 
     Args:
         text: The response.
-        past_box: Go on after a box with the marks that follow it.
+        past_box: Go on after a box with the marks.
     """
     spoken = _END.sub("", after_thinking(text) or "").strip()[-LONGEST:]
     spoken = _own(spoken)
     if not spoken:
         return
-    inside, end = _boxes(spoken)
+    inside = _boxes(spoken)
     if inside:
         yield _Place(inside, "box")
         if not past_box:
@@ -322,7 +322,7 @@ def _places(text: str, past_box: bool = False) -> Iterator[_Place]:
     marks = [
         mark
         for mark in _MARK.finditer(spoken)
-        if mark.start() >= end and not _IF.search(spoken[max(0, mark.start() - 200) : mark.start()])
+        if not _IF.search(spoken[max(0, mark.start() - 200) : mark.start()])
     ]
     lines = _unlisted([line for line in spoken.splitlines() if re.search(r"\w", line)])
     if marks and lines and _UNSURE.search(lines[-1]) and not _MARK.search(lines[-1]):
@@ -351,7 +351,8 @@ _MARK = re.compile(
             (?:\bis\b|\bwould\ be\b|\bshould\ be\b|\bmust\ be\b|\bwill\ be\b|[:：=])(?!\s*not\b)
       | \bfinal\ answer\b[*_#\s:：]{0,9}\n
       | ^\#{4}(?!\#)
-      | 答案\s*(?:是|为|选)?\s*[:：]? | 故选\s*[:：]? | 选择?\s*[:：]?(?=\s*[(（]?[A-H]\b)
+      | 答案\s*(?:是|为|选)?\s*[:：]? | 选项\s*(?:是|为)
+      | 故选\s*[:：]? | 选择?\s*[:：]?(?=\s*[(（]?[A-H]\b)
     )""",
     re.VERBOSE | re.IGNORECASE | re.MULTILINE,
 )
@@ -419,14 +420,11 @@ def _bold(text: str) -> str | None:
     return said.pop() if len(said) == 1 else None
 
 
-def _boxes(text: str) -> tuple[str, int]:
-    r"""Return the last complete box, with those right before it, and the place where it ends.
-
-    Several stand together as in `\boxed{1}, \boxed{2}`; a box that says the same again is left out.
-    """
+def _boxes(text: str) -> str:
+    r"""Return the last complete box, with others right before it: `\boxed{1}, \boxed{2}`."""
     spans = _boxed_spans(text)
     if not spans:
-        return "", 0
+        return ""
     inside: list[str] = []
     start = None
     for opened, begin, end in reversed(spans):
@@ -437,7 +435,7 @@ def _boxes(text: str) -> tuple[str, int]:
             break
         inside.insert(0, text[begin:end].strip())
         start = opened
-    return ", ".join(part for part in inside if part), spans[-1][2]
+    return ", ".join(part for part in inside if part)
 
 
 def _segment(rest: str) -> str:
@@ -683,6 +681,7 @@ _NUMBER_WORD = (
 _SPAN = re.compile(
     rf"""(?<![\w.\\_])(?:(?<!\d\s)[-+]\s?(?=[\d.\\]))?\(?{_TERM}(?:\s?[-+*/^:]\s?\(?{_TERM}\)?|\s?(?=\\){_TERM}
         |\s\d+/\d+|\^\s?\{{[^{{}}]{{0,20}}\}})*\)?(?!(?:st|nd|rd|th)\b)(?!\.\d)
+        (?!\s?[+*/^]\s?\\?[a-z(]|\s?-\s?[a-z]{{1,2}}\b|[xyznkabp]\b)
         |{_NUMBER_WORD}""",
     re.VERBOSE | re.IGNORECASE,
 )

@@ -180,6 +180,8 @@ def _compare(truth: str, said: str, asked: _Asked) -> bool | None:
 
 # Single values.
 
+_LETTERS = "mgshlLNJWVAKCFtTΩ°¢"
+"""Units of one letter."""
 _UNIT = r"[a-zA-Zµμ°Ω¢][a-zA-Zµμ°Ω.'’-]*"
 _TAIL = re.compile(
     rf"""\s*(?:\\(?:text|mbox|textrm)\s*\{{[^{{}}]*\}}|\{{\s*[a-zA-Z ]+\s*\}}
@@ -221,6 +223,8 @@ def _amount(text: str, letters: bool) -> _Amount | None:
         bare = text[: tail.start()].strip()
         formula = expressions.read(bare)
         unit = re.sub(r"\\(?:text|mbox|textrm)|[{}]", "", tail[0]).strip(" .")
+        if len(unit) == 1 and unit not in _LETTERS:
+            return None
         if formula is not None and (letters or not formula.letters):
             if _PERCENT.match(unit):
                 value = formula.value / 100
