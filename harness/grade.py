@@ -16,12 +16,9 @@ from harness import records, tally
 from harness.errors import UserError
 from harness.judge import Judge, settled
 from harness.progress import counted
-from harness.records import How, Question, Response, RunCard, TaskCard, Verdict
+from harness.records import SCORED, How, Question, Response, RunCard, TaskCard, Verdict
 from tasks import Task
 from tasks.judging import OPEN, Judging, Reading
-
-SCORED = "scored"
-"""Folder in a run folder, with the verdicts of protocols beside the run's own."""
 
 
 def score(folder: Path, protocol: str | None = None, judge: Judge | None = None) -> Path:

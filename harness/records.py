@@ -37,6 +37,9 @@ How = Literal["rule", "judge", "open", "truncated", "error"]
 
 T = TypeVar("T")
 
+SCORED = "scored"
+"""Folder in a run folder, with the verdicts of protocols beside the run's own."""
+
 UTF8 = ("utf-8", "backslashreplace")
 """A lone surrogate in a model's text becomes the JSON escape that reads back as itself."""
 
