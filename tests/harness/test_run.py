@@ -340,7 +340,7 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
     keys = ("2steps_1", "2steps_2", "2steps_multi")
     rows = [
         {"benchmark": "We-Math", "ID": "2steps_9", "key": key, "question": "?", "option": "A. 1",
-         "answer": "A", "image_file": "a.png"}
+         "answer": "A", "image_file": "a.png", "knowledge concept": "Parallel"}
         for key in keys
     ]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
