@@ -5,6 +5,7 @@ shards one after the other, exchanges the decoder's tensors and copies every oth
 share of the reasoner: 0 is the VLM byte for byte, 1 is the reasoner's decoder.
 
     python -m drift merge VLM LLM --method linear --alpha 0.3 --out DIR
+    python -m drift merge SFT LLM --base VLM --rho-of DRIFT --out DIR
 """
 
 import shutil
@@ -18,7 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from drift.errors import UserError
-from drift.families import DECODER_ROLES, Role, Weight, pair, refuse_unpaired
+from drift.families import (
+    DECODER_ROLES,
+    Role,
+    Weight,
+    family_of,
+    pair,
+    read_config,
+    refuse_unpaired,
+    same_decoder,
+)
 from drift.inject import dot
 from drift.prior import open_base, stream
 from drift.weights import (
@@ -65,6 +75,40 @@ class Recipe:
     """Of the masks of `dare_*`; each tensor has its own stream, named after it."""
     modules: tuple[Role, ...] = DECODER_ROLES
     """Roles that are merged."""
+    rho: float | None = None
+    """Displacement that alpha was chosen for, see `to_reach`."""
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+    """Of the result to bfloat16. A step of less than half a bfloat16's resolution is lost when it
+    is rounded to the nearest; rounded up or down by chance, it is kept on the average."""
+
+
+def to_reach(
+    rho: float, vlm: Path | str, llm: Path | str, sft: Path | str, modules: tuple[Role, ...]
+) -> Recipe:
+    """How to merge `sft` with `llm`, base `vlm`, so that the displacement becomes `rho`.
+
+    ρ = ⟨w − w₀, Δ⟩/‖Δ‖² grows by α when α·Δ is added, so α is what is missing. Rounding is
+    stochastic: the step is often smaller than bfloat16 resolves.
+
+    Args:
+        rho: Wanted displacement from `vlm` along Δ = llm − vlm.
+        vlm: Folder of the VLM before training, w₀.
+        llm: Folder of the reasoner.
+        sft: Folder of what plain fine-tuning made of `vlm`.
+        modules: Roles that count and that are merged.
+
+    Raises:
+        UserError: `sft` has gone as far already, or the merge would pass the reasoner.
+    """
+    from drift.distance import displacement
+
+    there = displacement(vlm, llm, sft, modules).rho
+    if not 0 < rho - there <= 1:
+        raise UserError(
+            f"{sft} has a displacement of {there:.4g} toward {llm}; a merge adds more than 0 and "
+            f"at most 1 to it, which does not reach {rho:.4g}"
+        )
+    return Recipe("task_arithmetic", rho - there, modules=modules, rho=rho, rounding="stochastic")
 
 
 def linear(vlm: "torch.Tensor", llm: "torch.Tensor", alpha: float) -> "torch.Tensor":
@@ -127,7 +171,7 @@ def threshold(update: Blocks, count: int, density: float) -> float:
         above, inside = 0, []
         for block in update():
             size = block.abs().numpy()
-            above += np.count_nonzero(size > high)
+            above += int(np.count_nonzero(size > high))
             inside.append(size[np.flatnonzero((size >= low) & (size <= high))])
         middle = np.concatenate(inside)
         if above < keep <= above + len(middle):
@@ -189,7 +233,7 @@ def drop(update: "torch.Tensor", density: float, stream: "torch.Generator") -> "
     return kept.mul_(update).div_(density)
 
 
-def _touched(weight: Weight, recipe: Recipe) -> bool:
+def touched(weight: Weight, recipe: Recipe) -> bool:
     """Whether the recipe changes this tensor; if not, the VLM's bytes stay."""
     if recipe.alpha == 0 or weight.role not in recipe.modules:
         return False
@@ -208,10 +252,26 @@ def merged(
         llm: Its partner.
         base: The same of the common base, for the methods in `NEEDS_BASE`.
     """
+    import torch
+
     combine = _combine(weight, recipe, vlm, llm, base)
+    chance = stream(f"rounding {weight.name}", recipe.seed)
     sources = [one() for one in (vlm, llm, base) if one is not None]
     for blocks in zip(*sources, strict=True):
-        yield combine(*blocks)
+        block = combine(*blocks)
+        if recipe.rounding == "stochastic" and blocks[0].dtype == torch.bfloat16:
+            block = round_by_chance(block, chance)
+        yield block
+
+
+def round_by_chance(block: "torch.Tensor", chance: "torch.Generator") -> "torch.Tensor":
+    """Float32 `block` as bfloat16, up or down with the odds that keep the mean."""
+    import torch
+
+    # bfloat16 is the upper half of a float32: what is added carries with those odds.
+    noise = torch.randint(1 << 16, block.shape, dtype=torch.int32, generator=chance)
+    up = block.view(torch.int32).add(noise).bitwise_and_(-(1 << 16))
+    return up.view(torch.float32).bfloat16()
 
 
 def _combine(
@@ -314,7 +374,8 @@ def merge(
         vlm: Folder of the VLM.
         llm: Folder of the reasoner.
         jobs: New folder → how.
-        base: Folder of the model that both came from, for the methods that need it.
+        base: Folder of the model that both came from, text-only or a VLM of the same family, for
+            the methods that need it.
         overwrite: Whether folders may be replaced.
 
     Yields:
@@ -334,7 +395,7 @@ def merge(
     absent = {layer for recipe in jobs.values() for layer in recipe.swap_layers} - layers
     if absent:
         raise UserError(f"the decoder has no layers {', '.join(map(str, absent))}")
-    from_base = open_base(base, weights) if base is not None else None
+    from_base = None if base is None else _open_base(base, vlm, weights)
     parents = [parent("vlm", vlm), parent("reasoner", llm)]
     if base is not None:
         parents.append(parent("base", base))
@@ -350,23 +411,34 @@ def merge(
         yield out, made
 
 
+def _open_base(
+    base: Path | str, vlm: Path | str, weights: tuple[Weight, ...]
+) -> Callable[[Weight], Blocks]:
+    """Weight → the tensor of the base, which is text-only or a VLM of the same family."""
+    if read_config(base).get("model_type") != family_of(vlm).model_type:
+        text = open_base(base, weights)
+        return lambda weight: partial(text.blocks, weight.llm_key)
+    keys, whole = same_decoder(vlm, base, weights), Checkpoint(base)
+    return lambda weight: partial(whole.blocks, keys[weight.name])
+
+
 def _write(
     weights: tuple[Weight, ...],
     recipe: Recipe,
     from_vlm: Checkpoint,
     from_llm: Checkpoint,
-    from_base: Checkpoint | None,
+    from_base: Callable[[Weight], Blocks] | None,
     aside: Path,
 ) -> list[Weight]:
     """Write one merge into `aside`; what was merged."""
-    wanted = {weight.vlm_key: weight for weight in weights if _touched(weight, recipe)}
+    wanted = {weight.vlm_key: weight for weight in weights if touched(weight, recipe)}
 
     def replace(key: str) -> "Iterable[torch.Tensor] | None":
         weight = wanted.get(key)
         if weight is None:
             return None
         ours, theirs = partial(from_vlm.blocks, key), partial(from_llm.blocks, weight.llm_key)
-        there = partial(from_base.blocks, weight.llm_key) if from_base is not None else None
+        there = from_base(weight) if from_base is not None else None
         return merged(weight, recipe, ours, theirs, there)
 
     copy_papers(from_vlm.folder, aside)
