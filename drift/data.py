@@ -83,9 +83,11 @@ def read_rows(place: Path | str, images: Path | str | None = None) -> list[Row]:
 def _raw_rows(place: str) -> tuple[Any, str, Path]:
     """What `place` holds, its name for messages, and the folder that its pictures start from."""
     path = Path(place)
+    if path.is_dir():
+        return _from_datasets(path, "train")
     folder, _, split = place.rpartition(":")
-    if path.is_dir() or Path(folder or ".").is_dir() and folder:
-        return _from_datasets(path if path.is_dir() else Path(folder), split or "train")
+    if folder and Path(folder).is_dir():
+        return _from_datasets(Path(folder), split)
     if not path.is_file():
         raise UserError(f"there is no data file {path}")
     try:

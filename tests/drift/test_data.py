@@ -75,9 +75,153 @@ def test_json_and_parquet_hold_the_same_rows(pictures):
     assert Image.open(io.BytesIO(found.images[0])).size == (32, 16)
 
 
+def test_parts_of_content_are_read_as_marks(pictures):
+    parts = [
+        {"type": "text", "text": "what is "},
+        {"type": "image"},
+        {"type": "text", "text": " ?"},
+    ]
+    within = [parts[0], {"type": "image", "image": "0.png"}, parts[2]]
+    said = [{"role": "assistant", "content": [{"type": "text", "text": "one ."}]}]
+    a, b = read_rows(
+        write(
+            pictures,
+            {"messages": [{"role": "user", "content": parts}, *said], "images": ["0.png"]},
+            {"messages": [{"role": "user", "content": within}, *said]},
+        )
+    )
+    assert a.messages == b.messages == (("user", "what is <image> ?"), ("assistant", "one ."))
+    assert a.images == b.images == (pictures / "0.png",)
+
+
+@pytest.fixture
+def datasets_cache(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+
+
+def test_a_folder_is_read_as_the_hub_has_it(pictures, datasets_cache):
+    """Encoded pictures in Parquet, splits by file name."""
+    import datasets
+
+    def rows(names):
+        return {
+            "messages": [
+                [
+                    {"role": "user", "content": "what is <image> ?"},
+                    {"role": "assistant", "content": f"{name} ."},
+                ]
+                for name in names
+            ],
+            "images": [[{"bytes": (pictures / f"{name}.png").read_bytes()}] for name in names],
+        }
+
+    turn = {"role": datasets.Value("string"), "content": datasets.Value("string")}
+    kinds = datasets.Features(
+        {"messages": datasets.List(turn), "images": datasets.List(datasets.Image())}
+    )
+    folder = pictures / "set"
+    for split, names in (("train", "01"), ("test", "2")):
+        made = datasets.Dataset.from_dict(rows(names), features=kinds)
+        made.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    found = read_rows(folder)
+    assert [row.messages[1][1] for row in found] == ["0 .", "1 ."]
+    assert found[1].where == f"row 2 of {folder} (train)"
+    assert Image.open(io.BytesIO(found[1].images[0])).size == (32, 16)
+    (other,) = read_rows(f"{folder}:test")
+    assert other.messages[1][1] == "2 ."
+    with pytest.raises(UserError, match="set cannot be read as a data set .*valid"):
+        read_rows(f"{folder}:valid")
+
+
+def test_the_layout_of_drift_tl_distill(pictures, datasets_cache):
+    """ChaoHuangCS/DRIFT-TL-Distill-4K: messages, and paths that start above the folder."""
+    row = {
+        "messages": [
+            {"role": "user", "content": "<image>what is this ?"},
+            {"role": "assistant", "content": "<think> that is one </think> \\boxed{one}"},
+        ],
+        "images": ["../pictures/0.png"],
+    }
+    folder = pictures / "set"
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "data.json").write_text(json.dumps([row, row]))
+    with pytest.raises(UserError, match="row 1 of .* names the image ../pictures/0.png, which is"):
+        read_rows(folder)
+    beside = pictures / "elsewhere" / "pictures"
+    for place in (folder / "pictures", beside):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "0.png").write_bytes((pictures / "0.png").read_bytes())
+    found = read_rows(folder)
+    assert len(found) == 2
+    assert found[0].images == (folder / "pictures" / "0.png",)
+    assert found[0].messages[1][1].startswith("<think> that is one </think>")
+    (elsewhere, _) = read_rows(folder, beside.parent)
+    assert elsewhere.images == (beside / "0.png",)
+
+
+def test_data_sets_that_llama_factory_describes(pictures, datasets_cache):
+    """Source of the form: hiyouga/LLaMA-Factory, data/README.md."""
+    turns = [{"from": "human", "value": "what is <image> ?"}, {"from": "gpt", "value": "one ."}]
+    ours = [{"role": "user", "content": "what is <image> ?"}, {"role": "ai", "content": "one ."}]
+    flat = {"instruction": "what is", "input": "<image> ?", "output": "one .", "history": []}
+    (pictures / "default.json").write_text(
+        json.dumps([{"conversations": turns, "images": ["0.png"]}])
+    )
+    (pictures / "sub").mkdir()
+    (pictures / "sub" / "tagged.jsonl").write_text(
+        json.dumps({"chat": ours, "pictures": ["0.png"], "sys": "that is"})
+    )
+    (pictures / "alpaca.json").write_text(json.dumps([flat | {"images": ["0.png"]}]))
+    about = {
+        "default": {"file_name": "default.json", "formatting": "sharegpt"},
+        "tagged": {
+            "file_name": "sub/tagged.jsonl",
+            "formatting": "sharegpt",
+            "columns": {"messages": "chat", "images": "pictures", "system": "sys"},
+            "tags": {
+                "role_tag": "role",
+                "content_tag": "content",
+                "user_tag": "user",
+                "assistant_tag": "ai",
+            },
+        },
+        "alpaca": {"file_name": "alpaca.json"},
+        "ranked": {"file_name": "alpaca.json", "ranking": True},
+        "nothing": {},
+        "wrong": {
+            "file_name": "sub/tagged.jsonl",
+            "formatting": "sharegpt",
+            "columns": {"messages": "chat"},
+        },
+    }
+    info = pictures / "dataset_info.json"
+    info.write_text(json.dumps(about))
+    expected = (("user", "what is <image> ?"), ("assistant", "one ."))
+    for name, before in (("default", ()), ("tagged", (("system", "that is"),)), ("alpaca", ())):
+        (row,) = read_rows(f"{info}:{name}")
+        said = tuple((role, text.replace("is\n", "is ")) for role, text in row.messages)
+        assert said == before + expected, name
+        assert row.images == (pictures / "0.png",)  # from the folder of the description
+    for name, sentence in (
+        ("other", "describes no 'other'; give .*:NAME, of default, tagged"),
+        ("ranked", "holds ranked answers"),
+        ("nothing", "neither file_name nor hf_hub_url"),
+        ("wrong", "row 1 of .*tagged.jsonl has a turn without from and value, or of another role"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            read_rows(f"{info}:{name}")
+    info.write_text(json.dumps({"default": about["default"]}))
+    assert len(read_rows(info)) == 1
+
+
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
+        ({"question": "q", "answer": " "}, "row 2 of .* has an empty answer"),
+        ({"question": [{"type": "video"}], "answer": "a"}, "role or content is no text"),
         ({"question": "q"}, "row 2 of .* has neither `messages` nor `question` and `answer`"),
         ([1], "row 2 of .* is no JSON object"),
         ({"question": "<image>", "answer": "a"}, "row 2 of .* has 1 <image> marks and 0 images"),
@@ -189,6 +333,13 @@ def test_an_answer_without_an_end_gets_one(pictures):
     (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
     sample = encode(row, processor, ends(processor))
     assert learnt(sample, processor) == "one . </s>"
+
+
+def test_an_answer_in_unknown_words_is_named(pictures):
+    processor = pico.processor("llava_next")
+    (row,) = read_rows(write(pictures, {"question": "quoi ?", "answer": "one deux ."}))
+    with pytest.raises(UserError, match="row 1 of .* does not know; what it reads is 'one . </s>'"):
+        encode(row, processor, ends(processor))
 
 
 def test_a_template_that_rewrites_the_question_is_refused(pictures):

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 
 import pico
 import pytest
@@ -7,7 +8,7 @@ import transformers as tf
 
 from drift import prior as priors
 from drift.errors import UserError
-from drift.inject import MODES, Injector, biased, refuse_lost_steps, strength
+from drift.inject import MODES, Injector, biased, dot, refuse_lost_steps, strength
 
 
 def vlm(folder):
@@ -82,6 +83,20 @@ def test_half_precision_is_measured_in_float32(mode, dtype):
     torch.testing.assert_close(found.double(), expected, rtol=2**-7, atol=1e-5)
     exact = strength(1.0, mode, float(g @ g), float(g @ d), float(d @ d))
     assert exact == pytest.approx(float(factor * g.norm() / d.norm()), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1024, 1025, 4096, 10_000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_cover_every_entry(size, dtype, monkeypatch):
+    """Blocks of four rows here, and tensors that end at, before and after their edges."""
+    monkeypatch.setattr("drift.inject.BLOCK", 4096)
+    generator = torch.Generator().manual_seed(size)
+    grad = torch.randn(size, generator=generator)
+    delta = torch.randn(size, generator=generator).to(dtype)
+    g, d = grad.double(), delta.double()
+    assert dot(grad, delta) == pytest.approx(float(g @ d), rel=1e-6, abs=1e-5)
+    found = biased(grad, delta, 0.3, "grad_norm")
+    torch.testing.assert_close(found.double(), g - 0.3 * g.norm() / d.norm() * d)
 
 
 # Who gets which Δ
@@ -229,6 +244,41 @@ def test_any_mode_and_adam_move_toward_the_reasoner(qwen, mode):
     assert distance_to(model, qwen) < distance_to(plain, qwen)
 
 
+def test_a_loop_of_ones_own(qwen):
+    """As the module says; each step goes toward the reasoner."""
+    model = vlm(qwen)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    ids = torch.randint(7, 30, (4, 12), generator=torch.Generator().manual_seed(0))
+    batches = [{"input_ids": ids, "labels": ids}] * 3
+    distances = [distance_to(model, qwen)]
+
+    injector = Injector(model, priors.build(qwen / "vlm", qwen / "llm"))
+    for batch in batches:
+        model(**batch).loss.backward()
+        injector.apply()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        distances.append(distance_to(model, qwen))
+
+    assert distances == sorted(distances, reverse=True)
+    assert len(set(distances)) == 4
+
+
+def test_gradients_that_do_not_lie_in_a_row_are_edited_too(qwen):
+    found = []
+    for turned in (False, True):
+        model = with_gradients(vlm(qwen))
+        if turned:
+            for param in model.parameters():
+                if param.ndim == 2:
+                    param.grad = param.grad.t().contiguous().t()
+        Injector(model, prior_of(qwen)).apply()
+        found.append([param.grad for param in model.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 # What is logged
 
 
@@ -258,6 +308,32 @@ def test_the_log_tells_cosine_ratio_and_displacement(qwen):
 
     assert log["rho"] == pytest.approx(rho(moved), rel=1e-3)
     assert log["mlp"]["rho"] == pytest.approx(rho(mlp), rel=1e-3)
+
+
+@pytest.mark.parametrize("likeness", [0.0, 1.0])
+def test_the_displacement_of_one_tiny_step(qwen, likeness):
+    """A step of 1e-6 on six million weights of 0.02, with a Δ that points along them or not."""
+    torch.manual_seed(0)
+    model = tf.LlamaForCausalLM(
+        tf.LlamaConfig(hidden_size=256, intermediate_size=8192, num_hidden_layers=1, vocab_size=9)
+    )
+    weights = {name: param for name, param in model.model.named_parameters() if ".mlp." in name}
+    deltas = {
+        name: (0.005 * torch.randn(param.shape) - likeness * param.detach()).bfloat16()
+        for name, param in weights.items()
+    }
+    shapes = {name: tuple(delta.shape) for name, delta in deltas.items()}
+    prior = dataclasses.replace(prior_of(qwen), shapes=shapes, read=deltas.__getitem__)
+    injector = Injector(model, prior, modules=("mlp",))
+    moved = total = 0.0
+    for name, param in weights.items():
+        before, delta = param.detach().double(), deltas[name].double()
+        with torch.no_grad():
+            param.add_(1e-6 * delta.sign().float())
+        param.grad = torch.ones_like(param)
+        moved += float(((param.detach().double() - before) * delta).sum())
+        total += float((delta**2).sum())
+    assert injector.apply()["rho"] == pytest.approx(moved / total, rel=1e-3)
 
 
 def test_alpha_0_measures_and_changes_nothing(qwen):

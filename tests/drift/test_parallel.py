@@ -40,12 +40,13 @@ def together(config, out, sharded, processes):
 
 @pytest.fixture(scope="module")
 def runs(models, rows, tmp_path_factory):
-    """One run of 8 samples a step, by one process, by two under DDP, by two under FSDP2."""
+    """Runs of 8 samples a step: by one process as 1 × 8, by two as 2 × 2 under DDP and 4 × 1 under
+    FSDP2 (accumulation × micro-batch)."""
     out = tmp_path_factory.mktemp("runs")
     config = config_of(models / "qwen2_5_vl", rows, prior="reasoner-vlm", mode="adaptive", steps=3)
     together(dataclasses.replace(config, batch=8), out / "one", False, 1)
-    together(config, out / "ddp", False, 2)
-    together(config, out / "fsdp", True, 2)
+    together(dataclasses.replace(config, accumulate=2, batch=2), out / "ddp", False, 2)
+    together(dataclasses.replace(config, accumulate=4, batch=1), out / "fsdp", True, 2)
     return out
 
 

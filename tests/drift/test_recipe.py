@@ -14,7 +14,7 @@ WHICH = {"vlm": "v", "data": "d"}
 def test_bundled_recipes_parse(path):
     config = recipe.load(path, WHICH | {"reasoner": "r"})
     assert recipe.load(path.stem, WHICH | {"reasoner": "r"}) == config
-    assert config.vlm == "v"
+    assert (config.vlm, config.data, config.reasoner) == ("v", "d", "r")
 
 
 def test_the_pocket_recipes_are_one_field_apart():
@@ -24,6 +24,85 @@ def test_the_pocket_recipes_are_one_field_apart():
     )
     assert {name for name in sft if sft[name] != drift[name]} == {"prior"}
     assert sft["prior"] is None
+
+
+def differences(name):
+    """What a recipe sets otherwise than the one that it extends."""
+    raw = yaml.safe_load((BUNDLED / f"{name}.yaml").read_text())
+    ours, theirs = (asdict(recipe.load(one)) for one in (name, raw["extends"]))
+    found = {key: ours[key] for key in ours if ours[key] != theirs[key]}
+    assert found.keys() == raw.keys() - {"extends"}  # nothing is said twice
+    return raw["extends"], found
+
+
+ATTN, MLP = ("attention",), ("mlp",)
+NORM, HEAD = ("attention", "mlp", "norm"), ("attention", "mlp", "norm", "head")
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline", "fields"),
+    [
+        ("drift", "sft", {"prior": "reasoner-vlm"}),
+        ("drift_published", "drift", {"when": "backward"}),
+        ("drift_math", "drift", {"reasoner": "Qwen/Qwen2.5-Math-7B"}),
+        ("drift_stage", "drift", {"prior": "reasoner-base", "base": "Qwen/Qwen2.5-Math-7B"}),
+        ("drift_attn", "drift", {"modules": ATTN}),
+        ("drift_mlp", "drift", {"modules": MLP}),
+        ("drift_norm", "drift", {"modules": NORM}),
+        ("drift_head", "drift", {"modules": HEAD}),
+        ("drift_absolute", "drift", {"mode": "absolute"}),
+        ("drift_grad_norm", "drift", {"mode": "grad_norm"}),
+        ("drift_grad_norm_attn", "drift_grad_norm", {"modules": ATTN}),
+        ("drift_grad_norm_mlp", "drift_grad_norm", {"modules": MLP}),
+        ("drift_grad_norm_norm", "drift_grad_norm", {"modules": NORM}),
+        ("drift_grad_norm_head", "drift_grad_norm", {"modules": HEAD}),
+        ("drift_grad_norm_half", "drift_grad_norm", {"alpha": 0.5}),
+        ("drift_random", "drift", {"prior": "random"}),
+        ("drift_shuffled", "drift", {"prior": "shuffled"}),
+        ("drift_negated", "drift", {"prior": "negated"}),
+    ],
+)
+def test_runs_of_the_paper_are_one_change_from_their_baseline(name, baseline, fields):
+    assert differences(f"qwen2_5_vl_{name}") == (f"qwen2_5_vl_{baseline}", fields)
+
+
+def test_runs_with_llava_are_those_with_qwen_on_other_models():
+    baseline, fields = differences("llava_next_sft")
+    assert (baseline, set(fields)) == ("qwen2_5_vl_sft", {"vlm", "reasoner", "max_tokens"})
+    found = differences("llava_next_drift")
+    assert found == ("llava_next_sft", {"prior": "reasoner-vlm"})
+
+
+def test_the_settings_of_the_paper():
+    """arXiv 2510.15050v2, section 4.1, and the authors' configuration."""
+    sft = recipe.load("qwen2_5_vl_sft")
+    assert (sft.vlm, sft.prior) == ("Qwen/Qwen2.5-VL-7B-Instruct", None)
+    assert (sft.lr, sft.lr_schedule, sft.warmup, sft.epochs) == (1e-6, "cosine", 0.05, 3)
+    assert (sft.batch, sft.accumulate, sft.clip, sft.weight_decay) == (1, 1, 1.0, 0.0)
+    assert (sft.max_tokens, sft.image_max_pixels) == (32768, 262144)
+    assert sft.add_tokens == ("<think>", "</think>")
+    assert not {"tower", "projector"} & set(sft.train)
+    drift = recipe.load("qwen2_5_vl_drift")
+    assert (drift.mode, drift.alpha, drift.modules) == ("adaptive", 1.0, ("attention", "mlp"))
+
+
+def test_extending(tmp_path):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(WHICH | {"lr": 0.1, "steps": 5}))
+    (tmp_path / "b.yaml").write_text("extends: a\nsteps: 7\n")
+    (tmp_path / "c.yaml").write_text("extends: b.yaml\nclip: 0\n")
+    (tmp_path / "mine.yaml").write_text("extends: pocket_sft\nvlm: v\ndata: d\nlr: 1\n")
+    config = recipe.load(tmp_path / "c.yaml", {"batch": 2})
+    assert (config.lr, config.steps, config.clip, config.batch) == (0.1, 7, 0.0, 2)
+    assert recipe.load(tmp_path / "mine.yaml").batch == 16
+    (tmp_path / "a.yaml").write_text("extends: c\n")
+    with pytest.raises(UserError, match="c.yaml extends itself, by way of .*c.yaml, .*a.yaml"):
+        recipe.load(tmp_path / "c.yaml")
+    (tmp_path / "a.yaml").write_text("extends: [b]\n")
+    with pytest.raises(UserError, match=r"a.yaml: extends names one recipe, not \['b'\]"):
+        recipe.load(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("extends: gone\n")
+    with pytest.raises(UserError, match="there is no recipe gone; bundled ones are"):
+        recipe.load(tmp_path / "a.yaml")
 
 
 def test_settings_win_over_the_file(tmp_path):
@@ -53,7 +132,7 @@ def test_settings_win_over_the_file(tmp_path):
         ({"modules": "attention"}, r"modules is a list, not 'attention'; write \[a, b\]"),
         ({"train": ["atention"]}, "train is one of attention, mlp, norm"),
         ({"train": []}, "train is empty"),
-        ({"prior": "random"}, "the prior random needs a reasoner: a folder"),
+        ({"prior": "random"}, "the prior random needs a reasoner: a folder, or"),
         ({"prior": "random", "train": ["mlp"]}, "modules names attention, which train leaves"),
     ],
 )
@@ -68,7 +147,7 @@ def test_numbers_are_read_as_meant():
 
 
 def test_files_that_are_no_recipe(tmp_path):
-    with pytest.raises(UserError, match="there is no recipe .*; bundled ones are pocket_drift"):
+    with pytest.raises(UserError, match="there is no recipe .*; bundled ones are llava_next_drift"):
         recipe.load(tmp_path / "x.yaml")
     (tmp_path / "x.yaml").write_text("a: [")
     with pytest.raises(UserError, match="is no valid YAML"):

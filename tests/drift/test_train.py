@@ -321,16 +321,58 @@ def test_resume_is_bit_for_bit(models, family, rows, tmp_path, prior, monkeypatc
 # What is off
 
 
-def test_a_loss_that_is_no_number_stops(qwen, rows, tmp_path, monkeypatch):
-    step = tf.Trainer.training_step
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_no_number_stops_with_step_and_rows(qwen, rows, tmp_path, monkeypatch, where):
+    """Two micro-batches of two: the loss tells which, a gradient is of both."""
+    step, poisoned, batches = tf.Trainer.training_step, [], []
 
-    def broken(self, *args, **kwargs):
-        return step(self, *args, **kwargs) * (float("nan") if self.state.global_step == 1 else 1)
+    def broken(self, model, inputs, *args, **kwargs):
+        batches.append(len(inputs["input_ids"]))
+        loss = step(self, model, inputs, *args, **kwargs)
+        if self.state.global_step == 2 and not poisoned:
+            poisoned.append(True)
+            if where == "loss":
+                return loss * float("nan")
+            decoder(model)[1]["layers.0.mlp.up_proj.weight"].grad[0, 0] = float("inf")
+        return loss
 
     monkeypatch.setattr(tf.Trainer, "training_step", broken)
-    with pytest.raises(UserError, match="the loss is nan at step 2; lower lr"):
-        training.train(config_of(qwen, rows), tmp_path / "out")
+    config = config_of(qwen, rows, batch=2, accumulate=2, save_every=1, steps=5)
+    what = "the loss is nan" if where == "loss" else "the gradient's norm is (nan|inf)"
+    with pytest.raises(UserError, match=rf"{what} at step 3 \(row .* not changed") as caught:
+        training.train(config, tmp_path / "out")
+    assert str(caught.value).count("rows.jsonl") == (2 if where == "loss" else 4)
     assert not (tmp_path / "out").exists()
+    # The last good checkpoint is there, and the run goes on from it once the cause is gone.
+    assert {path.name for path in (tmp_path / "out.partial").glob("checkpoint-*")} == {
+        "checkpoint-2"
+    }
+    batches.clear()
+    training.train(config, tmp_path / "out")
+    assert len(batches) == 3 * 2
+    monkeypatch.setattr(tf.Trainer, "training_step", step)
+    training.train(config, tmp_path / "straight")
+    assert same(read(tmp_path / "straight"), read(tmp_path / "out"))
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(qwen, rows, tmp_path, monkeypatch):
+    """Killed while the checkpoint of step 4 was written: that of step 2 is taken up."""
+    save = tf.Trainer._save_rng_state
+
+    def killed(self, folder):
+        if self.state.global_step == 4:
+            raise KeyboardInterrupt
+        save(self, folder)
+
+    config = config_of(qwen, rows, prior="reasoner-vlm", save_every=2, steps=6)
+    training.train(config, tmp_path / "straight")
+    monkeypatch.setattr(tf.Trainer, "_save_rng_state", killed)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "cut")
+    assert (tmp_path / "cut.partial" / "checkpoint-4" / "model.safetensors").exists()
+    monkeypatch.setattr(tf.Trainer, "_save_rng_state", save)
+    training.train(config, tmp_path / "cut")
+    assert same(read(tmp_path / "straight"), read(tmp_path / "cut"))
 
 
 def test_a_step_without_the_pull_is_noticed(qwen, rows, tmp_path, monkeypatch):
@@ -376,6 +418,171 @@ def test_weights_that_the_model_lacks_are_named(qwen, rows, tmp_path):
     save_file(tensors, tmp_path / "vlm" / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="lacks weights of its own model: .*merger.ln_q.weight"):
         training.train(config_of(qwen, rows, vlm=str(tmp_path / "vlm")), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("answer", "picture", "sentence"),
+    [
+        (" ", "a.png", "row 2 of .* has an empty answer"),
+        ("one <image>", "a.png", "row 2 of .* has 2 <image> marks and 1 images"),
+        ("one .", "b.png", "row 2 of .* names the image b.png, which is not in"),
+        ("one .", "broken.png", "row 2 of .*: the image .*broken.png cannot be decoded"),
+        ("one un .", "a.png", "row 2 of .* has an answer with words that the tokenizer does not"),
+    ],
+)
+def test_bad_rows_stop_before_anything_is_trained(qwen, tmp_path, answer, picture, sentence):
+    from PIL import Image
+
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:50])
+    good = {"question": "what is <image> ?", "answer": "one .", "images": ["a.png"]}
+    bad = good | {"answer": answer, "images": [picture]}
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps(row) for row in (good, bad)))
+    with pytest.raises(UserError, match=sentence):
+        training.train(config_of(qwen, data), tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_row_that_is_too_long_is_left_out_by_name(qwen, tmp_path, capsys):
+    data = tmp_path / "data.jsonl"
+    short = {"question": "what ?", "answer": "one ."}
+    long = short | {"answer": "one " * 300}
+    data.write_text("\n".join(json.dumps(row) for row in (short, long, short)))
+    made = training.train(config_of(qwen, data, batch=1, steps=1), tmp_path / "out")
+    assert made.cost is not None and made.cost["dropped_rows"] == 1
+    said = capsys.readouterr().out
+    assert f"left out, longer than the context: row 2 of {data} (30" in said
+    assert "2 samples (1 left out)" in said
+
+
+# Other Trainers
+
+
+def live_parts(folder):
+    model = tf.AutoModelForImageTextToText.from_pretrained(folder / "vlm", dtype=torch.float32)
+    training.freeze(model, ("attention", "mlp"))
+    processor = tf.AutoProcessor.from_pretrained(folder / "vlm")
+    return model, processor
+
+
+def options(folder, **more):
+    return {
+        "output_dir": str(folder),
+        "max_steps": 3,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "lr_scheduler_type": "constant",
+        "save_strategy": "no",
+        "report_to": "none",
+        "remove_unused_columns": False,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    } | more
+
+
+def test_a_trainer_with_a_loss_of_its_own_keeps_it_and_is_pulled(qwen, rows, tmp_path):
+    from drift import prior as priors
+    from drift.data import Samples, collate, read_rows
+    from drift.inject import Injector
+
+    losses = []
+
+    class Half(tf.Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+            loss = 0.5 * model(**inputs).loss
+            losses.append(float(loss.detach()))
+            return loss
+
+    class DriftHalf(training.DriftMixin, Half):
+        pass
+
+    prior = priors.build(qwen / "vlm", qwen / "llm", dtype="float32")
+    model, processor = live_parts(qwen)
+    trainer = DriftHalf(
+        model=model,
+        args=tf.TrainingArguments(**options(tmp_path)),
+        train_dataset=Samples(read_rows(rows), processor, frozenset([3]), 256),
+        data_collator=lambda batch: collate(batch, 0),
+        join=lambda live: Injector(live, prior, mode="adaptive"),
+        log=tmp_path / "log.jsonl",
+    )
+    trainer.train()
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in log] == pytest.approx(losses)
+    assert log[2]["rho"] > log[1]["rho"] > log[0]["rho"]
+    assert trainer.spent["samples"] == 12 and trainer.spent["flops"] > 0
+
+
+def test_trls_trainer_and_its_collator_are_pulled_and_learn_the_same_answers(qwen, tmp_path):
+    """Prompt and completion through TRL's collator for VLMs: our labels, and our loss."""
+    trl = pytest.importorskip("trl")
+    import datasets
+    from PIL import Image
+
+    from drift import prior as priors
+    from drift.data import Samples, collate, read_rows
+    from drift.inject import Injector
+
+    pictures = [Image.new("RGB", (16, 16 * (1 + i % 2)), (60 * i, 9, 90)) for i in range(4)]
+    ours, theirs = [], []
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{i}.png")
+        answer = " ".join(["one", "two", "three"][: 1 + i % 3]) + " ."
+        ours.append({"question": "<image>what is this", "answer": answer, "images": [f"{i}.png"]})
+        said = [{"type": "image"}, {"type": "text", "text": "what is this"}]
+        theirs.append(
+            {
+                "prompt": [{"role": "user", "content": said}],
+                "completion": [
+                    {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+                ],
+                "images": [picture],
+            }
+        )
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, ours)))
+
+    class DriftSFT(training.DriftMixin, trl.SFTTrainer):
+        pass
+
+    prior = priors.build(qwen / "vlm", qwen / "llm", dtype="float32")
+    model, processor = live_parts(qwen)
+    collator = trl.trainer.sft_trainer.DataCollatorForVisionLanguageModeling(
+        processor, completion_only_loss=True
+    )
+    samples = Samples(read_rows(tmp_path / "rows.jsonl"), processor, frozenset([3]), 256)
+    batch, mine = (
+        collator([dict(row) for row in theirs]),
+        collate([samples[i] for i in range(4)], 0),
+    )
+    for key in ("input_ids", "labels", "pixel_values", "image_grid_thw"):
+        assert torch.equal(batch[key], mine[key]), key
+
+    def run(trainer_class, data, collator, name, **more):
+        model = live_parts(qwen)[0]
+        kind = trl.SFTConfig if issubclass(trainer_class, trl.SFTTrainer) else tf.TrainingArguments
+        # TRL's own defaults are bfloat16 and rows cut at 1024 tokens.
+        extra = {"max_length": None, "bf16": False} if kind is trl.SFTConfig else {}
+        trainer = trainer_class(
+            model=model,
+            args=kind(**options(tmp_path / name, **extra, **more)),
+            train_dataset=data,
+            data_collator=collator,
+            processing_class=processor,
+            join=lambda live: Injector(live, prior, mode="adaptive"),
+            log=tmp_path / f"{name}.jsonl",
+        )
+        trainer.train()
+        lines = (tmp_path / f"{name}.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    a = run(DriftSFT, datasets.Dataset.from_list(theirs), None, "trl")
+    b = run(training.DriftTrainer, samples, lambda batch: collate(batch, 0), "ours")
+    for theirs_line, line in zip(a, b, strict=True):
+        assert theirs_line["loss"] == pytest.approx(line["loss"], rel=1e-4)
+        assert theirs_line["mlp"] == pytest.approx(line["mlp"], rel=1e-3, abs=1e-6)
+    assert a[2]["rho"] > 1e-4
 
 
 def test_deepspeed_takes_its_own_step_and_is_refused():
