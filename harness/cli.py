@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from harness.commands import listing, parity, scoring, serve
+from harness.commands import compare, listing, look, parity, scoring, serve
 from harness.commands.cells import print_cells
 from harness.errors import UserError
 
@@ -31,7 +31,7 @@ ELSEWHERE = {
     "train": ("drift", "Fine-tune a VLM: plain, or biased toward a reasoner."),
     "prior": ("drift", "Subtract a VLM's language model from a reasoner."),
     "merge": ("drift", "Merge a reasoner's weights into a VLM."),
-    "families": ("drift", "The VLMs whose language model can be paired, or check two checkpoints."),
+    "families": ("drift", "The VLMs that can be paired, or a check of two."),
     "distance": ("drift", "How far apart two models are, layer by layer."),
     "pocket": ("drift", "Make the pocket world and its tiny models."),
     "report": ("reports", "Tables, plots and a page from run folders."),
@@ -139,6 +139,11 @@ def doctor() -> None:
     raise typer.Exit(room.run())
 
 
+app.command("compare")(compare.compare)
+app.command("agree")(compare.agree)
+app.command("show")(look.show)
+app.command("diff")(look.diff)
+app.command("runs")(look.runs)
 app.command("serve-check")(serve.serve_check)
 
 

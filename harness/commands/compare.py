@@ -1,0 +1,460 @@
+"""`driftbench compare` and `agree`: is one run better than another, do two protocols agree."""
+
+import csv
+import dataclasses
+import difflib
+import glob
+import io
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from harness.commands.cells import console, printable
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.comparison import Comparison, Row, Side
+
+FORMATS = ("text", "markdown", "latex", "csv", "json")
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        Argument(
+            metavar="A B...",
+            help="Run folders, the baseline first; NAME=RUN,RUN... is a method by training seed.",
+        ),
+    ],
+    baseline: Annotated[
+        str | None, Option(metavar="NAME", help="Compare with this one; default: the first.")
+    ] = None,
+    tasks: Annotated[
+        str | None, Option(metavar="A,B", help="Default: all that the baseline answered.")
+    ] = None,
+    groups: Annotated[
+        bool, Option("--groups", help="Compare the groups of each task too.")
+    ] = False,
+    metric: Annotated[
+        str, Option(metavar="mean|maj|pass@K", help="Of several answers to a question.")
+    ] = "mean",
+    protocol: Annotated[
+        str | None, Option(help="Whose verdicts: official, vlmevalkit, robust; default: the run's.")
+    ] = None,
+    format: Annotated[str, Option(metavar="|".join(FORMATS), help="What to print.")] = "text",
+) -> None:
+    """Say whether runs differ, and how surely.
+
+    The difference to the baseline is of the same questions. p is of the exact McNemar test, or of
+    flipping the differences of whole clusters where questions share a problem or a picture, or
+    have several answers; p (Holm) is corrected for all differences shown. "finds" is the smallest
+    difference that as many questions find four times in five, "settles" the questions that a
+    difference of the size seen would take, "flips" those on which the two differ.
+    """
+    from harness import comparison, samples
+
+    if format not in FORMATS:
+        raise UserError(
+            f"there is no format {format!r}: {near(format, FORMATS)}the formats are "
+            f"{', '.join(FORMATS)}"
+        )
+    try:
+        samples.score_of(metric)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    sides = _sides(runs, protocol)
+    base = _baseline(sides, baseline)
+    others = [side for side in sides if side is not base]
+    if not others:
+        raise UserError(f"there is only {base.name}: name a second run to compare with it")
+    wanted = _tasks(base, sides, tasks)
+    found = comparison.compare(base, others, wanted, metric=metric, groups=groups)
+    {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}[format](
+        found
+    )
+
+
+def agree(
+    run: Annotated[Path, Argument(metavar="RUN", help="Run folder, scored by several protocols.")],
+    protocols: Annotated[
+        str | None, Option(metavar="A,B", help="Default: all that it was scored by.")
+    ] = None,
+) -> None:
+    """Say how far protocols agree on a run's answers.
+
+    Both verdicts on each answer are compared: share alike, Cohen's kappa, what one alone has right.
+    """
+    from itertools import combinations
+
+    from rich.table import Table
+
+    from harness import comparison, records
+    from harness.agreement import agreement
+
+    own = records.read_card(run)
+    there = [*dict.fromkeys(task.protocol for task in own.tasks)]
+    there += sorted(path.parent.name for path in run.glob(f"{records.SCORED}/*/run.json"))
+    names = [name.strip() for name in protocols.split(",")] if protocols else there
+    if len(names) < 2:
+        raise UserError(
+            f"{run} was scored by {names[0]} alone: "
+            f"`driftbench score {run} --protocol NAME` scores it by another"
+        )
+    graded = {name: comparison.read_run(run, name).verdicts for name in dict.fromkeys(names)}
+    columns = (
+        "task",
+        "protocols",
+        "answers",
+        "agree",
+        "kappa",
+        "scores",
+        "first only",
+        "second only",
+    )
+    table = Table(*columns, box=None)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for a, b in combinations(graded, 2):
+        for task, group in graded[a]:
+            if group != "all" or (task, group) not in graded[b]:
+                continue
+            found = agreement(graded[a][task, group], graded[b][task, group])
+            only = [
+                sum(n for words, n in found.counts.items() if words[i] == "right" != words[1 - i])
+                for i in (0, 1)
+            ]
+            kappa = f"{found.kappa:.3f}" if math.isfinite(found.kappa) else "–"
+            table.add_row(
+                plain_cell(task),
+                plain_cell(f"{a} / {b}"),
+                f"{found.n:,}",
+                f"{100 * found.share:.1f} %",
+                kappa,
+                f"{100 * found.score_a:.1f} / {100 * found.score_b:.1f}",
+                *map(str, only),
+            )
+    if not table.row_count:
+        raise UserError(f"{run}: {' and '.join(graded)} graded no task in common")
+    console().print(table)
+
+
+# What to compare
+
+
+def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
+    """Read what is to be compared: run folders, folders of them, methods by seed."""
+    from harness import comparison
+
+    named: list[tuple[str | None, list[Path]]] = []
+    for word in words:
+        name, sign, rest = word.partition("=")
+        if sign and not Path(word).exists():
+            if not name or not rest:
+                raise UserError(f"{word!r} is not NAME=RUN,RUN")
+            paths = [path for part in rest.split(",") for path in _paths(part)]
+            named.append((name, [run for path in paths for run in _run_folders(path)]))
+        else:
+            found = [run for path in _paths(word) for run in _run_folders(path)]
+            named += [(None, [run]) for run in found]
+    folders = [folder for _, found in named for folder in found]
+    short = _distinct(folders)
+    sides = []
+    for label, found in named:
+        read = tuple(comparison.read_run(folder, protocol) for folder in found)
+        sides.append(comparison.Side(label or short[found[0]], read))
+    names = [side.name for side in sides]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two sides of the comparison are named {twice[0]}")
+    return sides
+
+
+def _paths(word: str) -> list[Path]:
+    if Path(word).exists() or not glob.has_magic(word):
+        return [Path(word)]
+    found = sorted(glob.glob(word))
+    if not found:
+        raise UserError(f"nothing matches {word}")
+    return [Path(path) for path in found]
+
+
+def _run_folders(path: Path) -> list[Path]:
+    """Return the folder if it is a run, else the runs right in it."""
+    if (path / "run.json").exists():
+        return [path]
+    if not path.is_dir():
+        hint = near(path.name, [card.parent.name for card in path.parent.glob("*/run.json")])
+        raise UserError(f"there is no run folder {path}{': ' + hint.rstrip() if hint else ''}")
+    found = sorted(card.parent for card in path.glob("*/run.json"))
+    if not found:
+        raise UserError(f"{path} is not a run folder: it has no run.json, nor have folders in it")
+    return found
+
+
+def _distinct(folders: Sequence[Path]) -> dict[Path, str]:
+    """Name each folder by the shortest end of its path that tells it from the others."""
+    parts = {folder: folder.resolve().parts for folder in folders}
+    seen: set[tuple[str, ...]] = set()
+    for folder in folders:
+        if folder.resolve().parts in seen:
+            raise UserError(f"the run {folder} is given twice")
+        seen.add(folder.resolve().parts)
+    depth = 1
+    while len({path[-depth:] for path in parts.values()}) < len(parts):
+        depth += 1
+    return {folder: "/".join(path[-depth:]) for folder, path in parts.items()}
+
+
+def _baseline(sides: "Sequence[Side]", name: str | None) -> "Side":
+    names = [side.name for side in sides]
+    if name is None:
+        return sides[0]
+    if name not in names:
+        raise UserError(
+            f"no side is named {name!r}: {near(name, names)}there are {', '.join(names)}"
+        )
+    return sides[names.index(name)]
+
+
+def _tasks(baseline: "Side", sides: "Sequence[Side]", wanted: str | None) -> list[str]:
+    from harness.comparison import task_names
+
+    known = list(dict.fromkeys(name for side in sides for name in task_names(side)))
+    if wanted is None:
+        return task_names(baseline)
+    names = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"none of the runs answered {name!r}: {near(name, known)}there are answers to "
+                f"{', '.join(known)}"
+            )
+    if not names:
+        raise UserError(f"--tasks names none: there are answers to {', '.join(known)}")
+    return names
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """Return `did you mean …? ` with the nearest of some words, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+# Numbers as text
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}" if math.isfinite(value) else "?"
+
+
+def _signed(value: float) -> str:
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def _p(value: float) -> str:
+    if value < 0.001:
+        return "< 0.001"
+    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+HEADS = "run|n|score|difference|95 % interval|p|p (Holm)|finds|settles|flips".split("|")
+
+
+def _columns(row: "Row") -> list[str]:
+    """Return the cells of a row under `HEADS`; differences in points."""
+    known = math.isfinite(row.low)
+    return [
+        row.name,
+        f"{row.n:,}",
+        f"{_percent(row.score)} ± {_percent(row.stderr)}",
+        f"{_signed(row.difference)} ± {_percent(row.difference_stderr)}",
+        f"{_signed(row.low)} to {_signed(row.high)}" if known else "?",
+        _p(row.p),
+        _p(row.p_holm),
+        _percent(row.detectable) if math.isfinite(row.detectable) else "–",
+        "–" if row.needed is None else f"{row.needed:,}",
+        "" if row.above is None else f"+{row.above:,} −{row.below:,}",
+    ]
+
+
+def _base_columns(row: "Row") -> list[str]:
+    score = f"{_percent(row.baseline_score)} ± {_percent(row.baseline_stderr)}"
+    return [row.baseline, f"{row.n:,}", score, *[""] * (len(HEADS) - 3)]
+
+
+def _table(rows: "Sequence[Row]") -> Iterator[tuple[str, list[str]]]:
+    """Yield task (and group) and cells of each line: per task the baseline, then the others."""
+    last: tuple[str, str, int] | None = None
+    for row in rows:
+        where = row.task if row.group == "all" else f"{row.task}, {row.group}"
+        # A side that answered other questions is compared on others: the baseline once more.
+        if (row.task, row.group, row.n) != last:
+            yield where, _base_columns(row)
+        last = row.task, row.group, row.n
+        yield where, _columns(row)
+
+
+def _sentence(row: "Row", among: int) -> str:
+    """Say in words what one difference shows."""
+    side = "above" if row.difference > 0 else "below"
+    moved = f"{_percent(abs(row.difference))} points {side} {row.baseline}"
+    if not row.difference:
+        moved = f"level with {row.baseline}"
+    p = f"p {_p(row.p_holm)}" if row.p_holm < 0.001 else f"p = {_p(row.p_holm)}"
+    p += f" after Holm for {among}" if among > 1 else ""
+    shared = f"{row.n:,} questions"
+    if row.clusters < row.n:
+        shared += f" in {row.clusters:,} clusters"
+    text = f"{row.task}: {row.name} is {moved}: {row.finding} ({shared}, {p})."
+    if row.finding == "supported":
+        return text
+    if row.finding == "cannot be told":
+        return f"{text} They came out differently on too few questions for any test."
+    if math.isfinite(row.detectable):
+        text += f" So many find {_percent(row.detectable)} points four times in five"
+        if row.needed is not None and row.needed > row.n:
+            text += f"; a true difference as small as this takes about {row.needed:,}"
+        text += "."
+    return text
+
+
+def _caption(found: "Comparison") -> list[str]:
+    among = len(found.rows)
+    score = {"mean": "accuracy", "maj": "accuracy of the most frequent answer"}
+    texts = [
+        f"Scores are {score.get(found.metric, found.metric)} in percent ± standard error; differences in points, paired on "
+        "the same questions. Open, truncated and failed answers count as wrong."
+    ]
+    if among > 1:
+        texts.append(f"p (Holm) is corrected for these {among} differences.")
+    if found.groups:
+        texts.append(
+            f"The {len(found.groups)} differences of groups are corrected among themselves."
+        )
+    return texts
+
+
+# What to print
+
+
+def _text(found: "Comparison") -> None:
+    from rich.table import Table
+
+    for rows in (found.rows, found.groups):
+        if not rows:
+            continue
+        table = Table("task", *HEADS, box=None)
+        for column in table.columns[2:]:
+            column.justify = "right"
+        last = None
+        for where, cells in _table(rows):
+            table.add_row(*map(plain_cell, ("" if where == last else where, *cells)))
+            last = where
+        console().print(table)
+    for text in _sentences(found):
+        print(printable(text))
+    for row in found.groups:
+        if row.finding == "supported":
+            print(printable(_sentence(row, len(found.groups)).replace(":", f", {row.group}:", 1)))
+    for note in (*_caption(found), *found.notes):
+        print(printable(note))
+
+
+def plain_cell(text: str) -> Any:
+    """Return a table's cell that is taken as it is: no markup, nothing that steers a terminal."""
+    from rich.text import Text
+
+    return Text(printable(text))
+
+
+def _markdown(found: "Comparison") -> None:
+    for rows in (found.rows, found.groups):
+        if not rows:
+            continue
+        print("| task |", " | ".join(HEADS), "|")
+        print("| --- | --- |", "---: | " * (len(HEADS) - 1))
+        for where, cells in _table(rows):
+            print("|", " | ".join(map(_in_markdown, (where, *cells))), "|")
+        print()
+    for text in (*_sentences(found), *_caption(found), *found.notes):
+        print("-", _in_markdown(text))
+
+
+def _sentences(found: "Comparison") -> list[str]:
+    return [_sentence(row, len(found.rows)) for row in found.rows]
+
+
+def _in_markdown(text: str) -> str:
+    """Escape what Markdown would read as markup in a name."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", printable(text))
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "–": "--",
+    **{char: "\\" + char for char in "&%$#_{}"},
+}
+
+
+def _in_latex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in printable(text))
+
+
+def _latex(found: "Comparison") -> None:
+    print("% Needs \\usepackage{booktabs}.")
+    for rows in (found.rows, found.groups):
+        if not rows:
+            continue
+        print(rf"\begin{{tabular}}{{ll{'r' * (len(HEADS) - 1)}}}", r"\toprule", sep="\n")
+        print(" & ".join(map(_in_latex, ("task", *HEADS))), r"\\")
+        last = None
+        for where, cells in _table(rows):
+            if where != last:
+                print(r"\midrule")
+            print(" & ".join(map(_in_latex, ("" if where == last else where, *cells))), r"\\")
+            last = where
+        print(r"\bottomrule", r"\end{tabular}", sep="\n")
+    for text in (*_sentences(found), *_caption(found), *found.notes):
+        print("%", _in_latex(text))
+
+
+def _plain(row: "Row") -> dict[str, Any]:
+    """Return a row's fields; what is not known or infinite as None."""
+    fields = dataclasses.asdict(row)
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in fields.items()
+    }
+
+
+def _csv(found: "Comparison") -> None:
+    rows = [_plain(row) for row in (*found.rows, *found.groups)]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    sys.stdout.write(file.getvalue())
+
+
+def _json(found: "Comparison") -> None:
+    content = {
+        "baseline": found.baseline,
+        "metric": found.metric,
+        "rows": [_plain(row) for row in found.rows],
+        "groups": [_plain(row) for row in found.groups],
+        "sentences": _sentences(found),
+        "notes": list(found.notes),
+    }
+    print(json.dumps(content, indent=2, ensure_ascii=False))
