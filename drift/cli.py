@@ -108,14 +108,35 @@ def merge(
     base: Base = None,
     density: Annotated[float, typer.Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
     layers: Annotated[str, typer.Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
-    modules: Annotated[str, typer.Option(help="Roles that are merged.")] = "attention,mlp,norm",
+    modules: Annotated[
+        str | None,
+        typer.Option(help="Roles that are merged: attention,mlp,norm; attention,mlp with --rho-of"),
+    ] = None,
+    rho_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="Add to VLM, which was fine-tuned from --base, what brings it as far toward LLM "
+            "as this checkpoint."
+        ),
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Merge LLM into the language model of VLM."""
+    """Merge LLM into the language model of VLM.
+
+    --rho-of makes the control of a DRIFT run, SFT then merge: `merge SFT LLM --base VLM --rho-of
+    DRIFT --out DIR`. For merge then SFT, merge VLM at the alpha that this prints, and train that.
+    """
     from drift import merge as merging
 
     given = [word is not None for word in (alpha, out, alphas, out_dir)]
+    if rho_of is not None:
+        if given[0] or any(given[2:]) or out is None or base is None or method != "linear":
+            raise UserError("--rho-of goes with --base and --out, without --alpha and --method")
+        _merge_as_far(
+            vlm, llm, base, rho_of, out, roles(modules or "attention,mlp"), seed, overwrite
+        )
+        return
     if given not in ([True, True, False, False], [False, False, True, True]):
         raise UserError("give --alpha with --out, or --alphas with --out-dir")
     if alpha is not None and out is not None:
@@ -133,7 +154,7 @@ def merge(
             density,
             numbers(layers, int, "--layers"),
             seed,
-            roles(modules),
+            roles(modules or "attention,mlp,norm"),
         )
         for share, place in jobs.items()
     }
@@ -143,6 +164,51 @@ def merge(
             f"{place}: {method}, alpha {recipes[place].alpha:g}, {made.coverage['tensors']} "
             f"tensors, {made.coverage['decoder_share']:.1%} of the decoder"
         )
+
+
+@app.command(hidden=True)
+def pour(
+    vlm: Vlm,
+    llm: Llm,
+    method: Annotated[str, typer.Option()] = "linear",
+    base: Base = None,
+    density: Annotated[float, typer.Option()] = 0.5,
+    layers: Annotated[str, typer.Option()] = "",
+    modules: Annotated[str, typer.Option()] = "attention,mlp,norm",
+    seed: Seed = 0,
+) -> None:
+    """Pour merges into a running engine: see drift/pour.py."""
+    from drift import pour as pouring
+    from drift.merge import Recipe
+
+    swapped = numbers(layers, int, "--layers")
+    recipe = Recipe(method, 0.0, density, swapped, seed, roles(modules))  # type: ignore[arg-type]
+    pouring.serve(vlm, llm, recipe, base, sys.stdin.buffer, sys.stdout.buffer)
+
+
+def _merge_as_far(
+    sft: Path,
+    llm: Path,
+    vlm: Path,
+    drift: Path,
+    out: Path,
+    modules: tuple,
+    seed: int,
+    overwrite: bool,
+) -> None:
+    """Merge `sft` and `llm` so that the displacement from `vlm` is that of `drift`."""
+    from dataclasses import replace
+
+    from drift import merge as merging
+    from drift.distance import displacement
+    from drift.weights import refuse_existing
+
+    refuse_existing(out, overwrite)
+    rho = displacement(vlm, llm, drift, modules).rho
+    recipe = replace(merging.to_reach(rho, vlm, llm, sft, modules), seed=seed)
+    for _ in merging.merge(sft, llm, {out: recipe}, vlm, overwrite):
+        reached = displacement(vlm, llm, out, modules).rho
+        print(f"{out}: alpha {recipe.alpha:.5g}; rho {reached:.5g}, that of {drift} is {rho:.5g}")
 
 
 @app.command()
@@ -170,11 +236,20 @@ def distance(
     llm: Llm,
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
     plot: Annotated[Path | None, typer.Option(help="Also a heat map, PNG or SVG.")] = None,
+    of: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also how far this checkpoint, made from VLM, has gone toward LLM."),
+    ] = None,
+    modules: Annotated[str, typer.Option(help="Roles that count for --of.")] = "attention,mlp",
 ) -> None:
     """How far LLM is from the language model inside VLM, layer by layer."""
+    from dataclasses import replace
+
     from drift import distance as distances
 
-    found = distances.measure(vlm, llm)
+    counted = roles(modules)
+    gone = tuple(distances.displacement(vlm, llm, checkpoint, counted) for checkpoint in of or ())
+    found = replace(distances.measure(vlm, llm), displacements=gone)
     distances.save(found, out)
     if plot is not None:
         distances.heat_map(found, plot)

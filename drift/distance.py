@@ -1,9 +1,11 @@
 """How far a text-only model is from the language model inside a VLM, tensor by tensor.
 
 Says beforehand what a merge or a prior will meet: how large Δ is in each layer and module, and
-whether the two models come from one line at all.
+whether the two models come from one line at all. Says afterwards how far a checkpoint that was
+trained or merged from the VLM has gone along Δ: its displacement ρ.
 
     python -m drift distance VLM LLM --out distance.json --plot distance.png
+    python -m drift distance VLM LLM --out distance.json --of SFT --of DRIFT
 """
 
 import json
@@ -13,8 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from drift.errors import UserError
-from drift.families import Role, match, read_config, text_config
-from drift.weights import Checkpoint, entries
+from drift.families import (
+    DECODER_ROLES,
+    Role,
+    match,
+    pair,
+    read_config,
+    refuse_unpaired,
+    same_decoder,
+    text_config,
+)
+from drift.weights import Checkpoint, entries, side_by_side
 
 UNRELATED = 0.5
 """Relative L2 above which common descent is doubtful (own rule: a fine-tune stays well below 0.1,
@@ -48,6 +59,23 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Displacement:
+    """How far one checkpoint has moved from the VLM, and how much of it toward the reasoner."""
+
+    checkpoint: str
+    modules: tuple[Role, ...]
+    """Over whose tensors the sums go."""
+    rho: float
+    """⟨w − w₀, Δ⟩ / ‖Δ‖²: the share of a linear merge that lies as far along Δ."""
+    cosine: float
+    """Of w − w₀ and Δ; 0 when nothing moved."""
+    moved: float
+    """‖w − w₀‖ / ‖Δ‖."""
+    by_role: dict[str, float]
+    """ρ of each role alone."""
+
+
+@dataclass(frozen=True)
 class Distance:
     """Everything that `distance.json` holds."""
 
@@ -61,6 +89,8 @@ class Distance:
     total: Gap
     """Attention and MLP of all layers together; norms lie near 1 in any model and would hide it."""
     warnings: tuple[str, ...]
+    displacements: tuple[Displacement, ...] = ()
+    """One for each checkpoint that was asked for."""
 
 
 @dataclass
@@ -98,16 +128,23 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
     Raises:
         UserError: not one decoder tensor can be compared, or a checkpoint is unsound.
     """
-    from drift.families import DECODER_ROLES
-
     pairing, gaps = match(vlm, llm)
     if not any(weight.role in DECODER_ROLES for weight in pairing.weights):
         raise UserError(f"no decoder tensor of {vlm} and {llm} can be compared: {'; '.join(gaps)}")
     from_vlm, from_llm = Checkpoint(vlm), Checkpoint(llm)
+
+    def sums_of(name: str) -> _Sums:
+        weight, sums = weights[name], _Sums()
+        blocks = from_vlm.blocks(weight.vlm_key), from_llm.blocks(weight.llm_key)
+        for ours, theirs in zip(*blocks, strict=True):
+            sums.add(_sums(ours, theirs))
+        return sums
+
+    weights = {weight.name: weight for weight in pairing.weights}
     tensors, total = [], _Sums()
     layers: dict[tuple[int | None, Role], _Sums] = {}
-    for weight in pairing.weights:
-        sums = _sums(from_vlm.tensor(weight.vlm_key), from_llm.tensor(weight.llm_key))
+    measured = side_by_side(sums_of, weights, "measuring")
+    for weight, sums in zip(pairing.weights, measured, strict=True):
         module = weight.name.removeprefix(f"layers.{weight.layer}.")
         tensors.append(sums.gap(weight.layer, module, weight.role))
         if weight.role in DECODER_ROLES:
@@ -129,7 +166,8 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
 def _sums(ours: Any, theirs: Any) -> _Sums:
     from drift.inject import dot
 
-    difference = theirs.float() - ours.float()
+    ours, theirs = ours.float(), theirs.float()
+    difference = theirs - ours
     return _Sums(
         dot(difference, difference),
         dot(ours, ours),
@@ -139,11 +177,77 @@ def _sums(ours: Any, theirs: Any) -> _Sums:
     )
 
 
+def displacement(
+    vlm: Path | str,
+    llm: Path | str,
+    checkpoint: Path | str,
+    modules: tuple[Role, ...] = ("attention", "mlp"),
+) -> Displacement:
+    """Measure how far `checkpoint` has gone from `vlm` toward `llm`.
+
+    Args:
+        vlm: Folder of the VLM at its first weights, w₀.
+        llm: Folder of the reasoner; Δ = llm − vlm.
+        checkpoint: Folder of a VLM of the same family that was made from `vlm`, w.
+        modules: Roles that count; DRIFT's own log of ρ counts those that it pulls.
+
+    Raises:
+        UserError: the decoders do not pair, or `checkpoint` has other tensors than `vlm`.
+    """
+    from drift.inject import dot
+
+    pairing = pair(vlm, llm)
+    refuse_unpaired(pairing, modules)
+    weights = {weight.name: weight for weight in pairing.weights if weight.role in modules}
+    places = same_decoder(vlm, checkpoint, weights.values())
+    first, goal, last = Checkpoint(vlm), Checkpoint(llm), Checkpoint(checkpoint)
+
+    def sums_of(name: str) -> list[float]:
+        sums, weight = [0.0, 0.0, 0.0], weights[name]
+        keys = weight.vlm_key, weight.llm_key, places[name]
+        blocks = (one.blocks(key) for one, key in zip((first, goal, last), keys, strict=True))
+        for before, reasoner, after in zip(*blocks, strict=True):
+            there = before.float()
+            delta, moved = reasoner.float() - there, after.float() - there
+            for i, pair_ in enumerate(((moved, delta), (delta, delta), (moved, moved))):
+                sums[i] += dot(*pair_)
+        return sums
+
+    found = side_by_side(sums_of, weights, "measuring")
+    by_role: dict[str, list[float]] = {}
+    for weight, sums in zip(weights.values(), found, strict=True):
+        role = by_role.setdefault(weight.role, [0.0, 0.0, 0.0])
+        role[:] = [a + b for a, b in zip(role, sums, strict=True)]
+    along, whole, moved = (sum(part) for part in zip(*by_role.values(), strict=True))
+    if not whole:
+        raise UserError(f"{llm} is the language model of {vlm}: there is no direction to measure")
+    return Displacement(
+        str(checkpoint),
+        modules,
+        along / whole,
+        along / (whole * moved) ** 0.5 if moved else 0.0,
+        (moved / whole) ** 0.5,
+        {role: sums[0] / sums[1] if sums[1] else 0.0 for role, sums in by_role.items()},
+    )
+
+
 def rope_theta(config: dict) -> float:
     """Base of the rotary embedding, wherever this version of the configuration keeps it."""
     text = text_config(config)
     places = (text.get("rope_parameters") or {}, text, config)
     return float(next((one["rope_theta"] for one in places if "rope_theta" in one), 10000.0))
+
+
+def _rope_kind(config: dict) -> str:
+    """How positions are stretched: `default`, `llama3`, `yarn` and others.
+
+    The sections of a VLM's multimodal rotary embedding share the positions of text among
+    themselves and stretch nothing.
+    """
+    text = text_config(config)
+    scaling = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    return "default" if kind == "mrope" else kind
 
 
 def config_warnings(vlm: Path | str, llm: Path | str) -> list[str]:
@@ -156,6 +260,9 @@ def config_warnings(vlm: Path | str, llm: Path | str) -> list[str]:
             f"rope_theta is {thetas[0]:g} in the VLM, {thetas[1]:g} in the other: positions mean "
             "different things to the two, and merges of such pairs are known to break"
         )
+    kinds = [_rope_kind(config) for config in (ours, theirs)]
+    if kinds[0] != kinds[1]:
+        found.append(f"positions are scaled as {kinds[0]} in the VLM, as {kinds[1]} in the other")
     for name in COMPARED:
         mine, other = text_config(ours).get(name), theirs.get(name)
         if mine is not None and other is not None and mine != other:
@@ -222,6 +329,12 @@ def table(found: Distance) -> str:
             line += f"{gap.relative_l2:14.4f}{gap.cosine:9.4f}" if gap else f"{'-':>14}{'-':>9}"
         lines.append(line)
     lines.append(f"all     {found.total.relative_l2:14.4f}{found.total.cosine:9.4f}")
+    for one in found.displacements:
+        parts = ", ".join(f"{role} {rho:.4f}" for role, rho in one.by_role.items())
+        lines.append(
+            f"{one.checkpoint}: rho {one.rho:.4f} ({parts}), moved {one.moved:.4f} of the "
+            f"distance, cosine with the prior {one.cosine:.4f}"
+        )
     return "\n".join(lines + [f"warning: {line}" for line in found.warnings])
 
 

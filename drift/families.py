@@ -10,7 +10,7 @@ live model by looking for the text stack itself.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -234,9 +234,7 @@ def match(vlm: Path | str, llm: Path | str) -> tuple[Pairing, tuple[str, ...]]:
     Raises:
         UserError: the VLM is of no known family, or a checkpoint is unsound.
     """
-    from drift.weights import shapes
-
-    vlm_shapes, llm_shapes = shapes(vlm), shapes(llm)
+    vlm_shapes, llm_shapes = _sound_shapes(vlm), _sound_shapes(llm)
     vlm_keys, llm_keys = decoder_keys(vlm, vlm_shapes), text_keys(llm_shapes)
     weights: list[Weight] = []
     alone: dict[str, list[str]] = {"the VLM": [], "the text-only model": []}
@@ -264,6 +262,56 @@ def match(vlm: Path | str, llm: Path | str) -> tuple[Pairing, tuple[str, ...]]:
     if unlike:
         gaps.append(f"of another shape: {_some(unlike)}")
     return Pairing(family_of(vlm), tuple(weights), tuple(notes)), tuple(gaps)
+
+
+def _sound_shapes(folder: Path | str) -> dict[str, tuple[int, ...]]:
+    """Name → shape of the tensors in `folder`, whose numbers mean what they say.
+
+    Raises:
+        UserError: they are quantised.
+    """
+    from drift.weights import entries
+
+    config = read_config(folder)
+    how = config.get("quantization_config") or text_config(config).get("quantization_config")
+    if how:
+        raise UserError(
+            f"{folder} is quantised ({how.get('quant_method', 'config.json says so')}), and its "
+            "numbers cannot be added up; give the checkpoint in bfloat16 or float32"
+        )
+    found = entries(folder)
+    for name, entry in found.items():
+        placed = layer_and_role(name[name.find("layers.") :])
+        if placed and not re.fullmatch("b?float(16|32|64)", entry.dtype):
+            raise UserError(
+                f"{name} in {folder} is stored as {entry.dtype}, which is quantised; give the "
+                "checkpoint in bfloat16 or float32"
+            )
+    return {name: entry.shape for name, entry in found.items()}
+
+
+def same_decoder(
+    vlm: Path | str, checkpoint: Path | str, weights: Iterable[Weight]
+) -> dict[str, str]:
+    """Canonical name → name on disk in `checkpoint`, which was made from `vlm`.
+
+    Raises:
+        UserError: it is of another family, or lacks one of `weights`, or has it in another shape.
+    """
+    from drift.weights import shapes
+
+    ours, theirs = family_of(vlm), family_of(checkpoint)
+    if ours != theirs:
+        raise UserError(f"{checkpoint} is a {theirs.name}, {vlm} a {ours.name}")
+    there = shapes(checkpoint)
+    keys = decoder_keys(checkpoint, there)
+    wrong = [one.name for one in weights if there.get(keys.get(one.name, "")) != one.shape]
+    if wrong:
+        raise UserError(
+            f"{checkpoint} lacks {len(wrong)} tensors of {vlm}, or has them in another shape "
+            f"({', '.join(wrong[:5])}); give a checkpoint that was made from it"
+        )
+    return keys
 
 
 def refuse_unpaired(pairing: Pairing, roles: tuple[Role, ...]) -> None:

@@ -34,8 +34,8 @@ from drift.weights import (
     parent,
     read_header,
     read_tensor,
-    write_made,
     wide,
+    write_made,
     write_stream,
     written_aside,
 )
@@ -242,7 +242,7 @@ def _save_factors(
     import torch
 
     kind = getattr(torch, prior.dtype)
-    lost = {}
+    lost: dict[str, tuple[float, float]] = {}
 
     def read(name: str) -> "torch.Tensor":
         delta = prior.read(name).float()

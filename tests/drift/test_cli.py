@@ -1,13 +1,17 @@
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import read
+from safetensors.torch import save_file
 
-from drift import cli
-from drift.families import FAMILIES
+from drift import cli, merge
+from drift.distance import displacement
+from drift.families import FAMILIES, pair
 
 
 def run(*words):
@@ -53,10 +57,77 @@ def test_every_setting_of_a_merge_arrives(qwen, tmp_path):
     settings = json.loads((tmp_path / "m" / "made.json").read_text())["settings"]
     assert settings == {
         "method": "ties", "alpha": 0.5, "density": 0.3, "swap_layers": [], "seed": 4,
-        "modules": ["mlp", "norm"],
+        "modules": ["mlp", "norm"], "rho": None, "rounding": "nearest",
     }  # fmt: skip
     words = ("--method", "layer_swap", "--layers", "1", "--alpha", 1, "--out", tmp_path / "l")
     assert run("merge", qwen / "vlm", qwen / "llm", *words) == 0
+
+
+def moved(folder, target, llm, along, noise, dtype=torch.float32):
+    """A copy of the VLM in `folder`, moved toward `llm` and sideways."""
+    shutil.copytree(folder / "vlm", target)
+    numbers = torch.Generator().manual_seed(0)
+    tensors, theirs = read(folder / "vlm"), read(llm)
+    for weight in pair(folder / "vlm", llm).weights:
+        if weight.role in ("attention", "mlp"):
+            delta = theirs[weight.llm_key] - tensors[weight.vlm_key]
+            side = torch.randn(delta.shape, generator=numbers) * delta.norm() / delta.numel() ** 0.5
+            tensors[weight.vlm_key] = tensors[weight.vlm_key] + along * delta + noise * side
+    save_file({k: t.to(dtype) for k, t in tensors.items()}, target / "model.safetensors")
+    return target
+
+
+def test_sft_then_merge_reaches_the_displacement_of_drift(qwen, tmp_path, capsys):
+    sft = moved(qwen, tmp_path / "sft", qwen / "llm", 0.02, 0.1)
+    drift = moved(qwen, tmp_path / "drift", qwen / "llm", 0.07, 0.05)
+    words = ("merge", sft, qwen / "llm", "--base", qwen / "vlm", "--rho-of", drift)
+    assert run(*words, "--out", tmp_path / "m") == 0
+    reached = displacement(qwen / "vlm", qwen / "llm", tmp_path / "m")
+    wanted = displacement(qwen / "vlm", qwen / "llm", drift)
+    assert reached.rho == pytest.approx(wanted.rho, rel=1e-4)
+    made = json.loads((tmp_path / "m" / "made.json").read_text())
+    assert [one["role"] for one in made["parents"]] == ["vlm", "reasoner", "base"]
+    assert made["settings"]["rho"] == pytest.approx(wanted.rho)
+    assert made["settings"]["modules"] == ["attention", "mlp"]
+    assert f"that of {drift} is {wanted.rho:.5g}" in capsys.readouterr().out
+    # What is added to the SFT checkpoint is the prior of the first VLM, and nothing else.
+    merged, before, vlm, llm = (
+        read(f) for f in (tmp_path / "m", sft, qwen / "vlm", qwen / "llm")
+    )  # fmt: skip
+    for weight in pair(qwen / "vlm", qwen / "llm").weights:
+        expected = before[weight.vlm_key]
+        if weight.role in ("attention", "mlp"):
+            delta = llm[weight.llm_key] - vlm[weight.vlm_key]
+            expected = expected + made["settings"]["alpha"] * delta
+        torch.testing.assert_close(merged[weight.vlm_key], expected)
+    assert run(*words[:6], sft, "--out", tmp_path / "n") == 2
+    assert "which does not reach" in capsys.readouterr().err
+    assert run(*words, "--alpha", 0.1, "--out", tmp_path / "n") == 2
+    assert "--rho-of goes with --base and --out" in capsys.readouterr().err
+
+
+def test_bfloat16_keeps_a_step_that_is_smaller_than_it_resolves(qwen, tmp_path):
+    """Rounded to the nearest, a good part of so small a step is lost."""
+    base = moved(qwen, tmp_path / "q" / "vlm", qwen / "llm", 0, 0, torch.bfloat16)
+    vlm, llm = tmp_path / "q" / "vlm", near(tmp_path / "q", qwen / "llm", tmp_path / "llm")
+    recipe = merge.to_reach(0.02, vlm, llm, base, ("attention", "mlp"))
+    assert (recipe.method, recipe.alpha, recipe.rounding) == ("task_arithmetic", 0.02, "stochastic")
+    jobs = {tmp_path / "chance": recipe, tmp_path / "near": replace(recipe, rounding="nearest")}
+    list(merge.merge(vlm, llm, jobs, vlm))
+    rho = {path.name: displacement(vlm, llm, path).rho for path in jobs}
+    assert rho["chance"] == pytest.approx(0.02, rel=0.15)
+    assert rho["near"] < 0.5 * rho["chance"]
+
+
+def near(folder, llm, target):
+    """A text-only model whose decoder is that of the VLM, but for a twentieth of each weight."""
+    shutil.copytree(llm, target)
+    tensors, ours = read(llm), read(folder / "vlm")
+    for weight in pair(folder / "vlm", llm).weights:
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+        tensors[weight.llm_key] = ours[weight.vlm_key].float() * (1 + 0.05 * noise)
+    save_file(tensors, target / "model.safetensors")
+    return target
 
 
 def test_prior_then_train(qwen, rows, tmp_path, capsys):
@@ -77,8 +148,11 @@ def test_prior_then_train(qwen, rows, tmp_path, capsys):
 
 def test_distance_and_families(qwen, tmp_path, capsys):
     out, plot = tmp_path / "d.json", tmp_path / "d.svg"
-    assert run("distance", qwen / "vlm", qwen / "llm", "--out", out, "--plot", plot) == 0
-    assert json.loads(out.read_text())["family"] == "Qwen2.5-VL"
+    words = ("--out", out, "--plot", plot, "--of", qwen / "vlm", "--modules", "mlp")
+    assert run("distance", qwen / "vlm", qwen / "llm", *words) == 0
+    found = json.loads(out.read_text())
+    assert found["family"] == "Qwen2.5-VL"
+    assert found["displacements"][0]["by_role"] == {"mlp": 0.0}
     assert "<svg" in plot.read_text()
     assert run("families", "--check", qwen / "vlm", qwen / "llm") == 0
     assert "Qwen2.5-VL: 27 tensors paired" in capsys.readouterr().out
@@ -125,8 +199,6 @@ def test_slips_are_one_sentence_and_leave_nothing(
 
 def test_a_full_disk_and_an_interruption_are_said(qwen, tmp_path, capsys, monkeypatch):
     import errno
-
-    from drift import merge
 
     def fail(error):
         def rewrite(*args):

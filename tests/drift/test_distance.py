@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from drift import distance as distances
 from drift.errors import UserError
 from drift.families import pair
+from drift.merge import Recipe, merge
 
 
 def test_every_tensor_is_measured(models, family):
@@ -87,6 +88,69 @@ def test_what_does_not_pair_is_a_warning_here(models, qwen, tmp_path):
     )
     with pytest.raises(UserError, match="can be compared.*of another shape"):
         distances.measure(qwen / "vlm", tmp_path)
+
+
+def test_displacement_against_float64(models, family, tmp_path):
+    folder = models / family
+    tensors, llm = load_file(folder / "vlm" / "model.safetensors"), read(folder / "llm")
+    vlm = dict(tensors)
+    numbers = torch.Generator().manual_seed(0)
+    weights = pair(folder / "vlm", folder / "llm").weights
+    for weight in weights:
+        noise = torch.randn(weight.shape, generator=numbers)
+        delta = llm[weight.llm_key] - vlm[weight.vlm_key]
+        tensors[weight.vlm_key] = vlm[weight.vlm_key] + 0.1 * delta + 0.01 * noise
+    shutil.copytree(folder / "vlm", tmp_path / "c")
+    save_file(tensors, tmp_path / "c" / "model.safetensors")
+    found = distances.displacement(folder / "vlm", folder / "llm", tmp_path / "c", ("mlp", "norm"))
+    sums = {"mlp": np.zeros(3), "norm": np.zeros(3)}
+    for weight in weights:
+        if weight.role in sums:
+            before, after, goal = (
+                one.double().numpy().ravel()
+                for one in (
+                    vlm[weight.vlm_key], tensors[weight.vlm_key], llm[weight.llm_key]
+                )
+            )  # fmt: skip
+            moved, delta = after - before, goal - before
+            sums[weight.role] += moved @ delta, delta @ delta, moved @ moved
+    along, whole, moved = sum(sums.values())
+    assert found.rho == pytest.approx(along / whole, rel=1e-5)
+    assert found.cosine == pytest.approx(along / np.sqrt(whole * moved), rel=1e-5)
+    assert found.moved == pytest.approx(np.sqrt(moved / whole), rel=1e-5)
+    for role, (along, whole, _) in sums.items():
+        assert found.by_role[role] == pytest.approx(along / whole, rel=1e-5)
+
+
+def test_displacement_of_a_merge_is_its_alpha(qwen, models, tmp_path):
+    recipe = Recipe("linear", 0.25)
+    list(merge(qwen / "vlm", qwen / "llm", {tmp_path / "m": recipe}))
+    found = distances.displacement(qwen / "vlm", qwen / "llm", tmp_path / "m")
+    assert found.rho == pytest.approx(0.25, rel=1e-5)
+    assert found.cosine == pytest.approx(1, rel=1e-5)
+    still = distances.displacement(qwen / "vlm", qwen / "llm", qwen / "vlm")
+    assert (still.rho, still.cosine, still.moved) == (0, 0, 0)
+    with pytest.raises(UserError, match="vlm is a Idefics3, .* a Qwen2.5-VL"):
+        distances.displacement(qwen / "vlm", qwen / "llm", models / "idefics3" / "vlm")
+
+
+def test_attention_biases_on_one_side_and_rope_scaling_are_said(qwen, tmp_path):
+    shutil.copytree(qwen / "llm", tmp_path / "llm")
+    config = json.loads((tmp_path / "llm" / "config.json").read_text())
+    config |= {"hidden_size": 64, "vocab_size": 99}
+    config["rope_parameters"] |= {"rope_type": "yarn", "factor": 4.0}
+    (tmp_path / "llm" / "config.json").write_text(json.dumps(config))
+    tensors = load_file(tmp_path / "llm" / "model.safetensors")
+    save_file(
+        {name: one for name, one in tensors.items() if not name.endswith("bias")},
+        tmp_path / "llm" / "model.safetensors",
+    )
+    warnings = "\n".join(distances.measure(qwen / "vlm", tmp_path / "llm").warnings)
+    assert "only the VLM has attention biases" in warnings
+    assert "positions are scaled as default in the VLM, as yarn in the other" in warnings
+    assert "hidden_size is 32 in the VLM, 64 in the other" in warnings
+    assert "vocab_size is 35 in the VLM, 99 in the other" in warnings
+    assert "only in the VLM: layers.0.self_attn.k_proj.bias" in warnings
 
 
 def test_rope_theta_in_every_place_a_config_keeps_it():

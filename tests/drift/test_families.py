@@ -213,6 +213,22 @@ def test_experts_and_quantised_weights_are_refused(qwen, tmp_path, key):
         pair(qwen / "vlm", tmp_path / "llm")
 
 
+def test_quantised_checkpoints_are_refused_by_what_they_say_and_by_what_they_hold(qwen, tmp_path):
+    shutil.copytree(qwen / "llm", tmp_path / "llm")
+    path = tmp_path / "llm" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+    with pytest.raises(UserError, match=r"llm is quantised \(gptq\), and its numbers cannot be"):
+        pair(qwen / "vlm", tmp_path / "llm")
+    path.write_text(json.dumps(config))
+    tensors = load_file(tmp_path / "llm" / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    for dtype, said in ((torch.int8, "int8"), (torch.float8_e4m3fn, "float8_e4m3fn")):
+        save_file(tensors | {name: tensors[name].to(dtype)}, tmp_path / "llm" / "model.safetensors")
+        with pytest.raises(UserError, match=f"{name} in .*llm is stored as {said}, which is quan"):
+            pair(qwen / "vlm", tmp_path / "llm")
+
+
 def test_old_rotary_buffers_are_left_aside(qwen, tmp_path):
     shutil.copytree(qwen / "llm", tmp_path / "llm")
     tensors = load_file(tmp_path / "llm" / "model.safetensors")

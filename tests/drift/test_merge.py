@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pico
 import pytest
 import torch
 from conftest import read
@@ -269,6 +270,41 @@ def test_recipes_that_cannot_be_meant(qwen, tmp_path, recipe, base, sentence):
     with pytest.raises(UserError, match=sentence):
         one(qwen, tmp_path / "m", recipe, base)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_asked_for_and_cannot_be_merged_is_refused(qwen, tmp_path):
+    """A tied head, another vocabulary, a base of another size, a base without a tensor."""
+    pico.make_llm("qwen2_5_vl", tmp_path / "tied", tie_word_embeddings=True, vocab_size=99)
+    for role, why in (("head", "lm_head.weight is in the VLM only"), ("embedding", r"\[99, 32\]")):
+        with pytest.raises(UserError, match=f"no tensor of {role} can be paired.*{why}"):
+            recipe = Recipe("linear", 0.5, modules=("mlp", role))
+            list(merging.merge(qwen / "vlm", tmp_path / "tied", {tmp_path / "m": recipe}))
+    pico.make_llm("qwen2_5_vl", tmp_path / "deep", num_hidden_layers=1)
+    pico.make_llm("qwen2_5_vl", tmp_path / "wide", intermediate_size=40)
+    for base, name in (("deep", "layers.1.input_layernorm"), ("wide", "layers.0.mlp.down_proj")):
+        with pytest.raises(UserError, match=f"the base model .*{base} lacks .*{name}.weight"):
+            jobs = {tmp_path / "m": Recipe("ties", 0.5)}
+            list(merging.merge(qwen / "vlm", qwen / "llm", jobs, tmp_path / base))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_base_may_be_a_vlm_of_the_family(models, qwen, tmp_path):
+    """With the VLM itself as the base, task arithmetic is the linear merge."""
+    one(qwen, tmp_path / "linear", Recipe("linear", 0.3))
+    one(qwen, tmp_path / "task", Recipe("task_arithmetic", 0.3), "vlm")
+    linear, task = read(tmp_path / "linear"), read(tmp_path / "task")
+    for name in linear:
+        torch.testing.assert_close(task[name], linear[name])
+
+
+def test_rounding_by_chance_keeps_the_mean():
+    numbers = torch.Generator().manual_seed(0)
+    for value in (1.0 + 2**-10, -1.0 - 2**-10, 0.75):
+        many = merging.round_by_chance(torch.full((100_000,), value), numbers).float()
+        step = 2**-7  # of bfloat16 above 1
+        below = np.floor(value / step) * step
+        assert set(many.unique().tolist()) <= {below, below + step}
+        assert abs(many.mean() - value) < 5 * step * 0.5 / 100_000**0.5
 
 
 def test_a_broken_parent_leaves_nothing(qwen, tmp_path):
