@@ -7,7 +7,7 @@ for the answer, after the thought, in this order, and stop at the first place th
 
 1. the last complete `\boxed{}`, alone: where there is a box, nothing else is read;
 2. what follows "the answer is", "Answer:", "####", `<answer>` and the like, the last one first;
-3. the only words in bold; a response of one short line;
+3. the only words in bold; a response of one short sentence;
 4. the last sentence; else one before it that begins with "So", "Therefore" and the like; else the
    first. Without such a word a first sentence that says otherwise leaves the response unread.
 
@@ -298,7 +298,7 @@ class _Place:
     text: str
     kind: str
     """`box`; `mark`, after "answer is" and the like; `bold`, the only words in bold; `whole`, a
-    response of one line; `last`, the last sentence; `first`, the first."""
+    response of one short sentence; `last`, the last sentence; `first`, the first."""
     rival: str = ""
     """A sentence that must not say otherwise."""
 
@@ -315,13 +315,15 @@ def _places(text: str, past_box: bool = False) -> Iterator[_Place]:
     if not spoken:
         return
     inside = _boxes(spoken)
+    if not inside and _CUT.search(spoken):
+        return
     if inside:
         yield _Place(inside, "box")
         if not past_box:
             return
     marks = [
         mark
-        for mark in _MARK.finditer(spoken)
+        for mark in list(_MARK.finditer(spoken))[-4 * MARKS :]
         if not _IF.search(spoken[max(0, mark.start() - 200) : mark.start()])
     ]
     lines = _unlisted([line for line in spoken.splitlines() if re.search(r"\w", line)])
@@ -334,13 +336,12 @@ def _places(text: str, past_box: bool = False) -> Iterator[_Place]:
         yield _Place(bold, "bold")
     if inside or not lines or (marks and "\n" not in spoken[marks[-1].end() :].strip()):
         return
-    if len(lines) == 1 and len(lines[0]) <= 80:
-        yield _Place(lines[0], "whole")
     yield from _sentences(lines)
 
 
 MARKS = 5
 SEGMENT = 300
+SHORT = 80
 _END = re.compile(r"(?:</s>|<\|[a-z_]+\|>|<eos>)+\s*$")
 _MARK = re.compile(
     r"""(?:
@@ -379,6 +380,7 @@ _SO = re.compile(
 )
 
 
+_CUT = re.compile(r"\\boxed\s{0,9}\{")
 _NEXT = re.compile(r"\n\s{0,9}(?:\W{0,3}(?:Question|Human|User|Problem)\s?\d{0,3}\s?[:：])")
 _IF = re.compile(r"\b(?:if|otherwise|when|assuming|suppose|whether)\b[^.!?\n]*$", re.IGNORECASE)
 _UNSURE = re.compile(
@@ -446,7 +448,7 @@ def _segment(rest: str) -> str:
 
 
 def _sentences(lines: list[str]) -> Iterator[_Place]:
-    """Yield the conclusion of a response: its last sentence; else its first."""
+    """Yield a response of one short sentence; else its last sentence, and its first."""
     ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
     parts = [
         part.strip()
@@ -457,6 +459,8 @@ def _sentences(lines: list[str]) -> Iterator[_Place]:
     parts = [part[-SEGMENT:] for part in parts]
     if not parts:
         return
+    if len(parts) == 1 and len(parts[0]) <= SHORT:
+        yield _Place(parts[0], "whole")
     concluding = [part for part in parts[-4:] if _SO.match(part)]
     rival = "" if concluding or len(parts) == 1 else parts[0]
     yield _Place(parts[-1], "last", rival)
@@ -476,7 +480,7 @@ def _chosen(place: _Place, options: Mapping[str, str]) -> str | None:
         last = _chosen(_Place(place.text, "last"), options)
         return last if first in (None, last) else None
     said = _bare(place.text)
-    alone = said.strip("().[] ")
+    alone = said.strip("().[]<> ")
     if alone in options:
         return alone  # a letter is asked for, and meant, though "B" may be the text of A
     if letter := _by_text(said, options):
@@ -489,7 +493,7 @@ def _chosen(place: _Place, options: Mapping[str, str]) -> str | None:
     named = {(found[1] or found[2] or found[3]) for found in _MENTION.finditer(said)} & set(options)
     if named:
         return named.pop() if len(named) == 1 and not _NOT.search(said) else None
-    if place.kind == "first" or _REFUSAL.search(said):
+    if place.kind == "first" or _REFUSAL.search(_ASIDE.split(said)[0]):
         return None
     if letter := _by_value(place, options):
         return letter
@@ -680,7 +684,7 @@ _NUMBER_WORD = (
 )
 _SPAN = re.compile(
     rf"""(?<![\w.\\_])(?:(?<!\d\s)[-+]\s?(?=[\d.\\]))?\(?{_TERM}(?:\s?[-+*/^:]\s?\(?{_TERM}\)?|\s?(?=\\){_TERM}
-        |\s\d+/\d+|\^\s?\{{[^{{}}]{{0,20}}\}})*\)?(?!(?:st|nd|rd|th)\b)(?!\.\d)
+        |\s\d+/\d+|\^\s?\{{[^{{}}]{{0,20}}\}})*\)?(?!(?:st|nd|rd|th)\b)(?!\.?\d)
         (?!\s?[+*/^]\s?\\?[a-z(]|\s?-\s?[a-z]{{1,2}}\b|[xyznkabp]\b)
         |{_NUMBER_WORD}""",
     re.VERBOSE | re.IGNORECASE,

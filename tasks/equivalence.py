@@ -80,7 +80,7 @@ def same(
     if first and _squeezed(first) == _squeezed(second):
         return True
     verdict = _compare(first, second, _Asked(unit, precision))
-    if verify and verdict is None and _FORMAL.search(first) and _FORMAL.search(second):
+    if verify and verdict is None and not numeric(truth):
         verdict = _verified(first, second)
     return verdict
 
@@ -140,7 +140,7 @@ _WRAPS = [
 
 def _clean(text: str) -> str:
     r"""Return the answer without the marks around it, in one spelling."""
-    text = text.strip()
+    text = text.replace("\x0crac", r"\frac").strip()  # JSON ate a backslash of MATH-Vision's
     for _ in range(6):
         before = text
         text = text.strip().rstrip(".,;:!。，").strip() if not text.endswith("!") else text.strip()
@@ -621,7 +621,8 @@ def _fit(text: str) -> bool:
         depth += (sign in _OPEN) - (sign in _CLOSE)
         most = max(most, depth)
     prose = _PROSE.search(re.sub(r"\\(?:text|mbox)\s*\{[^{}]*\}", "", text))
-    return depth == 0 and most < 8 and len(text) <= 200 and not prose and not _TOO_MUCH.search(text)
+    small = depth == 0 and most < 8 and len(text) <= 200
+    return small and not prose and bool(_FORMAL.search(text)) and not _TOO_MUCH.search(text)
 
 
 _lock = threading.Lock()

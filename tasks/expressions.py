@@ -88,7 +88,6 @@ def normal(text: str) -> str:
     >>> normal("−3½ × 10²"), normal(r"\left(\dfrac{1}{2},\ 90^{\circ}\right)")
     ('-3 1/2 * 10^{2}', '(\\frac{1}{2}, 90°)')
     """
-    text = text.replace("\x0crac", r"\frac")  # a slip of JSON in some published answers
     text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]), text)
     text = _RAISED.sub(lambda found: "^{" + found[0].translate(_RAISED_TO) + "}", text)
     for sign, plain in _SIGNS.items():
@@ -188,7 +187,7 @@ _GREEK = {
     "Delta", "Omega", "ell",
 }  # fmt: skip
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
-_STARTS = re.compile(r"[(\[{\\a-zA-Z|]")
+_STARTS = re.compile(r"[(\[{\\a-zA-Z]")
 
 
 class _Reader:
@@ -247,10 +246,19 @@ class _Reader:
                 value = _times(value, self.signed())
             elif self.take("/") or self.take(":"):
                 value = _over(value, self.signed())
-            elif _STARTS.match(self.peek()) and not (self.peek() == "|" and self.bars):
+            elif self.goes_on():
                 value = _times(value, self.power())
             else:
                 return value
+
+    def goes_on(self) -> bool:
+        """Whether a factor follows without a sign between."""
+        token = self.peek()
+        if token == "|":
+            return not self.bars
+        if token and token[0].isdecimal():
+            return self.tokens[self.at - 1] in "})"  # 2^{12} 13^2, but not 2 3
+        return bool(_STARTS.match(token))
 
     def signed(self) -> Value:
         negative = False
@@ -377,12 +385,15 @@ class _Reader:
         self.depth += 1
         if self.depth > DEPTH:
             raise _Unreadable
-        given = complex(self.power())
+        bracketed = self.peek() in _CLOSING
+        given = self.power()
+        while not bracketed and self.goes_on() and self.peek().lstrip("\\") not in _FUNCTIONS:
+            given = _times(given, self.power())  # \sin 2x, but \sin(2) x
         self.depth -= 1
         if self.degrees and name in _TURNS:
-            given *= math.pi / 180
+            given = given * math.pi / 180
         self.degrees = outer
-        value: Value = _checked(_FUNCTIONS[name](given))
+        value: Value = _checked(_FUNCTIONS[name](complex(given)))
         if base is not None:
             value = _over(value, _checked(cmath.log10(complex(base))))
         return value if power is None else _raised(value, power)
