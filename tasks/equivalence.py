@@ -336,7 +336,8 @@ def _values(true: _Amount, stated: _Amount, asked: _Asked) -> bool:
     wanted, got = _unit(asked.unit or true.unit), _unit(stated.unit)
     if wanted and got and wanted[0] == got[0]:
         value = value * got[1] / wanted[1]
-    pairs = [(true.value, value)]
+    scale = 100 if true.percent or stated.percent else 1  # decimals count before the sign
+    pairs = [(true.value * scale, value * scale)]
     if true.percent and not stated.percent:
         pairs.append((true.value * 100, value))
     elif stated.percent and not true.percent:
