@@ -4,6 +4,7 @@ import asyncio
 import functools
 import io
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -263,4 +264,5 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         able = "yes" if finding.able else "NO" if finding.needed else "no"
         table.add_row(finding.what, able, Text(finding.detail))
-    Console(soft_wrap=False).print(table)
+    # Nothing is cut off in a file or a pipe.
+    Console(width=None if sys.stdout.isatty() else 400).print(table)

@@ -8,6 +8,7 @@ import base64
 import difflib
 import email.utils
 import io
+import json
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from harness.engines import Ask, rendering, said
+from harness.engines.pictures import decoded_image
 from harness.errors import UserError
 from harness.records import Finish, Image, Response
-from tasks import files
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
+    from PIL import Image as Pillow
 
 CONNECT_SECONDS = 10.0
 """For a connection, and for what an endpoint tells of itself."""
@@ -31,8 +33,14 @@ apply, do not come in; left out where an endpoint refuses them."""
 
 FINISHES: dict[str, Finish] = {"stop": "stop", "eos_token": "stop", "length": "length"}
 
-CLOSED = (401, 402, 403, 404, 405)
-"""No question will be answered: no key, no money, no such model, no such address."""
+REFUSED = (400, 413, 415, 422)
+"""Statuses that are about this one question."""
+LATER = (408, 409, 425, 429)
+"""Statuses that, as those from 500 on, may pass. All others are about the endpoint: no key, no
+money, no such model."""
+
+KEEP_SECONDS = 3.0
+"""For which an idle connection is used again; vLLM closes it after 5, just as a question comes."""
 
 ORIENTATION = 0x0112
 """Exif tag of the side that is up, which some servers apply and others do not."""
@@ -115,8 +123,6 @@ class Endpoint:
             key: Sent with each request, kept out of all that is said about them; may be empty.
             timeout: Seconds for one answer.
         """
-        import httpx2
-
         self.url = url
         self.left_out: set[str] = set()
         """Fields of a request that this endpoint refuses."""
@@ -125,15 +131,24 @@ class Endpoint:
         self._key = key
         self._bound = "max_tokens"
         self._timeout = timeout
-        self._client = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx2.Timeout(timeout, connect=CONNECT_SECONDS, pool=None),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-        )
+        self._opened: aiohttp.ClientSession | None = None
+
+    def _session(self) -> "aiohttp.ClientSession":
+        """Return the connections, which belong to the event loop of the first request."""
+        if self._opened is None:
+            import aiohttp
+
+            self._opened = aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS),
+                trust_env=True,  # for a proxy
+            )
+        return self._opened
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._opened:
+            await self._opened.close()
 
     # What it is
 
@@ -144,7 +159,7 @@ class Endpoint:
             Failed, Closed: It did not tell.
         """
         try:
-            listed = _json(await self._send("GET", f"{self.url}/models", CONNECT_SECONDS))
+            listed = await self._send("GET", f"{self.url}/models", CONNECT_SECONDS)
             cards = [card for card in listed["data"] if isinstance(card["id"], str)]
         except Refused as refused:
             raise Failed(str(refused)) from None
@@ -187,7 +202,7 @@ class Endpoint:
             return ""
         root = self.url.removesuffix("/v1")
         try:
-            told = _json(await self._send("GET", f"{root}/{paths[owner]}", CONNECT_SECONDS))
+            told = await self._send("GET", f"{root}/{paths[owner]}", CONNECT_SECONDS)
             return f"{owner} {told['version']}"
         except (Failed, Refused, Closed, LookupError, TypeError):
             return owner
@@ -214,7 +229,7 @@ class Endpoint:
             except Refused as refused:
                 if not self._adapt(str(refused), body, ask):
                     raise
-        return self._response(ask, _json(reply), time.monotonic() - began)
+        return self._response(ask, reply, time.monotonic() - began)
 
     def _settings(self, ask: Ask) -> dict[str, Any]:
         sampling = ask.sampling
@@ -282,31 +297,40 @@ class Endpoint:
 
     async def _send(
         self, method: str, url: str, timeout: float, body: dict[str, Any] | None = None
-    ) -> "httpx2.Response":
-        """Send one request; return its reply of success."""
-        import httpx2
+    ) -> Any:
+        """Send one request; return what its reply of success says."""
+        import aiohttp
 
-        limits = httpx2.Timeout(timeout, connect=CONNECT_SECONDS, pool=None)
+        data = io.BytesIO(json.dumps(body).encode()) if body else None
         try:
-            reply = await self._client.request(method, url, json=body, timeout=limits)
-        except httpx2.ConnectTimeout:
-            raise Failed("it takes no connection", down=True, counted=False) from None
-        except httpx2.TimeoutException:
-            raise Failed(f"no answer within {timeout:.0f} s (--timeout)") from None
-        except httpx2.ConnectError as error:
+            async with self._session().request(
+                method,
+                url,
+                data=data,
+                headers={"Content-Type": "application/json"} if body else {},
+                timeout=aiohttp.ClientTimeout(timeout, sock_connect=CONNECT_SECONDS),
+                allow_redirects=False,
+            ) as reply:
+                content = await reply.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             words = self._hide(said(error))
             raise Failed(f"it takes no connection: {words}", down=True, counted=False) from None
-        except httpx2.HTTPError as error:
+        except TimeoutError:
+            raise Failed(f"no answer within {timeout:g} s") from None
+        except aiohttp.ClientError as error:
             raise Failed(f"the connection broke: {self._hide(said(error))}", down=True) from None
-        if reply.is_success:
-            return reply
-        words = f"HTTP {reply.status_code}: {self._hide(_complaint(reply))}"
-        if reply.status_code in (408, 409, 425, 429) or reply.status_code >= 500:
-            limited = reply.status_code == 429
-            raise Failed(words, wait=_retry_after(reply), counted=not limited)
-        if reply.status_code in CLOSED:
-            raise Closed(words, reply.status_code)
-        raise Refused(words)
+        if reply.status == 200:
+            try:
+                return json.loads(content)
+            except ValueError:
+                raise Failed("its reply is not JSON") from None
+        words = f"HTTP {reply.status}: {self._hide(_complaint(reply.reason, content))}"
+        if reply.status in LATER or reply.status >= 500:
+            wait = _retry_after(reply.headers.get("retry-after", ""))
+            raise Failed(words, wait=wait, counted=reply.status != 429)
+        if reply.status in REFUSED:
+            raise Refused(words)
+        raise Closed(words, reply.status)
 
     def _hide(self, words: str) -> str:
         """Shorten what an endpoint says, and take the key out of it."""
@@ -323,13 +347,6 @@ def _names(words: str, field: str) -> bool:
     return re.search(rf"(?<![a-z_]){field}(?![a-z_])", words) is not None
 
 
-def _json(reply: "httpx2.Response") -> Any:
-    try:
-        return reply.json()
-    except ValueError:
-        raise Failed("its reply is not JSON") from None
-
-
 def _text(message: dict[str, Any]) -> str:
     """Return all that was generated: a thought that the server cut out goes back to its place."""
     answer = message.get("content") or ""
@@ -341,20 +358,19 @@ def _text(message: dict[str, Any]) -> str:
     return f"<think>{thought}</think>{answer}" if answer else f"<think>{thought}"
 
 
-def _complaint(reply: "httpx2.Response") -> str:
+def _complaint(reason: str | None, content: bytes) -> str:
     """Return what the body of an error says, in whichever of the usual forms."""
     try:
-        told = reply.json()
+        told = json.loads(content)
         inner = told.get("error", told)
         found = inner if isinstance(inner, str) else inner.get("message") or inner.get("detail")
         return str(found or told)
     except (ValueError, AttributeError):
-        return reply.text or reply.reason_phrase
+        return content.decode(errors="replace") or reason or "no reason given"
 
 
-def _retry_after(reply: "httpx2.Response") -> float | None:
+def _retry_after(asked: str) -> float | None:
     """Return the seconds that a reply asks to wait; RFC 9110 allows a number or a date."""
-    asked = reply.headers.get("retry-after", "")
     try:
         if re.fullmatch(r"\d+(\.\d+)?", asked):
             return float(asked)
@@ -382,27 +398,34 @@ def content(ask: Ask) -> str | list[dict[str, Any]]:
     return parts if ask.question.images else ask.question.prompt
 
 
+def _may_be_turned(opened: "Pillow.Image", image: Image) -> bool:
+    """Whether there is metadata to look into; for a PNG, looking decodes the whole picture."""
+    return opened.format != "PNG" or b"eXIf" in image.data
+
+
 def _data_url(image: Image) -> str:
     """Return a picture as it lies on disk, where all who decode it see the same pixels.
 
     Transparency, an orientation in the metadata, rarer formats and colours are read differently by
-    different servers: such a picture is decoded here, as other engines see it, and sent as PNG.
+    different servers: such a picture, and one of a pixel budget, is decoded here, as other engines
+    see it, and sent as PNG.
     """
     from PIL import Image as Pillow
 
     try:
         with Pillow.open(io.BytesIO(image.data)) as opened:
             plain = (
-                opened.format in AS_THEY_ARE
+                image.budget is None
+                and opened.format in AS_THEY_ARE
                 and opened.mode in ("RGB", "L", "P", "1")
                 and not opened.has_transparency_data
-                and opened.getexif().get(ORIENTATION, 1) == 1
+                and not (_may_be_turned(opened, image) and opened.getexif().get(ORIENTATION, 1) > 1)
                 and getattr(opened, "n_frames", 1) == 1
             )
             kind, data = AS_THEY_ARE.get(opened.format or "", ""), image.data
         if not plain:
             file = io.BytesIO()
-            files.decoded(io.BytesIO(image.data)).save(file, "PNG")
+            decoded_image(image).save(file, "PNG")
             kind, data = "png", file.getvalue()
     except (OSError, ValueError, Pillow.DecompressionBombError) as error:
         raise Refused(f"a picture cannot be decoded: {said(error)}") from None

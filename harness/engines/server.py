@@ -33,7 +33,7 @@ from harness.records import Question, Response, Sampling, canonical
 FIRST, MOST = 16, 512
 """Questions at a time of one endpoint, in the beginning and at most."""
 
-TRIES = 5
+TRIES = 8
 """Of one question, before it is taken to be the question's fault."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
