@@ -319,8 +319,7 @@ def read_responses(run: Path) -> list[Response]:
 
 def read_verdicts(run: Path) -> list[Verdict]:
     """Read the verdicts of a run folder, in the order of the questions."""
-    found = _read_records(Verdict, run / "verdicts.jsonl")
-    return [dataclasses.replace(verdict, groups=tuple(verdict.groups)) for verdict in found]
+    return list(_read_records(Verdict, run / "verdicts.jsonl", tuples=("groups",)))
 
 
 def read_cells(run: Path) -> list[Cell]:
@@ -393,7 +392,7 @@ def _line(record: Any) -> str:
         return _ENCODER.encode(_plain(record)) + "\n"
 
 
-def _read_records(kind: type[T], path: Path) -> Iterator[T]:
+def _read_records(kind: type[T], path: Path, tuples: tuple[str, ...] = ()) -> Iterator[T]:
     """Yield the lines of a file as records; a last line without its newline is not there yet."""
     if not path.exists():
         return
@@ -402,8 +401,11 @@ def _read_records(kind: type[T], path: Path) -> Iterator[T]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield kind(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                row = json.loads(line)
+                for name in tuples:
+                    row[name] = tuple(row[name])
+                yield kind(**row)
+            except (ValueError, TypeError, KeyError) as error:
                 raise UserError(
                     f"{path} line {number} is not a {kind.__name__}: {error}"
                 ) from error
