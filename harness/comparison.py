@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.records import SCORED, Question, RunCard, Verdict
 from harness.resampling import LEVEL
 from harness.seeds import SeedDifference
-from harness.tally import Paired, Score
+from harness.tally import Paired
 
 Finding = Literal["supported", "inside the noise", "cannot be told"]
 """Supported: the corrected p is below LEVEL. Cannot be told: so few questions came out differently
@@ -222,7 +222,7 @@ def _found(side: Side, baseline: Side, task: str, group: str, metric: str) -> _F
     versus: Paired | SeedDifference
     if len(mine) == len(other) == 1:
         versus = tally.paired(mine[0], other[0], score=score)
-        ours, theirs = _mean(mine[0], score), _mean(other[0], score)
+        ours, theirs = (tally.score_and_error(run, score) for run in (mine[0], other[0]))
     else:
         by_seed = _same_seeds(side, baseline)
         if by_seed:
@@ -240,11 +240,6 @@ def _enough(verdicts: list[Verdict], k: int) -> list[Verdict]:
     for verdict in verdicts:
         counts[verdict.id] = counts.get(verdict.id, 0) + 1
     return [verdict for verdict in verdicts if counts[verdict.id] >= k]
-
-
-def _mean(verdicts: list[Verdict], score: Score) -> tuple[float, float]:
-    (cell,) = tally.cells("", [dataclasses.replace(v, groups=("all",)) for v in verdicts], score)
-    return cell.score, cell.stderr
 
 
 def _same_seeds(a: Side, b: Side) -> bool:

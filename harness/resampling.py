@@ -20,6 +20,9 @@ FLIPS = 20_000
 """Random sign patterns where the exact test would take too long; the smallest p is then
 1 / (FLIPS + 1)."""
 
+MANY = 1000
+"""Clusters from which on t is the normal distribution to three digits."""
+
 EXACT_WORK = 1_000_000_000
 """Most multiplications spent on an exact sign flip test, about a second."""
 
@@ -205,6 +208,8 @@ def bootstrap(
 
 
 def _expanded(tail: float, freedom: int, strata: int) -> float:
+    if freedom >= MANY:
+        return tail
     from scipy.special import stdtrit
 
     wider = math.sqrt((freedom + strata) / freedom) * stdtrit(freedom, tail)

@@ -100,19 +100,26 @@ def cells(run: str, verdicts: Iterable[Verdict], score: Score = mean) -> list[Ce
 
 
 def _cell(run: str, task: str, group: str, verdicts: list[Verdict], score: Score) -> Cell:
-    questions = question_scores(verdicts, score)
+    value, stderr = score_and_error(verdicts, score)
     return Cell(
         run=run,
         task=task,
         group=group,
-        n=len(questions),
+        n=len({(verdict.task, verdict.id) for verdict in verdicts}),
         correct=sum(verdict.correct is True for verdict in verdicts),
         open=sum(verdict.how == "open" for verdict in verdicts),
         truncated=sum(verdict.how == "truncated" for verdict in verdicts),
         error=sum(verdict.how == "error" for verdict in verdicts),
-        score=math.fsum(questions.values()) / len(questions),
-        stderr=_stderr([questions], clusters_of(verdicts)),
+        score=value,
+        stderr=stderr,
     )
+
+
+def score_and_error(verdicts: Sequence[Verdict], score: Score = mean) -> tuple[float, float]:
+    """Return the mean score of some questions and its standard error, as in `cells`."""
+    questions = question_scores(verdicts, score)
+    middle = math.fsum(questions.values()) / len(questions)
+    return middle, _stderr([questions], clusters_of(verdicts))
 
 
 def mean_cell(

@@ -328,8 +328,9 @@ def _caption(found: "Comparison") -> list[str]:
     among = len(found.rows)
     score = {"mean": "accuracy", "maj": "accuracy of the most frequent answer"}
     texts = [
-        f"Scores are {score.get(found.metric, found.metric)} in percent ± standard error; differences in points, paired on "
-        "the same questions. Open, truncated and failed answers count as wrong."
+        f"Scores are {score.get(found.metric, found.metric)} in percent ± standard error; "
+        "differences in points, paired on the same questions. Open, truncated and failed answers "
+        "count as wrong."
     ]
     if among > 1:
         texts.append(f"p (Holm) is corrected for these {among} differences.")

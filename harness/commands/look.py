@@ -74,7 +74,9 @@ def diff(
         raise UserError(f"--to is right or wrong, not {to!r}")
     first, second = read_run(a, protocol), read_run(b, protocol)
     where = _filtered(first, second, task, group)
-    table = Table("task", "question", "groups", first.card.name, second.card.name, box=None)
+    table = Table("task", "question", "groups", box=None)
+    for run in (first, second):
+        table.add_column(plain_cell(run.card.name))
     flips: list[tuple[list[Verdict], list[Verdict]]] = []
     for key in where:
         found = list(_flips(first.verdicts[key], second.verdicts[key]))
@@ -259,11 +261,12 @@ def _block(text: str) -> str:
 
 
 def _bold(text: str) -> str:
-    return f"\x1b[1m{text}\x1b[0m" if _has_color() else text
+    return f"\x1b[1m{text}\x1b[0m" if _colors() else text
 
 
-def _has_color() -> bool:
-    return console().color_system is not None
+def _colors() -> str | None:
+    """Return how many colors the terminal has, in rich's words; None where it is none."""
+    return console().color_system
 
 
 def _print_picture(path: Path) -> None:
@@ -271,7 +274,7 @@ def _print_picture(path: Path) -> None:
     if not path.exists():
         print(f"the picture {path} is missing")
         return
-    if console().color_system in ("256", "truecolor"):
+    if _colors() in ("256", "truecolor"):
         try:
             print(half_blocks(path, min(WIDTH, console().width)))
         except OSError as error:
