@@ -104,6 +104,18 @@ class Checkpoint:
     """`made.json`, if there is one."""
     pixels: dict[str, Any]
     """The image processor's size settings; empty for a text-only model."""
+    merge: "Merge | None" = None
+    """What an engine pours over the weights at `path`, to make this model."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A merge that lies nowhere on disk."""
+
+    command: tuple[str, ...]
+    """Starts the process that pours it: see `harness.sweep`."""
+    alpha: float
+    """Share of the reasoner."""
 
 
 def swappable(a: Checkpoint, b: Checkpoint) -> bool:

@@ -12,6 +12,8 @@ from typer import Argument, Option
 
 from harness.commands import compare, listing, look, parity, scoring, serve
 from harness.commands.cells import print_cells
+from harness.commands.chosen import chosen_tasks
+from harness.commands.sweep import sweep
 from harness.errors import UserError
 
 app = typer.Typer(
@@ -66,6 +68,12 @@ def evaluate(
     top_k: Annotated[int, Option(min=0, help="Candidates of the sampling; 0 is all.")] = 0,
     seed: Annotated[int, Option(min=0, help="Of the sampling.")] = 0,
     n: Annotated[int, Option(min=1, help="Answers per question.")] = 1,
+    min_pixels: Annotated[
+        int | None, Option(min=1, help="Enlarge smaller pictures; default: the model's own way.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, Option(min=1, help="Shrink larger pictures; default: the model's own way.")
+    ] = None,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Drop what --out holds of another run.")
     ] = False,
@@ -94,7 +102,7 @@ def evaluate(
             f"there is no engine {engine!r}: {_near(engine, ENGINES)}the engines are "
             f"{', '.join(ENGINES)}"
         )
-    wanted = _load_tasks(tasks, protocol)
+    wanted = chosen_tasks(tasks, protocol)
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not a folder")
     from harness.run import run
@@ -121,11 +129,14 @@ def evaluate(
         sampling=sampling,
         max_tokens=max_tokens,
         overwrite=overwrite,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
     )
     folders = [out] if len(cards) == 1 else [out / card.name for card in cards]
     print_cells(folders)
 
 
+app.command("sweep")(sweep)
 app.command("score")(scoring.score)
 app.command("tasks")(listing.list_tasks)
 app.command("parity")(parity.parity)
@@ -160,15 +171,6 @@ def reproduce(
     from harness import reproduce as room
 
     room.reproduce(recipe, out or Path("runs") / Path(recipe).stem, jobs)
-
-
-def _load_tasks(names: str, protocol: str | None) -> list[Any]:
-    import tasks
-
-    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
-    if not wanted:
-        raise UserError(f"--tasks names none: the tasks are {', '.join(tasks.names())}")
-    return [tasks.load(name, protocol) for name in tasks.expand(wanted)]
 
 
 # Commands of the other packages

@@ -18,9 +18,10 @@ from harness.checkpoint import Checkpoint, swappable
 from harness.engines import Ask, Engine
 from harness.errors import UserError
 from harness.grade import SCORED, grade, verdict
+from harness.pixels import budget_of, differs_from_training, setting
 from harness.progress import Progress
 from harness.questions import questions_of, revision
-from harness.records import Question, RunCard, Sampling, TaskCard
+from harness.records import PixelBudget, Question, RunCard, Sampling, TaskCard
 from tasks import Task
 from tasks.files import commit
 
@@ -46,11 +47,18 @@ class Wanted:
     sampling: Sampling
     max_tokens: int | None
     """Instead of the tasks' own."""
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    """Of a picture, instead of the checkpoint's own."""
 
     def sampling_of(self, task: str) -> Sampling:
         """Return the sampling of one task: its own bound of tokens, unless the user set one."""
         own = next(t.max_tokens for t in self.tasks if t.name == task)
         return replace(self.sampling, max_tokens=self.max_tokens or own)
+
+    def budget(self, checkpoint: Checkpoint) -> PixelBudget | None:
+        """Return the pixel budget that is asked of a checkpoint."""
+        return budget_of(checkpoint, self.min_pixels, self.max_pixels)
 
 
 def run(
@@ -64,6 +72,8 @@ def run(
     sampling: Sampling | None = None,
     max_tokens: int | None = None,
     overwrite: bool = False,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
 ) -> list[RunCard]:
     """Evaluate checkpoints; those that differ in weights alone share one engine.
 
@@ -78,6 +88,8 @@ def run(
         sampling: `max_tokens` in it is not used.
         max_tokens: Upper bound of generated tokens instead of the tasks' own.
         overwrite: Drop what a run folder holds of another run, instead of refusing.
+        min_pixels: Smaller pictures are enlarged to so many pixels; None: as the checkpoint does.
+        max_pixels: Larger pictures are shrunk to so many pixels; None: as the checkpoint does.
 
     Returns:
         A finished card for each checkpoint.
@@ -94,7 +106,10 @@ def run(
     folders = _folders(checkpoints, out)
     for folder in folders:
         _check_free(folder)
+    for checkpoint in checkpoints:
+        budget_of(checkpoint, min_pixels, max_pixels)
     wanted = _wanted(wanted_tasks, data, limit, sampling, max_tokens, folders[0])
+    wanted = replace(wanted, min_pixels=min_pixels, max_pixels=max_pixels)
     for checkpoint in checkpoints:
         _check_askable(wanted, checkpoint)
     engines = _Engines()
@@ -272,6 +287,7 @@ def _card(
                 commit=wanted.commits[task.name],
             )
         )
+    unlike = differs_from_training(checkpoint, wanted.budget(checkpoint))
     return RunCard(
         name=folder.absolute().name,
         checkpoint=str(checkpoint.path),
@@ -281,14 +297,14 @@ def _card(
         engine_version=engine.version,
         sampling=replace(wanted.sampling, max_tokens=max(card.max_tokens for card in cards)),
         dtype=engine.dtype,
-        pixels=checkpoint.pixels,
+        pixels=setting(checkpoint, wanted.budget(checkpoint)),
         tasks=tuple(cards),
         limit=wanted.limit,
         git=code_version(),
         packages=packages(),
         device=engine.device,
         seconds=0.0,
-        notes=engine.notes,
+        notes=(*engine.notes, *([unlike] if unlike else [])),
     )
 
 
@@ -372,12 +388,12 @@ def _answer(
     by_name = {task.name: task for task in wanted.tasks}
     progress = Progress(card.name, len(asks))
     done = f", {len(known)} are there" if known else ""
-    progress.say(f"{len(asks)} answers to get{done}; starting {engine.name} {engine.version}")
+    progress.say(f"{len(asks)} answers to get from {engine.name} {engine.version}{done}")
     engine.start()
     card = replace(card, device=engine.device)
     clock = _Clock(folder, card)
     with records.Log(folder) as log, progress, clock:
-        for response in engine.ask(_with_pictures(asks, folder)):
+        for response in engine.ask(_with_pictures(asks, folder, wanted.budget(checkpoint))):
             log.append(response)
             question = by_id[response.task, response.id]
             progress.step(response, verdict(by_name[response.task], question, response))
@@ -413,6 +429,7 @@ class _Clock:
 def _asks(
     checkpoint: Checkpoint, wanted: Wanted, engine: Engine, questions: list[Question]
 ) -> Iterator[Ask]:
+    pixels = setting(checkpoint, wanted.budget(checkpoint))
     for question in questions:
         prompt = engine.render(question)
         sampling = wanted.sampling_of(question.task)
@@ -422,7 +439,7 @@ def _asks(
                 adapter=None,
                 prompt=prompt,
                 images=[image.sha256 for image in question.images],
-                pixels=checkpoint.pixels,
+                pixels=pixels,
                 sampling=sampling,
                 sample=sample,
                 engine=engine.name,
@@ -432,11 +449,11 @@ def _asks(
             yield Ask(question, prompt, sampling, sample, key)
 
 
-def _with_pictures(asks: Iterable[Ask], folder: Path) -> Iterator[Ask]:
+def _with_pictures(asks: Iterable[Ask], folder: Path, budget: PixelBudget | None) -> Iterator[Ask]:
     """Read the pictures when their turn comes, so that memory does not grow with the data."""
     for ask in asks:
         images = tuple(
-            replace(image, data=records.image_path(folder, image).read_bytes())
+            replace(image, data=records.image_path(folder, image).read_bytes(), budget=budget)
             for image in ask.question.images
         )
         yield replace(ask, question=replace(ask.question, images=images))

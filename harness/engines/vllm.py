@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from harness.checkpoint import Checkpoint
@@ -87,7 +86,7 @@ class VllmEngine:
         self.dtype = "float32" if self._on_cpu else _declared_dtype(checkpoint.config)
         self.device = "cpu" if self._on_cpu else "cuda"
         self._checkpoint = checkpoint
-        self._loaded: Path | None = None
+        self._loaded: str | None = None
         self._processor: Any = None
         self._llm: Any = None
 
@@ -100,11 +99,16 @@ class VllmEngine:
 
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
+        wanted = self._checkpoint
+        if self._loaded == wanted.fingerprint:
+            return
         if self._llm is None:
-            self._llm = _start(self._checkpoint, self.dtype, self._on_cpu)
-        elif self._loaded != self._checkpoint.path:
+            self._llm = _start(wanted, self.dtype, self._on_cpu)
+            if wanted.merge:
+                self._pour()
+        else:
             self._pour()
-        self._loaded = self._checkpoint.path
+        self._loaded = wanted.fingerprint
 
     def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
         """Answer, in the order in which answers finish; see `Engine.ask`."""
@@ -141,15 +145,22 @@ class VllmEngine:
         """Free everything; another engine can start in this process."""
         if self._llm is None:
             return
+        with contextlib.suppress(Exception):  # of an engine that has failed
+            self._llm.collective_rpc("end_merges")
         self._llm.llm_engine.engine_core.shutdown()
-        self._llm = None
+        self._llm = self._loaded = None
         gc.collect()
 
     def _pour(self) -> None:
-        path = str(self._checkpoint.path)
+        path, merge = self._checkpoint.path, self._checkpoint.merge
         try:
-            self._llm.collective_rpc("pour_weights", args=(path,))
+            if merge:
+                self._llm.collective_rpc("pour_merge", args=(list(merge.command), merge.alpha))
+            else:
+                self._llm.collective_rpc("pour_weights", args=(str(path),))
         except Exception as error:
+            # What the engine holds now is neither the one nor the other.
+            self._loaded = None
             raise UserError(f"{path}: the weights do not load into vLLM: {said(error)}") from error
         # Both, always: keys, values and the encoder's features are those of the old weights.
         self._llm.reset_prefix_cache()

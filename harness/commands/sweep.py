@@ -1,0 +1,99 @@
+"""`driftbench sweep`: how a merge does at every weight, through one engine."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from harness.commands.cells import print_cells
+from harness.commands.chosen import chosen_tasks
+from harness.errors import UserError
+
+
+def sweep(
+    vlm: Annotated[str, Argument(metavar="VLM", help="The VLM: folder or hub id.")],
+    llm: Annotated[str, Argument(metavar="LLM", help="The text-only reasoner: folder or hub id.")],
+    alphas: Annotated[str, Option(metavar="A,B", help="Shares of the reasoner, 0 … 1.")],
+    tasks: Annotated[str, Option(metavar="A,B", help="What to ask of each merge.")],
+    out: Annotated[Path, Option(help="Gets a run folder for each share, merge-0.10 and so on.")],
+    method: Annotated[
+        str,
+        Option(help="linear, task_arithmetic, slerp, ties, dare_linear, dare_ties or layer_swap."),
+    ] = "linear",
+    base: Annotated[
+        Path | None, Option(help="Folder of the model that both came from, where needed.")
+    ] = None,
+    density: Annotated[float, Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
+    layers: Annotated[str, Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
+    modules: Annotated[str, Option(help="Roles that are merged.")] = "attention,mlp,norm",
+    seed: Annotated[int, Option(min=0, help="Of random parts of the merge.")] = 0,
+    best: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Write the merge that scored highest as a checkpoint."),
+    ] = None,
+    protocol: Annotated[
+        str | None, Option(help="Whose prompts and rules: official, vlmevalkit; default: robust.")
+    ] = None,
+    data: Annotated[Path | None, Option(help="Folder of the tasks' rows and pictures.")] = None,
+    limit: Annotated[int | None, Option(min=1, help="Questions per task.")] = None,
+    max_tokens: Annotated[
+        int | None, Option(min=1, help="Longest answer; each task has its own default.")
+    ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Drop what --out holds of another sweep.")
+    ] = False,
+) -> None:
+    """Merge LLM into VLM at each of several shares, and ask every merge the questions of tasks.
+
+    One vLLM engine takes the merges one after the other; none is written. With --best the share is
+    tuned: choose it on a validation split, and score its checkpoint on the test.
+    """
+    from harness import sweep as room
+    from harness.run import run
+
+    shares = _shares(alphas)
+    if best is not None and best.exists():
+        raise UserError(f"--best {best} exists already: choose a new folder")
+    wanted = chosen_tasks(tasks, protocol)
+    how = room.Method(
+        method,
+        density,
+        _layers(layers),
+        seed,
+        tuple(word.strip() for word in modules.split(",") if word.strip()),
+        base,
+    )
+    points = room.merges(vlm, llm, how, shares)
+    folders = [out / point.name for point in points]
+    run(
+        points,
+        wanted,
+        out if len(points) > 1 else folders[0],
+        data=data,
+        limit=limit,
+        engine="vllm",
+        max_tokens=max_tokens,
+        overwrite=overwrite,
+    )
+    print_cells(folders)
+    if best is not None:
+        alpha, scores = room.best(folders, shares)
+        room.write(vlm, llm, how, alpha, best)
+        print(f"{best}: alpha {alpha:g}, the highest mean score ({100 * max(scores):.1f})")
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise UserError(f"--alphas takes numbers separated by commas, not {text!r}") from None
+    if not found:
+        raise UserError("--alphas names no share of the reasoner: give some, 0,0.1,0.3")
+    return found
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise UserError(f"--layers takes numbers separated by commas, not {text!r}") from None
