@@ -253,10 +253,16 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 # Our own reading
 
+_NAMED = re.compile(r"^(?:[A-Za-z][A-Za-z.]+\s*)*(\$*)=")
+"""What an answer is of, as in "Surface Area $=9$"."""
+
+_UNITS = re.compile(r"\s*(?:square )?units\b.*$")
+
 
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text; a value where there are no options."""
     truth = row["answer"].replace("掳", "°").strip()  # in some answers the encoding is wrong
+    truth = _UNITS.sub("", _NAMED.sub(r"\1", truth))
     if row["question_type"] != "multi-choice":
         return answers.read_value(text, truth)
     choices = options(row["question_for_eval"]) or dict.fromkeys("ABCDE", "")

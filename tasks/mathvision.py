@@ -399,7 +399,8 @@ def robust(row: Row, text: str) -> Reading:
     if row["choices"]:
         letter = answers.read_choice(text, dict(_lettered(row)))
         return OPEN if letter is None else (letter, letter == row["answer"])
-    truth = answers.boxed(row["answer"]) or row["answer"]  # four rows carry their answer boxed
+    # Four rows carry their answer boxed, and one a form feed for `\\f`.
+    truth = (answers.boxed(row["answer"]) or row["answer"]).replace("\f", "\\f")
     return answers.read_value(text, truth)
 
 

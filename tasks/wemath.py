@@ -266,8 +266,9 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 
 def robust(row: Row, text: str) -> Reading:
-    """Read a letter or an option's text."""
-    letter = answers.read_choice(text, options(row))
+    """Read a letter or an option's text, without the signs of the form that was asked for."""
+    plain = re.sub("<<|>>", " ", text).replace("<Answer>", "Answer")
+    letter = answers.read_choice(plain, options(row))
     return OPEN if letter is None else (letter, letter == row["answer"])
 
 
