@@ -174,8 +174,14 @@ def _verdict(
         answer=answer,
         how=how,
         groups=("all", *task.groups(question.row)),
-        cluster=task.cluster(question.row) or "+".join(i.sha256[:16] for i in question.images),
+        cluster=task.cluster(question.row) or _pictures(question),
     )
+
+
+def _pictures(question: Question) -> str:
+    """Name what a question shows; where its pictures are not at hand, by the row's names."""
+    known = [image.sha256[:16] for image in question.images]
+    return "+".join(known or map(str, question.row.get("images") or ()))
 
 
 def _graded(card: TaskCard, task: Task, questions: Iterable[Question]) -> TaskCard:
