@@ -266,6 +266,13 @@ def _p(value: float) -> str:
 HEADS = "run|n|score|difference|95 % interval|p|p (Holm)|finds|settles|flips".split("|")
 
 
+NARROW = ("run", "n", "score", "difference", "p (Holm)")
+"""Those that a terminal of 80 columns has room for."""
+
+WIDE = 110
+"""Columns that all of them take, with names of middling length."""
+
+
 def _columns(row: "Row") -> list[str]:
     """Return the cells of a row under `HEADS`; differences in points."""
     known = math.isfinite(row.low)
@@ -347,17 +354,21 @@ def _caption(found: "Comparison") -> list[str]:
 def _text(found: "Comparison") -> None:
     from rich.table import Table
 
+    heads = [head for head in HEADS if console().width >= WIDE or head in NARROW]
     for rows in (found.rows, found.groups):
         if not rows:
             continue
-        table = Table("task", *HEADS, box=None)
+        table = Table("task", *heads, box=None)
         for column in table.columns[2:]:
             column.justify = "right"
         last = None
         for where, cells in _table(rows):
-            table.add_row(*map(plain_cell, ("" if where == last else where, *cells)))
+            shown = [cell for head, cell in zip(HEADS, cells, strict=True) if head in heads]
+            table.add_row(*map(plain_cell, ("" if where == last else where, *shown)))
             last = where
         console().print(table)
+    if len(heads) < len(HEADS):
+        print(f"a terminal of {WIDE} columns shows more, --format csv everything")
     for text in _sentences(found):
         print(printable(text))
     for row in found.groups:

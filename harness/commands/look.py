@@ -274,20 +274,21 @@ def _print_picture(path: Path) -> None:
     if not path.exists():
         print(f"the picture {path} is missing")
         return
-    if _colors() in ("256", "truecolor"):
+    if (colors := _colors()) in ("256", "truecolor"):
         try:
-            print(half_blocks(path, min(WIDTH, console().width)))
+            print(half_blocks(path, min(WIDTH, console().width), colors == "truecolor"))
         except OSError as error:
             print(printable(f"the picture cannot be read: {error}"))
     print(path)
 
 
-def half_blocks(path: Path, width: int) -> str:
+def half_blocks(path: Path, width: int, true_color: bool = True) -> str:
     """Draw a picture in characters that show two pixels each, one above the other.
 
     Args:
         path: Of the picture.
         width: Columns, at most; never more than the picture has pixels.
+        true_color: The terminal has all colors; else those of the cube of 216.
 
     Raises:
         OSError: It cannot be read as a picture.
@@ -306,10 +307,14 @@ def half_blocks(path: Path, width: int) -> str:
         line = ""
         for x in range(columns):
             above, below = small.getpixel((x, y)), small.getpixel((x, y + 1))
-            line += f"\x1b[38;2;{_color(above)};48;2;{_color(below)}m▀"
+            front, back = (_color(pixel, true_color) for pixel in (above, below))
+            line += f"\x1b[38;{front};48;{back}m▀"
         lines.append(f"{line}\x1b[0m")
     return "\n".join(lines)
 
 
-def _color(pixel: Any) -> str:
-    return ";".join(map(str, pixel))
+def _color(pixel: Any, true_color: bool) -> str:
+    if true_color:
+        return "2;" + ";".join(map(str, pixel))
+    red, green, blue = (round(value / 51) for value in pixel)
+    return f"5;{16 + 36 * red + 6 * green + blue}"

@@ -59,6 +59,19 @@ def test_the_table_and_the_sentence(pair, capsys):
     )
 
 
+def test_a_narrow_terminal_gets_the_columns_it_has_room_for(pair, capsys, monkeypatch):
+    from rich.console import Console
+
+    from harness.commands import compare as room
+
+    monkeypatch.setattr(room, "console", lambda: Console(width=80))
+    assert compare(*pair) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["task", "run", "n", "score", "difference", "p", "(Holm)"]
+    assert lines[2].split()[-1] == "0.22"
+    assert lines[3] == "a terminal of 110 columns shows more, --format csv everything"
+
+
 @pytest.mark.parametrize("format", ["markdown", "latex", "csv"])
 def test_other_formats_carry_the_same_numbers(pair, capsys, format):
     assert compare(*pair, "--format", format) == 0

@@ -96,6 +96,7 @@ def test_a_half_block_shows_two_pixels(tmp_path):
     assert lines[0].startswith(
         "\x1b[38;2;255;0;0;48;2;0;0;255m▀\x1b[38;2;0;0;255;48;2;255;255;255m▀"
     )
+    assert look.half_blocks(path, 80, False).startswith("\x1b[38;5;196;48;5;21m▀")
     Pillow.new("RGBA", (300, 100), (0, 0, 0, 0)).save(path)
     wide = look.half_blocks(path, 60).splitlines()
     assert (len(wide), wide[0].count("▀")) == (10, 60)
