@@ -1,0 +1,51 @@
+"""The pocket task's verdicts, and pictures of any benchmark."""
+
+import pytest
+
+import tasks
+from tasks import files
+
+CASES = [
+    ({"answer": "7"}, "<think> 3 + 4 = 7 </think> 7", ("7", True)),
+    ({"answer": "7"}, "7", ("7", True)),
+    ({"answer": "7"}, "<think> 7 </think> 8", ("8", False)),
+    ({"answer": "7"}, "<think> 3 + 4 = 7", (None, None)),
+    ({"answer": "7"}, "<think> 7 </think>", (None, None)),
+    ({"answer": "7"}, "", (None, None)),
+    ({"answer": "7"}, "17", ("17", False)),
+]
+
+
+@pytest.mark.parametrize(("row", "text", "expected"), CASES)
+def test_the_last_word_after_the_thought_counts(row, text, expected):
+    assert tasks.load("pocket").verdict(row, text) == expected
+
+
+def test_its_groups_are_the_kinds_of_question():
+    assert tasks.load("pocket").groups({"group": "perception"}) == ("perception",)
+
+
+def test_a_picture_outside_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "secret.png").write_bytes(b"")
+    row = {"id": "1", "folder": str(tmp_path / "data"), "images": ["../secret.png"]}
+    with pytest.raises(tasks.TaskError, match=r"the picture \.\./secret\.png lies outside"):
+        files.to_images(row)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "seen"),
+    [
+        ("RGB", (10, 20, 30), (10, 20, 30)),
+        ("L", 7, (7, 7, 7)),
+        ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 255), (0, 0, 0)),
+        ("LA", (0, 0), (255, 255, 255)),
+    ],
+)
+def test_transparent_parts_of_a_picture_are_white(tmp_path, mode, colour, seen):
+    from PIL import Image
+
+    Image.new(mode, (3, 2), colour).save(tmp_path / "a.png")
+    row = {"id": "1", "folder": str(tmp_path), "images": ["a.png"]}
+    (image,) = files.pictures(row)
+    assert (image.mode, image.size, image.getpixel((2, 1))) == ("RGB", (3, 2), seen)
