@@ -346,7 +346,6 @@ _END = re.compile(r"(?:</s>|<\|[a-z_]+\|>|<eos>)+\s*$")
 _MARK = re.compile(
     r"""(?:
         <answer>
-      | \bsolution\ is\b
       | \b(?:answer|option|choice)\b(?:[ ](?:to|for|of|letter|number|value)\b
             [^.!?\n:]{0,60}?|\ here|\ therefore)?[\s>*"'”_`]{0,9}
             (?:\bis\b|\bwould\ be\b|\bshould\ be\b|\bmust\ be\b|\bwill\ be\b|[:：=])(?!\s*not\b)
@@ -430,6 +429,8 @@ def _boxes(text: str) -> str:
     inside: list[str] = []
     start = None
     for opened, begin, end in reversed(spans):
+        if start is not None and end > start:  # a box in the last one
+            break
         between = "" if start is None else text[end + 1 : start]
         if start is not None and not re.fullmatch(r"[\s$,;.()\\]*(?:and|or)?[\s$,;()\\]*", between):
             break
@@ -490,9 +491,12 @@ def _chosen(place: _Place, options: Mapping[str, str]) -> str | None:
         return _labelled(label, said, place.kind, options)
     if letter := _by_beginning(said, options):
         return letter
-    named = {(found[1] or found[2] or found[3]) for found in _MENTION.finditer(said)} & set(options)
+    found = [(hit[1] or hit[2] or hit[3], said[hit.end() :]) for hit in _MENTION.finditer(said)]
+    named = {letter: rest for letter, rest in found if letter in options}
     if named:
-        return named.pop() if len(named) == 1 and not _NOT.search(said) else None
+        letter, rest = named.popitem()
+        sure = not named and not _NOT.search(said) and not _of_another(letter, rest, options)
+        return letter if sure else None
     if place.kind == "first" or _REFUSAL.search(_ASIDE.split(said)[0]):
         return None
     if letter := _by_value(place, options):
@@ -524,7 +528,7 @@ _MORE = re.compile(
 )
 _MENTION = re.compile(
     r"\(\s?([A-Z])\s?\)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+(?:is\s+)?[\"'“(*]{0,3}([A-Z])\b(?!['’*+^=/])"
-    r"|\b(?:is|be|chose|choose|select|pick)\s+[\"'“(*$]{0,3}([B-HJ-Z])\W*$"
+    r"|\b(?:is|be|chose|choose|select|pick)\s+[\"'“(*$]{0,3}\[?([A-Z])\W*$"
 )
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
 _NOT = re.compile(
@@ -566,17 +570,18 @@ def _labelled(label: re.Match[str], said: str, kind: str, options: Mapping[str, 
     if letter not in options:
         odd = _REFUSAL.search(rest) or _by_text(_bare(rest), options)
         return None if odd or kind not in ("box", "mark", "whole") else NO_OPTION
-    clause = re.split(r"[;\n]|[.,](?!\d)|\s(?:because|since|as)\b", rest.strip(" .,:;)-–—"))[0]
-    own = options[letter]
-    others = [text for other, text in options.items() if other != letter and text != own]
-    named = _bare(clause)
-    if not named or _is(own, named):
-        return letter
     sentence = re.split(r"[;\n]|[.](?!\d)|\s(?:because|since|as)\b", label[0] + rest[:SEGMENT])[0]
     labels = {found.upper() for found in _BRACKETED.findall(sentence)} & set(options)
-    if len(labels) > 1 or any(_is(text, named) for text in others if len(text) > 1):
-        return None
-    return letter
+    return None if len(labels) > 1 or _of_another(letter, rest, options) else letter
+
+
+def _of_another(letter: str, rest: str, options: Mapping[str, str]) -> bool:
+    """Whether what follows a letter is the text of another option."""
+    clause = re.split(r"[;\n]|[.,](?!\d)|\s(?:because|since|as)\b", rest.strip(" .,:;)-–—"))[0]
+    said, own = _bare(clause), options[letter]
+    if not said or _is(own, said):
+        return False
+    return any(_is(text, said) for text in options.values() if len(text) > 1 and text != own)
 
 
 def _is(option: str, said: str) -> bool:
@@ -786,7 +791,7 @@ def _stated(place: _Place, truth: str) -> str | None:
     shape = equivalence.shape(truth)
     if shape == "list":
         found = [part[0] for part in _BRACKETS.finditer(text) if "," in part[0] or "&" in part[0]]
-        return found[-1] if found else _after_cue(text)
+        return found[-1] if found else _after_cue(text) or (text if place.kind == "mark" else None)
     if shape == "words":
         return text if place.kind in ("mark", "whole") else _after_cue(text)
     chunks = [next(filter(None, chunk.groups())) for chunk in _CHUNK.finditer(text)]

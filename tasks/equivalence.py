@@ -42,7 +42,7 @@ from tasks import expressions
 
 LENGTH = 400
 """Longer answers are not compared."""
-SECONDS = 0.5
+SECONDS = 0.8
 """After so long math-verify has no answer."""
 
 
@@ -109,9 +109,7 @@ def shape(truth: str) -> str:
         return "list" if any(_amount(_clean(item), letters=True) for item in listed[1]) else "words"
     if not _formal(text):
         return "words"
-    amount = _amount(text, letters=True)
-    if amount is not None and amount.letters:
-        amount = _amount(text, letters=False)
+    amount = _amount(text, letters=False)
     if amount is None or (len(text) == 1 and text.isalpha()):
         return "formula" if _FORMAL.search(text) else "words"
     return "formula" if amount.letters else "number"
@@ -180,8 +178,6 @@ def _compare(truth: str, said: str, asked: _Asked) -> bool | None:
 
 # Single values.
 
-_LETTERS = "mgshlLNJWVAKCFtTΩ°¢"
-"""Units of one letter."""
 _UNIT = r"[a-zA-Zµμ°Ω¢][a-zA-Zµμ°Ω.'’-]*"
 _TAIL = re.compile(
     rf"""\s*(?:\\(?:text|mbox|textrm)\s*\{{[^{{}}]*\}}|\{{\s*[a-zA-Z ]+\s*\}}
@@ -223,8 +219,8 @@ def _amount(text: str, letters: bool) -> _Amount | None:
         bare = text[: tail.start()].strip()
         formula = expressions.read(bare)
         unit = re.sub(r"\\(?:text|mbox|textrm)|[{}]", "", tail[0]).strip(" .")
-        if len(unit) == 1 and unit not in _LETTERS:
-            return None
+        if not _is_unit(unit, glued=bare == text[: tail.start()] and tail[0][0].isalpha()):
+            formula = None
         if formula is not None and (letters or not formula.letters):
             if _PERCENT.match(unit):
                 value = formula.value / 100
@@ -297,17 +293,26 @@ _UNITS = {
 }
 
 
+_SHORT = (
+    "g s h m L l N J W V A K C F Ω ° ¢ mi yd oz lb lbs mph kph kW kWh TWh Hz kHz Pa kPa".split()
+)
+
+
+def _is_unit(name: str, glued: bool) -> bool:
+    """Whether letters after a number are a unit, and no product of unknowns."""
+    name = re.sub(r"\s*\^.*", "", name)
+    known = _unit(name) is not None or name in _SHORT or bool(_PERCENT.match(name))
+    longest = max(map(len, re.findall(r"[^\W\d_]+", name)), default=0)
+    return known or longest >= (4 if glued else 3)
+
+
 def _unit(name: str | None) -> tuple[str, Fraction] | None:
     name = (name or "").strip().rstrip(".").casefold()
     return _UNITS.get(name) or _UNITS.get(name.removesuffix("s")) or None
 
 
 def _single(truth: str, said: str, asked: _Asked) -> bool | None:
-    true = _amount(truth, letters=True)
-    # A unit glued on as braces or text is no product of letters.
-    tail = _TAIL.search(truth)
-    if true is not None and true.letters and tail and "{" in tail[0]:
-        true = _amount(truth, letters=False)
+    true = _amount(truth, letters=False)
     if true is None or not _formal(truth):
         if (base := _BASE.match(truth)) and not _BASE.match(said):
             return _squeezed(base[1]) == _squeezed(said)
@@ -321,8 +326,10 @@ def _single(truth: str, said: str, asked: _Asked) -> bool | None:
         several = _listed(said)  # one of several is no answer; none of them is wrong
         verdicts = [_compare(truth, _clean(item), asked) for item in several[1]] if several else []
         return False if verdicts and all(found is False for found in verdicts) else None
-    if true.letters or stated.letters:
+    if true.letters:
         return expressions.same(true.text, stated.text)
+    if stated.letters:
+        return False
     return _values(true, stated, asked)
 
 

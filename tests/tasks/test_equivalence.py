@@ -75,6 +75,8 @@ def test_precision_says_how_far_a_stated_number_may_be(truth, said, precision, v
     [
         ("1000", "1 kg", "g", True), ("1000", "1000 g", "g", True), ("1000", "1000", "g", True),
         ("1000", "1 g", "g", False), ("2", "24 months", "years", True), ("50", "0.5", "%", True),
+        ("31.42%", "0.31", None, False), ("31.42%", "31.4159%", None, True),
+        ("1/7", "14.60%", None, False), ("1/7", "14.29%", None, True),
         ("50", "0.5", None, False), ("50", "0.5", "percent", True), ("3", "3 hours", "days", False),
     ],
 )  # fmt: skip
