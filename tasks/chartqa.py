@@ -6,6 +6,7 @@ relaxed accuracy (end of section 5.1) as pix2struct wrote it down, asked as in l
 (github.com/EvolvingLMMs-Lab/lmms-eval at 75571cfe, tasks/chartqa).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from tasks import answers, files
 from tasks.errors import TaskError
-from tasks.judging import OPEN, Reading
+from tasks.judging import Reading
 
 Row = dict[str, Any]
 
@@ -112,18 +113,22 @@ def by_vlmevalkit(row: Row, text: str) -> Reading:
 
 
 def robust(row: Row, text: str) -> Reading:
-    """Compare the final answer: numbers within 5 %, per cent signs or not; else texts."""
-    said = answers.final(text)
-    if said is None:
-        return OPEN
-    wanted, found = answers.number(row["answer"]), answers.number(said)
-    if wanted is None:
-        return said, answers.same_value(row["answer"], said)
-    if found is None:
-        return answers.read_value(text, row["answer"])
+    """Compare the final answer by value, or as a number within 5 % whatever its unit."""
+    said, right = answers.read_value(text, row["answer"])
+    wanted, found = answers.number(row["answer"]), _only_number(said or "")
+    if right or said is None or wanted is None or found is None:
+        return said, right
     # "0.14" is 14 % too, said as a share.
     shares = (found, found * 100) if "%" in row["answer"] and "%" not in said else (found,)
     return said, any(abs(share - wanted) <= TOLERANCE * abs(wanted) for share in shares)
+
+
+_NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
+
+
+def _only_number(text: str) -> Fraction | None:
+    numbers = _NUMBER.findall(text)
+    return answers.number(numbers[0]) if len(numbers) == 1 else None
 
 
 def groups(row: Row) -> tuple[str, ...]:

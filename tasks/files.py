@@ -210,6 +210,11 @@ def _snapshot(task: str, source: Source, data: Path) -> Any:
         if found := sorted(folder.glob(f"{source.split}-*.parquet")):
             break
     else:
+        # A split may be one file of its name, or of the dataset's.
+        stems = (source.split, source.repo.split("/")[-1].lower())
+        paths = [data / f"{stem}.parquet" for stem in stems]
+        found = [path for path in paths if path.is_file()][:1]
+    if not found:
         raise TaskError(
             f"{task} finds none of the files it knows in {data}, nor {source.split}-*.parquet of "
             f"{source.repo}: is --data the right folder?"

@@ -211,10 +211,15 @@ def read_short(response: str) -> list[str | float]:
     for number, segment in enumerate(segments, start=1):
         marks = (*_BEFORE, "=") if number == len(segments) else _BEFORE
         tail = _shortest_tail(segment, marks)
-        if tail and tail not in ":,.!?;'":
+        if tail and tail not in tuple(":,.!?;'"):
             found.append(tail)
     found = found or [response]
-    spelled = [number for text in found for form in _NUMBERS for number in form.findall(text)]
+    spelled = [
+        number
+        for text in found
+        for form in _NUMBERS
+        for number in dict.fromkeys(form.findall(text))
+    ]
     values = (value for text in (*found, *spelled) for value in _normal(text))
     return list(dict.fromkeys(values))
 

@@ -104,9 +104,14 @@ def official(row: Row, text: str) -> Reading:
 
 
 def by_vlmevalkit(row: Row, text: str) -> Judging:
-    """Match what stands on the last line that starts with `Answer:`, else the whole response."""
+    """Match what stands on the last line that starts with `Answer:`, else the whole response.
+
+    A published answer to a direct request, which asks for no such line, is matched whole.
+    """
     choices = vlmevalkit.lettered(row["choices"])
-    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], _marked(text)))
+    direct = row.get("setting", "").endswith("direct")
+    said = text if direct else _marked(text)
+    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], said))
 
 
 def _marked(text: str) -> str:

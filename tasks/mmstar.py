@@ -20,8 +20,8 @@ Row = dict[str, Any]
 _LISTS = (
     # "…\nOptions: A: one, B: two, C: three, D: four"
     (re.compile(r"\nOptions: (?=A: )"), re.compile(r"(?:^|, )([A-D]): ")),
-    # "…\nChoices:\n(A) one\n(B) two"
-    (re.compile(r"\nChoices:(?=\n\(A\) )"), re.compile(r"\n\(([A-D])\) ")),
+    # "…\nChoices:\n(A) one\n(B) two", or without the word
+    (re.compile(r"(?:\nChoices:|(?<!\nChoices:))(?=\n\(A\))"), re.compile(r"\n\(([A-D])\) ?")),
 )
 
 
@@ -55,22 +55,29 @@ def to_prompt(row: Row) -> str:
 
 def to_prompt_vlmevalkit(row: Row) -> str:
     """Return the question with its options as VLMEvalKit lists them."""
+    return f"<image>{vlmevalkit.mcq_prompt(*_filled(row))}"
+
+
+def _filled(row: Row) -> tuple[str, dict[str, str]]:
+    """Return the question and the options but `nan`, which a table reads as an empty cell.
+
+    One is the right answer, which none can give then.
+    """
     stem, choices = options(row["question"])
-    return f"<image>{vlmevalkit.mcq_prompt(stem, choices)}"
+    return stem, {letter: text for letter, text in choices.items() if text != "nan"}
 
 
 def options(question: str) -> tuple[str, dict[str, str]]:
-    r"""Split a question from the options at its end; an option `nan` is none.
+    r"""Split a question from the options at its end.
 
-    >>> options("Which?\nOptions: A: cat, B: dog, or so, C: nan, D: nan")
-    ('Which?', {'A': 'cat', 'B': 'dog, or so'})
+    >>> options("Which?\nOptions: A: cat, B: dog, or so, C: nan")
+    ('Which?', {'A': 'cat', 'B': 'dog, or so', 'C': 'nan'})
     """
     for head, letters in _LISTS:
         if found := list(head.finditer(question)):
             _, *parts = letters.split(question[found[-1].end() :])
             listed = dict(zip(parts[::2], parts[1::2], strict=True))
-            stem = question[: found[-1].start()]
-            return stem, {letter: text for letter, text in listed.items() if text != "nan"}
+            return question[: found[-1].start()], listed
     return question, {}
 
 
@@ -90,7 +97,7 @@ def official(row: Row, text: str) -> Reading:
 
 def by_vlmevalkit(row: Row, text: str) -> Judging:
     """Match with the options."""
-    stem, choices = options(row["question"])
+    stem, choices = _filled(row)
     return (yield from vlmevalkit.choose(stem, choices, row["answer"], text))
 
 

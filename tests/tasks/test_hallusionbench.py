@@ -1,0 +1,133 @@
+"""HallusionBench against the official metrics, VLMEvalKit's word rule, and numbers by hand."""
+
+import published
+import pytest
+
+import tasks
+from tasks import hallusionbench, vlmevalkit
+from tasks.errors import TaskError
+from tasks.judging import settle
+
+FILE = "hallusionbench__synthetic_metric_seed11"
+SAID = {"0": "That is incorrect.", "1": "correct", "2": "unclear"}
+
+
+def judged():
+    """The synthetic answers as rows, each with its verdict by the judge's reply."""
+    found = []
+    for record in published.records(FILE):
+        row = hallusionbench.from_record(record)
+        reply = SAID[record["judge_code"]]
+        (_, right), used = settle(hallusionbench.official, row, "…", [reply])
+        assert used
+        assert right == record["official_verdict"], record["id"]
+        found.append((row, right))
+    return found
+
+
+def test_metrics_are_the_official_ones():
+    expected = published.scores(FILE)
+    found = hallusionbench.summary(judged())
+    for part in ("overall", "VD", "VS"):
+        for metric in ("aAcc", "fAcc", "qAcc", "easy", "hard"):
+            name = metric if part == "overall" else f"{metric} {part}"
+            assert 100 * found[name] == pytest.approx(expected[part][metric], abs=1e-9), name
+    assert found["yes_diff"] == pytest.approx(expected["yes_diff"], abs=1e-12)
+    assert found["fp_ratio"] == pytest.approx(expected["fp_ratio"], abs=1e-12)
+
+
+def test_readings_and_rates_are_vlmevalkits():
+    expected = published.scores("hallusionbench__sample_derived")["vlmevalkit_rule"]
+    graded = []
+    for record in published.records("hallusionbench__sample_derived"):
+        said = vlmevalkit.yes_no(record["response"])
+        assert said == record["vlmevalkit_extraction"], record["id"]
+        assert (said == record["answer"]) == record["vlmevalkit_verdict"], record["id"]
+        graded.append((record, said == record["answer"]))
+    found = hallusionbench.rates_vlmevalkit(graded)
+    for metric in ("aAcc", "fAcc", "qAcc"):
+        assert 100 * found[metric] == pytest.approx(expected[metric], abs=1e-9)
+
+
+def row(category, figure, question, shown="1", answer="Yes"):
+    return {
+        "answer": answer,
+        "metadata": {"category": category, "subcategory": "map", "visual_input": shown,
+                     "set_id": "0", "figure_id": figure, "question_id": question},
+    }  # fmt: skip
+
+
+def test_metrics_worked_out_by_hand():
+    graded = [
+        (row("VS", "0", "0", "0"), True),  # no figure: not in fAcc
+        (row("VS", "1", "0", "1"), True),
+        (row("VS", "1", "1", "1"), False),
+        (row("VS", "2", "0", "2", "No"), True),
+        (row("VS", "2", "1", "2", "No"), False),
+        (row("VS", "3", "0", "2", "No"), True),
+    ]
+    found = hallusionbench.summary(graded)
+    assert found["aAcc"] == found["aAcc VS"] == 4 / 6
+    assert found["fAcc"] == 1 / 3  # figure 3
+    assert found["qAcc"] == 1 / 2  # question 0
+    assert found["easy"] == found["hard"] == 1 / 2
+    assert found["yes_diff"] == 0  # one yes too few, one too many
+    assert found["fp_ratio"] == 1 / 2
+    assert "aAcc VD" not in found
+    rates = hallusionbench.summary_vlmevalkit(graded)
+    assert rates == {"aAcc": 3 / 5, "fAcc": 1 / 3, "qAcc": 1 / 2}
+    assert hallusionbench.summary([]) == {}
+
+
+def test_the_judge_sees_question_reference_and_answer_byte_for_byte():
+    details = {**row("VD", "0", "0")["metadata"], "gt_answer_details": "They are {equal}."}
+    asked = {"question": "Are they equal?", "metadata": details}
+    request = next(hallusionbench.official(asked, "Yes {x}"))
+    assert request.prompt == (
+        "Imagine you are an intelligent teacher. Thoroughly read the question, reference answer "
+        "and the prediction answer to ensure a clear understanding of the information provided. "
+        "Assess the correctness of the predictions. If the prediction answer does not conflict "
+        "with the reference answer, please generate “correct”. If the prediction answer conflict "
+        "with the reference answer, please generate “incorrect”. If the prediction answer is "
+        'unclear about the answer, please generate "unclear". \n\n Question:Are they equal?\n'
+        "Reference answer: They are {equal}.\nPrediction answer:Yes {x}\nOutput:"
+    )
+
+
+def test_it_loads_from_its_own_file():
+    task = tasks.load("hallusionbench")
+    rows = task.rows(published.shared("questions"))
+    assert len(rows) == 1129
+    assert sum(not row["images"] for row in rows) == 178
+    assert {row["answer"] for row in rows} == {"Yes", "No"}
+    blind = next(row for row in rows if not row["images"])
+    assert task.to_prompt(blind) == blind["question"]
+    assert task.to_images(blind) == []
+    seeing = next(row for row in rows if row["images"])
+    assert task.to_prompt(seeing) == f"<image>{seeing['question']}"
+    with pytest.raises(TaskError, match="does not exist"):
+        task.to_images(seeing)
+    published_ids = {record["id"] for record in published.records(FILE)}
+    assert {row["id"] for row in rows} == published_ids
+
+
+def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    base = {"category": "VS", "subcategory": "map", "visual_input": "1", "set_id": "0",
+            "figure_id": "1", "sample_note": "n", "question_id": "0", "question": "Is it?",
+            "gt_answer_details": "It is.", "gt_answer": "1", "filename": "./VS/map/0_1.png",
+            "image": published.picture()}  # fmt: skip
+    blind = {**base, "visual_input": "0", "figure_id": "0", "filename": None, "image": None}
+    published.snapshot(tmp_path / "data" / "image-00000-of-00001.parquet", [base])
+    published.snapshot(tmp_path / "data" / "non_image-00000-of-00001.parquet", [blind])
+    task = tasks.load("hallusionbench")
+    seeing, unseeing = task.rows(tmp_path)
+    assert (seeing["id"], seeing["answer"]) == ("VS_map_0_1_0", "Yes")
+    assert task.to_images(seeing)[0].read_bytes() == published.picture()
+    assert task.to_images(unseeing) == []
+    assert task.groups(seeing) == ("VS", "VS map", "input: original")
+
+
+@pytest.mark.parametrize("case", published.golden("hallusionbench"))
+def test_golden_rows(case):
+    published.check("hallusionbench", case)

@@ -1,0 +1,87 @@
+"""MMStar against the official verdicts, scores and prompt."""
+
+from collections import defaultdict
+
+import published
+import pytest
+
+import tasks
+from tasks import mmstar
+
+FILE = "mmstar_val__llava_next_yi_34b"
+
+
+def test_every_published_verdict():
+    records = published.records(FILE)
+    assert len(records) == 1500
+    for record in records:
+        found = mmstar.official(record, record["response"])[1]
+        assert found == record["official_verdict"], record["id"]
+
+
+def test_scores_are_the_published_ones():
+    rights = defaultdict(list)
+    for record in published.records(FILE):
+        right = mmstar.official(record, record["response"])[1]
+        for group in ("final score", *mmstar.groups(record)):
+            rights[group].append(right)
+    for name, score in published.scores(FILE).items():
+        group = name
+        if name != "final score":
+            core, fine, _ = name.partition("(")
+            group = (
+                f"fine: {core} {fine}{name[len(core) + len(fine) :]}" if fine else f"core: {name}"
+            )
+            group = f"fine: {core} ({name[len(core) + 1 :]}" if fine else group
+        found = rights[group]
+        assert sum(found) / len(found) == pytest.approx(score, abs=1e-12), name
+
+
+def test_every_question_is_split_from_its_options():
+    for record in published.records(FILE):
+        stem, options = mmstar.options(record["question"])
+        three = record["id"] == 855  # the one question with three options
+        assert list(options) == list("ABC" if three else "ABCD"), record["id"]
+        assert all(options.values()), record["id"]
+        assert stem, record["id"]
+
+
+def test_both_layouts_of_options():
+    listed = "Which?\nOptions: A: a cat, a dog, B: none, C: nan, D: nan"
+    options = {"A": "a cat, a dog", "B": "none", "C": "nan", "D": "nan"}
+    assert mmstar.options(listed) == ("Which?", options)
+    stacked = "Hint: h\nQuestion: Which?\nChoices:\n(A) 0.5\n(B) 1"
+    assert mmstar.options(stacked) == ("Hint: h\nQuestion: Which?", {"A": "0.5", "B": "1"})
+    assert mmstar.options("Which?") == ("Which?", {})
+    row = {"question": listed, "answer": "A"}
+    assert mmstar.to_prompt_vlmevalkit(row) == (
+        "<image>Question: Which?\nOptions:\nA. a cat, a dog\nB. none\n"
+        "Please select the correct answer from the options above. \n"
+    )
+
+
+def test_prompts_byte_for_byte():
+    row = {"question": "Which?\nOptions: A: cat, B: dog"}
+    assert mmstar.to_prompt(row) == "<image>Question: Which?\nOptions: A: cat, B: dog\n"
+    assert mmstar.to_prompt_vlmevalkit(row) == (
+        "<image>Question: Which?\nOptions:\nA. cat\nB. dog\n"
+        "Please select the correct answer from the options above. \n"
+    )
+
+
+def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    row = {"index": 0, "question": "Which?\nOptions: A: cat, B: dog", "image": published.picture(),
+           "answer": "A", "category": "math", "l2_category": "geometry",
+           "meta_info": {"source": "MMBench", "split": "val", "image_path": "1.jpg"}}  # fmt: skip
+    published.snapshot(tmp_path / "mmstar.parquet", [row])
+    task = tasks.load("mmstar")
+    (found,) = task.rows(tmp_path)
+    assert found["id"] == "0"
+    assert task.to_images(found)[0].read_bytes() == published.picture()
+    assert task.groups(found) == ("core: math", "fine: math (geometry)")
+
+
+@pytest.mark.parametrize("case", published.golden("mmstar"))
+def test_golden_rows(case):
+    published.check("mmstar", case)
