@@ -199,13 +199,17 @@ def _summaries(
     graded_tasks: Iterable[Task], questions: Sequence[Question], verdicts: list[Verdict]
 ) -> dict[str, dict[str, float]]:
     """Return the metrics of the tasks whose own are more than a mean, of the first answers."""
-    right = {(v.task, v.id): v.correct is True for v in verdicts if v.sample == 0}
+    first = {(v.task, v.id): v for v in verdicts if v.sample == 0}
     found = {}
     for task in graded_tasks:
         if task.summary is None:
             continue
-        own = [q for q in questions if q.task == task.name and (q.task, q.id) in right]
-        if metrics := task.summary([(q.row, right[q.task, q.id]) for q in own]):
+        graded = [
+            ({**q.row, "read": first[q.task, q.id].answer}, first[q.task, q.id].correct is True)
+            for q in questions
+            if q.task == task.name and (q.task, q.id) in first
+        ]
+        if metrics := task.summary(graded):
             found[task.name] = metrics
     return found
 

@@ -63,7 +63,7 @@ class Task:
     """Row → the groups in which it counts, beyond `all`."""
     summary: Callable[[list[tuple[Row, bool]]], dict[str, float]] | None
     """Rows, and whether each was answered right → the benchmark's own metrics, where they are more
-    than a mean."""
+    than a mean. The answer that was read may stand in the row as `read`."""
     cluster: Callable[[Row], str]
     """Row → name of the problem that it shares with other rows; empty if with none, or only with
     rows that show the same pictures."""
