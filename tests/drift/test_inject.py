@@ -381,6 +381,44 @@ def test_a_live_prior_points_from_where_the_weights_are(qwen):
         Injector(vlm(qwen), prior_of(qwen, "random"), live=True)
 
 
+# Where Δ lies
+
+
+def test_memory_tells_where_delta_lies(qwen):
+    injector = Injector(vlm(qwen), prior_of(qwen), live=True)
+    parameters = injector.coverage().parameters
+    assert injector.memory() == {"delta_bytes": 2 * 4 * parameters, "delta_host_bytes": 0}
+
+
+def test_offloading_on_a_processor_changes_nothing(qwen):
+    found = []
+    for offload in (False, True):
+        model = with_gradients(vlm(qwen))
+        log = Injector(model, prior_of(qwen), mode="adaptive", offload=offload).apply()
+        found.append((log, [param.grad for param in model.parameters()]))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("live", [False, True])
+def test_offloading_on_a_device_gives_the_same_bits(qwen, live):
+    found = []
+    for offload in (False, True):
+        model = with_gradients(vlm(qwen))
+        grads = [param.grad for param in model.parameters()]
+        model = model.cuda()
+        for param, grad in zip(model.parameters(), grads, strict=True):
+            param.grad = grad.cuda()
+        injector = Injector(model, prior_of(qwen), mode="adaptive", live=live, offload=offload)
+        assert (injector.memory()["delta_bytes"] == 0) == offload
+        log = injector.apply()
+        found.append((log, [param.grad for param in model.parameters()]))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
 # Per micro-batch, as published
 
 
@@ -414,7 +452,9 @@ def test_backward_pulls_once_per_micro_batch(qwen):
     assert float(pushes[0] / pushes[1]) == pytest.approx(4.0, rel=0.02)
 
 
-@pytest.mark.parametrize("more", [{"live": True}, {"schedule": "decay"}, {"stop_rho": 0.5}])
+@pytest.mark.parametrize(
+    "more", [{"live": True}, {"schedule": "decay"}, {"stop_rho": 0.5}, {"offload": True}]
+)
 def test_backward_is_the_published_form_only(qwen, more):
     with pytest.raises(UserError, match="is the published form: a fixed prior and a constant"):
         Injector(vlm(qwen), prior_of(qwen), when="backward", **more)
