@@ -118,11 +118,21 @@ def read_run(folder: Path, protocol: str | None = None) -> Run:
             )
         folder, card = beside, dataclasses.replace(records.read_card(beside), name=card.name)
     verdicts: dict[tuple[str, str], list[Verdict]] = {}
+    seen: set[tuple[str, str, int]] = set()
     for verdict in records.read_verdicts(folder):
+        answer = verdict.task, verdict.id, verdict.sample
+        if answer in seen:
+            raise UserError(
+                f"{folder / 'verdicts.jsonl'} has two verdicts on an answer to {verdict.id} of "
+                f"{verdict.task}: `driftbench score {root(folder)}` writes it anew"
+            )
+        seen.add(answer)
         for group in verdict.groups:
             verdicts.setdefault((verdict.task, group), []).append(verdict)
     if not verdicts:
-        raise UserError(f"{folder} has no verdict yet: `driftbench score {folder}` makes them")
+        raise UserError(
+            f"{folder} has no verdict yet: `driftbench score {root(folder)}` makes them"
+        )
     return Run(folder, card, verdicts)
 
 

@@ -17,6 +17,7 @@ from typer import Argument, Option
 
 from harness.commands.cells import console, printable
 from harness.errors import UserError
+from harness.resampling import LEVEL
 
 if TYPE_CHECKING:
     from harness.comparison import Comparison, Row, Side
@@ -142,6 +143,7 @@ def agree(
     if not table.row_count:
         raise UserError(f"{run}: {' and '.join(graded)} graded no task in common")
     console().print(table)
+    print("right, wrong and open are three verdicts; first and second only: right by one alone")
 
 
 # What to compare
@@ -340,7 +342,10 @@ def _caption(found: "Comparison") -> list[str]:
         "count as wrong."
     ]
     if among > 1:
-        texts.append(f"p (Holm) is corrected for these {among} differences.")
+        texts.append(
+            f"p (Holm) is corrected for these {among} differences; what they find and what settles "
+            f"them is at the level {LEVEL / among:.2g}."
+        )
     if found.groups:
         texts.append(
             f"The {len(found.groups)} differences of groups are corrected among themselves."

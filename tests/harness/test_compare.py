@@ -292,6 +292,7 @@ MISTAKES = [
     ("{sft} {drift} --format jsn", "no format 'jsn': did you mean json? the formats are text, mar"),
     ("{sft} {root}/apart", "they have no question in common"),
     ("{sft} {root}/ungraded", "ungraded has no verdict yet: `driftbench score"),
+    ("{sft} {root}/twice", "has two verdicts on an answer to q0 of t: `driftbench score"),
 ]
 
 
@@ -301,6 +302,8 @@ def test_a_mistake_gives_one_sentence(tmp_path, pair, capsys, line, sentence):
     graded.write(tmp_path / "apart", {"z": ["7"], "y": ["7"]})
     ungraded = graded.write(tmp_path / "ungraded", graded.bits("11"))
     (ungraded / "verdicts.jsonl").unlink()
+    twice = graded.write(tmp_path / "twice", graded.bits("1")) / "verdicts.jsonl"
+    twice.write_text(2 * twice.read_text())
     places = {"root": tmp_path, "sft": pair[0], "drift": pair[1]}
     assert compare(*line.format(**places).split()) == 2
     captured = capsys.readouterr()
