@@ -45,6 +45,16 @@ UTF8 = ("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
+class PixelBudget:
+    """How many pixels a model is shown of a picture, instead of what it would make of it."""
+
+    min_pixels: int | None
+    max_pixels: int | None
+    grid: int = 1
+    """Sides are multiples of it."""
+
+
+@dataclass(frozen=True)
 class Image:
     """One picture, as the encoded file that the benchmark ships."""
 
@@ -54,6 +64,8 @@ class Image:
     """`.png` or `.jpg`."""
     data: bytes = field(repr=False)
     """The encoded bytes."""
+    budget: PixelBudget | None = None
+    """To be resized to when it is decoded; None: it is left as it is."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from harness.checkpoint import Checkpoint
 from harness.engines import Ask, rendering, said
 from harness.engines.pictures import decoded_image
 from harness.errors import UserError
@@ -35,6 +36,8 @@ FINISHES: dict[str, Finish] = {"stop": "stop", "eos_token": "stop", "length": "l
 
 REFUSED = (400, 413, 415, 422)
 """Statuses that are about this one question."""
+BEYOND = ("context length", "max_model_len")
+"""Said of a request that is too long, by vLLM, SGLang and OpenAI."""
 LATER = (408, 409, 425, 429)
 """Statuses that, as those from 500 on, may pass. All others are about the endpoint: no key, no
 money, no such model."""
@@ -112,6 +115,26 @@ def address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path or '/v1'}"
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """How a checkpoint makes tokens of text and text of tokens."""
+
+    processor: Any
+    checkpoint: Checkpoint
+
+    def special(self, prompt: str) -> bool:
+        """Whether the tokenizer adds the beginning token, where the template does not write it.
+
+        vLLM's server leaves it away unless it is told to add it.
+        """
+        return rendering.adds_special_tokens(self.processor, self.checkpoint, prompt)
+
+    def text(self, ids: list[int]) -> str:
+        """Decode an answer in one piece; piece by piece, a server may lead with a blank."""
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        return tokenizer.decode(ids, skip_special_tokens=True)
+
+
 class Endpoint:
     """A connection pool to one address, and the dialect that is spoken there."""
 
@@ -123,6 +146,8 @@ class Endpoint:
             key: Sent with each request, kept out of all that is said about them; may be empty.
             timeout: Seconds for one answer.
         """
+        self.tokens: Tokens | None = None
+        """To be set where the endpoint is vLLM's and serves a checkpoint that is at hand."""
         self.url = url
         self.left_out: set[str] = set()
         """Fields of a request that this endpoint refuses."""
@@ -244,6 +269,9 @@ class Endpoint:
             settings["seed"] = ask.seed
         if sampling.stop:
             settings["stop"] = list(sampling.stop)
+        if self.tokens:
+            settings["add_special_tokens"] = self.tokens.special(ask.prompt)
+            settings["return_token_ids"] = True
         return {name: value for name, value in settings.items() if name not in self.left_out}
 
     def _adapt(self, words: str, body: dict[str, Any], ask: Ask) -> bool:
@@ -252,8 +280,8 @@ class Endpoint:
             self._bound = "max_completion_tokens"
             body[self._bound] = body.pop("max_tokens")
             return True
-        if "context length" in words and self._bound in body:
-            # Prompt and bound together are too long: without it, the answer ends at the context.
+        if any(mark in words for mark in BEYOND) and self._bound in body:
+            # The bound alone, or with the prompt: without it, the answer ends at the context.
             del body[self._bound]
             return True
         named = {name for name in (*NEUTRAL, "seed") if _names(words, name)} & body.keys()
@@ -270,6 +298,8 @@ class Endpoint:
         try:
             choice, usage = told["choices"][0], told.get("usage") or {}
             finish, text = choice["finish_reason"], _text(choice["message"])
+            if self.tokens and choice.get("token_ids") and not ask.sampling.stop:
+                text = self.tokens.text(choice["token_ids"])
             details = usage.get("prompt_tokens_details") or {}
             image = (details.get("multimodal_tokens") or {}).get("image", 0)
             counts = [usage.get("prompt_tokens"), image, usage.get("completion_tokens")]

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any
 
 from harness.engines import Ask
-from harness.records import Question
+from harness.pixels import fitted
+from harness.records import Image, Question
 from tasks import files
 
 THREADS = 4
@@ -16,12 +17,17 @@ THREADS = 4
 
 def decode(question: Question) -> list[Any] | Exception:
     """Decode a question's pictures to RGB; an undecodable one is returned as its exception."""
-    from PIL import Image
+    from PIL import Image as Pillow
 
     try:
-        return [files.decoded(io.BytesIO(image.data)) for image in question.images]
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return [decoded_image(image) for image in question.images]
+    except (OSError, ValueError, Pillow.DecompressionBombError) as error:
         return error
+
+
+def decoded_image(image: Image) -> Any:
+    """Decode one picture to RGB, in the size that its budget allows."""
+    return fitted(files.decoded(io.BytesIO(image.data)), image.budget)
 
 
 def decoded(asks: Iterable[Ask], ahead: int) -> Iterator[tuple[Ask, list[Any] | Exception]]:
