@@ -106,7 +106,7 @@ def _dots(tensors: "list[torch.Tensor]", pairs: list[tuple[int, int]]) -> "torch
     import torch
 
     device = tensors[0].device
-    exact = torch.float32 if device.type == "mps" else torch.float64  # Metal has no float64
+    exact = exact_dtype(device)
     total = torch.zeros(len(pairs), dtype=exact, device=device)
     room = min(_block(device), -(-tensors[0].numel() // ROW) * ROW)
     product = torch.zeros(room, device=device)
@@ -117,6 +117,13 @@ def _dots(tensors: "list[torch.Tensor]", pairs: list[tuple[int, int]]) -> "torch
             torch.mul(parts[a], parts[b], out=product[:size])
             total[i] += product.view(-1, ROW).sum(-1).sum(dtype=exact)
     return total
+
+
+def exact_dtype(device: "torch.device") -> "torch.dtype":
+    """What to sum in: float64, which Metal does not have."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _subtract(grad: "torch.Tensor", delta: "torch.Tensor", scale: float) -> None:

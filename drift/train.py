@@ -43,7 +43,7 @@ from drift.data import IGNORED, Row, Samples, collate, read_rows
 from drift.errors import UserError
 from drift.families import Family, family_of
 from drift.hub import local
-from drift.inject import Injector, local_part, refuse_lost_steps
+from drift.inject import Injector, exact_dtype, local_part, refuse_lost_steps
 from drift.merge import copy_papers
 from drift.parts import freeze
 from drift.recipe import TrainConfig
@@ -110,6 +110,10 @@ class DriftMixin:
                 "DeepSpeed takes its optimizer step inside backward, so the gradient cannot be "
                 "edited once per step; use DDP or FSDP2 (accelerate, fsdp_version: 2)"
             )
+        if trainer.args.fp16:
+            raise UserError(
+                "float16 scales gradients, and leaves out steps whose scale was too large; use bf16"
+            )
         own_loss = type(trainer).compute_loss is not Trainer.compute_loss
         if not own_loss and trainer.compute_loss_func is None:
             trainer.compute_loss_func = answer_loss  # a Trainer with a loss of its own keeps it
@@ -118,7 +122,7 @@ class DriftMixin:
         self._join_prior = join
         self._log_path = log
         self._micro: list[torch.Tensor] = []
-        self._rows: list[list[int]] = []
+        self._rows: list[torch.Tensor] = []
         self._edits: dict[str, Any] = {}
         self._edited_step = -1
         self._started = 0.0
@@ -157,17 +161,17 @@ class DriftMixin:
         rows = inputs.pop("rows", None)
         ids = inputs["input_ids"]
         mask = inputs.get("attention_mask")
-        lengths = (torch.ones_like(ids) if mask is None else mask).sum(-1, dtype=torch.float64)
+        exact = exact_dtype(ids.device)
+        lengths = (torch.ones_like(ids) if mask is None else mask).sum(-1, dtype=exact)
         config = trainer.accelerator.unwrap_model(model).config
         image = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
         shown = torch.zeros_like(ids) if image is None else ids == image
         seen = flops.patches(trainer.model, inputs.get("pixel_values"))
         counts = [lengths.sum(), (lengths**2).sum(), shown.sum()]
         loss = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        device = loss.device
         numbers = [loss, *counts, torch.tensor(seen), torch.tensor(len(ids))]
-        self._micro.append(torch.stack([one.to(device, torch.float64) for one in numbers]))
-        self._rows.append([] if rows is None else rows.tolist())
+        self._micro.append(torch.stack([one.to(loss.device, exact) for one in numbers]))
+        self._rows.append(ids.new_empty(0) if rows is None else rows)
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -194,8 +198,7 @@ class DriftMixin:
             return
         self._edited_step = step
         micro, self._micro = torch.stack(self._micro), []
-        rows, self._rows = self._rows, []
-        self._rows_of_step = [row for batch in rows for row in batch]
+        self._rows_of_step, self._rows = self._rows, []
         sums = trainer.accelerator.reduce(micro.sum(0), "sum").tolist()
         loss, length, pairs, images, seen, samples = sums
         value = loss / trainer.args.world_size
@@ -207,24 +210,22 @@ class DriftMixin:
         self.spent["flops"] += self._rates.of(length, pairs, seen, images)
         if not math.isfinite(value):
             finite = micro[:, 0].isfinite().tolist()
-            bad = [
-                row for batch, fine in zip(rows, finite, strict=True) if not fine for row in batch
-            ]
-            self._stop(f"the loss is {value}", bad)
+            batches = zip(self._rows_of_step, finite, strict=True)
+            self._stop(f"the loss is {value}", [rows for rows, fine in batches if not fine])
         self._edits = {"loss": value, "lr": trainer._get_learning_rate()}
         if self.injector is not None:
             self._edits |= self.injector.apply(step / max(1, trainer.state.max_steps))
 
-    def _stop(self, what: str, rows: list[int]) -> None:
+    def _stop(self, what: str, rows: list[torch.Tensor]) -> None:
         """Stop before the weights are harmed, naming the step and the rows (of all processes)."""
         trainer: Any = self
         data = trainer.train_dataset
-        everywhere = sorted(gather_object(rows))
-        named = [data.rows[row].where for row in everywhere] if isinstance(data, Samples) else []
-        among = f" ({', '.join(named[:8])}{' …' if len(named) > 8 else ''})" if named else ""
+        numbers = sorted(gather_object([row for batch in rows for row in batch.tolist()]))
+        named = [data.rows[row].where for row in numbers] if isinstance(data, Samples) else []
+        among = f" (in {', '.join(named[:8])}{' …' if len(named) > 8 else ''})" if named else ""
         raise UserError(
-            f"{what} at step {trainer.state.global_step + 1}{among}; lower lr, or look at these "
-            "rows; the weights were not changed by this step"
+            f"{what} at step {trainer.state.global_step + 1}{among}; the weights were left as they "
+            "were; lower lr, or look for a broken sample"
         )
 
     def record(self) -> None:

@@ -5,6 +5,7 @@ import yaml
 
 from drift import recipe
 from drift.errors import UserError
+from drift.published import PUBLISHED
 from drift.recipe import BUNDLED, parse
 
 WHICH = {"vlm": "v", "data": "d"}
@@ -71,6 +72,23 @@ def test_runs_with_llava_are_those_with_qwen_on_other_models():
     assert (baseline, set(fields)) == ("qwen2_5_vl_sft", {"vlm", "reasoner", "max_tokens"})
     found = differences("llava_next_drift")
     assert found == ("llava_next_sft", {"prior": "reasoner-vlm"})
+
+
+@pytest.mark.parametrize("path", sorted(BUNDLED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_models_of_a_recipe_pair_in_their_published_dimensions(path):
+    """`test_published.py` pairs every tensor of attention, MLP and norms of these."""
+    if path.stem.startswith("pocket"):
+        pytest.skip("its models are made on the spot")
+    config = recipe.load(path)
+    pairs = {(one.vlm, one.llm): one for one in PUBLISHED}
+    for partner in filter(None, (config.reasoner, config.base)):
+        found = pairs[config.vlm, partner]
+        if "head" in config.modules:
+            shapes = {
+                (one["vocab_size"], one["hidden_size"]) for one in (found.inside, found.partner)
+            }
+            assert len(shapes) == 1
+            assert not found.inside["tie_word_embeddings"]
 
 
 def test_the_settings_of_the_paper():

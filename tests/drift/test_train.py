@@ -339,7 +339,7 @@ def test_what_is_no_number_stops_with_step_and_rows(qwen, rows, tmp_path, monkey
     monkeypatch.setattr(tf.Trainer, "training_step", broken)
     config = config_of(qwen, rows, batch=2, accumulate=2, save_every=1, steps=5)
     what = "the loss is nan" if where == "loss" else "the gradient's norm is (nan|inf)"
-    with pytest.raises(UserError, match=rf"{what} at step 3 \(row .* not changed") as caught:
+    with pytest.raises(UserError, match=rf"{what} at step 3 \(in row .* left as they") as caught:
         training.train(config, tmp_path / "out")
     assert str(caught.value).count("rows.jsonl") == (2 if where == "loss" else 4)
     assert not (tmp_path / "out").exists()
@@ -596,4 +596,19 @@ def test_deepspeed_takes_its_own_step_and_is_refused():
         pass
 
     with pytest.raises(UserError, match="DeepSpeed takes its optimizer step inside backward"):
+        WithDrift()
+
+
+def test_float16_is_refused():
+    class Trainer:
+        is_deepspeed_enabled = False
+        args = type("Args", (), {"fp16": True})
+
+        def __init__(self, **kwargs):
+            pass
+
+    class WithDrift(training.DriftMixin, Trainer):
+        pass
+
+    with pytest.raises(UserError, match="float16 scales gradients.*use bf16"):
         WithDrift()
