@@ -213,12 +213,12 @@ def elect(ours: "torch.Tensor", theirs: "torch.Tensor", alpha: float) -> "torch.
     in at full strength wherever the VLM's were trimmed, whatever α.
     """
     ours, theirs = (1 - alpha) * ours, alpha * theirs
-    sign = (ours + theirs).sign_()
-    # What is positive, and what is negative; the larger wins. Comparisons would take ten times
-    # as long.
-    above = ours.clamp(min=0).add_(theirs.clamp(min=0))
-    below = ours.clamp_(max=0).add_(theirs.clamp_(max=0))
-    return above.maximum(below.neg_()).mul_(sign)
+    total = ours + theirs
+    sign = total.sign()
+    # Turned so that the sum is positive, what remains is the largest of the two and the sum.
+    # Comparisons would take ten times as long.
+    largest = ours.mul_(sign).maximum(theirs.mul_(sign)).maximum(total.mul_(sign))
+    return largest.mul_(sign)
 
 
 def drop(update: "torch.Tensor", density: float, stream: "torch.Generator") -> "torch.Tensor":
@@ -324,7 +324,7 @@ def _less(after: "torch.Tensor", before: "torch.Tensor") -> "torch.Tensor":
 def _updates(model: Blocks, base: Blocks) -> Blocks:
     def blocks(step: int = 1) -> "Iterator[torch.Tensor]":
         for after, before in zip(model(step), base(step), strict=True):
-            yield _less(after, before)
+            yield _less(after, before.float())
 
     return blocks
 

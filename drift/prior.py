@@ -11,7 +11,7 @@ may be replaced by its best approximation of rank k, which `load` multiplies out
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -27,7 +27,6 @@ from drift.families import (
 )
 from drift.low_rank import factorise, multiply_out
 from drift.weights import (
-    BLOCK,
     Checkpoint,
     Made,
     Parent,
@@ -64,6 +63,8 @@ class Prior:
     """Canonical name → shape: everything that has a Δ."""
     read: "Callable[[str], torch.Tensor]"
     """Canonical name → Δ."""
+    blocks: "Callable[[str], Iterable[torch.Tensor]] | None" = None
+    """Canonical name → Δ piece by piece, if it need not be held as a whole."""
 
     def role(self, name: str) -> Role:
         """Role of a canonical name."""
@@ -115,22 +116,27 @@ def build(
 
     before = from_vlm if from_base is None else from_base
 
-    def read(name: str) -> "torch.Tensor":
+    def blocks(name: str) -> "Iterator[torch.Tensor]":
         weight = weights[name]
         key = weight.vlm_key if from_base is None else weight.llm_key
-        subtrahend, minuend = before.blocks(key), from_reasoner.blocks(weight.llm_key)
-        if variant in ("random", "shuffled"):  # rounded once, after what is done to it
-            delta = _difference(minuend, subtrahend, weight.shape, "float32")
-            return _control(delta, variant, name, seed).to(getattr(torch, dtype))
+        sides = [from_reasoner.blocks(weight.llm_key), before.blocks(key)]
         if variant == "negated":
-            minuend, subtrahend = subtrahend, minuend
-        return _difference(minuend, subtrahend, weight.shape, dtype)
+            sides.reverse()
+        pairs = zip(*sides, strict=True)
+        if variant not in ("random", "shuffled"):
+            return _differences(pairs, dtype)
+        delta = torch.cat([*_differences(pairs, "float32")]).view(weight.shape)
+        return iter([_control(delta, variant, name, seed).to(getattr(torch, dtype))])
+
+    def read(name: str) -> "torch.Tensor":
+        return torch.cat([block.flatten() for block in blocks(name)]).view(weights[name].shape)
 
     parents = [parent("vlm", vlm), parent("reasoner", reasoner)]
     if base is not None:
         parents.append(parent("base", base))
     shapes = {name: weight.shape for name, weight in weights.items()}
-    return Prior(variant, pairing.family.name, tuple(parents), dtype, seed, shapes, read)
+    name = pairing.family.name
+    return Prior(variant, name, tuple(parents), dtype, seed, shapes, read, blocks)
 
 
 def open_base(folder: Path | str, weights: Iterable[Weight]) -> Checkpoint:
@@ -153,20 +159,16 @@ def open_base(folder: Path | str, weights: Iterable[Weight]) -> Checkpoint:
     return base
 
 
-def _difference(
-    minuend: "Iterable[torch.Tensor]",
-    subtrahend: "Iterable[torch.Tensor]",
-    shape: tuple[int, ...],
-    dtype: str,
-) -> "torch.Tensor":
-    """The difference of two tensors that come block by block, taken in float32, rounded once."""
+def _differences(
+    pairs: "Iterable[tuple[torch.Tensor, torch.Tensor]]", dtype: str
+) -> "Iterator[torch.Tensor]":
+    """First − second of each pair of blocks, taken in float32 and rounded once."""
     import torch
 
-    out = torch.empty(shape, dtype=getattr(torch, dtype))
-    pairs = zip(minuend, subtrahend, strict=True)
-    for place, (a, b) in zip(out.flatten().split(BLOCK), pairs, strict=True):
-        torch.sub(*(wide(a, b) if out.dtype == a.dtype else (a.float(), b.float())), out=place)
-    return out
+    kind = getattr(torch, dtype)
+    for a, b in pairs:
+        a, b = wide(a, b) if a.dtype == kind else (a.float(), b.float())
+        yield (a - b).to(kind)
 
 
 def _control(delta: "torch.Tensor", variant: Variant, name: str, seed: int) -> "torch.Tensor":
@@ -226,7 +228,8 @@ def save(
     lost: dict[str, tuple[float, float]] = {}
     with written_aside(out, overwrite) as aside:
         if rank is None:
-            write_stream(aside / FILE, prior.shapes.items(), prior.dtype, prior.read, metadata)
+            blocks = prior.blocks or (lambda name: [prior.read(name)])
+            write_stream(aside / FILE, prior.shapes.items(), prior.dtype, blocks, metadata)
         else:
             lost = _save_factors(prior, aside / FILE, metadata, rank)
         error = _error(lost) if lost else None
@@ -244,7 +247,7 @@ def _save_factors(
     kind = getattr(torch, prior.dtype)
     lost: dict[str, tuple[float, float]] = {}
 
-    def read(name: str) -> "torch.Tensor":
+    def factors(name: str) -> "list[torch.Tensor]":
         delta = prior.read(name).float()
         if name in low:
             stored = factorise(delta, rank, stream(name, prior.seed)).to(kind)
@@ -252,7 +255,7 @@ def _save_factors(
         else:
             stored = back = delta.to(kind)
         lost[name] = (float((back.float() - delta).norm()) ** 2, float(delta.norm()) ** 2)
-        return stored
+        return [stored]
 
     low = {
         name: (rank, sum(shape))
@@ -262,7 +265,7 @@ def _save_factors(
     metadata = metadata | {"low_rank": json.dumps({name: prior.shapes[name] for name in low})}
     specs = [(name, low.get(name, shape)) for name, shape in prior.shapes.items()]
     # One at a time: a factorisation keeps all cores busy, and holds a tensor several times.
-    write_stream(path, specs, prior.dtype, read, metadata, workers=1)
+    write_stream(path, specs, prior.dtype, factors, metadata, workers=1)
     return lost
 
 
