@@ -284,15 +284,17 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
     told = json.loads(path.read_bytes())
     if isinstance(told, dict) and isinstance(told.get("logs"), list):
         told = told["logs"]
-    if isinstance(told, dict) and any(field in told for field in TEXTS):
-        columns = {name: list(cells.values()) for name, cells in told.items()}
-        told = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(told, dict):
-        told = [{"id": id, **record} for id, record in told.items()]
-    for record in told:
-        if not isinstance(record, dict):
+        if not all(isinstance(value, dict) for value in told.values()):
             raise ValueError("it does not hold JSON objects")
-        yield record
+        if any(field in told for field in TEXTS):
+            rows = zip(*(cells.values() for cells in told.values()), strict=True)
+            told = [dict(zip(told, row, strict=True)) for row in rows]
+        else:
+            told = [{"id": id, **record} for id, record in told.items()]
+    if not isinstance(told, list) or not all(isinstance(record, dict) for record in told):
+        raise ValueError("it does not hold JSON objects")
+    yield from told
 
 
 def _table(path: Path) -> Iterator[dict[str, Any]]:
