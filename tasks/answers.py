@@ -188,7 +188,7 @@ def same_value(a: str, b: str) -> bool:
 NO_OPTION = "none"
 """What `read_choice` returns for an answer that is plainly none of the options, and so is wrong."""
 
-LONGEST = 100_000
+LONGEST = 50_000
 """Only so many of the last characters of a response are looked at."""
 
 

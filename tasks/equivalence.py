@@ -138,7 +138,7 @@ _WRAPS = [
 
 def _clean(text: str) -> str:
     r"""Return the answer without the marks around it, in one spelling."""
-    text = text.replace("\x0crac", r"\frac").strip()  # JSON ate a backslash of MATH-Vision's
+    text = text.strip()
     for _ in range(6):
         before = text
         text = text.strip().rstrip(".,;:!。，").strip() if not text.endswith("!") else text.strip()

@@ -21,8 +21,9 @@ PIECES = st.sampled_from(
     [
         "The answer is ", "Answer: ", "Therefore, ", "so ", "(A)", "B", "C.", "(B) 40", "A or B",
         "No, ", "12", "-3.5", "1/2", r"\frac{1}{2}", r"\boxed{", r"\boxed{7}", "{", "}", "$", r"\(",
-        r"\)", "**", "<think>", "</think>", "\n", ". ", "= ", "x", r"\sqrt", "^", "_", "%", "°", " cm",
-        "not ", "yes", "cannot be determined", "Question:", "####", "9**9**9", "[1, 2]", ", ", "\\", "é", "\u200b",
+        r"\)", "**", "<think>", "</think>", "\n", ". ", "= ", "x", r"\sqrt", "^", "_", "%", "°",
+        " cm", "not ", "yes", "cannot be determined", "Question:", "####", "9**9**9", "[1, 2]",
+        ", ", "\\", "é", "\u200b",
         "\x00", "\ud800", "答案", "１２", "½", "and ", "if ", "|", "!", "e9", "…",
     ]
 )  # fmt: skip
@@ -76,7 +77,8 @@ SENTENCES = st.sampled_from(
     [
         "{}", "{}.", "The answer is {}.", "So, the answer is {}", "Answer: {}", "**Answer:** {}",
         "Final answer: **{}**", r"\boxed{{{}}}", r"Therefore, $x = \boxed{{{}}}$.",
-        "<answer>{}</answer>", "We add and divide.\n\nTherefore, the result is {}.", "#### {}", "The correct answer is {}",
+        "<answer>{}</answer>", "We add and divide.\n\nTherefore, the result is {}.", "#### {}",
+        "The correct answer is {}",
         "<think>It is 99, or (E).</think>The answer is {}.",
     ]
 )  # fmt: skip
