@@ -12,7 +12,13 @@ from typer import Argument, Option
 
 from harness.commands import compare, listing, look, parity, scoring, serve
 from harness.commands.cells import print_cells
-from harness.commands.chosen import chosen_tasks
+from harness.commands.chosen import (
+    Context,
+    GpuMemory,
+    TensorParallel,
+    chosen_engine,
+    chosen_tasks,
+)
 from harness.commands.sweep import sweep
 from harness.errors import UserError
 
@@ -90,6 +96,9 @@ def evaluate(
     timeout: Annotated[
         float, Option(min=1.0, metavar="SECONDS", help="For one answer of an endpoint.")
     ] = 1800.0,
+    tensor_parallel: TensorParallel = 1,
+    context: Context = None,
+    gpu_memory: GpuMemory = None,
 ) -> None:
     """Ask checkpoints the questions of tasks; grade the answers.
 
@@ -107,7 +116,7 @@ def evaluate(
         raise UserError(f"--data {data} is not a folder")
     from harness.run import run
 
-    maker: Any = engine
+    maker: Any = chosen_engine(engine, tensor_parallel, context, gpu_memory)
     if engine == "server" or (endpoint and engine == "auto"):
         opened, maker = serve.at_endpoints(
             checkpoints, endpoint or [], key_env, checkpoint, timeout

@@ -1,8 +1,20 @@
 """From the words of a command line to what they choose."""
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
 
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.run import Maker
+
+TensorParallel = Annotated[int, Option(min=1, help="vLLM: GPUs that share every layer.")]
+Context = Annotated[int | None, Option(min=1, help="vLLM: longest prompt and answer together.")]
+GpuMemory = Annotated[
+    float | None, Option(min=0.01, max=1.0, help="vLLM: share of each GPU's memory.")
+]
 
 
 def chosen_tasks(names: str, protocol: str | None) -> list[Any]:
@@ -18,3 +30,22 @@ def chosen_tasks(names: str, protocol: str | None) -> list[Any]:
     if not wanted:
         raise UserError(f"--tasks names none: the tasks are {', '.join(tasks.names())}")
     return [tasks.load(name, protocol) for name in tasks.expand(wanted)]
+
+
+def chosen_engine(
+    engine: str, devices: int, context: int | None, memory: float | None
+) -> "str | Maker":
+    """Return what `run` takes for an engine: its name, or one with the room it is given.
+
+    Raises:
+        UserError: Room is given to another engine than vLLM.
+    """
+    if devices == 1 and context is None and memory is None:
+        return engine
+    if engine not in ("auto", "vllm"):
+        raise UserError(
+            f"--tensor-parallel, --context and --gpu-memory are vLLM's, not those of {engine}"
+        )
+    from harness.engines.vllm import Room, VllmEngine
+
+    return partial(VllmEngine, room=Room(devices, context, memory))

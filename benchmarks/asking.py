@@ -1,0 +1,202 @@
+"""How many questions a second `driftbench eval` asks, beside vLLM by itself and beside its peers.
+
+    python benchmarks/asking.py
+    python benchmarks/asking.py --checkpoint CKPT --tasks mathvision --data FOLDER
+
+Without a checkpoint a random pocket VLM is asked pocket questions, three of four with a picture.
+All ways get the same rendered prompts, the same picture files (decoding them is counted) and the
+same greedy sampling; the start of an engine is not counted. `vLLM by itself` is one call of
+`LLM.generate` with all requests, in the same engine as `driftbench eval`, in turn with it; its
+caches are emptied before each. The ways that ask one question at a time (VLMEvalKit's loop, and
+lm-eval's `hf-multimodal` at batch size 1, on questions with pictures, which are all it takes) get
+the first questions only.
+"""
+
+import argparse
+import gc
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PEER_QUESTIONS = 100
+
+
+def main() -> None:
+    """Print questions a second of each way, and the ratios."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--checkpoint", type=Path, help="instead of a random pocket VLM")
+    options.add_argument("--tasks", default="pocket")
+    options.add_argument("--data", type=Path, help="folder of the tasks' rows and pictures")
+    options.add_argument("--questions", type=int, default=2000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--family", default="qwen2_5_vl", help="of the random pocket VLM")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if given.checkpoint is None:
+            given.checkpoint, given.data = _pocket(folder, given.family, given.questions)
+        measure(given, folder)
+
+
+def measure(given: argparse.Namespace, folder: Path) -> None:
+    """Time all ways on one checkpoint."""
+    import tasks
+    from harness import records
+    from harness.checkpoint import open_checkpoint
+    from harness.engines.vllm import VllmEngine
+    from harness.run import run
+
+    checkpoint = open_checkpoint(given.checkpoint)
+    wanted = [tasks.load(name) for name in tasks.expand(given.tasks.split(","))]
+    engine = VllmEngine(checkpoint)
+    engine.start()
+    close, engine.close = engine.close, lambda: None  # type: ignore[method-assign]
+
+    def ours() -> None:
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+        out = folder / "runs" / "run"
+        run([checkpoint], wanted, out, data=given.data, engine=lambda _: engine)
+
+    def raw() -> None:
+        engine._llm.generate(_requests(prompts, pictures), sampling, use_tqdm=False)
+
+    ours()  # the first questions of an engine take longer
+    questions = records.read_questions(folder / "runs" / "run")
+    prompts = [engine.render(question) for question in questions]
+    pictures = [
+        [records.image_path(folder / "kept" / "run", image) for image in question.images]
+        for question in questions
+    ]
+    shutil.copytree(folder / "runs" / "images", folder / "kept" / "images")
+    sampling = _sampling(wanted[0].max_tokens)
+    times: dict[str, list[float]] = {"vLLM by itself": [], "driftbench eval": []}
+    for _ in range(given.rounds):
+        for name, call in (("vLLM by itself", raw), ("driftbench eval", ours)):
+            _forget(engine._llm)
+            times[name].append(_seconds(call))
+    rates = {name: len(questions) / statistics.median(found) for name, found in times.items()}
+    some = range(min(PEER_QUESTIONS, len(questions)))
+
+    def serial() -> None:
+        for i in some:
+            (request,) = _requests(prompts[i : i + 1], pictures[i : i + 1])
+            engine._llm.generate(request, sampling, use_tqdm=False)
+
+    _forget(engine._llm)
+    rates["vLLM, one question at a time"] = len(some) / _seconds(serial)
+    close()
+    rates["transformers, one question at a time"] = _transformers(checkpoint, questions, folder)
+    rates["lm-eval, hf-multimodal"] = _lm_eval(given, wanted[0].name)
+    for name, rate in rates.items():
+        print(f"{name:38} {rate:9.1f} questions/s {rate / rates['vLLM by itself']:8.3f}")
+    each = zip(times["vLLM by itself"], times["driftbench eval"], strict=True)
+    listed = ", ".join(f"{raw / ours:.3f}" for raw, ours in each)
+    print(f"time of vLLM by itself / time of driftbench eval, round by round: {listed}")
+
+
+def _pocket(folder: Path, family: str, questions: int) -> tuple[Path, Path]:
+    import torch
+
+    from drift.pocket import models, world
+
+    world.write(folder / "world", seed=0, train=1, validation=1, test=questions // 4)
+    torch.manual_seed(0)
+    models.save(models.vlm(family, 1000.0), family, folder / "vlm")
+    return folder / "vlm", folder / "world"
+
+
+def _requests(prompts: list[str], pictures: list[list[Path]]) -> list[dict[str, Any]]:
+    from tasks import files
+
+    found: list[dict[str, Any]] = []
+    for prompt, paths in zip(prompts, pictures, strict=True):
+        found.append({"prompt": prompt})
+        if paths:
+            decoded = [files.decoded(path) for path in paths]
+            found[-1]["multi_modal_data"] = {"image": decoded}
+    return found
+
+
+def _sampling(max_tokens: int) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(temperature=0.0, max_tokens=max_tokens)
+
+
+def _forget(llm: Any) -> None:
+    llm.reset_mm_cache()
+    llm.reset_prefix_cache()
+    llm.llm_engine.reset_encoder_cache()
+    gc.collect()
+
+
+def _transformers(checkpoint: Any, questions: list[Any], folder: Path) -> float:
+    from harness import records
+    from harness.engines import Ask
+    from harness.engines.hf import HfEngine
+    from harness.records import Sampling
+
+    engine = HfEngine(checkpoint)
+    engine.start()
+    asks = []
+    for question in questions[:PEER_QUESTIONS]:
+        images = tuple(
+            replace(image, data=records.image_path(folder / "kept" / "run", image).read_bytes())
+            for image in question.images
+        )
+        whole = replace(question, images=images)
+        asks.append(Ask(whole, engine.render(whole), Sampling(max_tokens=40), 0, question.id))
+    seconds = _seconds(lambda: [list(engine.ask([ask])) for ask in asks])
+    engine.close()
+    return len(asks) / seconds
+
+
+LM_EVAL = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import lm_eval
+from lm_eval.tasks import TaskManager
+checkpoint, data, task, limit, include = sys.argv[1:]
+metadata = {"data": data}
+manager = TaskManager(include_defaults=False, include_path=include, metadata=metadata)
+model = lm_eval.api.registry.get_model("hf-multimodal").create_from_arg_string(
+    f"pretrained={checkpoint}", {"batch_size": 1, "device": sys.device})
+began = time.perf_counter()
+lm_eval.simple_evaluate(model=model, tasks=[task], task_manager=manager, metadata=metadata,
+    apply_chat_template=True, limit=int(limit), bootstrap_iters=0)
+print("seconds", time.perf_counter() - began)
+"""
+
+
+def _lm_eval(given: argparse.Namespace, task: str) -> float:
+    """Questions a second of stock lm-eval, in a process of its own."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    script = LM_EVAL.replace("sys.device", repr(device))
+    words = [given.checkpoint, given.data, task, PEER_QUESTIONS, ROOT / "tasks"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, cwd=ROOT
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("seconds ")]
+    if done.returncode or not said:
+        raise SystemExit(f"lm-eval failed: {done.stderr.strip().splitlines()[-1]}")
+    return PEER_QUESTIONS / float(said[0].split()[1])
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
