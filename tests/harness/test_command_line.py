@@ -14,7 +14,7 @@ from harness.checkpoint import Checkpoint
 from harness.commands import cells
 from harness.engines.scripted import ScriptedEngine
 
-COMMANDS = ("eval", "score", "tasks", "doctor", "reproduce", *cli.ELSEWHERE)
+COMMANDS = ("eval", "score", "tasks", "parity", "doctor", "reproduce", *cli.ELSEWHERE)
 
 
 def python(*words: str) -> subprocess.CompletedProcess:

@@ -1,9 +1,13 @@
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import tasks
+from harness import cli
 
 
 @pytest.fixture
@@ -121,3 +125,38 @@ def test_a_split_that_is_not_there_is_named(tmp_path):
     (tmp_path / "test.jsonl").write_text('{"id": "a"}\n')
     with pytest.raises(tasks.TaskError, match="asks the validation split, and .* holds test"):
         tasks.load("pocket_validation").rows(tmp_path)
+
+
+QUESTIONS = Path(__file__).parents[3] / "shared" / "parity" / "questions"
+
+
+@pytest.mark.skipif(not QUESTIONS.exists(), reason=f"the question files are not at {QUESTIONS}")
+def test_the_question_files_load_whole(capsys):
+    assert cli.guarded(["tasks", "--check", "--data", str(QUESTIONS)]) == 0
+    found = {
+        line.split()[0]: line.split()[1:]
+        for line in capsys.readouterr().out.splitlines()
+        if line.endswith("ok") or " ok " in f"{line} "
+    }
+    for name, n in [
+        ("mathvista", 1000), ("mathvision", 3040), ("mathvision_testmini", 304), ("wemath", 1740),
+        ("logicvista", 448), ("mathverse_text_only", 788), ("pope", 9000), ("hallusionbench", 1129),
+        ("mmmu", 900),
+    ]:  # fmt: skip
+        assert found[name] == [str(n), str(n), "ok"]
+
+
+def test_a_check_says_what_is_missing(tmp_path, capsys):
+    row = {"id": "1", "question": "How many?", "options": [], "answer": "9", "level": 1,
+           "subject": "algebra", "image": "a.png"}  # fmt: skip
+    (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
+    assert cli.guarded(["tasks", "--check", "--data", str(tmp_path)]) == 2
+    printed = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "1 rows, expected 3040" in printed["mathvision"]
+    assert "finds none of the files it knows" in printed["mathvista"]
+
+
+def test_the_readers_of_answers_load_fast_and_without_torch():
+    code = "import sys, tasks.answers; print(sorted({'torch', 'sympy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
