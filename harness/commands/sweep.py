@@ -52,7 +52,7 @@ def sweep(
     context: Context = None,
     gpu_memory: GpuMemory = None,
 ) -> None:
-    """Merge LLM into VLM at each of several shares, and ask every merge the questions of tasks.
+    """Ask merges of VLM and LLM at several shares.
 
     One vLLM engine takes the merges one after the other; none is written. With --best the share is
     tuned: choose it on a validation split, and score its checkpoint on the test.
