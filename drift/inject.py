@@ -91,10 +91,26 @@ def biased(grad: "torch.Tensor", delta: "torch.Tensor", alpha: float, mode: Mode
 
 def dot(a: "torch.Tensor", b: "torch.Tensor") -> float:
     """⟨a, b⟩, products in float32, sums in float64."""
-    return float(_dots([a, b], [(0, 1)])[0])
+    return float(_dots([a, b], [(0, 1)], _Buffers())[0])
 
 
-def _dots(tensors: "list[torch.Tensor]", pairs: list[tuple[int, int]]) -> "torch.Tensor":
+class _Buffers:
+    """Float32 room for one block each, by number; kept, as asking anew costs more than the sums."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, torch.Tensor] = {}
+
+    def get(self, number: int, size: int, device: "torch.device") -> "torch.Tensor":
+        import torch
+
+        if number not in self.held or self.held[number].device != device:
+            self.held[number] = torch.empty(_block(device), device=device)
+        return self.held[number][:size]
+
+
+def _dots(
+    tensors: "list[torch.Tensor]", pairs: list[tuple[int, int]], buffers: _Buffers
+) -> "torch.Tensor":
     """Inner products of `pairs` of tensors of one size, each read once.
 
     A step at a rate of 1e-6 changes ⟨w, Δ⟩ in the sixth digit or beyond, and a sum of millions of
@@ -109,8 +125,8 @@ def _dots(tensors: "list[torch.Tensor]", pairs: list[tuple[int, int]]) -> "torch
     exact = exact_dtype(device)
     total = torch.zeros(len(pairs), dtype=exact, device=device)
     room = min(_block(device), -(-tensors[0].numel() // ROW) * ROW)
-    product = torch.zeros(room, device=device)
-    for parts in _blocks(tensors):
+    product = buffers.get(-1, room, device)
+    for parts in _blocks(tensors, buffers):
         size = len(parts[0])
         product[size:] = 0
         for i, (a, b) in enumerate(pairs):
@@ -126,13 +142,13 @@ def exact_dtype(device: "torch.device") -> "torch.dtype":
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _subtract(grad: "torch.Tensor", delta: "torch.Tensor", scale: float) -> None:
+def _subtract(grad: "torch.Tensor", delta: "torch.Tensor", scale: float, buffers: _Buffers) -> None:
     """`grad -= scale · delta`, in place."""
     if not grad.is_contiguous():
         grad.sub_(delta, alpha=scale)
         return
     start, flat = 0, grad.view(-1)
-    for (part,) in _blocks([delta]):
+    for (part,) in _blocks([delta], buffers):
         flat[start : start + len(part)].sub_(part, alpha=scale)
         start += len(part)
 
@@ -141,25 +157,23 @@ def _block(device: "torch.device") -> int:
     return BLOCK if device.type == "cpu" else BLOCK_ON_DEVICE
 
 
-def _blocks(tensors: "list[torch.Tensor]") -> "Iterator[list[torch.Tensor]]":
+def _blocks(tensors: "list[torch.Tensor]", buffers: _Buffers) -> "Iterator[list[torch.Tensor]]":
     """The same stretch of each tensor, flat and in float32, one stretch after the other.
 
     What is not float32 is converted in a buffer that the next stretch overwrites.
     """
     import torch
 
-    device, size = tensors[0].device, tensors[0].numel()
-    step = _block(device)
+    size = tensors[0].numel()
+    step = _block(tensors[0].device)
     flat = [tensor.detach().reshape(-1) for tensor in tensors]
-    buffers = [
-        None if one.dtype == torch.float32 else torch.empty(min(step, size), device=device)
-        for one in flat
-    ]
     for start in range(0, size, step):
-        stop = min(size, start + step)
+        parts = [one[start : start + step] for one in flat]
         yield [
-            one[start:stop] if buffer is None else buffer[: stop - start].copy_(one[start:stop])
-            for one, buffer in zip(flat, buffers, strict=True)
+            part
+            if part.dtype == torch.float32
+            else buffers.get(i, len(part), part.device).copy_(part)
+            for i, part in enumerate(parts)
         ]
 
 
@@ -266,6 +280,7 @@ class Injector:
             )
         self.alpha, self.mode, self.when = alpha, mode, when
         self.schedule, self.stop_rho = schedule, stop_rho
+        self._buffers = _Buffers()
         _refuse_flat(model)
         params = decoder(model)[1]
         names = _wanted(params, modules, layers)
@@ -276,7 +291,7 @@ class Injector:
             raise UserError("`when: backward` never fires on sharded (FSDP2) parameters; use step")
         for group, fetched in self._fetched():
             rows = [
-                _dots([delta, local_part(target.param)], [(0, 0), (0, 1)])
+                _dots([delta, local_part(target.param)], [(0, 0), (0, 1)], self._buffers)
                 for target, (delta, _) in zip(group, fetched, strict=True)
             ]
             for target, (dd, anchor) in zip(group, _totals(group, rows), strict=True):
@@ -343,7 +358,7 @@ class Injector:
                 pairs = [(0, 0), (0, 1), (2, 3), (1, 1)]
                 if goal is None:  # ‖Δ‖ is known
                     measured, pairs = measured[:3], [(0, 0), (0, 1), (2, 1)]
-                rows.append(_dots(measured, pairs))
+                rows.append(_dots(measured, pairs, self._buffers))
             sums = _totals(group, rows)
             for target, pull, (gg, gd, wd, *live) in zip(group, along, sums, strict=True):
                 dd = live[0] if live else target.dd
@@ -355,7 +370,7 @@ class Injector:
                 else:
                     push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
                     if push:
-                        _subtract(local_part(target.param.grad), pull, push)
+                        _subtract(local_part(target.param.grad), pull, push, self._buffers)
                 log.add(target, gg, gd, dd, push, wd - target.anchor)
         return {"alpha": alpha, "rho": log.rho(), **log.by_role()}
 
@@ -364,7 +379,7 @@ class Injector:
         moved = 0.0
         for group, fetched in self._fetched():
             rows = [
-                _dots([local_part(target.param), delta], [(0, 1)])
+                _dots([local_part(target.param), delta], [(0, 1)], self._buffers)
                 for target, (delta, _) in zip(group, fetched, strict=True)
             ]
             sums = _totals(group, rows)
@@ -413,7 +428,7 @@ class Injector:
 
     def _hook(self, target: _Target) -> Any:
         def pull(grad: "torch.Tensor") -> "torch.Tensor":
-            gg, gd = _dots([grad, target.delta], [(0, 0), (0, 1)]).tolist()
+            gg, gd = _dots([grad, target.delta], [(0, 0), (0, 1)], self._buffers).tolist()
             push = strength(self.alpha, self.mode, gg, gd, target.dd)
             target.pushed += push
             return (grad.float() - push * target.delta.float()).to(grad.dtype)
