@@ -74,6 +74,10 @@ def evaluate(
     top_k: Annotated[int, Option(min=0, help="Candidates of the sampling; 0 is all.")] = 0,
     seed: Annotated[int, Option(min=0, help="Of the sampling.")] = 0,
     n: Annotated[int, Option(min=1, help="Answers per question.")] = 1,
+    force_answer: Annotated[
+        int,
+        Option(min=0, metavar="TOKENS", help="Close a thought cut at the limit, and ask on."),
+    ] = 0,
     min_pixels: Annotated[
         int | None, Option(min=1, help="Enlarge smaller pictures; default: the model's own way.")
     ] = None,
@@ -127,7 +131,9 @@ def evaluate(
         from harness.checkpoint import open_checkpoint
 
         opened = [open_checkpoint(where) for where in checkpoints]
-    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, n=n)
+    sampling = Sampling(
+        temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, n=n, force=force_answer
+    )
     cards = run(
         opened,
         wanted,

@@ -98,6 +98,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     n: int = 1
     """Answers drawn per question."""
+    force: int = 0
+    """Tokens for an answer after a thought that was cut at the limit; 0: none is forced."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class Response:
     """From hand-over to the engine until the last token."""
     reason: str = ""
     """Why `finish` is `error`, in the engine's words; else empty. `text` is empty then."""
+    forced: bool = False
+    """The thought was cut at the limit and closed by us: see `harness.forcing`."""
     extraction: str | None = None
     """What another tool read as the answer; it stands for the judge's first reply."""
 
@@ -257,6 +261,8 @@ def key(
     """
     settings = dict(vars(sampling))
     del settings["n"]
+    if not sampling.force:
+        del settings["force"]
     content = {
         "fingerprint": fingerprint,
         "adapter": adapter,

@@ -17,6 +17,7 @@ from harness import records
 from harness.checkpoint import Checkpoint, swappable
 from harness.engines import Ask, Engine
 from harness.errors import UserError
+from harness.forcing import continuations, joined
 from harness.grade import SCORED, grade, verdict
 from harness.pixels import budget_of, differs_from_training, setting
 from harness.progress import Progress
@@ -376,12 +377,13 @@ def _answer(
         for r in records.read_responses(folder)
         if r.finish != "error"
     }
+    every = list(_asks(checkpoint, wanted, engine, questions))
     asks = [
         ask
-        for ask in _asks(checkpoint, wanted, engine, questions)
+        for ask in every
         if (ask.question.task, ask.question.id, ask.sample, ask.key) not in known
     ]
-    if not asks:
+    if not asks and not any(continuations(every, records.read_responses(folder))):
         return card
     _drop_scored(folder)
     by_id = {(q.task, q.id): q for q in questions}
@@ -392,11 +394,20 @@ def _answer(
     engine.start()
     card = replace(card, device=engine.device)
     clock = _Clock(folder, card)
+    budget = wanted.budget(checkpoint)
     with records.Log(folder) as log, progress, clock:
-        for response in engine.ask(_with_pictures(asks, folder, wanted.budget(checkpoint))):
+        for response in engine.ask(_with_pictures(asks, folder, budget)):
             log.append(response)
             question = by_id[response.task, response.id]
             progress.step(response, verdict(by_name[response.task], question, response))
+            clock.tick()
+        cut = list(continuations(every, records.read_responses(folder)))
+        if cut:
+            progress.say(f"{len(cut)} thoughts were cut at the limit; forcing their answers")
+        firsts = {(r.task, r.id, r.sample, r.key): r for _, r in cut}
+        for forced in engine.ask(_with_pictures([ask for ask, _ in cut], folder, budget)):
+            first = firsts[forced.task, forced.id, forced.sample, forced.key]
+            log.append(joined(first, forced))
             clock.tick()
     card = clock.card()
     return replace(card, notes=tuple(dict.fromkeys((*card.notes, *engine.notes))))
