@@ -122,6 +122,8 @@ def evaluate(
 
     maker: Any = chosen_engine(engine, tensor_parallel, context, gpu_memory)
     if engine == "server" or (endpoint and engine == "auto"):
+        if force_answer:
+            raise UserError("--force-answer goes on from inside an answer, which no endpoint does")
         opened, maker = serve.at_endpoints(
             checkpoints, endpoint or [], key_env, checkpoint, timeout
         )
