@@ -2,27 +2,29 @@ r"""The number that latex2sympy2 1.9.1 sees in a text, as MATH-Vision's script e
 
 The script (mathllm/MATH-V at a1f5cc3a, evaluation/utils.py) compares answers by
 `round(eval(str(latex2sympy(answer))), 2)`, with the names of Python's `math` at hand. This is that
-composition for what can come out a number, as a reader of its own: nothing is handed to `eval`.
+composition for what can come out a number: a reader of its own builds the same sympy expression,
+sympy spells it (slips and all: `-6/.25` becomes `-6/1/4`), and `tasks.arithmetic` computes it.
 
 What sets it apart from reading a formula: no end of the text is asked for, so that the longest
 beginning that could go on as a formula is read and the rest left alone, "5.so, even" being 5 and
 "12trees" 12 (`tr` is a word of the grammar), while an unfinished one ("2^") is nothing. A letter
-stands for an unknown and makes the whole nothing. Nothing, too, comes of what the grammar's `str`
-does not share with Python's `math`: |x|, ceilings, `\ln`, e itself.
+stands for an unknown and makes the whole nothing. Nothing, too, comes of what sympy's spelling does
+not share with Python's `math`: |x|, ceilings, `\ln`, e itself.
 
 Left out, for no answer has them: determinants, `\gcd`, values at a bar, `\mathit`, tau, and what
-follows `x=` (the script cuts every answer at its last `=`).
-Bounded by shape and not by a clock: `LENGTH` characters, `DEPTH` levels, integers of `BITS` bits.
+follows `x=` (the script cuts every answer at its last `=`). Bounded by shape and not by a clock.
 """
 
-import math
-import operator
 import re
 from functools import lru_cache
+from typing import Any
+
+from tasks import arithmetic
 
 LENGTH = 4000
+"""Characters."""
+TOKENS = 300
 DEPTH = 40
-BITS = 100_000
 
 Number = int | float
 
@@ -31,23 +33,30 @@ class _Nothing(ValueError):
     """The text is not worth a number."""
 
 
+_PLAIN = re.compile(r"[0-9]{1,15}")
+
+
 @lru_cache(maxsize=20_000)
-def value(text: str) -> Number | None:
+def value(text: str, names: bool = True) -> Number | None:
     r"""Return what a text is worth, as Python would compute it; None where it is nothing.
 
     Args:
         text: LaTeX or plain, in lower case.
+        names: Whether roots, pi and functions are known where the expression is computed.
 
-    >>> value(r"2\sqrt{3}") == 12**0.5, value("1:4"), value("1,234"), value("3!")
+    >>> value(r"2\sqrt{3}") == 2 * 3**0.5, value("1:4"), value("1,234"), value("3!")
     (True, 0.25, 1234, 6)
-    >>> value("5.so, even"), value("12trees"), value(r"25\%")
-    (5, 12, 0.25)
+    >>> value("5.so, even"), value("12trees"), value(r"25\%"), value(r"2\sqrt{3}", names=False)
+    (5, 12, 0.25, None)
     >>> value("2x"), value("50%"), value("2^"), value("3, 4"), value("9**9**9")
     (None, None, None, None, None)
     """
+    if _PLAIN.fullmatch(text):
+        return int(text)
     try:
-        return _Reader(_prepared(text[:LENGTH]), whole=len(text) <= LENGTH).all()
-    except (ArithmeticError, ValueError, TypeError):
+        read = _Reader(_prepared(text[:LENGTH]), whole=len(text) <= LENGTH).all()
+        return arithmetic.worth(str(read), arithmetic.MATH if names else None)
+    except (ArithmeticError, ValueError, TypeError, RecursionError):
         return None
 
 
@@ -136,27 +145,11 @@ _CLOSING = {
 _OPENING = {"left": "right", "mleft": "mright"}
 _TIMES = {"*", "times", "cdot"}
 _OVER = {"/", ":", "div", "over"}
-_FUNCTIONS = {
-    "exp": math.exp,
-    "sin": math.sin,
-    "cos": math.cos,
-    "tan": math.tan,
-    "sinh": math.sinh,
-    "cosh": math.cosh,
-    "tanh": math.tanh,
-    "asin": math.asin,
-    "acos": math.acos,
-    "atan": math.atan,
-    "asinh": math.asinh,
-    "acosh": math.acosh,
-    "atanh": math.atanh,
-    "floor": math.floor,
-}
 _COMPARED = {
-    "<": operator.lt,
-    ">": operator.gt,
-    **dict.fromkeys(("leq", "le", "leqslant"), operator.le),
-    **dict.fromkeys(("geq", "ge", "geqslant"), operator.ge),
+    "<": "StrictLessThan",
+    ">": "StrictGreaterThan",
+    **dict.fromkeys(("leq", "le", "leqslant"), "LessThan"),
+    **dict.fromkeys(("geq", "ge", "geqslant"), "GreaterThan"),
 }
 
 
@@ -164,17 +157,23 @@ class _Reader:
     """One pass over the text; `kind` and `token` are of what stands next."""
 
     def __init__(self, text: str, whole: bool) -> None:
+        import sympy
+
+        self.sympy = sympy
         self.text = text
         self.whole = whole
         self.at = 0
         self.depth = 0
+        self.left = TOKENS
+        self.token = ""
         self.advance()
 
     def advance(self) -> str:
         """Step over the next token and return it."""
-        passed = getattr(self, "token", "")
+        passed = self.token
+        self.left -= 1
         found = _TOKEN.match(self.text, self.at)
-        if not found or (found.end() == len(self.text) and not self.whole):
+        if not found or not self.left or (found.end() == len(self.text) and not self.whole):
             raise _Nothing
         self.at = found.end()
         kind = str(found.lastgroup)
@@ -197,17 +196,44 @@ class _Reader:
             raise _Nothing
         self.advance()
 
-    def all(self) -> Number:
+    # Expressions, put together as latex2sympy2 does: unevaluated, in its order.
+
+    def plus(self, a: Any, b: Any) -> Any:
+        return self.sympy.Add(*_terms(a, "is_Add"), *_terms(b, "is_Add"), evaluate=False)
+
+    def times(self, a: Any, b: Any) -> Any:
+        return self.sympy.Mul(*_terms(a, "is_Mul"), *_terms(b, "is_Mul"), evaluate=False)
+
+    def power(self, base: Any, to: Any) -> Any:
+        return self.sympy.Pow(base, to, evaluate=False)
+
+    def over(self, a: Any, b: Any) -> Any:
+        return self.sympy.Mul(a, self.power(b, -1), evaluate=False)
+
+    def minus(self, a: Any) -> Any:
+        return -a if a.is_Rational else self.times(-1, a)
+
+    def choose(self, n: Any, k: Any) -> Any:
+        if not (n.is_Integer and k.is_Integer and max(n, k) <= 2000):
+            raise _Nothing
+        return self.sympy.binomial(n, k)
+
+    def exp(self, to: Any) -> Any:
+        return self.sympy.exp(to) if to.is_Rational else self.sympy.exp(to, evaluate=False)
+
+    # The grammar
+
+    def all(self) -> Any:
         left = self.sum()
         while self.token in _COMPARED:
-            compare = _COMPARED[self.advance()]
-            left = int(compare(left, self.sum()))
+            relation = getattr(self.sympy, _COMPARED[self.advance()])
+            left = relation(left, self.sum(), evaluate=False)
         over = self.kind in ("ends", "end", "bracket", "side", "top") or self.token in ("_", "^")
         if not over:
             raise _Nothing
         return left
 
-    def sum(self, nofunc: bool = False) -> Number:
+    def sum(self) -> Any:
         self.depth += 1
         if self.depth > DEPTH:
             raise _Nothing
@@ -215,29 +241,31 @@ class _Reader:
         while self.token in ("+", "-"):
             sign = self.advance()
             right = self.product()
-            left = left + right if sign == "+" else left - right
+            left = self.plus(left, right if sign == "+" else self.minus(right))
         self.depth -= 1
         return left
 
-    def product(self, nofunc: bool = False) -> Number:
+    def product(self, nofunc: bool = False) -> Any:
         left = self.signed(nofunc)
         while self.token in _TIMES or self.token in _OVER:
             times = self.advance() in _TIMES
             right = self.signed(nofunc)
-            left = _bounded(left * right if times else left / right)
+            left = self.times(left, right) if times else self.over(left, right)
         return left
 
-    def signed(self, nofunc: bool) -> Number:
-        if self.token in ("+", "-"):
-            negative = False
-            while self.token in ("+", "-"):
-                negative ^= self.advance() == "-"
-            read = self.signed(nofunc)
-            return -read if negative else read
-        left = self.postfix()
+    def signed(self, nofunc: bool) -> Any:
+        signs = ""
+        while self.token in ("+", "-"):
+            signs += self.advance()
+        factors = [self.postfix()]
         while self.starts(nofunc):
-            left = _bounded(left * self.postfix())
-        return left
+            factors.append(self.postfix())
+        read = factors.pop()
+        while factors:
+            read = self.times(factors.pop(), read)
+        for _ in range(signs.count("-")):
+            read = self.minus(read)
+        return read
 
     def starts(self, nofunc: bool) -> bool:
         """Whether the next token starts a factor."""
@@ -246,45 +274,55 @@ class _Reader:
         opens = self.token in _CLOSING or self.token in _OPENING
         return self.kind in ("number", "value") or opens
 
-    def postfix(self) -> Number:
+    def postfix(self) -> Any:
         read = self.powers()
         while True:
             if self.token == "!":
                 self.advance()
-                read = _factorial(read)
+                read = self.sympy.factorial(read, evaluate=False)
             elif self.token == "'" or self.kind == "top":  # a number transposed
                 self.advance()
             else:
                 return read
 
-    def powers(self) -> Number:
+    def powers(self) -> Any:
         read = self.atom()
         while self.token == "^":
             self.advance()
-            read = power(read, self.exponent())
-            if self.token == "_":  # a subscript of a power is read and dropped
-                self.advance()
-                self.exponent()
+            read = self.power(read, self.exponent())
+            self.subscript()
         return read
 
-    def exponent(self) -> Number:
+    def subscript(self) -> None:
+        """Read and drop the subscript of a power."""
+        if self.token == "_":
+            self.advance()
+            self.exponent()
+
+    def exponent(self) -> Any:
         """Read braces, a number or pi."""
         if self.token == "{":
             return self.braces()
         if self.kind == "number":
-            return _number(self.advance())
+            return self.number()
         self.take("pi")
-        return math.pi
+        return self.sympy.pi
 
-    def braces(self) -> Number:
+    def number(self) -> Any:
+        token = self.advance()
+        percent = token.endswith("\\%")
+        read = self.sympy.Rational(token.removesuffix("\\%").replace(",", ""))
+        return read / 100 if percent else read
+
+    def braces(self) -> Any:
         self.take("{")
         read = self.sum()
         self.take("}")
         return read
 
-    def atom(self) -> Number:
+    def atom(self) -> Any:
         if self.kind == "number":
-            return _number(self.advance())
+            return self.number()
         if self.token in _CLOSING or self.token in _OPENING:
             return self.group()
         if self.kind == "function":
@@ -293,14 +331,13 @@ class _Reader:
             raise _Nothing
         name = self.advance()
         if name == "pi":
-            return math.pi
-        if name == "frac":
-            return self.braces() / self.braces()
+            return self.sympy.pi
         if name == "sqrt":
             return self.root()
-        return _choose(self.braces(), self.braces())
+        top, bottom = self.braces(), self.braces()
+        return self.over(top, bottom) if name == "frac" else self.choose(top, bottom)
 
-    def group(self) -> Number:
+    def group(self) -> Any:
         side = _OPENING[self.advance()] if self.token in _OPENING else None
         if self.token not in _CLOSING:
             raise _Nothing
@@ -308,31 +345,34 @@ class _Reader:
         read = self.sum()
         if self.token == "choose" and opened == "{" and side is None:
             self.advance()
-            read = _choose(read, self.sum())
+            read = self.choose(read, self.sum())
         if side is not None:
             self.take(side)
         self.take(_CLOSING[opened])
-        return math.floor(read) if opened in ("lfloor", "llcorner") else read
+        floored = opened in ("lfloor", "llcorner")
+        return self.sympy.floor(read, evaluate=False) if floored else read
 
-    def root(self) -> Number:
+    def root(self) -> Any:
         if self.token != "[":
-            read = self.braces()
-            return math.sqrt(read)
+            return self.power(self.braces(), self.sympy.S.Half)
         self.take("[")
         degree = self.sum()
         self.take("]")
-        return power(self.braces(), 1 / degree)
+        if not degree.is_Rational:
+            raise _Nothing
+        return self.power(self.braces(), 1 / degree)
 
-    def function(self) -> Number:
+    def function(self) -> Any:
         name = self.advance()
         if name == "e":
-            self.take("^")
-            given = self.exponent()
-            if given == 1:  # comes out as sympy's E, which Python does not know
-                raise _Nothing
-            return math.exp(given)
-        to: Number | None = None
-        base: Number = 10
+            if self.token != "^":
+                return self.sympy.E
+            self.advance()
+            read = self.exp(self.exponent())
+            self.subscript()
+            return read
+        to: Any = None
+        base: Any = 10
         for _ in range(2):
             if self.token == "_":
                 self.advance()
@@ -342,58 +382,25 @@ class _Reader:
                 to = self.exponent()
         given = self.argument()
         if name == "log":
-            read: Number = math.log(given, base)
+            read = self.sympy.log(given, base, evaluate=False)
+        elif name == "exp":
+            read = self.exp(given)
         else:
             if to == -1 and name in ("sin", "cos", "tan", "sinh", "cosh", "tanh"):
                 name, to = "a" + name, None
             name = re.sub("^arc?(?=sin|cos|tan)", "a", name)
-            read = _FUNCTIONS[name](given)
-        return power(read, to) if to else read
+            read = getattr(self.sympy, name)(given, evaluate=False)
+        return self.power(read, to) if to else read
 
-    def argument(self) -> Number:
+    def argument(self) -> Any:
         """Read what a function is applied to: parentheses, else a product without functions."""
         self.depth += 1
         if self.depth > DEPTH:
             raise _Nothing
-        # `\left(` goes with or without its `\right` here; a group reads the same.
         read = self.group() if self.token == "(" else self.product(nofunc=True)
         self.depth -= 1
         return read
 
 
-def _number(token: str) -> Number:
-    if len(token) > LENGTH:
-        raise _Nothing
-    percent = token.endswith("\\%")
-    whole, _, decimals = token.removesuffix("\\%").replace(",", "").partition(".")
-    top, bottom = int(whole + decimals or "0"), 10 ** len(decimals) * (100 if percent else 1)
-    return top // bottom if top % bottom == 0 else top / bottom
-
-
-def _bounded(number: Number) -> Number:
-    if isinstance(number, int) and number.bit_length() > BITS:
-        raise _Nothing
-    return number
-
-
-def power(base: Number, to: Number) -> Number:
-    """Raise a number to another; raises ValueError where that is too large, or complex."""
-    if isinstance(base, int) and isinstance(to, int):
-        if base.bit_length() * abs(to) > BITS:
-            raise _Nothing
-    raised = base**to
-    if isinstance(raised, complex):
-        raise _Nothing
-    return raised
-
-
-def _factorial(number: Number) -> int:
-    if isinstance(number, float) or number > 2000:
-        raise _Nothing
-    return math.factorial(number)
-
-
-def _choose(n: Number, k: Number) -> int:
-    if isinstance(n, float) or isinstance(k, float) or max(n, k) > 2000:
-        raise _Nothing
-    return math.comb(n, k)
+def _terms(expression: Any, kind: str) -> tuple[Any, ...]:
+    return expression.args if getattr(expression, kind, False) else (expression,)

@@ -7,15 +7,13 @@ cfa63b1d, its judge's text from vlmeval/dataset/utils/mathv.py at 1344ef21, the 
 The official script evaluates what the model wrote; here a reader of the same arithmetic does.
 """
 
-import ast
-import operator
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, latex2sympy, vlmevalkit
+from tasks import answers, arithmetic, files, latex2sympy, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]
@@ -345,50 +343,18 @@ def close(truth: str, said: str) -> bool:
     truth, said = truth.lower().strip(), said.lower().strip()
     if truth == said:
         return True
-    for read in (_python, _rational):
+    for read in (_python, partial(latex2sympy.value, names=False)):
         first, second = read(truth), read(said)
         if first is not None and second is not None and abs(first - second) < 1e-6:
             return True
     return False
 
 
-def _rational(text: str) -> float | None:
-    named = re.search(r"\\(?:pi|sqrt|log|exp|a?r?c?(?:sin|cos|tan)|l?floor)|e\^|!", text)
-    return None if named else latex2sympy.value(text)
-
-
-_OPERATIONS: dict[type, Any] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.BitXor: operator.xor,
-    ast.Pow: latex2sympy.power,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-}
-
-
 def _python(text: str) -> float | None:
-    """Return what a short text is worth as Python arithmetic; None where it is none."""
-    if len(text) > 100 or text.startswith("("):
-        return None
     try:
-        return _computed(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ArithmeticError, ValueError, TypeError, KeyError, RecursionError):
+        return arithmetic.worth(text)
+    except ValueError:
         return None
-
-
-def _computed(node: ast.AST) -> Any:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return node.value
-    if isinstance(node, ast.BinOp):
-        return _OPERATIONS[type(node.op)](_computed(node.left), _computed(node.right))
-    if isinstance(node, ast.UnaryOp):
-        return _OPERATIONS[type(node.op)](_computed(node.operand))
-    raise ValueError
 
 
 # Our own reading

@@ -21,6 +21,10 @@ VALUES = [
     (r"2\sqrt{3}", 2 * math.sqrt(3)), (r"\sqrt[3]{8}", 2), (r"12\pi", 12 * math.pi),
     (r"\sin(30)^2", math.sin(30) ** 2), (r"\sin 2\pi", math.sin(2 * math.pi)), ("e^{2}", math.exp(2)),
     (r"\log_{2}8", 3), (r"\log 100", 2), (r"\sin^{-1} 1", math.pi / 2), (r"\lfloor 3.5\rfloor", 3),
+    # sympy loses the parentheses around a fraction below a negative product.
+    ("6/.25", 24), ("-6/.25", -1.5), (r"5-\frac{1}{2.5}", 4.9), (r"-\frac{3}{2^{-1}}", -1.5),
+    # e is known to sympy alone, its powers to both.
+    ("-3/4!e", -3 * math.exp(-1) / 24),
     # Comparisons are 1 or 0.
     ("3<5", 1), ("5<3", 0), (r"3\leq 3", 1),
     # The longest beginning that could go on counts, words of the grammar end it.
@@ -46,11 +50,18 @@ def test_it_is_worth_nothing(text):
     assert value(text) is None
 
 
+def test_without_names_roots_and_pi_are_worth_nothing():
+    assert value(r"\frac{3}{4}", names=False) == 0.75
+    assert value(r"2\sqrt{3}", names=False) is None
+    assert value(r"2\pi", names=False) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "9^{9^{9^9}}", "9**9**9**9", "(" * 100_000, "{" * 1_000_000, "1" * 1_000_000,
         r"\frac{" * 10_000, "-" * 1_000_000, "99999!", r"\sqrt[0]{2}", "5^{9999999}", "(a" * 100_000,
+        r"\exp(9^{9^{9}})", "9" + "!" * 200, r"-\sqrt[9]{-9^{9^{9^{-9}}}}/-9^{9^9}", "2^" * 140 + "2",
         r"\binom{99999}{5000}", "1," * 500_000, "\x00\ud800", "(1+" * 39 + "1" + ")" * 39,
     ],
 )  # fmt: skip
