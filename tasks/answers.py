@@ -528,7 +528,7 @@ _MORE = re.compile(
 )
 _MENTION = re.compile(
     r"\(\s?([A-Z])\s?\)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+(?:is\s+)?[\"'“(*]{0,3}([A-Z])\b(?!['’*+^=/])"
-    r"|\b(?:is|be|chose|choose|select|pick)\s+[\"'“(*$]{0,3}\[?([A-Z])\W*$"
+    r"|\b(?:is|be|chose|choose|select|pick|get)\s+[\"'“(*$]{0,3}\[?([A-Z])\W*$"
 )
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
 _NOT = re.compile(
