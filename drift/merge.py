@@ -158,7 +158,7 @@ def threshold(update: Blocks, count: int, density: float) -> float:
     everything.
 
     Args:
-        update: Float32.
+        update: Float32; the blocks are changed.
         count: Its entries.
         density: Share, 0 … 1.
     """
@@ -170,7 +170,7 @@ def threshold(update: Blocks, count: int, density: float) -> float:
     for low, high in (_bracket(update, count, keep / count), (0.0, inf)):
         above, inside = 0, []
         for block in update():
-            size = block.abs().numpy()
+            size = block.abs_().numpy()
             above += int(np.count_nonzero(size > high))
             inside.append(size[np.flatnonzero((size >= low) & (size <= high))])
         middle = np.concatenate(inside)
@@ -332,7 +332,8 @@ def _updates(model: Blocks, base: Blocks) -> Blocks:
 def _products(vlm: Blocks, llm: Blocks) -> tuple[float, float, float]:
     """⟨vlm, vlm⟩, ⟨vlm, llm⟩ and ⟨llm, llm⟩."""
     sums = [0.0, 0.0, 0.0]
-    for v, r in zip(vlm(), llm(), strict=True):
+    for blocks in zip(vlm(), llm(), strict=True):
+        v, r = (block.float() for block in blocks)
         for i, (one, other) in enumerate(((v, v), (v, r), (r, r))):
             sums[i] += dot(one, other)
     return sums[0], sums[1], sums[2]

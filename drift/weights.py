@@ -30,10 +30,10 @@ SINGLE = "model.safetensors"
 MADE = "made.json"
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "driftbench")
 
-BLOCK = 1 << 16
-"""Entries that are worked on at a time. They fit a core's cache; and memory of twice this size is
+BLOCK = 1 << 15
+"""Entries that are worked on at a time. They fit a core's cache; and memory for more of them is
 fetched from the system anew each time, which takes longer than the arithmetic."""
-CHUNK = 8 * BLOCK
+CHUNK = 16 * BLOCK
 """Entries, or bytes of what is only copied, that are read at a time."""
 WORKERS = min(4, os.cpu_count() or 1)
 """Tensors that are read, computed and written side by side."""
@@ -170,17 +170,6 @@ class Checkpoint:
         self.entries = entries(folder)
         self._sound: set[str] = set()
 
-    def tensor(self, name: str) -> "torch.Tensor":
-        """Read one tensor, in the dtype and shape that lie on disk.
-
-        Raises:
-            UserError: it holds a NaN or an infinity.
-        """
-        entry = self.entries[name]
-        tensor = read_tensor(self.folder / entry.file, entry)
-        self._refuse_broken(name, tensor)
-        return tensor
-
     def blocks(self, name: str, step: int = 1) -> "Iterator[torch.Tensor]":
         """Read one tensor piece by piece: flat, `BLOCK` entries each, the last one shorter.
 
@@ -202,15 +191,11 @@ class Checkpoint:
             for first in range(0, count, CHUNK * step):
                 chunk = room[: count - first]
                 _fill(chunk, file, entry.start + first * kind.itemsize)
-                if name not in self._sound:
-                    self._refuse_broken(name, chunk)
+                if name not in self._sound and chunk.is_floating_point() and not _finite(chunk):
+                    raise UserError(f"{name} in {self.folder} holds a NaN or an infinity")
                 yield from chunk.split(BLOCK)
         if step == 1:
             self._sound.add(name)
-
-    def _refuse_broken(self, name: str, tensor: "torch.Tensor") -> None:
-        if tensor.is_floating_point() and not _finite(tensor):
-            raise UserError(f"{name} in {self.folder} holds a NaN or an infinity")
 
 
 def read_tensor(path: Path, entry: Entry) -> "torch.Tensor":
