@@ -12,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import tasks
-from harness import records, tally
+from harness import locks, records, tally
 from harness.errors import UserError
 from harness.judge import Judge, settled
 from harness.progress import counted
 from harness.records import SCORED, How, Question, Response, RunCard, TaskCard, Verdict
 from tasks import Task
 from tasks.judging import OPEN, Judging, Reading
+
+Readings = dict[tuple[str, str, int, str], Reading]
+"""`place` of a response → what the rule read in it, where that took no judge."""
 
 
 def score(folder: Path, protocol: str | None = None, judge: Judge | None = None) -> Path:
@@ -38,7 +41,7 @@ def score(folder: Path, protocol: str | None = None, judge: Judge | None = None)
         TaskError: None of its tasks has the protocol.
     """
     card = records.read_card(folder)
-    with records.locked(folder):
+    with locks.locked(folder):
         own = {task.name: own_protocol(task) for task in card.tasks}
         if protocol is None or set(own.values()) == {protocol}:
             grade(folder, card, _loaded(own), judge)
@@ -78,6 +81,7 @@ def grade(
     graded_tasks: Sequence[Task],
     judge: Judge | None = None,
     into: Path | None = None,
+    readings: Readings | None = None,
 ) -> RunCard:
     """Write verdicts, cells, summary and the card of what has been answered.
 
@@ -87,6 +91,7 @@ def grade(
         graded_tasks: Those of the card, under the protocol to grade by.
         judge: As in `score`.
         into: Where to write, `folder` if None.
+        readings: What the same rules found before, of some responses.
 
     Returns:
         The card as it was written.
@@ -94,7 +99,7 @@ def grade(
     into = into or folder
     by_name = {task.name: task for task in graded_tasks}
     questions = [q for q in records.read_questions(folder) if q.task in by_name]
-    verdicts, judge = verdicts_of(folder, card, by_name, questions, judge)
+    verdicts, judge = verdicts_of(folder, card, by_name, questions, judge, readings)
     cards = tuple(_graded(t, by_name[t.name], questions) for t in card.tasks)
     asked = sum(task.n for task in card.tasks) * card.sampling.n
     card = replace(card, tasks=cards, finished=len(verdicts) == asked)
@@ -113,6 +118,7 @@ def verdicts_of(
     by_name: dict[str, Task],
     questions: Sequence[Question],
     judge: Judge | None = None,
+    readings: Readings | None = None,
 ) -> tuple[list[Verdict], Judge | None]:
     """Judge all responses to some questions; return the verdicts and the judge that was at hand."""
     if judge is None and card.judge is not None:
@@ -124,26 +130,32 @@ def verdicts_of(
         for sample in range(card.sampling.n)
         if (response := responses.get((question.task, question.id, sample))) is not None
     ]
+    known = readings or {}
     begun = [
-        _begun(by_name[question.task], question, response)
+        known.get(place(response)) or begin(by_name[question.task], question, response)
         for question, response in counted("grading", wanted, len(wanted))
     ]
-    readings = settled(begun, judge, [response.extraction for _, response in wanted])
+    ends = settled(begun, judge, [response.extraction for _, response in wanted])
     verdicts = [
         _verdict(by_name[question.task], question, response, reading, used)
-        for (question, response), (reading, used) in zip(wanted, readings, strict=True)
+        for (question, response), (reading, used) in zip(wanted, ends, strict=True)
     ]
     return verdicts, judge
 
 
-def verdict(task: Task, question: Question, response: Response) -> Verdict:
-    """Judge one response by the task's rule alone."""
-    ((reading, used),) = settled([_begun(task, question, response)], None, [response.extraction])
-    return _verdict(task, question, response, reading, used)
+def place(response: Response) -> tuple[str, str, int, str]:
+    """Return what tells a response from all others of a run."""
+    return response.task, response.id, response.sample, response.key
 
 
-def _begun(task: Task, question: Question, response: Response) -> Reading | Judging:
-    """Apply the rule as far as it goes without a judge."""
+def how(begun: Reading | Judging, response: Response) -> How:
+    """Return what a verdict would be found by if no judge were asked."""
+    ((reading, used),) = settled([begun], None, [response.extraction])
+    return _how(response, reading, used)
+
+
+def begin(task: Task, question: Question, response: Response) -> Reading | Judging:
+    """Apply the rule to a response, as far as it goes without a judge."""
     if response.finish == "error" or (response.finish == "length" and task.ends):
         return OPEN
     try:
@@ -161,21 +173,24 @@ def _verdict(
     task: Task, question: Question, response: Response, reading: Reading, used: bool
 ) -> Verdict:
     answer, correct = reading
-    how: How = "judge" if used else "rule"
-    if response.finish == "error":
-        how = "error"
-    elif correct is None:
-        how = "truncated" if response.finish == "length" else "open"
     return Verdict(
         task=question.task,
         id=question.id,
         sample=response.sample,
         correct=correct,
         answer=answer,
-        how=how,
+        how=_how(response, reading, used),
         groups=("all", *task.groups(question.row)),
         cluster=task.cluster(question.row) or _pictures(question),
     )
+
+
+def _how(response: Response, reading: Reading, used: bool) -> How:
+    if response.finish == "error":
+        return "error"
+    if reading[1] is None:
+        return "truncated" if response.finish == "length" else "open"
+    return "judge" if used else "rule"
 
 
 def _pictures(question: Question) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.records import Response, Verdict
+from harness.records import How, Response
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -43,12 +43,12 @@ class Progress:
         """Print one line about this run."""
         print(f"{self._name}: {text}", file=sys.stderr, flush=True)
 
-    def step(self, response: Response, verdict: Verdict) -> None:
-        """Count one answer."""
+    def step(self, response: Response, how: How) -> None:
+        """Count one answer, and how its verdict was found."""
         self._done += 1
         self._tokens += response.tokens_out
-        if verdict.how in self._unread:
-            self._unread[verdict.how] += 1
+        if how in self._unread:
+            self._unread[how] += 1
         now = time.monotonic()
         if sys.stderr.isatty():
             if now - self._began > QUIET_SECONDS:

@@ -1,18 +1,90 @@
 """From a benchmark's rows to questions, and what the rows were."""
 
 import hashlib
+import json
+import os
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 from harness import records
+from harness.errors import UserError
 from harness.records import Image, Question
 from tasks import Row, Task, TaskError
 from tasks.files import FOLDER, first
 
 
-def questions_of(task: Task, rows: Sequence[Row], folder: Path) -> list[Question]:
-    """Turn rows into questions; their pictures are kept beside the run folder.
+class Pictures:
+    """The pictures of questions: named by their content, and kept beside a run folder.
+
+    A file that was read before and has not been touched since is not read again.
+    """
+
+    WORTHWHILE = 200
+    """Fewer pictures are read again sooner than it is looked up what they were."""
+
+    def __init__(self, run: Path | None) -> None:
+        """Begin without any.
+
+        Args:
+            run: The folder; None: they are named, but not kept.
+        """
+        self._run = run
+        self._found: dict[Path, Image] = {}
+        self._known: dict[str, dict[str, list[int | str]]] = {}
+        """Folder → file → size, times of its last changes, sha256."""
+        self._read: dict[str, int] = {}
+
+    def image(self, path: Path) -> Image:
+        """Return a picture, without its bytes."""
+        if path not in self._found:
+            self._found[path] = self._named(path)
+        return self._found[path]
+
+    def _named(self, path: Path) -> Image:
+        parent, name = os.path.split(path)
+        known = self._folder(parent)
+        status = path.stat()
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        suffix = path.suffix.lower()
+        if known.get(name, [])[:3] == stamp:
+            image = Image(str(known[name][3]), suffix, b"")
+            if self._run is None or records.has_image(self._run, image, status.st_size):
+                return image
+        content = path.read_bytes()
+        whole = Image(hashlib.sha256(content).hexdigest(), suffix, content)
+        if self._run is not None:
+            records.store_image(self._run, whole)
+        known[name] = [*stamp, whole.sha256]
+        self._read[parent] = self._read.get(parent, 0) + 1
+        return Image(whole.sha256, suffix, b"")
+
+    def _folder(self, parent: str) -> dict[str, list[int | str]]:
+        if parent not in self._known:
+            self._known[parent] = {}
+            with suppress(OSError, ValueError):
+                self._known[parent] = json.loads(_remembered(parent).read_bytes())
+        return self._known[parent]
+
+    def remember(self) -> None:
+        """Keep the names for the next time, where many pictures were read."""
+        for parent, count in self._read.items():
+            if count >= self.WORTHWHILE:
+                path = _remembered(parent)
+                # A cache that cannot be written costs time, nothing else.
+                with suppress(OSError, UserError):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    records.write_whole(path, json.dumps(self._known[parent]).encode())
+
+
+def _remembered(parent: str) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    name = hashlib.sha256(os.path.realpath(parent).encode(*records.UTF8)).hexdigest()
+    return Path(base) / "driftbench" / "named" / f"{name}.json"
+
+
+def questions_of(task: Task, rows: Sequence[Row], pictures: Pictures) -> list[Question]:
+    """Turn rows into questions.
 
     Raises:
         TaskError: Some rows cannot be asked; the sentence has their number and the first names.
@@ -20,7 +92,7 @@ def questions_of(task: Task, rows: Sequence[Row], folder: Path) -> list[Question
     questions, troubles = [], {}
     for row in rows:
         try:
-            questions.append(_question(task, row, folder))
+            questions.append(_question(task, row, pictures))
         except KeyError as error:
             troubles[row["id"]] = f"it has no field {error}"
         except TaskError as error:
@@ -39,13 +111,8 @@ def revision(rows: Sequence[Row]) -> str:
     return hashlib.sha256(records.canonical(bare).encode(*records.UTF8)).hexdigest()
 
 
-def _question(task: Task, row: Row, folder: Path) -> Question:
-    images = []
-    for path in task.to_images(row):
-        content = path.read_bytes()
-        image = Image(hashlib.sha256(content).hexdigest(), path.suffix.lower(), content)
-        records.store_image(folder, image)
-        images.append(replace(image, data=b""))
+def _question(task: Task, row: Row, pictures: Pictures) -> Question:
+    images = [pictures.image(path) for path in task.to_images(row)]
     bare = {name: row[name] for name in row if name != FOLDER}
     return Question(task.name, row["id"], task.to_prompt(row), tuple(images), bare)
 

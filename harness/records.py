@@ -4,7 +4,10 @@ A run folder holds one checkpoint's answers:
 
     run.json           RunCard: what was asked, of what, how; counts and seconds
     questions.jsonl    Question without the image bytes: their sha256 names a file in ../images/
-    responses.jsonl    Response, one line each, appended the moment it finishes
+    responses.jsonl    Response, one line each, appended the moment it finishes; a shard of the run
+                       (`--shard 1/2`) has a log of its own, `responses.1of2.jsonl`
+    keys.json          task → id → the key of each of its answers, and what they are made of; a line
+                       of a log that has another key is of another run, and no answer
     verdicts.jsonl     Verdict of each response under the protocol of the run card
     cells.json         list of Cell: what the tables print
     summary.json       task → its own metrics, for tasks whose metric is more than a mean
@@ -13,19 +16,19 @@ A run folder holds one checkpoint's answers:
                        under another protocol
 
 The images lie beside the run folder, in `../images/<sha256><suffix>`, shared by neighbouring runs.
-Only `responses.jsonl` and `judge.jsonl` are ever appended to; every other file is written aside and
-renamed, so that a reader sees the old one or the new one, whole.
+Only the logs and `judge.jsonl` are ever appended to; every other file is written aside and renamed,
+so that a reader sees the old one or the new one, whole.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import math
 import os
-import time
+import re
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -39,6 +42,14 @@ T = TypeVar("T")
 
 SCORED = "scored"
 """Folder in a run folder, with the verdicts of protocols beside the run's own."""
+
+ANSWERED = re.compile(
+    rb'(\{"key": "[^"]*", "task": "(?:[^"\\]|\\.)*", "id": "(?:[^"\\]|\\.)*", "sample": \d+)'
+    rb', "text": ".*", "finish": "(?!error).*\}\n',
+    re.DOTALL,
+)
+"""A line as `Log` writes it, unless it is an error. No text has `", "finish"` in it: a quote in a
+text has a backslash before it."""
 
 UTF8 = ("utf-8", "backslashreplace")
 """A lone surrogate in a model's text becomes the JSON escape that reads back as itself."""
@@ -287,12 +298,37 @@ def canonical(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` (records included) as JSON, aside first and then renamed over `path`."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    _write_aside(path, text + "\n")
+    write_whole(path, (text + "\n").encode(*UTF8))
 
 
 def write_lines(path: Path, records: Iterable[Any]) -> None:
     """Write one record a line, aside first and then renamed over `path`."""
-    _write_aside(path, "".join(_line(record) for record in records))
+    write_whole(path, as_lines(records))
+
+
+def as_lines(records: Iterable[Any]) -> bytes:
+    """Return what `write_lines` writes."""
+    return "".join(map(_line, records)).encode(*UTF8)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file aside first and then rename it over `path`.
+
+    Raises:
+        UserError: It cannot be written; `path` is as it was.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink()
 
 
 def read_card(run: Path) -> RunCard:
@@ -326,13 +362,71 @@ def read_questions(run: Path) -> list[Question]:
 
 
 def read_responses(run: Path) -> list[Response]:
-    """Read the responses of a run folder, in the order in which they were first asked.
+    """Read the responses of a run folder, log by log, in the order in which they were first asked.
 
-    Of an answer that was asked for again after an error, the last one. A last line that was cut
-    off by a crash is left out.
+    Of what was asked again, the answer. A last line that was cut off by a crash is left out, and so
+    are the lines of another run: see `keys.json` above.
     """
-    found = _read_records(Response, run / "responses.jsonl")
-    return list({(r.task, r.id, r.sample, r.key): r for r in found}.values())
+    wanted = read_keys(run)
+    found: dict[tuple[str, str, int, str], Response] = {}
+    for path in logs(run):
+        for response in _read_records(Response, path):
+            place = (response.task, response.id, response.sample, response.key)
+            if wanted is not None and place not in wanted:
+                continue
+            if place not in found or _worth(response) >= _worth(found[place]):
+                found[place] = response
+    return list(found.values())
+
+
+def _worth(response: Response) -> int:
+    """An answer stands for the error before it, a forced answer for the thought it goes on from."""
+    return 0 if response.finish == "error" else 1 + response.forced
+
+
+def logs(run: Path) -> list[Path]:
+    """Return the logs of a run folder: its own first, then those of shards."""
+    return sorted(run.glob("responses.jsonl")) + sorted(run.glob("responses.*of*.jsonl"))
+
+
+def answered(run: Path) -> Iterator[tuple[str, str, int, str]]:
+    """Yield task, id, sample and key of each answer in the logs, in any order; errors are none.
+
+    The texts are not parsed: that is what takes the time.
+    """
+    for path in logs(run):
+        for number, line in _lines(path):
+            if found := ANSWERED.fullmatch(line):
+                head = json.loads(found[1] + b"}")
+                yield head["task"], head["id"], head["sample"], head["key"]
+            elif (response := _record(Response, path, number, line)).finish != "error":
+                yield response.task, response.id, response.sample, response.key
+
+
+def read_keys(run: Path) -> set[tuple[str, str, int, str]] | None:
+    """Read task, id, sample and key of all answers of a run; None where no file says them."""
+    found = read_made_keys(run)
+    if found is None:
+        return None
+    return {
+        (task, id, sample, key)
+        for task, by_id in found["keys"].items()
+        for id, keys in by_id.items()
+        for sample, key in enumerate(keys)
+    }
+
+
+def read_made_keys(run: Path) -> dict[str, Any] | None:
+    """Read `keys.json`: `keys`, task → id → keys, and `of`, what they were made of."""
+    path = run / "keys.json"
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not JSON ({error}): remove it, the next run makes it anew"
+        ) from error
 
 
 def read_verdicts(run: Path) -> list[Verdict]:
@@ -366,13 +460,21 @@ def image_path(run: Path, image: Image) -> Path:
     return run.parent / "images" / f"{image.sha256}{image.suffix}"
 
 
+def has_image(run: Path, image: Image, size: int) -> bool:
+    """Whether a picture of so many bytes is kept beside the run folder."""
+    try:
+        return os.stat(image_path(run, image)).st_size == size
+    except FileNotFoundError:
+        return False
+
+
 def store_image(run: Path, image: Image) -> None:
     """Keep a picture beside the run folder, once for all runs there."""
     path = image_path(run, image)
-    if path.exists() and path.stat().st_size == len(image.data):
+    if has_image(run, image, len(image.data)):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_aside(path, image.data)
+    write_whole(path, image.data)
 
 
 def _sampling(row: dict[str, Any]) -> Sampling:
@@ -411,35 +513,29 @@ def _line(record: Any) -> str:
 
 
 def _read_records(kind: type[T], path: Path, tuples: tuple[str, ...] = ()) -> Iterator[T]:
-    """Yield the lines of a file as records; a last line without its newline is not there yet."""
+    """Yield the lines of a file as records."""
+    for number, line in _lines(path):
+        yield _record(kind, path, number, line, tuples)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield numbers and lines; a last line without its newline is not there yet."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(line)
-                for name in tuples:
-                    row[name] = tuple(row[name])
-                yield kind(**row)
-            except (ValueError, TypeError, KeyError) as error:
-                raise UserError(
-                    f"{path} line {number} is not a {kind.__name__}: {error}"
-                ) from error
+            if line.endswith(b"\n"):
+                yield number, line
 
 
-def _write_aside(path: Path, content: str | bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode(*UTF8) if isinstance(content, str) else content
+def _record(kind: type[T], path: Path, number: int, line: bytes, tuples: tuple[str, ...] = ()) -> T:
     try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        row = json.loads(line)
+        for name in tuples:
+            row[name] = tuple(row[name])
+        return kind(**row)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} line {number} is not a {kind.__name__}: {error}") from error
 
 
 # The log
@@ -455,23 +551,65 @@ class Log:
     SYNC_SECONDS = 1.0
 
     def __init__(self, run: Path, name: str = "responses.jsonl") -> None:
-        path = run / name
-        _drop_torn_tail(path)
-        self._file = path.open("ab")
-        self._synced = time.monotonic()
+        self._path = run / name
+        _drop_torn_tail(self._path)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._size = os.fstat(self._file).st_size
+        self._synced = True
+        self._trouble: OSError | None = None
+        self._closing = threading.Event()
+        self._timer: threading.Thread | None = None
 
     def append(self, record: Response | dict[str, str]) -> None:
-        """Add one record."""
-        self._file.write(_line(record).encode(*UTF8))
-        self._file.flush()
-        if time.monotonic() - self._synced > self.SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        """Add one record.
+
+        Raises:
+            UserError: It cannot be written; all before it are.
+        """
+        line = _line(record).encode(*UTF8)
+        try:
+            if self._trouble is not None:
+                raise self._trouble
+            written = 0
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise self._full(error) from error
+        self._size += len(line)
+        self._synced = False
+        if self._timer is None:
+            self._timer = threading.Thread(target=self._sync, name="fsync", daemon=True)
+            self._timer.start()
+
+    def _sync(self) -> None:
+        """Bring lines to the disk from time to time, beside whoever appends them."""
+        while not self._closing.wait(self.SYNC_SECONDS):
+            if not self._synced:
+                self._synced = True
+                try:
+                    os.fsync(self._file)
+                except OSError as error:
+                    self._trouble = error
+
+    def _full(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self._path} cannot be written ({error.strerror}): every answer in it is kept; make "
+            "room, and the same command goes on"
+        )
 
     def close(self) -> None:
         """Bring everything to the disk."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._closing.set()
+        if self._timer is not None:
+            self._timer.join()
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._full(error) from error
+        finally:
+            os.close(self._file)
 
     def __enter__(self) -> "Log":
         return self
@@ -496,34 +634,3 @@ def _drop_torn_tail(path: Path) -> None:
             end = start
         if end != size:
             file.truncate(end)
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold a run folder against a second writer.
-
-    Raises:
-        UserError: Another process holds it.
-    """
-    path = run / ".lock"
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 32).decode() or "unknown"
-            os.close(handle)
-            raise UserError(
-                f"{run} is being written by process {holder}: wait for it, or choose another --out"
-            ) from None
-        # The holder before us removed the file between our open and our lock: try the new one.
-        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
-            break
-        os.close(handle)
-    try:
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)

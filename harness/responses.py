@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tasks
-from harness import records
+from harness import locks, records
 from harness.errors import UserError
 from harness.questions import revision, unasked
 from harness.records import Response, RunCard, Sampling, TaskCard
@@ -93,7 +93,7 @@ def run_of(
     ]
     whole = task.source.n if task.source else 0
     card = RunCard(
-        name=name or path.name.split(".")[0],
+        name=name or path.stem,
         checkpoint=str(path),
         fingerprint=f"answers:{hashlib.sha256(path.read_bytes()).hexdigest()}",
         made=None,
@@ -137,7 +137,7 @@ def _write(out: Path, card: RunCard, questions: list[Any], responses: list[Respo
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no run: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    with records.locked(out):
+    with locks.locked(out):
         records.write_lines(out / "questions.jsonl", questions)
         records.write_lines(out / "responses.jsonl", responses)
         records.write_json(out / "run.json", card)

