@@ -120,7 +120,7 @@ def _longest_first(literals: list[str]) -> str:
 
 _TOKEN = re.compile(
     rf"""[ \t\r\n]*(?:
-        (?P<number>{_NUMBER}(?P<percent>\\%)?)
+        (?P<number>{_NUMBER}(?:\\%)?)
       | (?P<top>\^\{{\\top\}})
       | \\(?P<command>{_longest_first(list(_COMMANDS))})
       | (?P<ending>\\end\{{(?:p|b|v)?matrix\}})
@@ -178,9 +178,7 @@ class _Reader:
         self.at = found.end()
         kind = str(found.lastgroup)
         self.token = found[kind]
-        if kind == "percent":
-            kind, self.token = "number", found["number"]
-        elif kind == "command":
+        if kind == "command":
             kind = _COMMANDS[self.token]
         elif kind == "sign":
             kind = _SIGNS[self.token]

@@ -69,11 +69,14 @@ def picture(colour="red"):
 def snapshot(path, rows, pictures=("image",)):
     """Write rows as one Parquet file of a hub dataset, with the pictures in it."""
     import datasets
+    import pyarrow
+    from datasets.table import InMemoryTable
 
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     for name in pictures:
         columns[name] = [cell and {"bytes": cell, "path": None} for cell in columns[name]]
-    table = datasets.Dataset.from_dict(columns)
+    # `from_dict` would import torchcodec, which may be hidden beside a torch that cannot load it.
+    table = datasets.Dataset(InMemoryTable(pyarrow.table(columns)))
     for name in pictures:
         table = table.cast_column(name, datasets.Image(decode=False))
     path.parent.mkdir(parents=True, exist_ok=True)
