@@ -101,3 +101,100 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
                 scores.append(cell.score)
     assert sorted(model.asked) == sorted(asked)
     assert len(scores) >= 6 and 0 < sum(scores) < len(scores)
+
+
+COLOURS = ("red", "blue", "green", "white")
+THREE = ("mathvision", "wemath", "logicvista")
+
+
+def rows(answers):
+    """Rows of each of three benchmarks; `answers` are the true ones of MATH-Vision."""
+    for number, answer in enumerate(answers):
+        picture = {"image_file": f"{number}.png"}
+        yield {
+            "benchmark": "MATH-V",
+            "id": f"m{number}",
+            "question": f"How many? {number}",
+            "options": [],
+            "answer": answer,
+            "level": 1,
+            "subject": "algebra",
+            **picture,
+        }
+        yield {
+            "benchmark": "We-Math",
+            "ID": f"2steps_{number}",
+            "question": f"what? {number}",
+            "option": "A. 1;B. 2;C. 3",
+            "answer": "A",
+            "key": f"2steps_{number}",
+            "question number": number,
+            "knowledge concept": "Circle",
+            **picture,
+        }
+        yield {"benchmark": "LogicVista", "id": f"v1_{number}", "question": f"which? {number}",
+               "answer": "A", "skill": ["inductive"], "broad_capability": ["diagram"],
+               "specific_capability": ["3d shape"], **picture}  # fmt: skip
+
+
+def write(folder, answers):
+    lines = [json.dumps(row) for row in rows(answers)]
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.slow
+def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(tmp_path):
+    import lm_eval
+    import torch
+    from lm_eval.tasks import TaskManager
+    from PIL import Image
+
+    from drift.pocket import models
+    from harness import records
+    from harness.checkpoint import open_checkpoint
+    from harness.run import run
+
+    torch.manual_seed(0)
+    models.save(models.vlm("qwen2_5_vl", 1000.0), "qwen2_5_vl", tmp_path / "model")
+    for number, colour in enumerate(COLOURS):
+        Image.new("RGB", (56, 56), colour).save(tmp_path / f"{number}.png")
+
+    def ours(name):
+        run(
+            [open_checkpoint(tmp_path / "model")], [tasks.load(task) for task in THREE],
+            tmp_path / name, data=tmp_path, engine="hf", max_tokens=8,
+        )  # fmt: skip
+        texts = {(r.task, r.id): r.text for r in records.read_responses(tmp_path / name)}
+        right = {
+            task: [
+                v.correct is True for v in records.read_verdicts(tmp_path / name) if v.task == task
+            ]
+            for task in THREE
+        }
+        return texts, {task: sum(found) / len(found) for task, found in right.items()}
+
+    write(tmp_path, ["9"] * len(COLOURS))
+    said, _ = ours("first")
+    # A random model is right about nothing, so what it says is made the truth of some questions.
+    spoken = [said["mathvision", f"m{number}"] for number in range(len(COLOURS))]
+    write(tmp_path, ["9" if number % 2 else text for number, text in enumerate(spoken)])
+    texts, scores = ours("second")
+    assert texts == said
+    assert 0 < scores["mathvision"] < 1
+
+    metadata = {"data": str(tmp_path)}
+    found = lm_eval.simple_evaluate(
+        model="hf-multimodal", model_args=f"pretrained={tmp_path / 'model'},dtype=float32",
+        tasks=list(THREE), metadata=metadata, device="cpu", batch_size=1, bootstrap_iters=0,
+        task_manager=TaskManager(
+            include_defaults=False, include_path=str(tasks.HERE), metadata=metadata
+        ),
+        gen_kwargs="max_gen_toks=8", apply_chat_template=True, log_samples=True,
+    )  # fmt: skip
+    theirs = {
+        (task, sample["doc"]["id"]): sample["resps"][0][0]
+        for task in THREE
+        for sample in found["samples"][task]
+    }
+    assert theirs == texts
+    assert {task: found["results"][task]["acc,none"] for task in THREE} == scores
