@@ -6,9 +6,11 @@
 Nothing is asked of the model that answered, and none is loaded.
 """
 
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tasks
@@ -99,17 +101,28 @@ def grade(
     into = into or folder
     by_name = {task.name: task for task in graded_tasks}
     questions = [q for q in records.read_questions(folder) if q.task in by_name]
-    verdicts, judge = verdicts_of(folder, card, by_name, questions, judge, readings)
-    cards = tuple(_graded(t, by_name[t.name], questions) for t in card.tasks)
+    graded = verdicts_of(folder, card, by_name, questions, judge, readings)
+    verdicts = graded.verdicts
+    cards = tuple(
+        replace(_under(by_name[t.name], t, questions), unjudged=graded.unjudged.get(t.name, 0))
+        for t in card.tasks
+    )
     asked = sum(task.n for task in card.tasks) * card.sampling.n
     card = replace(card, tasks=cards, finished=len(verdicts) == asked)
-    if judge is not None:
-        card = replace(card, judge=judge.record)
+    if graded.judge is not None:
+        card = replace(card, judge=graded.judge.record)
+    if into == folder and len(records.read_verdicts(folder)) != len(verdicts):
+        drop_scored(folder)
     records.write_lines(into / "verdicts.jsonl", verdicts)
     records.write_json(into / "cells.json", tally.cells(card.name, verdicts))
     records.write_json(into / "summary.json", _summaries(graded_tasks, questions, verdicts))
     records.write_json(into / "run.json", card)
     return card
+
+
+def drop_scored(folder: Path) -> None:
+    """Remove the verdicts of other protocols: they are not of the same answers any more."""
+    shutil.rmtree(folder / SCORED, ignore_errors=True)
 
 
 def verdicts_of(
@@ -119,8 +132,8 @@ def verdicts_of(
     questions: Sequence[Question],
     judge: Judge | None = None,
     readings: Readings | None = None,
-) -> tuple[list[Verdict], Judge | None]:
-    """Judge all responses to some questions; return the verdicts and the judge that was at hand."""
+) -> "Graded":
+    """Judge all responses to some questions."""
     if judge is None and card.judge is not None:
         judge = Judge(folder, card.judge)
     responses = {(r.task, r.id, r.sample): r for r in records.read_responses(folder)}
@@ -140,7 +153,21 @@ def verdicts_of(
         _verdict(by_name[question.task], question, response, reading, used)
         for (question, response), (reading, used) in zip(wanted, ends, strict=True)
     ]
-    return verdicts, judge
+    waiting = Counter(
+        q.task for (q, _), (_, used) in zip(wanted, ends, strict=True) if used is None
+    )
+    return Graded(verdicts, waiting, judge)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The verdicts on a run."""
+
+    verdicts: list[Verdict]
+    unjudged: Mapping[str, int]
+    """Task → answers that are open because no judge read them."""
+    judge: Judge | None
+    """Who was at hand."""
 
 
 def place(response: Response) -> tuple[str, str, int, str]:
@@ -170,7 +197,7 @@ def begin(task: Task, question: Question, response: Response) -> Reading | Judgi
 
 
 def _verdict(
-    task: Task, question: Question, response: Response, reading: Reading, used: bool
+    task: Task, question: Question, response: Response, reading: Reading, used: bool | None
 ) -> Verdict:
     answer, correct = reading
     return Verdict(
@@ -185,7 +212,7 @@ def _verdict(
     )
 
 
-def _how(response: Response, reading: Reading, used: bool) -> How:
+def _how(response: Response, reading: Reading, used: bool | None) -> How:
     if response.finish == "error":
         return "error"
     if reading[1] is None:
@@ -199,7 +226,8 @@ def _pictures(question: Question) -> str:
     return "+".join(known or map(str, question.row.get("images") or ()))
 
 
-def _graded(card: TaskCard, task: Task, questions: Iterable[Question]) -> TaskCard:
+def _under(task: Task, card: TaskCard, questions: Iterable[Question]) -> TaskCard:
+    """Return the card of a task as it is graded now."""
     own = (question for question in questions if question.task == task.name)
     return replace(
         card,
@@ -256,7 +284,7 @@ def disagreements(
     found = []
     for one in (tasks.ROBUST, protocol):
         by_name = {name: tasks.load(name, one) for name in names}
-        verdicts, _ = verdicts_of(folder, recorded, by_name, questions)
+        verdicts = verdicts_of(folder, recorded, by_name, questions).verdicts
         found.append({(v.task, v.id, v.sample): v for v in verdicts})
     by_id = {(q.task, q.id): q for q in questions}
     for response in records.read_responses(folder):

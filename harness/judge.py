@@ -43,6 +43,8 @@ class Judge:
             engine: None: what was not asked before is not answered.
         """
         self.record = record
+        self.replied = 0
+        """Requests that were answered, now or before."""
         self.failed = 0
         """Requests that were not answered."""
         self.reason = ""
@@ -61,7 +63,9 @@ class Judge:
         new = {k: r for k, r in zip(keys, requests, strict=True) if k not in self._known}
         if new and self._engine is not None:
             self._ask(self._engine, new)
-        return [self._known.get(k) for k in keys]
+        found = [self._known.get(k) for k in keys]
+        self.replied += sum(reply is not None for reply in found)
+        return found
 
     def _ask(self, engine: Engine, requests: dict[str, Request]) -> None:
         asks = [_as_ask(engine, key, request) for key, request in requests.items()]
@@ -100,7 +104,7 @@ def settled(
     begun: Iterable[Reading | Judging],
     judge: Judge | None,
     extractions: Iterable[str | None],
-) -> list[tuple[Reading, bool]]:
+) -> list[tuple[Reading, bool | None]]:
     """Bring verdicts to their end, those that ask in rounds: each asks one thing at a time.
 
     Args:
@@ -109,12 +113,12 @@ def settled(
         extractions: For each a reply to its first request, where another tool made one.
 
     Returns:
-        For each the reading, and whether a reply was used.
+        For each the reading, and whether a reply was used; None: it is open for want of one.
     """
-    ends: list[tuple[Reading, bool]] = []
+    ends: list[tuple[Reading, bool | None]] = []
     waiting: dict[int, tuple[Judging, Request]] = {}
     for number, (one, extraction) in enumerate(zip(begun, extractions, strict=True)):
-        ends.append((OPEN, False))
+        ends.append((OPEN, None))
         if not isinstance(one, tuple):
             _step(number, one, None, ends, waiting)
             if extraction is not None and number in waiting:
@@ -140,7 +144,7 @@ def _step(
     number: int,
     judging: Judging,
     reply: str | None,
-    ends: list[tuple[Reading, bool]],
+    ends: list[tuple[Reading, bool | None]],
     waiting: dict[int, tuple[Judging, Request]],
 ) -> None:
     """Give a verdict under way its reply (None: begin it); note its next request, or its end."""
@@ -151,6 +155,7 @@ def _step(
         ends[number] = (end.value, reply is not None)
     except Exception as error:  # what a model or the judge wrote must not cost all other verdicts
         waiting.pop(number, None)
+        ends[number] = OPEN, False
         print(f"driftbench: a rule broke on a reply ({type(error).__name__})", file=sys.stderr)
     else:
         waiting[number] = (judging, request)

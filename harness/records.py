@@ -44,8 +44,8 @@ SCORED = "scored"
 """Folder in a run folder, with the verdicts of protocols beside the run's own."""
 
 ANSWERED = re.compile(
-    rb'(\{"key": "[^"]*", "task": "(?:[^"\\]|\\.)*", "id": "(?:[^"\\]|\\.)*", "sample": \d+)'
-    rb', "text": ".*", "finish": "(?!error).*\}\n',
+    rb'\{"key": "([^"\\]*)", "task": "([^"\\]*)", "id": "([^"\\]*)", "sample": (\d+), '
+    rb'"text": ".*", "finish": "(?!error).*\}\n',
     re.DOTALL,
 )
 """A line as `Log` writes it, unless it is an error. No text has `", "finish"` in it: a quote in a
@@ -202,6 +202,8 @@ class TaskCard:
     """Questions beyond `n`, not asked: they show pictures and the model takes text only."""
     asked: str = ""
     """Whose prompts the questions were asked with; empty: not known."""
+    unjudged: int = 0
+    """Answers that are open because `protocol` wants a judge to read them, and none did."""
     reworded: int = 0
     """Questions that `protocol` asks in other words than they were asked in."""
     whole: int = 0
@@ -289,7 +291,10 @@ def key(
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no blanks: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 # Reading and writing
@@ -397,8 +402,8 @@ def answered(run: Path) -> Iterator[tuple[str, str, int, str]]:
     for path in logs(run):
         for number, line in _lines(path):
             if found := ANSWERED.fullmatch(line):
-                head = json.loads(found[1] + b"}")
-                yield head["task"], head["id"], head["sample"], head["key"]
+                key, task, id, sample = found.groups()
+                yield task.decode(), id.decode(), int(sample), key.decode()
             elif (response := _record(Response, path, number, line)).finish != "error":
                 yield response.task, response.id, response.sample, response.key
 

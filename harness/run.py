@@ -7,7 +7,6 @@ shard, each of several processes asks its part of the questions; the last of the
 """
 
 import importlib.metadata
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from harness.answering import Job, Shard, Wanted, answer, make_keys
 from harness.checkpoint import Checkpoint, swappable
 from harness.engines import Engine
 from harness.errors import UserError
-from harness.grade import SCORED, grade
+from harness.grade import drop_scored, grade
 from harness.pixels import budget_of, differs_from_training, setting
 from harness.questions import Pictures, questions_of, revision
 from harness.records import Question, RunCard, Sampling, TaskCard
@@ -380,15 +379,10 @@ def _drop(folder: Path) -> None:
     for log in records.logs(folder):
         log.unlink()
     (folder / "judge.jsonl").unlink(missing_ok=True)
-    _drop_scored(folder)
+    drop_scored(folder)
     for name in ("keys", "verdicts", "questions", "cells", "summary", "run"):
         for suffix in (".json", ".jsonl"):
             (folder / name).with_suffix(suffix).unlink(missing_ok=True)
-
-
-def _drop_scored(folder: Path) -> None:
-    """Remove the verdicts of other protocols: they are not of all the answers any more."""
-    shutil.rmtree(folder / SCORED, ignore_errors=True)
 
 
 def _is_done(job: Job, old: RunCard, new: RunCard) -> bool:

@@ -1,6 +1,5 @@
 """The table after a run, and what its reader has to know."""
 
-import inspect
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import records
-from harness.records import RunCard, TaskCard
+from harness.records import TaskCard
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,13 +72,12 @@ def _notes(folder: Path) -> Iterator[str]:
     for name, metrics in records.read_summary(folder).items():
         listed = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
         yield f"{card.name}: {name}: {listed}"
-    unread = {cell.task: cell.open for cell in records.read_cells(folder) if cell.group == "all"}
     for task in card.tasks:
-        for note in _task_notes(card, task, unread.get(task.name, 0)):
+        for note in _task_notes(task):
             yield f"{card.name}: {note}"
 
 
-def _task_notes(card: RunCard, task: TaskCard, unread: int) -> Iterator[str]:
+def _task_notes(task: TaskCard) -> Iterator[str]:
     if task.skipped:
         yield (
             f"{task.skipped} questions of {task.name} show pictures and were not asked: the model "
@@ -93,17 +91,8 @@ def _task_notes(card: RunCard, task: TaskCard, unread: int) -> Iterator[str]:
             f"{task.protocol} has its own prompts for {task.reworded} of the {task.n} questions of "
             f"{task.name}; they were asked with {asked}"
         )
-    if unread and card.judge is None and _asks_a_judge(task):
+    if task.unjudged:
         yield (
-            f"{unread} answers to {task.name} are open: {task.protocol} lets a judge read what its "
-            "rules cannot (`driftbench score` takes --judge and --judge-model)"
+            f"{task.unjudged} answers to {task.name} are open: {task.protocol} lets a judge read "
+            "what its rules cannot (`driftbench score` takes --judge and --judge-model)"
         )
-
-
-def _asks_a_judge(task: TaskCard) -> bool:
-    import tasks
-
-    known = tasks.load(task.name)
-    if task.protocol not in known.protocols:
-        return False
-    return inspect.isgeneratorfunction(tasks.load(task.name, task.protocol).verdict)

@@ -85,6 +85,11 @@ def _grade(
     for folder in folders:
         judge = judge_of(folder)
         scored.append(grade(folder, protocol, judge))
+        if judge is not None and not judge.replied + judge.failed:
+            troubles.append(
+                f"{folder}: nothing was left to the judge: robust asks none, and official none of "
+                "what its rules read"
+            )
         if judge is not None and judge.failed:
             troubles.append(
                 f"{folder}: the judge left {judge.failed} requests unanswered, at first: "

@@ -110,6 +110,14 @@ def test_nothing_is_asked_twice_and_the_verdicts_stand_without_the_judge(theirs)
     assert (theirs / "verdicts.jsonl").read_bytes() == before
 
 
+def test_a_judge_that_has_nothing_to_do_is_told_so(theirs, capsys):
+    with Pretend(extracts) as pretend:
+        words = f"score {theirs} --protocol robust --judge {pretend.url} --judge-model vlm"
+        assert cli.guarded(words.split()) == 0
+    assert pretend.bodies == []
+    assert "nothing was left to the judge: robust asks none" in capsys.readouterr().out
+
+
 def test_another_judge_is_asked_anew(theirs):
     with Pretend(extracts) as first:
         judged(theirs, first)
@@ -298,10 +306,10 @@ def test_replies_before_an_engine_failed_are_kept(tmp_path):
     begun = [asks()({"answer": "B"}, text) for text in "xyz"]
     assert settled(begun, failing, [None] * 3) == [
         (("B", True), True),
-        (OPEN, False),
-        (OPEN, False),
+        (OPEN, None),
+        (OPEN, None),
     ]
     assert (failing.failed, failing.reason) == (2, "the endpoint is gone")
     again = Judge(tmp_path, who)
     begun = [asks()({"answer": "B"}, text) for text in "xyz"]
-    assert [used for _, used in settled(begun, again, [None] * 3)] == [True, False, False]
+    assert [used for _, used in settled(begun, again, [None] * 3)] == [True, None, None]
