@@ -124,12 +124,9 @@ def make_keys(job: Job, beside: bool = False) -> None:
 
 def _made_of(job: Job) -> str:
     """Return the sha256 of all that keys are made of; of prompts, of what renders them."""
-    checkpoint, wanted = job.checkpoint, job.wanted
     content = {
-        "fingerprint": checkpoint.fingerprint,
-        "pixels": setting(checkpoint, wanted.budget(checkpoint)),
-        "sampling": {task.name: vars(wanted.sampling_of(task.name)) for task in wanted.tasks},
-        "engine": [job.engine.name, job.engine.version, job.engine.dtype],
+        "keys": [_key(job, task.name, "", [], 0) for task in job.wanted.tasks],
+        "n": job.wanted.sampling.n,
         "packages": job.packages,
         "questions": hashlib.sha256(job.content).hexdigest(),
         "code": _code(),
@@ -146,27 +143,31 @@ def _code() -> str:
 
 def asks_of(job: Job, questions: Iterable[Question]) -> Iterator[Ask]:
     """Render questions; yield what to ask, all samples of each."""
-    checkpoint, engine = job.checkpoint, job.engine
-    pixels = setting(checkpoint, job.wanted.budget(checkpoint))
     for question in questions:
         name = question.task, question.id
         if name not in job.prompts:
-            job.prompts[name] = engine.render(question)
+            job.prompts[name] = job.engine.render(question)
         sampling = job.wanted.sampling_of(question.task)
+        images = [image.sha256 for image in question.images]
         for sample in range(sampling.n):
-            key = records.key(
-                fingerprint=checkpoint.fingerprint,
-                adapter=None,
-                prompt=job.prompts[name],
-                images=[image.sha256 for image in question.images],
-                pixels=pixels,
-                sampling=sampling,
-                sample=sample,
-                engine=engine.name,
-                version=engine.version,
-                dtype=engine.dtype,
-            )
+            key = _key(job, question.task, job.prompts[name], images, sample)
             yield Ask(question, job.prompts[name], sampling, sample, key)
+
+
+def _key(job: Job, task: str, prompt: str, images: list[str], sample: int) -> str:
+    checkpoint, engine = job.checkpoint, job.engine
+    return records.key(
+        fingerprint=checkpoint.fingerprint,
+        adapter=checkpoint.adapter.fingerprint if checkpoint.adapter else None,
+        prompt=prompt,
+        images=images,
+        pixels=setting(checkpoint, job.wanted.budget(checkpoint)),
+        sampling=job.wanted.sampling_of(task),
+        sample=sample,
+        engine=engine.name,
+        version=engine.version,
+        dtype=engine.dtype,
+    )
 
 
 # Asking

@@ -2,25 +2,24 @@
 
     checkpoint = open_checkpoint("runs/pocket/llava_next/vlm")
 
-A checkpoint is a local folder in the Hugging Face layout, or a hub id that is fetched first.
-Weights are safetensors only: a pickle can run code when it is read.
+A checkpoint is a local folder in the Hugging Face layout, or a hub id (`owner/name[@revision]`)
+that is fetched first; a LoRA adapter is opened with the model that it was made for. Weights are
+safetensors only: a pickle can run code when it is read.
 """
 
 import difflib
 import hashlib
 import json
-import math
 import os
 import re
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, open_adapter
 from harness.errors import UserError
-from harness.progress import reading
 from harness.records import canonical
+from harness.weights import Header, digests, header
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -67,22 +66,7 @@ PIXELS = (
 )
 """Settings of an image processor that decide how many pixels the model sees."""
 
-TYPE_BYTES = {
-    **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
-    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
-    **dict.fromkeys(("I32", "U32", "F32"), 4),
-    **dict.fromkeys(("I64", "U64", "F64"), 8),
-}
-
-EXPONENTS = {
-    "F16": ("<u2", 0x7C00),
-    "BF16": ("<u2", 0x7F80),
-    "F32": ("<u4", 0x7F800000),
-    "F64": ("<u8", 0x7FF0000000000000),
-}
-"""Safetensors type → word and its exponent bits: all of them set means infinity or not a number."""
-
-CHUNK = 16 << 20
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -93,7 +77,8 @@ class Checkpoint:
     name: str
     """Of its folder, or the last part of its hub id."""
     fingerprint: str
-    """sha256 over the content of weights, config, tokenizer, processor and template; no path."""
+    """sha256 over the content of weights, config, tokenizer, processor, template and adapter; no
+    path."""
     surroundings: str
     """The same without the weights' values, but with the tensors' names, types and shapes."""
     config: dict[str, Any]
@@ -106,6 +91,17 @@ class Checkpoint:
     """The image processor's size settings; empty for a text-only model."""
     merge: "Merge | None" = None
     """What an engine pours over the weights at `path`, to make this model."""
+    adapter: Adapter | None = None
+    """What an engine adds to the weights at `path`, to make this model."""
+    template: str | None = None
+    """The chat template, where it is not the one at `path`."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its scores must know of it, a sentence each."""
+
+    @property
+    def place(self) -> Path:
+        """The folder that makes it what it is: the adapter's, where it is one."""
+        return self.adapter.path if self.adapter else self.path
 
 
 @dataclass(frozen=True)
@@ -123,38 +119,114 @@ def swappable(a: Checkpoint, b: Checkpoint) -> bool:
     return a.surroundings == b.surroundings
 
 
-def open_checkpoint(where: str | Path) -> Checkpoint:
+def quantization(config: dict[str, Any]) -> str | None:
+    """Return how a model's weights are quantised (`awq`, `fp8`, …), None where they are not."""
+    settings = config.get("quantization_config") or config.get("compression_config")
+    return str((settings or {}).get("quant_method", "unnamed")) if settings else None
+
+
+def declared_dtype(config: dict[str, Any]) -> str:
+    """Return the type that a model says it computes in; bfloat16 where it says no usual one."""
+    text = config.get("text_config") or {}
+    names = [part.get(field) for part in (config, text) for field in ("dtype", "torch_dtype")]
+    declared = next((name for name in names if name), "bfloat16")
+    return declared if declared in ("float32", "float16", "bfloat16") else "bfloat16"
+
+
+def open_checkpoint(
+    where: str | Path, base: str | Path | None = None, template: Path | None = None
+) -> Checkpoint:
     """Find a checkpoint, check it, and name it by its content.
+
+    Args:
+        where: Folder or hub id of a model, or of a LoRA adapter.
+        base: The model under an adapter, instead of the one that it names.
+        template: File with a chat template, instead of the checkpoint's own.
 
     Raises:
         UserError: It cannot be used; the sentence says what is wrong with it.
     """
     path, name = _find(str(where))
+    given = _given_template(template)
+    if _is_adapter(path):
+        return _open_adapter(path, name, base, given)
+    if base:
+        raise UserError(f"{path} is a whole model: --base is for an adapter, which {where} is not")
+    opened = _open_model(path, name, given)
+    return (
+        replace(opened, notes=(f"asked with the chat template of {template}",)) if given else opened
+    )
+
+
+def _open_model(path: Path, name: str, template: str | None) -> Checkpoint:
     config = _read_json(path, "config.json")
     if not config.get("architectures"):
         raise UserError(f"{path}/config.json names no architecture (field architectures)")
     is_multimodal = any(field in config for field in VISION)
-    shards = _shards(path)
-    headers = {shard.name: _header(shard) for shard in shards}
-    _check_index(path, headers)
-    _check_companions(path, is_multimodal)
-    weights = {shard.name: _digest(shard, headers[shard.name]) for shard in shards}
+    headers = {shard: header(shard) for shard in _shards(path)}
+    _check_index(path, {shard.name: table for shard, table in headers.items()})
+    _check_companions(path, is_multimodal, has_template=template is not None or _has_template(path))
+    _check_image_token(path, config)
     shaping = _shaping(path)
+    if template is not None:
+        shaping["--chat-template"] = _sha256(template)
     tensors = {
         tensor: [entry["dtype"], entry["shape"]]
-        for header in headers.values()
-        for tensor, entry in header.items()
+        for table in headers.values()
+        for tensor, entry in table.items()
     }
     return Checkpoint(
         path=path,
         name=name,
-        fingerprint=_sha256(canonical({"weights": weights, "files": shaping})),
+        fingerprint=_sha256(canonical({"weights": digests(headers), "files": shaping})),
         surroundings=_sha256(canonical({"tensors": tensors, "files": shaping})),
         config=config,
         architecture=config["architectures"][0],
         is_multimodal=is_multimodal,
-        made=_read_json(path, "made.json") if (path / "made.json").exists() else None,
+        made=_made(path),
         pixels=_pixels(path) if is_multimodal else {},
+        template=template,
+    )
+
+
+def _open_adapter(
+    path: Path, name: str, base: str | Path | None, template: str | None
+) -> Checkpoint:
+    """Open an adapter on its base; a chat template beside it is the one that it was trained on."""
+    config = _read_json(path, ADAPTER_CONFIG)
+    where = str(base or config.get("base_model_name_or_path") or "")
+    if not where:
+        raise UserError(f"{path} is an adapter that names no base model: give it with --base")
+    if not base and config.get("revision") and "@" not in where:
+        where += f"@{config['revision']}"
+    try:
+        base_path, base_name = _find(where)
+    except UserError as error:
+        raise UserError(f"{path} is an adapter, and {error}; --base names another place") from error
+    if _is_adapter(base_path):
+        raise UserError(
+            f"{path} is an adapter on another adapter, {base_path}: merge that one first"
+        )
+    own = _own_template(path)
+    brought = own if own != _own_template(base_path) else None
+    model = _open_model(base_path, base_name, template or brought)
+    adapter = open_adapter(path, config, _tensors(base_path))
+    parent = {"role": "base", "path": str(base_path), "fingerprint": model.fingerprint}
+    settings = {field: config.get(field) for field in ("r", "lora_alpha", "target_modules")}
+    made = {"method": "lora", "name": name, "parents": [parent], "settings": settings}
+    notes = [f"a LoRA adapter of rank {adapter.rank} on {base_path}"]
+    if brought and not template:
+        notes.append(
+            "asked with the chat template beside the adapter, which its base has otherwise"
+        )
+    return replace(
+        model,
+        name=name,
+        fingerprint=_sha256(canonical([model.fingerprint, adapter.fingerprint])),
+        surroundings=_sha256(canonical([model.fingerprint, adapter.room, adapter.beside_decoder])),
+        made=_made(path) or made,
+        adapter=adapter,
+        notes=tuple(notes),
     )
 
 
@@ -164,16 +236,15 @@ def open_checkpoint(where: str | Path) -> Checkpoint:
 def _find(where: str) -> tuple[Path, str]:
     path = Path(os.path.abspath(Path(where).expanduser()))
     if path.is_dir():
-        _refuse_adapter(path)
-        if not (path / "config.json").exists():
+        if not (path / "config.json").exists() and not _is_adapter(path):
             raise UserError(f"{path} is not a checkpoint: it has no config.json")
         return path, path.name
     if path.exists():
         raise UserError(f"{path} is a file: a checkpoint is a folder with config.json and weights")
     # What starts with a folder that is there was meant as a path, the rest may be a hub id.
-    if where.count("/") != 1 or where.startswith((".", "/", "~")) or path.parent.is_dir():
+    if not HUB_ID.fullmatch(where) or path.parent.is_dir():
         raise UserError(f"there is no checkpoint folder {where}{_close(path)}")
-    return _fetch(where), where.split("/")[1]
+    return _fetch(where), where.partition("/")[2].replace("/", "-")
 
 
 def _close(path: Path) -> str:
@@ -183,23 +254,50 @@ def _close(path: Path) -> str:
     return f": did you mean {path.parent / close[0]}?" if close else ""
 
 
-def _fetch(repository: str) -> Path:
+def _fetch(where: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
-    patterns = ["*.safetensors", "*.safetensors.index.json", *SHAPING, "made.json"]
+    repository, _, revision = where.partition("@")
+    patterns = ["*.safetensors", INDEX, *SHAPING, "made.json", ADAPTER_CONFIG]
+    absent = f"there is no checkpoint folder {where}"
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        said = " ".join(str(error).split())[:200]
+        found = snapshot_download(repository, revision=revision or None, allow_patterns=patterns)
+    except GatedRepoError as error:
         raise UserError(
-            f"there is no checkpoint folder {repository}, and the hub did not give it: {said}"
+            f"{repository} asks for its terms to be accepted on the hub, and for a token "
+            "(`hf auth login`)"
         ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"the hub's {repository} has no revision {revision}") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"{absent}, and the hub has no public model of this name") from error
+    except (
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        HfHubHTTPError,
+        HFValidationError,
+        OSError,
+    ) as error:
+        raise UserError(
+            f"{absent}, and it cannot be fetched from the hub ({type(error).__name__}): go online "
+            "once, or give a folder"
+        ) from error
+    return Path(found)
 
 
-def _refuse_adapter(path: Path) -> None:
-    if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-        raise UserError(f"{path} holds an adapter, not a model: merge it into its base model first")
+def _is_adapter(path: Path) -> bool:
+    """Whether a folder holds an adapter, and no model beside it."""
+    weights = {file.name for file in path.glob("*.safetensors")} - {ADAPTER_WEIGHTS}
+    return (path / ADAPTER_CONFIG).exists() and not weights
 
 
 # What is in it
@@ -217,7 +315,7 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
 
 def _shards(path: Path) -> list[Path]:
     """Return the weight files: those that the index names, or all there are."""
-    present = sorted(file.name for file in path.glob("*.safetensors"))
+    present = sorted({file.name for file in path.glob("*.safetensors")} - {ADAPTER_WEIGHTS})
     if not present:
         pickles = sorted(found.name for pattern in PICKLES for found in path.glob(pattern))
         raise UserError(
@@ -248,40 +346,12 @@ def _numbered(present: list[str]) -> list[str]:
     return [f"{stem}{number}-of-{count}{suffix}" for number in numbers]
 
 
-def _header(shard: Path) -> dict[str, Any]:
-    """Read the tensor table of a safetensors file; check that the file holds all its bytes."""
-    size = shard.stat().st_size
-    with shard.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if 8 + length > size:
-            raise UserError(f"{shard} is cut off: {size} bytes do not hold its header")
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            end = _packed(header)
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-            raise UserError(f"{shard} is not a safetensors file: its header is broken") from error
-    expected = 8 + length + end
-    if size != expected:
-        kind = "is cut off" if size < expected else "is too long"
-        raise UserError(f"{shard} {kind}: it has {size} bytes, its header promises {expected}")
-    return header
+def _tensors(path: Path) -> Header:
+    """Return all tensors of a model."""
+    return {name: entry for shard in _shards(path) for name, entry in header(shard).items()}
 
 
-def _packed(header: dict[str, Any]) -> int:
-    """Return the bytes of all tensors; ValueError unless they lie one after the other."""
-    end = 0
-    for entry in sorted(header.values(), key=lambda entry: entry["data_offsets"]):
-        size = math.prod(entry["shape"]) * TYPE_BYTES.get(entry["dtype"], 0)
-        begin, after = entry["data_offsets"]
-        if begin != end or (size and after - begin != size):
-            raise ValueError
-        end = after
-    return end
-
-
-def _check_index(path: Path, headers: dict[str, dict[str, Any]]) -> None:
+def _check_index(path: Path, headers: dict[str, Header]) -> None:
     """Check that every tensor of the index lies in the shard it names."""
     if not (path / INDEX).exists():
         return
@@ -290,26 +360,68 @@ def _check_index(path: Path, headers: dict[str, dict[str, Any]]) -> None:
             raise UserError(f"{path / shard} lacks the tensor {tensor} that the index puts there")
 
 
-def _check_companions(path: Path, is_multimodal: bool) -> None:
+def _check_companions(path: Path, is_multimodal: bool, has_template: bool) -> None:
     """Check for tokenizer, chat template and image processor."""
     if not any((path / name).exists() for name in TOKENIZERS):
         raise UserError(f"{path} has no tokenizer: none of {', '.join(TOKENIZERS)}")
     if is_multimodal and not any((path / name).exists() for name in PROCESSORS):
         raise UserError(f"{path} takes images but has no {' or '.join(PROCESSORS)}")
-    if not _has_template(path):
+    if not has_template:
         raise UserError(
             f"{path} has no chat template (chat_template.jinja, or the field chat_template in "
-            "tokenizer_config.json): a base model cannot be asked questions"
+            "tokenizer_config.json): a base model cannot be asked questions, unless "
+            "--chat-template FILE says how"
         )
 
 
 def _has_template(path: Path) -> bool:
+    return bool(_own_template(path))
+
+
+def _own_template(path: Path) -> Any:
+    """Return the chat template beside a tokenizer, a list where there are several; or None."""
     if (path / "chat_template.jinja").exists():
-        return True
+        return (path / "chat_template.jinja").read_text()
     holders = ("tokenizer_config.json", "chat_template.json", "processor_config.json")
-    return any(
+    found = [
         _read_json(path, name).get("chat_template") for name in holders if (path / name).exists()
-    )
+    ]
+    return next((template for template in found if template), None)
+
+
+def _given_template(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--chat-template {file} cannot be read: {error}") from error
+    if not text.strip():
+        raise UserError(f"--chat-template {file} is empty")
+    return text
+
+
+def _check_image_token(path: Path, config: dict[str, Any]) -> None:
+    """Check that the tokenizer knows the token that stands for a picture."""
+    token = config.get("image_token_id", config.get("image_token_index"))
+    if not isinstance(token, int) or not (path / "tokenizer.json").exists():
+        return
+    content = _read_json(path, "tokenizer.json")
+    known = {entry.get("id") for entry in content.get("added_tokens") or ()}
+    vocabulary = (content.get("model") or {}).get("vocab") or {}
+    if isinstance(vocabulary, dict):
+        known |= set(vocabulary.values())
+    else:  # Unigram: its places are the tokens.
+        known |= set(range(len(vocabulary)))
+    if known and token not in known:
+        raise UserError(
+            f"{path} takes token {token} for a picture (config.json), which its tokenizer lacks: "
+            "take the tokenizer that belongs to it"
+        )
+
+
+def _made(path: Path) -> dict[str, Any] | None:
+    return _read_json(path, "made.json") if (path / "made.json").exists() else None
 
 
 def _pixels(path: Path) -> dict[str, Any]:
@@ -340,50 +452,3 @@ def _content(file: Path) -> str | bytes:
 
 def _sha256(content: str | bytes) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
-
-
-def _digest(shard: Path, header: dict[str, Any]) -> str:
-    """Return the sha256 of a weight file whose values are all finite; read it once per change."""
-    status = shard.stat()
-    where = f"{shard.resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
-    cached = _cache() / _sha256(where)
-    if cached.exists():
-        return cached.read_text()
-    digest = hashlib.sha256()
-    with reading(f"reading {shard.name} once, to name it by its content", status.st_size) as moved:
-        for chunk in _checked(shard, header):
-            digest.update(chunk)
-            moved(len(chunk))
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        aside = cached.with_name(f"{cached.name}.{os.getpid()}")
-        aside.write_text(digest.hexdigest())
-        aside.replace(cached)
-    except OSError:
-        pass  # A cache that cannot be written costs time, nothing else.
-    return digest.hexdigest()
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "driftbench" / "sha256"
-
-
-def _checked(shard: Path, header: dict[str, Any]) -> Iterator[bytes]:
-    """Yield the bytes of a weight file piece by piece; stop at a value that is not finite."""
-    import numpy as np
-
-    with shard.open("rb") as file:
-        length = struct.unpack("<Q", file.read(8))[0]
-        file.seek(0)
-        yield file.read(8 + length)
-        for tensor, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            word, exponent = EXPONENTS.get(entry["dtype"], ("", 0))
-            begin, end = entry["data_offsets"]
-            for at in range(begin, end, CHUNK):
-                piece = file.read(min(CHUNK, end - at))
-                if word and np.any(np.frombuffer(piece, word) & exponent == exponent):
-                    raise UserError(
-                        f"{shard}: the tensor {tensor} holds infinity or not-a-number values"
-                    )
-                yield piece

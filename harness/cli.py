@@ -51,7 +51,10 @@ ELSEWHERE = {
 def evaluate(
     checkpoints: Annotated[
         list[str],
-        Argument(metavar="CKPT...", help="Checkpoint folders, hub ids, or names that are served."),
+        Argument(
+            metavar="CKPT...",
+            help="Folders or hub ids of models or adapters, or names that are served.",
+        ),
     ],
     tasks: Annotated[
         str, Option(metavar="A,B", help="What to ask; `driftbench tasks` lists them.")
@@ -100,6 +103,13 @@ def evaluate(
     timeout: Annotated[
         float, Option(min=1.0, metavar="SECONDS", help="For one answer of an endpoint.")
     ] = 1800.0,
+    base: Annotated[
+        str | None,
+        Option(metavar="CKPT", help="Model under an adapter, instead of the one that it names."),
+    ] = None,
+    chat_template: Annotated[
+        Path | None, Option(metavar="FILE", help="Instead of the checkpoint's own, if it has one.")
+    ] = None,
     tensor_parallel: TensorParallel = 1,
     context: Context = None,
     gpu_memory: GpuMemory = None,
@@ -124,6 +134,8 @@ def evaluate(
     if engine == "server" or (endpoint and engine == "auto"):
         if force_answer:
             raise UserError("--force-answer goes on from inside an answer, which no endpoint does")
+        if base or chat_template:
+            raise UserError("--base and --chat-template are for weights, not for endpoints")
         opened, maker = serve.at_endpoints(
             checkpoints, endpoint or [], key_env, checkpoint, timeout
         )
@@ -132,7 +144,7 @@ def evaluate(
     else:
         from harness.checkpoint import open_checkpoint
 
-        opened = [open_checkpoint(where) for where in checkpoints]
+        opened = [open_checkpoint(where, base, chat_template) for where in checkpoints]
     sampling = Sampling(
         temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, n=n, force=force_answer
     )

@@ -8,6 +8,7 @@ shard, each of several processes asks its part of the questions; the last of the
 
 import importlib.metadata
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -167,9 +168,18 @@ def maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> M
     if engine == "auto" and old is not None and old.engine in makers:
         engine = old.engine
     elif engine == "auto":
-        able = vllm.installed() is not None and vllm.knows(checkpoint.architecture)
-        engine = "vllm" if able else "hf"
+        if vllm.installed() is not None and not vllm.knows(checkpoint.architecture):
+            return _instead_of_vllm
+        engine = "vllm" if vllm.installed() else "hf"
     return makers[engine]
+
+
+def _instead_of_vllm(checkpoint: Checkpoint) -> Engine:
+    from harness.engines import hf
+
+    said = f"vLLM does not have {checkpoint.architecture}: transformers answers, which is slower"
+    print(f"driftbench: {said}", file=sys.stderr)
+    return hf.HfEngine(checkpoint, (said,))
 
 
 def _run_one(
@@ -329,7 +339,7 @@ def _card(
     unlike = differs_from_training(checkpoint, wanted.budget(checkpoint))
     return RunCard(
         name=folder.absolute().name,
-        checkpoint=str(checkpoint.path),
+        checkpoint=str(checkpoint.place),
         fingerprint=checkpoint.fingerprint,
         made=checkpoint.made,
         engine=engine.name,
@@ -343,7 +353,7 @@ def _card(
         packages=packages(),
         device=engine.device,
         seconds=0.0,
-        notes=(*engine.notes, *([unlike] if unlike else [])),
+        notes=(*checkpoint.notes, *engine.notes, *([unlike] if unlike else [])),
     )
 
 

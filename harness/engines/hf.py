@@ -1,39 +1,69 @@
-"""The cross-check: transformers' own `generate`, one answer at a time, in float32.
+"""transformers' own `generate`, in batches: the cross-check, and the families that vLLM lacks.
 
-Slow and plain on purpose: no padding, no batching, nothing that could change an answer. It also
-runs the architectures that vLLM does not know.
+In float32 on a CPU, where a batch changes no greedy answer; in the model's own type on a GPU. Each
+answer of a batch is drawn from its own seed, so that its neighbours do not matter either.
 """
 
 import importlib.metadata
 import os
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoint import Checkpoint
+from harness import adapter
+from harness.checkpoint import Checkpoint, declared_dtype, quantization
 from harness.engines import Ask, refusal, rendering, said
 from harness.engines.pictures import decoded
 from harness.errors import UserError
 from harness.records import Question, Response, Sampling
+
+MOST_ROWS = 32
+"""Questions at a time, where memory allows."""
+
+WINDOW = 2 * MOST_ROWS
+"""Questions among which those of about one length are put together."""
+
+SHARE = 0.5
+"""Of the free memory that keys and values may take; the rest is for everything else."""
+
+STRETCHING = ("dynamic", "longrope")
+"""Rotary embeddings that change with the longest row of a batch, and so its other rows' answers."""
+
+MOST_FAILURES = 3
+"""Of questions in a row, each asked alone: then it is not the questions' fault."""
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+
+Row = tuple[Ask, list[Any]]
+"""An ask and its decoded pictures."""
+
+
+class _Unfit(Exception):
+    """A question that cannot be put to this model."""
 
 
 class HfEngine:
     """transformers over one checkpoint, or over one after another."""
 
     name = "hf"
-    dtype = "float32"
-    notes = ()
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, notes: tuple[str, ...] = ()) -> None:
         versions = [importlib.metadata.version(name) for name in ("transformers", "torch")]
         self.version = f"{versions[0]} on torch {versions[1]}"
+        self.notes = notes
+        has_gpu = GPUS.is_dir() and not versions[1].endswith("+cpu")
+        self.dtype = declared_dtype(checkpoint.config) if has_gpu else "float32"
         self.device = "cpu"
         self._checkpoint = checkpoint
-        self._loaded: Path | None = None
+        self._loaded: str | None = None
         self._processor: Any = None
         self._model: Any = None
+        self._language: Any = None
         self._ends: set[int] = set()
+        self._rows = MOST_ROWS
+        self._failures = 0
 
     def render(self, question: Question) -> str:
         """Return the prompt as the checkpoint's own chat template makes it."""
@@ -44,21 +74,34 @@ class HfEngine:
 
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
-        if self._loaded != self._checkpoint.path:
-            self._model = None
-            self._model, self._ends, self.device = _load(self._checkpoint)
-            self._loaded = self._checkpoint.path
+        if self._loaded == self._checkpoint.fingerprint:
+            return
+        self._model = None
+        self._model, self._ends, self.device = _load(self._checkpoint, self.dtype)
+        self._language = self._model.config.get_text_config()
+        if self._checkpoint.adapter:
+            _adapt(self._model, self._checkpoint.adapter)
+        rope = getattr(self._language, "rope_parameters", None) or {}
+        self._rows = 1 if rope.get("rope_type") in STRETCHING else MOST_ROWS
+        self._loaded = self._checkpoint.fingerprint
 
     def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
-        """Answer one after the other; see `Engine.ask`."""
+        """Answer, batch by batch; see `Engine.ask`."""
         self.start()
-        for ask, pictures in decoded(asks, ahead=8):
-            if ask.sampling.stop:
-                raise UserError("the hf engine knows no stop strings: use --engine vllm")
-            if isinstance(pictures, Exception):
-                yield refusal(ask, f"a picture cannot be decoded: {said(pictures)}")
-            else:
-                yield self._answer(ask, pictures)
+        source = decoded(asks, ahead=MOST_ROWS)
+        while window := list(islice(source, WINDOW)):
+            rows: list[Row] = []
+            for ask, pictures in window:
+                if ask.sampling.stop:
+                    raise UserError("the hf engine knows no stop strings: use --engine vllm")
+                if isinstance(pictures, Exception):
+                    yield refusal(ask, f"a picture cannot be decoded: {said(pictures)}")
+                else:
+                    rows.append((ask, pictures))
+            for alike in self._alike(rows):
+                while alike:
+                    batch, alike = alike[: self._rows], alike[self._rows :]
+                    yield from self._answer(batch)
 
     def swap(self, checkpoint: Checkpoint) -> None:
         """Go on with a swappable checkpoint, from the next question on."""
@@ -69,50 +112,195 @@ class HfEngine:
         self._model = None
         self._loaded = None
 
-    def _answer(self, ask: Ask, pictures: list[Any]) -> Response:
+    def _alike(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """Yield rows that can be asked together, about equally long ones beside each other."""
+        groups: dict[Any, list[Row]] = {}
+        for ask, pictures in rows:
+            kind = bool(pictures), ask.sampling, self._adds_special_tokens(ask)
+            groups.setdefault(kind, []).append((ask, pictures))
+        for group in groups.values():
+            yield sorted(group, key=_length)
+
+    def _answer(self, rows: list[Row]) -> Iterator[Response]:
+        """Answer rows together; in halves where that fails, down to the one at fault."""
+        trouble = ""
+        try:
+            responses = self._together(rows)
+        except Exception as error:
+            # No common class: too little memory, a picture that the processor cannot take, …
+            trouble, is_unfit = said(error), isinstance(error, _Unfit)
+            if _is_memory(error):
+                self._rows = max(1, len(rows) // 2)
+        # Not within the clause above, whose exception holds on to the memory.
+        if not trouble:
+            self._failures = 0
+            yield from responses
+            return
+        _free()
+        if len(rows) > 1:
+            half = len(rows) // 2
+            yield from self._answer(rows[:half])
+            yield from self._answer(rows[half:])
+            return
+        self._failures += not is_unfit
+        if self._failures == MOST_FAILURES:
+            raise UserError(
+                f"transformers fails: {trouble}; if memory is short, lower --max-tokens or "
+                "--max-pixels"
+            )
+        yield refusal(rows[0][0], trouble)
+
+    def _together(self, rows: list[Row]) -> list[Response]:
         import torch
 
         began = time.monotonic()
-        inputs = self._inputs(ask, pictures)
-        tokens_in = inputs["input_ids"].shape[1]
-        room = rendering.context(self._model.config.get_text_config()) - tokens_in
-        if room < 1:
-            return refusal(ask, f"the prompt has {tokens_in} tokens, {1 - room} beyond the context")
+        try:
+            inputs = self._inputs(rows)
+        except Exception as error:
+            raise _Unfit(said(error)) from error
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        rooms = [rendering.context(self._language) - length for length in lengths]
+        if min(rooms) < 1:
+            raise _Unfit(
+                f"the prompt has {max(lengths)} tokens, {1 - min(rooms)} beyond the context"
+            )
+        sampling = rows[0][0].sampling
+        new = min(sampling.max_tokens, max(rooms))
+        if len(rows) > max(1, self._bearable(max(lengths) + new)):
+            raise MemoryError("too little memory for so many questions at a time")
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
         ends = self._ends | {tokenizer.eos_token_id} - {None}
-        torch.manual_seed(ask.seed)
+        draw = _Draw(sampling, [ask.seed for ask, _ in rows], self.device)
         with torch.inference_mode():
-            # (1, tokens_in + tokens_out)
+            # (rows, prompt + answer)
             ids = self._model.generate(
-                **inputs.to(self.device),
-                generation_config=_generation(ask.sampling, room, ends, tokenizer),
+                **self._moved(inputs),
+                generation_config=_generation(new, ends, tokenizer),
+                logits_processor=[draw] if sampling.temperature > 0 else [],
             )
-        made = ids[0, tokens_in:].tolist()
-        return Response(
-            key=ask.key,
-            task=ask.question.task,
-            id=ask.question.id,
-            sample=ask.sample,
-            text=tokenizer.decode(made, skip_special_tokens=True),
-            finish="stop" if made and made[-1] in ends else "length",
-            tokens_in=tokens_in,
-            tokens_image=self._image_tokens(inputs),
-            tokens_out=len(made),
-            seconds=round(time.monotonic() - began, 4),
+        width = inputs["input_ids"].shape[1]
+        seconds = round(time.monotonic() - began, 4)
+        responses = []
+        for row, (ask, _) in enumerate(rows):
+            made = _cut(ids[row, width:].tolist(), ends)[: rooms[row]]
+            responses.append(
+                Response(
+                    key=ask.key,
+                    task=ask.question.task,
+                    id=ask.question.id,
+                    sample=ask.sample,
+                    text=tokenizer.decode(made, skip_special_tokens=True),
+                    finish="stop" if made and made[-1] in ends else "length",
+                    tokens_in=lengths[row],
+                    tokens_image=self._image_tokens(inputs["input_ids"][row]),
+                    tokens_out=len(made),
+                    seconds=seconds,
+                )
+            )
+        return responses
+
+    def _inputs(self, rows: list[Row]) -> Any:
+        """Return what the model takes, padded on the left."""
+        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        prompts = [ask.prompt for ask, _ in rows]
+        arguments = {
+            "return_tensors": "pt",
+            "padding": True,
+            "padding_side": "left",
+            "add_special_tokens": self._adds_special_tokens(rows[0][0]),
+        }
+        if rows[0][1]:
+            pictures = [pictures for _, pictures in rows]
+            return self._processor(text=prompts, images=pictures, **arguments)
+        return tokenizer(prompts, **arguments)
+
+    def _adds_special_tokens(self, ask: Ask) -> bool:
+        return rendering.adds_special_tokens(self._processor, self._checkpoint, ask.prompt)
+
+    def _moved(self, inputs: Any) -> dict[str, Any]:
+        """Return the inputs on the model's device, pictures in its type."""
+        return {
+            name: value.to(self.device, self._model.dtype)
+            if value.is_floating_point()
+            else value.to(self.device)
+            for name, value in inputs.items()
+        }
+
+    def _bearable(self, tokens: int) -> int:
+        """Return how many rows of so many tokens memory bears."""
+        itemsize = self._model.dtype.itemsize
+        return int(SHARE * _free_bytes(self.device)) // (
+            tokens * rendering.cache_bytes(self._language, itemsize)
         )
 
-    def _inputs(self, ask: Ask, pictures: list[Any]) -> Any:
-        special = rendering.adds_special_tokens(self._processor, self._checkpoint, ask.prompt)
-        arguments = {"return_tensors": "pt", "add_special_tokens": special}
-        if pictures:
-            return self._processor(text=[ask.prompt], images=[pictures], **arguments)
-        tokenizer = getattr(self._processor, "tokenizer", self._processor)
-        return tokenizer([ask.prompt], **arguments)
-
-    def _image_tokens(self, inputs: Any) -> int:
+    def _image_tokens(self, ids: Any) -> int:
         config = self._checkpoint.config
         token = config.get("image_token_id", config.get("image_token_index"))
-        return 0 if token is None else int((inputs["input_ids"] == token).sum())
+        return 0 if token is None else int((ids == token).sum())
+
+
+class _Draw:
+    """Draws the next token of each row from a generator of its own.
+
+    The largest of p / e, with e drawn from the exponential distribution, falls on a token with
+    probability p: so that `generate`, which takes the largest, draws.
+    """
+
+    def __init__(self, sampling: Sampling, seeds: list[int], device: str) -> None:
+        import torch
+
+        self._sampling = sampling
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Return scores whose largest is drawn: (rows, vocabulary) → the same."""
+        import torch
+        from transformers import TopKLogitsWarper, TopPLogitsWarper
+
+        scores = scores.float() / self._sampling.temperature
+        if self._sampling.top_k:
+            scores = TopKLogitsWarper(self._sampling.top_k)(input_ids, scores)
+        if self._sampling.top_p < 1:
+            scores = TopPLogitsWarper(self._sampling.top_p)(input_ids, scores)
+        noise = [
+            torch.empty_like(row).exponential_(generator=generator)
+            for row, generator in zip(scores, self._generators, strict=True)
+        ]
+        return scores - torch.stack(noise).log()
+
+
+def _length(row: Row) -> tuple[int, int]:
+    ask, pictures = row
+    return sum(picture.width * picture.height for picture in pictures), len(ask.prompt)
+
+
+def _cut(made: list[int], ends: set[int]) -> list[int]:
+    """Cut off what pads a row after its end."""
+    end = next((place for place, token in enumerate(made) if token in ends), len(made))
+    return made[: end + 1]
+
+
+def _is_memory(error: Exception) -> bool:
+    import torch
+
+    short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return short or "allocate memory" in str(error)  # what torch says on a CPU
+
+
+def _free() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _free_bytes(device: str) -> int:
+    import psutil
+    import torch
+
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
 
 
 def _settle() -> None:
@@ -122,8 +310,15 @@ def _settle() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def _load(checkpoint: Checkpoint) -> tuple[Any, set[int], str]:
+def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
     """Return the model, the tokens that its generation config ends at, and its device."""
+    if packed := quantization(checkpoint.config):
+        raise UserError(
+            f"{checkpoint.path} is quantised ({packed}), which the hf engine cannot take: "
+            "use --engine vllm"
+        )
+    if checkpoint.merge:
+        raise UserError("merges are poured into vLLM alone: use --engine vllm")
     _settle()
     import torch
     from transformers import (
@@ -137,7 +332,7 @@ def _load(checkpoint: Checkpoint) -> tuple[Any, set[int], str]:
     try:
         model, loaded = kind.from_pretrained(
             str(checkpoint.path),
-            dtype=torch.float32,
+            dtype=getattr(torch, dtype),
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
@@ -159,22 +354,39 @@ def _load(checkpoint: Checkpoint) -> tuple[Any, set[int], str]:
     return model.eval().to(device), {end for end in listed if end is not None}, device
 
 
-def _generation(sampling: Sampling, room: int, ends: set[int], tokenizer: Any) -> Any:
-    """Return our sampling in transformers' words."""
+def _adapt(model: Any, found: adapter.Adapter) -> None:
+    """Add a LoRA adapter's products to what its matrices give."""
+    from torch.nn import Linear
+
+    held: dict[str, list[Any]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Linear):
+            held.setdefault(adapter.plain(name), []).append(module)
+    for name, (a, b, scale) in adapter.load_pairs(found).items():
+        if len(held.get(name, ())) != 1:
+            raise UserError(
+                f"{found.path} adapts {name}, which is no matrix of its own in transformers: merge "
+                "the adapter into its base first"
+            )
+        (matrix,) = held[name]
+        matrix.register_forward_hook(_product(a.to(matrix.weight), b.to(matrix.weight), scale))
+
+
+def _product(a: Any, b: Any, scale: float) -> Any:
+    def add(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        return output + scale * (inputs[0] @ a.T @ b.T)
+
+    return add
+
+
+def _generation(new: int, ends: set[int], tokenizer: Any) -> Any:
+    """Return greedy decoding of at most `new` tokens, in transformers' words."""
     from transformers import GenerationConfig
 
-    drawn: dict[str, Any] = {"do_sample": False}
-    if sampling.temperature > 0:
-        drawn = {
-            "do_sample": True,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-        }
     pad = tokenizer.pad_token_id
     return GenerationConfig(
-        max_new_tokens=min(sampling.max_tokens, room),
+        do_sample=False,
+        max_new_tokens=new,
         eos_token_id=sorted(ends),
         pad_token_id=min(ends) if pad is None and ends else pad,
-        **drawn,
     )

@@ -23,12 +23,15 @@ def load_processor(checkpoint: Checkpoint) -> Any:
 
     kind = AutoProcessor if checkpoint.is_multimodal else AutoTokenizer
     try:
-        return kind.from_pretrained(str(checkpoint.path), trust_remote_code=False)
+        processor = kind.from_pretrained(str(checkpoint.path), trust_remote_code=False)
     except Exception as error:
         raise UserError(
             f"{checkpoint.path}: its {'processor' if checkpoint.is_multimodal else 'tokenizer'} "
             f"does not load: {said(error)}"
         ) from error
+    if checkpoint.template is not None:
+        processor.chat_template = checkpoint.template
+    return processor
 
 
 def language_config(checkpoint: Checkpoint) -> Any:
@@ -50,6 +53,19 @@ def language_config(checkpoint: Checkpoint) -> Any:
 def context(language: Any) -> int:
     """Return how many tokens prompt and answer may have together, of a `language_config`."""
     return min(getattr(language, "max_position_embeddings", LONGEST_CONTEXT), LONGEST_CONTEXT)
+
+
+def cache_bytes(language: Any, itemsize: int) -> int:
+    """Return the bytes of keys and values that one token takes, of a `language_config`.
+
+    Args:
+        language: The settings of the language model.
+        itemsize: Bytes of one number.
+    """
+    heads = language.num_attention_heads
+    kv_heads = getattr(language, "num_key_value_heads", None) or heads
+    head = getattr(language, "head_dim", None) or language.hidden_size // heads
+    return 2 * itemsize * language.num_hidden_layers * kv_heads * head
 
 
 def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from harness.checkpoint import Checkpoint
+from harness.adapter import Adapter
+from harness.checkpoint import Checkpoint, declared_dtype, quantization
 from harness.engines import Ask, refusal, rendering, said
 from harness.engines.pictures import decode
 from harness.engines.preparing import Prepared
@@ -104,7 +105,9 @@ class VllmEngine:
         if found is None:
             raise UserError("vLLM is not installed: install it, or choose --engine hf")
         self.version, self._on_cpu = found
-        self.dtype = "float32" if self._on_cpu else _declared_dtype(checkpoint.config)
+        # A CPU computes in float32, except with weights that were packed for another type.
+        plain = self._on_cpu and not quantization(checkpoint.config)
+        self.dtype = "float32" if plain else declared_dtype(checkpoint.config)
         self._room = room or Room()
         kind = "cpu" if self._on_cpu else "cuda"
         self.device = f"{self._room.devices} x {kind}" if self._room.devices > 1 else kind
@@ -112,6 +115,7 @@ class VllmEngine:
         self._loaded: str | None = None
         self._processor: Any = None
         self._llm: Any = None
+        self._adapter: Any = None
         self._names = count()
 
     def render(self, question: Question) -> str:
@@ -130,8 +134,10 @@ class VllmEngine:
             self._llm = _start(wanted, self.dtype, self._on_cpu, self._room)
             if wanted.merge:
                 self._pour()
-        else:
+        elif not wanted.adapter:
             self._pour()
+        if wanted.adapter:
+            self._adapt(wanted.adapter)
         self._loaded = wanted.fingerprint
 
     def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
@@ -185,6 +191,27 @@ class VllmEngine:
             # What the engine holds now is neither the one nor the other.
             self._loaded = None
             raise UserError(f"{path}: the weights do not load into vLLM: {said(error)}") from error
+        self._forget()
+
+    def _adapt(self, adapter: Adapter) -> None:
+        """Put an adapter over the weights, instead of another one that may be there."""
+        from vllm.lora.request import LoRARequest
+
+        name, number = adapter.fingerprint, 1 + next(self._names)
+        self._adapter = LoRARequest(name, number, str(adapter.path))
+        try:
+            self._llm.llm_engine.add_lora(self._adapter)
+            unused = self._llm.collective_rpc("unused_of_adapter", args=(number,))[0]
+        except Exception as error:
+            raise UserError(f"{adapter.path} does not load into vLLM: {said(error)}") from error
+        if unused:
+            raise UserError(
+                f"{adapter.path}: vLLM leaves out {len(unused)} matrices of the adapter, the first "
+                f"is {unused[0]}: choose --engine hf, or merge the adapter into its base"
+            )
+        self._forget()
+
+    def _forget(self) -> None:
         # Both, always: keys, values and the encoder's features are those of the old weights.
         self._llm.reset_prefix_cache()
         self._llm.llm_engine.reset_encoder_cache()
@@ -264,7 +291,9 @@ class VllmEngine:
         image_tokens = sum(place.get_num_embeds() for place in places)
         waiting[name] = _Waiting(ask, since, len(rendered["prompt_token_ids"]), image_tokens)
         try:
-            self._llm.llm_engine.add_request(name, rendered, _sampling_params(ask))
+            self._llm.llm_engine.add_request(
+                name, rendered, _sampling_params(ask), lora_request=self._adapter
+            )
         except EngineDeadError as error:
             raise _Failure(said(error)) from error
         except Exception as error:
@@ -335,9 +364,15 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
     if room.memory is not None:
         arguments["gpu_memory_utilization"] = room.memory
     if on_cpu:
-        one = longest * _bytes_per_token(language)
+        one = longest * rendering.cache_bytes(language, itemsize=4)
         cache = max(one, min(max(CACHE[0], 4 * one), CACHE[1]))
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cache}
+    if adapter := checkpoint.adapter:
+        arguments |= {
+            "enable_lora": True,
+            "max_lora_rank": adapter.room,
+            "enable_tower_connector_lora": adapter.beside_decoder,
+        }
     try:
         return LLM(
             model=str(checkpoint.path),
@@ -371,18 +406,3 @@ def _settle(on_cpu: bool) -> None:
         os.environ.setdefault(name, value)
     # While it is imported vLLM speaks before it has read its own level.
     logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
-
-
-def _declared_dtype(config: dict[str, Any]) -> str:
-    text = config.get("text_config") or {}
-    names = [part.get(field) for part in (config, text) for field in ("dtype", "torch_dtype")]
-    declared = next((name for name in names if name), "bfloat16")
-    return declared if declared in ("float32", "float16", "bfloat16") else "bfloat16"
-
-
-def _bytes_per_token(language: Any) -> int:
-    """Of the key-value cache in float32."""
-    heads = language.num_attention_heads
-    kv_heads = getattr(language, "num_key_value_heads", None) or heads
-    head = getattr(language, "head_dim", None) or language.hidden_size // heads
-    return 2 * 4 * language.num_hidden_layers * kv_heads * head

@@ -35,6 +35,15 @@ class Pour:
         self.reload_weights(weights_iterator=_merge(source, alpha))
         _repack_head(self.get_model())
 
+    def unused_of_adapter(self: Any, number: int) -> list[str]:
+        """Return the matrices of a LoRA adapter that no layer of the model takes.
+
+        vLLM passes over them in silence (0.32, `LoRAModelManager.activate_adapter`).
+        """
+        manager = self.model_runner.lora_manager._adapter_manager
+        adapted = manager.list_adapters()[number].loras
+        return [name for name in adapted if name not in manager.modules]
+
     def end_merges(self: Any) -> None:
         """End the process that pours merges, if there is one."""
         if source := getattr(self, "_merges", None):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness import checkpoint
+from harness import weights
 from harness.checkpoint import open_checkpoint, swappable
 from harness.errors import UserError
 
@@ -98,10 +98,6 @@ def spoil_template(folder):
     (folder / "tokenizer_config.json").write_text("{}")
 
 
-def spoil_adapter(folder):
-    (folder / "config.json").rename(folder / "adapter_config.json")
-
-
 def remove(pattern):
     def spoil(folder):
         for path in folder.glob(pattern):
@@ -122,7 +118,6 @@ SPOILT = {
     "broken config": (write("config.json", "{"), "config.json is not JSON"),
     "config is a list": (write("config.json", "[]"), "config.json is not a JSON object"),
     "no architecture": (write("config.json", "{}"), "names no architecture"),
-    "adapter": (spoil_adapter, "holds an adapter, not a model: merge it into its base model first"),
     "no weights": (remove("*.safetensors"), "has no weights: no *.safetensors beside config.json"),
     "pickle": (spoil_pickle, "as pickle only (pytorch_model.bin), which can run code when read"),
     "missing shard": (remove("model-2*"), "lacks 1 of 2 weight files, the first is model-2.safete"),
@@ -224,7 +219,7 @@ def test_weights_are_read_once_per_change(folder, cache, monkeypatch):
         raise AssertionError("read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_checked", refuse)
+        patch.setattr(weights, "_digest", refuse)
         assert open_checkpoint(folder).fingerprint == first
     change_weight(folder)
     assert open_checkpoint(folder).fingerprint != first
@@ -236,7 +231,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(folder, cache, monkeypatch)
 
 
 def test_tensors_larger_than_a_piece_are_checked_to_their_end(folder, monkeypatch):
-    monkeypatch.setattr(checkpoint, "CHUNK", 8)
+    monkeypatch.setattr(weights, "CHUNK", 8)
     assert open_checkpoint(folder)
     save_file({"a": np.array([0] * 9 + [np.nan], np.float32)}, folder / "model-1.safetensors")
     with pytest.raises(UserError, match="the tensor a holds infinity"):

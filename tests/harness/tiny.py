@@ -14,7 +14,9 @@ from typing import Any
 from harness.records import Image, Question
 
 FAMILIES = ("qwen2_5_vl", "llava_next", "idefics3")
-TIED = {"qwen2_5_vl": False, "llava_next": True, "idefics3": True}
+LACKING = "idefics2"
+"""A family that vLLM has not."""
+TIED = {"qwen2_5_vl": False, "llava_next": True, "idefics3": True, "idefics2": False}
 CELL = 28
 HIDDEN = 64
 CONTEXT = 256
@@ -23,6 +25,7 @@ IMAGE = {
     "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>",
     "llava_next": "<image>",
     "idefics3": "<image>",
+    "idefics2": "<image>",
 }
 SPECIAL = {
     "qwen2_5_vl": ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
@@ -34,6 +37,7 @@ SPECIAL = {
         "<end_of_utterance>",
         *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
     ),
+    "idefics2": ("<image>", "<fake_token_around_image>", "<end_of_utterance>"),
 }
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: "
@@ -92,10 +96,13 @@ def _tokenizer(family: str) -> Any:
         pad_token="<pad>",
         unk_token="<unk>",
         extra_special_tokens={
-            "image_token": "<|image_pad|>" if family == "qwen2_5_vl" else "<image>"
-        },
+            "image_token": "<|image_pad|>" if family == "qwen2_5_vl" else "<image>",
+            "image_boundary_token": "<fake_token_around_image>",
+        }
+        if family == "idefics2"
+        else {"image_token": "<|image_pad|>" if family == "qwen2_5_vl" else "<image>"},
     )
-    begin = "{{ bos_token }}" if family == "idefics3" else ""
+    begin = "{{ bos_token }}" if family in ("idefics3", "idefics2") else ""
     made.chat_template = begin + TEMPLATE.replace("IMAGE", IMAGE[family])
     return made
 
@@ -124,6 +131,14 @@ def _processor(family: str, words: Any) -> Any:
             num_additional_image_tokens=1,
             **common,
         )
+    if family == "idefics2":
+        return tf.Idefics2Processor(
+            image_processor=tf.Idefics2ImageProcessor(
+                size={"shortest_edge": CELL, "longest_edge": 2 * CELL}, do_image_splitting=False
+            ),
+            image_seq_len=4,
+            **common,
+        )
     return tf.Idefics3Processor(
         image_processor=tf.Idefics3ImageProcessor(
             size={"longest_edge": 2 * CELL}, max_image_size={"longest_edge": CELL}
@@ -140,7 +155,8 @@ def _grid() -> list[list[int]]:
 def _text_config(family: str, words: Any) -> Any:
     import transformers as tf
 
-    kind = tf.Qwen2Config if family == "qwen2_5_vl" else tf.LlamaConfig
+    kinds = {"qwen2_5_vl": tf.Qwen2Config, "idefics2": tf.MistralConfig}
+    kind = kinds.get(family, tf.LlamaConfig)
     return kind(
         hidden_size=HIDDEN,
         intermediate_size=128,
@@ -213,6 +229,24 @@ def _vlm(family: str, words: Any) -> Any:
                 image_grid_pinpoints=_grid(),
                 image_seq_length=4,
                 vision_feature_layer=-1,
+                **tied,
+            )
+        )
+    if family == "idefics2":
+        return tf.Idefics2ForConditionalGeneration(
+            tf.Idefics2Config(
+                text_config=text,
+                vision_config=tower,
+                perceiver_config={
+                    "hidden_size": HIDDEN,
+                    "resampler_n_latents": 4,
+                    "resampler_depth": 1,
+                    "resampler_n_heads": 2,
+                    "resampler_head_dim": 32,
+                    "num_key_value_heads": 1,
+                    "initializer_range": 0.08,
+                },
+                image_token_id=token("<image>"),
                 **tied,
             )
         )
