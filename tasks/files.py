@@ -291,12 +291,24 @@ def to_images(row: Row) -> list[Path]:
     found = []
     for name in row["images"]:
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not _lies_in(folder, path):
             raise TaskError(f"row {row['id']}: the picture {name} lies outside of {folder}")
         if not path.is_file():
             raise TaskError(f"row {row['id']}: the picture {path} does not exist")
         found.append(path)
     return found
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether a file lies in a folder, links followed."""
+    if path.is_symlink():
+        return path.resolve().is_relative_to(folder.resolve())
+    return path.name != ".." and _is_inside(folder, path.parent)
+
+
+@cache
+def _is_inside(folder: Path, inner: Path) -> bool:
+    return inner.resolve().is_relative_to(folder.resolve())
 
 
 def pictures(row: Row) -> "list[Image]":

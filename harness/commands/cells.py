@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import records
-from harness.records import TaskCard
+from harness.records import SCORED, Response, TaskCard
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,14 +59,15 @@ def print_cells(folders: Sequence[Path]) -> None:
 
 
 def _notes(folder: Path) -> Iterator[str]:
-    card = records.read_card(folder)
+    card, cells = records.read_card(folder), records.read_cells(folder)
     if not card.finished:
         wanted = card.sampling.n * sum(task.n for task in card.tasks)
-        there = len(records.read_verdicts(folder))
+        there = len(records.read_verdicts(folder)) or len(_responses(folder))
         yield f"{card.name}: not finished, {there} of {wanted} answers are there"
-    reasons = [r.reason for r in records.read_responses(folder) if r.finish == "error"]
-    if reasons:
-        yield f"{card.name}: the engine failed on {len(reasons)}, at first: {reasons[0]}"
+    if any(cell.error for cell in cells):
+        names = {task.name for task in card.tasks}
+        failed = [r for r in _responses(folder) if r.finish == "error" and r.task in names]
+        yield f"{card.name}: the engine failed on {len(failed)}, at first: {failed[0].reason}"
     for note in card.notes:
         yield f"{card.name}: {note}"
     for name, metrics in records.read_summary(folder).items():
@@ -75,6 +76,11 @@ def _notes(folder: Path) -> Iterator[str]:
     for task in card.tasks:
         for note in _task_notes(task):
             yield f"{card.name}: {note}"
+
+
+def _responses(folder: Path) -> list[Response]:
+    """Read the responses of a run, also where the folder has its verdicts by another protocol."""
+    return records.read_responses(folder.parent.parent if folder.parent.name == SCORED else folder)
 
 
 def _task_notes(task: TaskCard) -> Iterator[str]:
