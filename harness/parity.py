@@ -408,7 +408,7 @@ def _wemath(_: dict[str, Any]) -> list[Check]:
 
 
 def _mathverse(_: dict[str, Any]) -> list[Check]:
-    return [Check("official", _verdict("mathverse"), lambda _: {})]
+    return [Check("official", _verdict("mathverse"), _no_metrics)]
 
 
 def _mmmu(_: dict[str, Any]) -> list[Check]:
