@@ -20,6 +20,7 @@ from harness.judge import Judge, settled
 from harness.progress import counted
 from harness.records import SCORED, How, Question, Response, RunCard, TaskCard, Verdict
 from tasks import Task
+from tasks.answers import stated
 from tasks.judging import OPEN, Judging, Reading
 
 Readings = dict[tuple[str, str, int, str], Reading]
@@ -181,9 +182,14 @@ def how(begun: Reading | Judging, response: Response) -> How:
     return _how(response, reading, used)
 
 
+def _is_torn(task: Task, response: Response) -> bool:
+    """Whether a response that was cut has no answer; the scripts of others never ask."""
+    return task.ends or (task.protocol == tasks.ROBUST and not stated(response.text))
+
+
 def begin(task: Task, question: Question, response: Response) -> Reading | Judging:
     """Apply the rule to a response, as far as it goes without a judge."""
-    if response.finish == "error" or (response.finish == "length" and task.ends):
+    if response.finish == "error" or (response.finish == "length" and _is_torn(task, response)):
         return OPEN
     try:
         return task.verdict(question.row, response.text)

@@ -303,6 +303,23 @@ class _Place:
     """A sentence that must not say otherwise."""
 
 
+def stated(text: str) -> bool:
+    r"""Whether a text says outright what its answer is, and has gone on since.
+
+    Of a text that was cut, nothing else can be taken for its answer: its last sentence is a step.
+
+        >>> stated(r"so \boxed{12}, because"), stated("The answer is 12. To check")
+        (True, True)
+        >>> stated("The answer is 1"), stated("3 + 4 = 7, and 7"), stated(r"so \boxed{1")
+        (False, False, False)
+    """
+    spoken = (after_thinking(text) or "")[-LONGEST:]
+    return bool(_boxed_spans(spoken)) or any(
+        re.search(r"\w.*?(?:\n|[.。]\s)", spoken[found.end() :], re.DOTALL)
+        for found in _MARK.finditer(spoken)
+    )
+
+
 def _places(text: str, past_box: bool = False) -> Iterator[_Place]:
     """Yield the places in which an answer may stand, the surest first.
 

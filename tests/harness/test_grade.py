@@ -12,7 +12,9 @@ from harness import cli, records
 from harness.checkpoint import Checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import UserError
-from harness.grade import score
+from harness.grade import begin, score
+from harness.grade import how as how_of
+from harness.records import Question, Response
 from harness.run import run
 
 
@@ -132,3 +134,31 @@ def test_rows_that_cannot_be_asked_are_counted_and_the_first_named(tmp_path, dat
         evaluate(tmp_path / "run", data, tasks.load("mathvision"))
     assert str(error.value).startswith("mathvision: 3 of 3 rows cannot be asked (0, 1, 2): row 0: ")
     assert str(error.value).endswith("a.png does not exist")
+
+
+CUT_ROW = {
+    "id": "1",
+    "question": "How many?",
+    "options": [],
+    "answer": "7",
+    "question_type": "free",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "correct", "how"),
+    [
+        ("We have 3 + 4 = 7", "stop", True, "rule"),
+        ("We have 3 + 4 = 7", "length", None, "truncated"),
+        ("The answer is 7", "length", None, "truncated"),  # of 70, maybe
+        ("The answer is 7. To be sure, we", "length", True, "rule"),
+        (r"So it is \boxed{7}. To be sure, we", "length", True, "rule"),
+        (r"<think> \boxed{7} To be sure, we", "length", None, "truncated"),
+    ],
+)
+def test_a_cut_response_has_the_answer_that_it_stated(text, finish, correct, how):
+    task = tasks.load("mathvision")
+    question = Question("mathvision", "1", "How many?", (), CUT_ROW)
+    response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1)
+    begun = begin(task, question, response)
+    assert (begun[1], how_of(begun, response)) == (correct, how)
