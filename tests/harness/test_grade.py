@@ -136,13 +136,7 @@ def test_rows_that_cannot_be_asked_are_counted_and_the_first_named(tmp_path, dat
     assert str(error.value).endswith("a.png does not exist")
 
 
-CUT_ROW = {
-    "id": "1",
-    "question": "How many?",
-    "options": [],
-    "answer": "7",
-    "question_type": "free",
-}
+CUT_ROW = {"id": "1", "question_type": "free_form", "choices": [], "answer": "7"}
 
 
 @pytest.mark.parametrize(
