@@ -171,9 +171,10 @@ class Endpoint:
         return self._opened
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; the next request opens others."""
         if self._opened:
             await self._opened.close()
+        self._opened = None
 
     # What it is
 

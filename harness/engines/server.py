@@ -26,7 +26,7 @@ from typing import Any
 
 from harness.checkpoint import Checkpoint
 from harness.engines import Ask, refusal, rendering
-from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Served
+from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Served, Tokens
 from harness.errors import UserError
 from harness.records import Question, Response, Sampling, canonical
 
@@ -99,7 +99,7 @@ def served_checkpoint(
         name=Path(model).name,
         fingerprint=fingerprint,
         surroundings=fingerprint,
-        config={"served": first, "weights": str(weights.path) if weights else None},
+        config={"served": first, "weights": weights},
         architecture=weights.architecture if weights else "",
         is_multimodal=weights.is_multimodal if weights else True,
         made=weights.made if weights else None,
@@ -138,17 +138,18 @@ class ServerEngine:
 
     def __init__(self, checkpoint: Checkpoint, service: Service) -> None:
         self._service = service
-        self._checkpoint = checkpoint
         self._served: Served = checkpoint.config["served"]
-        self._endpoints: list[Endpoint] = []
+        self._weights: Checkpoint | None = checkpoint.config["weights"]
+        self._processor: Any = None
+        self._endpoints = service.endpoints()
         self.version = self._served.software or "unknown"
         self.device = " ".join(service.addresses)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not known of the answers, so far."""
-        weights = self._checkpoint.config["weights"]
-        taken = f"they are taken to be those of {weights}" if weights else "only its name is known"
+        path = self._weights and self._weights.path
+        taken = f"they are taken to be those of {path}" if path else "only its name is known"
         notes = [f"{self._served.model} is served: its weights could not be verified, {taken}"]
         for endpoint in self._endpoints:
             if endpoint.left_out:
@@ -159,8 +160,15 @@ class ServerEngine:
         return tuple(notes)
 
     def render(self, question: Question) -> str:
-        """Return the message; the server's chat template makes a prompt of it, out of sight."""
-        return canonical(rendering.content(question))
+        """Return the prompt, by the chat template of the weights.
+
+        Where they are out of sight, the message: the server makes a prompt of it.
+        """
+        if self._weights is None:
+            return canonical(rendering.content(question))
+        if self._processor is None:
+            self._processor = rendering.load_processor(self._weights)
+        return rendering.render(self._processor, self._weights, question)
 
     def start(self) -> None:
         """Nothing to load."""
@@ -170,7 +178,9 @@ class ServerEngine:
 
         The requests are made in a thread of their own: they go on while the caller works.
         """
-        self._endpoints = self._service.endpoints()
+        if self._weights and self._served.owner == "vllm":
+            for endpoint in self._endpoints:
+                endpoint.tokens = Tokens(self._processor, self._weights)
         desk = _Desk(asks, self._served, self._endpoints, self._service.patience)
         thread = threading.Thread(target=desk.run, name="endpoints", daemon=True)
         thread.start()
