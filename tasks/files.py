@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -23,6 +24,9 @@ FOLDER = "folder"
 
 BENCHMARKS = "rows.jsonl"
 """File with the rows of several benchmarks; the field `benchmark` tells them apart."""
+
+HUB_SECONDS = 10.0
+"""In which the hub tells of a dataset, or counts as out of reach."""
 
 NAMED = 5
 """Rows named in a sentence about many."""
@@ -174,29 +178,51 @@ def hub_rows(
 @cache
 def commit(source: Source) -> str | None:
     """Return the commit of a dataset: the pinned one, else the newest; None when offline."""
-    if source.revision is not None:
-        return source.revision
+    return source.revision or _newest(source.repo)
+
+
+@cache
+def _newest(repo: str) -> str | None:
+    """Return the newest commit of a dataset on the hub, None where the hub does not tell."""
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().dataset_info(source.repo).sha
-    except Exception:  # offline: what the cache holds is used
+        return HfApi().dataset_info(repo, timeout=HUB_SECONDS).sha
+    except Exception:  # offline, or no such dataset: what the cache holds is used
         return None
 
 
 def _fetched(task: str, source: Source) -> Any:
     import datasets
 
+    with _offline() if _newest(source.repo) is None else nullcontext():
+        try:
+            return datasets.load_dataset(
+                source.repo, source.config, split=source.split, revision=commit(source)
+            )
+        except Exception as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise TaskError(
+                f"{task}: the dataset {source.repo} ({source.config}, {source.split}) cannot be "
+                f"fetched ({said}): give --data FOLDER with a copy of it"
+            ) from error
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Let datasets look into its cache at once, instead of after half a minute of retries."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
+    before = [module.HF_HUB_OFFLINE for module in modules]
     try:
-        return datasets.load_dataset(
-            source.repo, source.config, split=source.split, revision=commit(source)
-        )
-    except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise TaskError(
-            f"{task}: the dataset {source.repo} ({source.config}, {source.split}) cannot be "
-            f"fetched ({said}): give --data FOLDER with a copy of it"
-        ) from error
+        for module in modules:
+            module.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
 
 
 def _snapshot(task: str, source: Source, data: Path) -> Any:

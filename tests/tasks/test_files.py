@@ -22,6 +22,7 @@ ROWS = [
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files.commit.cache_clear()
+    monkeypatch.setattr(files, "_newest", lambda repo: "b" * 40)
     return tmp_path / "cache" / "driftbench" / "pictures"
 
 
@@ -76,16 +77,26 @@ def test_the_hub_is_asked_for_the_pinned_commit(tmp_path, monkeypatch):
     assert asked == [(("some/where", "default"), {"split": "test", "revision": "a" * 40})]
 
 
-def test_without_a_pin_the_newest_commit_is_found_and_recorded(monkeypatch):
-    import huggingface_hub
-
-    class Api:
-        def dataset_info(self, repo):
-            return type("Info", (), {"sha": "b" * 40})
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+def test_without_a_pin_the_newest_commit_is_found_and_recorded():
     assert files.commit(files.Source(**{**SOURCE, "revision": None})) == "b" * 40
     assert files.commit(files.Source(**SOURCE)) == "a" * 40
+
+
+def test_out_of_reach_of_the_hub_its_cache_is_read_at_once(monkeypatch):
+    import datasets
+    import huggingface_hub
+
+    def load(*_, **__):
+        seen.append((datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE))
+        return datasets.Dataset.from_dict({"index": [1]})
+
+    seen: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    list(files.hub_rows("t", SOURCE))
+    monkeypatch.setattr(files, "_newest", lambda repo: None)
+    list(files.hub_rows("t", SOURCE))
+    assert seen == [(False, False), (True, True)]
+    assert not datasets.config.HF_HUB_OFFLINE
 
 
 def test_a_dataset_that_does_not_come_says_what_to_do(monkeypatch):
