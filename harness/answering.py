@@ -231,12 +231,13 @@ def _missing(job: Job, questions: Sequence[Question]) -> tuple[list[Ask], int]:
         )
     names = {(task, id) for task, id, _, _ in missing}
     asks = list(asks_of(job, [q for q in questions if (q.task, q.id) in names]))
-    if any(_place(ask) not in wanted for ask in asks):
+    if any(place_of(ask) not in wanted for ask in asks):
         raise UserError(f"{job.folder / 'keys.json'} is of another run: remove it, and try again")
-    return [ask for ask in asks if _place(ask) in missing], len(wanted) - len(missing)
+    return [ask for ask in asks if place_of(ask) in missing], len(wanted) - len(missing)
 
 
-def _place(ask: Ask) -> tuple[str, str, int, str]:
+def place_of(ask: Ask) -> tuple[str, str, int, str]:
+    """Return what its response will be found by: see `harness.grade.place`."""
     return ask.question.task, ask.question.id, ask.sample, ask.key
 
 

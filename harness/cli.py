@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from harness.commands import compare, listing, look, parity, scoring, serve
+from harness import replicas
+from harness.commands import compact, compare, listing, look, parity, scoring, serve
 from harness.commands.cells import print_cells
 from harness.commands.chosen import (
     Context,
     GpuMemory,
     TensorParallel,
     chosen_engine,
+    chosen_shard,
     chosen_tasks,
 )
 from harness.commands.sweep import sweep
@@ -90,6 +92,12 @@ def evaluate(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Drop what --out holds of another run.")
     ] = False,
+    shard: Annotated[
+        str | None, Option(metavar="I/N", help="Ask only this part; other processes the others.")
+    ] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Only tell what would be asked, and how long it may take.")
+    ] = False,
     endpoint: Annotated[
         list[str] | None,
         Option(metavar="URL[,URL]", help="OpenAI-compatible servers to ask, for --engine server."),
@@ -111,6 +119,9 @@ def evaluate(
         Path | None, Option(metavar="FILE", help="Instead of the checkpoint's own, if it has one.")
     ] = None,
     tensor_parallel: TensorParallel = 1,
+    data_parallel: Annotated[
+        int, Option(min=1, help="Processes that share the questions, each with its own GPUs.")
+    ] = 1,
     context: Context = None,
     gpu_memory: GpuMemory = None,
 ) -> None:
@@ -128,7 +139,9 @@ def evaluate(
     wanted = chosen_tasks(tasks, protocol)
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not a folder")
-    from harness.run import run
+    part = chosen_shard(shard)
+    from harness.commands.planned import print_plans
+    from harness.run import plans, run
 
     maker: Any = chosen_engine(engine, tensor_parallel, context, gpu_memory)
     if engine == "server" or (endpoint and engine == "auto"):
@@ -148,21 +161,26 @@ def evaluate(
     sampling = Sampling(
         temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, n=n, force=force_answer
     )
-    cards = run(
-        opened,
-        wanted,
-        out,
-        data=data,
-        limit=limit,
-        engine=maker,
-        sampling=sampling,
-        max_tokens=max_tokens,
-        overwrite=overwrite,
-        min_pixels=min_pixels,
-        max_pixels=max_pixels,
-    )
-    folders = [out] if len(cards) == 1 else [out / card.name for card in cards]
-    print_cells(folders)
+    settings: dict[str, Any] = {
+        "data": data,
+        "limit": limit,
+        "engine": maker,
+        "sampling": sampling,
+        "max_tokens": max_tokens,
+        "overwrite": overwrite,
+        "min_pixels": min_pixels,
+        "max_pixels": max_pixels,
+    }
+    if dry_run:
+        print_plans(plans(opened, wanted, out, **settings))
+        return
+    if data_parallel > 1:
+        if part:
+            raise UserError("--shard is one of the parts that --data-parallel makes: give one")
+        replicas.run(sys.argv[1:], data_parallel, tensor_parallel)
+    else:
+        run(opened, wanted, out, shard=part, **settings)
+    print_cells([out] if len(opened) == 1 else [out / one.name for one in opened])
 
 
 app.command("sweep")(sweep)
@@ -184,6 +202,7 @@ app.command("agree")(compare.agree)
 app.command("show")(look.show)
 app.command("diff")(look.diff)
 app.command("runs")(look.runs)
+app.command("compact")(compact.compact)
 app.command("serve-check")(serve.serve_check)
 
 

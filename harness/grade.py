@@ -114,6 +114,7 @@ def grade(
         card = replace(card, judge=graded.judge.record)
     if into == folder and len(records.read_verdicts(folder)) != len(verdicts):
         drop_scored(folder)
+    (into / "answers.parquet").unlink(missing_ok=True)  # it has the verdicts before these
     records.write_lines(into / "verdicts.jsonl", verdicts)
     records.write_json(into / "cells.json", tally.cells(card.name, verdicts))
     records.write_json(into / "summary.json", _summaries(graded_tasks, questions, verdicts))

@@ -29,6 +29,8 @@ class Pictures:
         Args:
             run: The folder; None: they are named, but not kept.
         """
+        self.paths: dict[str, Path] = {}
+        """sha256 → where a picture of this content was found."""
         self._run = run
         self._found: dict[Path, Image] = {}
         self._known: dict[str, dict[str, list[int | str]]] = {}
@@ -39,6 +41,7 @@ class Pictures:
         """Return a picture, without its bytes."""
         if path not in self._found:
             self._found[path] = self._named(path)
+            self.paths[self._found[path].sha256] = path
         return self._found[path]
 
     def _named(self, path: Path) -> Image:

@@ -11,6 +11,7 @@ A run folder holds one checkpoint's answers:
     verdicts.jsonl     Verdict of each response under the protocol of the run card
     cells.json         list of Cell: what the tables print
     summary.json       task → its own metrics, for tasks whose metric is more than a mean
+    answers.parquet    responses and verdicts together, for pandas: see `harness.compacting`
     judge.jsonl        what a judge replied, where one was asked: see `harness.judge`
     scored/<protocol>/ run.json, verdicts.jsonl, cells.json, summary.json of the same responses
                        under another protocol

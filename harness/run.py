@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import locks, records
@@ -21,6 +21,7 @@ from harness.engines import Engine
 from harness.errors import UserError
 from harness.grade import drop_scored, grade
 from harness.pixels import budget_of, differs_from_training, setting
+from harness.plan import Plan, plan
 from harness.questions import Pictures, questions_of, revision
 from harness.records import Question, RunCard, Sampling, TaskCard
 from tasks import Task
@@ -71,22 +72,11 @@ def run(
         UserError: `out` holds another run, a checkpoint does not fit a task, the engine failed.
         TaskError: The data is not as a task expects it.
     """
-    sampling = sampling or Sampling()
-    if sampling.n > 1 and sampling.temperature == 0:
-        raise UserError(
-            f"{sampling.n} answers at temperature 0 are all the same: set --temperature"
-        )
     folders = _folders(checkpoints, out)
-    for folder in folders:
-        _check_free(folder)
-    for checkpoint in checkpoints:
-        budget_of(checkpoint, min_pixels, max_pixels)
     pictures = Pictures(folders[0])
-    wanted = _wanted(wanted_tasks, data, limit, sampling, max_tokens, pictures)
+    asked = Asked(data, limit, sampling or Sampling(), max_tokens, min_pixels, max_pixels)
+    wanted = _wanted(checkpoints, wanted_tasks, folders, asked, pictures)
     pictures.remember()
-    wanted = replace(wanted, min_pixels=min_pixels, max_pixels=max_pixels)
-    for checkpoint in checkpoints:
-        _check_askable(wanted, checkpoint)
     engines = _Engines()
     try:
         return [
@@ -97,7 +87,48 @@ def run(
         engines.close()
 
 
+def plans(
+    checkpoints: Sequence[Checkpoint],
+    wanted_tasks: Sequence[Task],
+    out: Path,
+    *,
+    data: Path | None = None,
+    limit: int | None = None,
+    engine: str | Maker = "auto",
+    sampling: Sampling | None = None,
+    max_tokens: int | None = None,
+    overwrite: bool = False,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+) -> list[Plan]:
+    """Tell what `run` would ask, given the same; nothing is written and no engine starts."""
+    folders = _folders(checkpoints, out)
+    pictures = Pictures(None)
+    asked = Asked(data, limit, sampling or Sampling(), max_tokens, min_pixels, max_pixels)
+    wanted = _wanted(checkpoints, wanted_tasks, folders, asked, pictures)
+    found = []
+    for checkpoint, folder in zip(checkpoints, folders, strict=True):
+        old = records.read_card(folder) if (folder / "run.json").exists() else None
+        job = _job(folder, checkpoint, wanted, maker(engine, checkpoint, old)(checkpoint))
+        if old is not None and not overwrite:
+            _check_same(folder, old, _card(job))
+        found.append(plan(job, pictures.paths))
+    return found
+
+
 # What to ask
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user set."""
+
+    data: Path | None
+    limit: int | None
+    sampling: Sampling
+    max_tokens: int | None
+    min_pixels: int | None
+    max_pixels: int | None
 
 
 def _folders(checkpoints: Sequence[Checkpoint], out: Path) -> list[Path]:
@@ -113,23 +144,43 @@ def _folders(checkpoints: Sequence[Checkpoint], out: Path) -> list[Path]:
 
 
 def _wanted(
+    checkpoints: Sequence[Checkpoint],
     wanted_tasks: Sequence[Task],
-    data: Path | None,
-    limit: int | None,
-    sampling: Sampling,
-    max_tokens: int | None,
+    folders: Sequence[Path],
+    asked: Asked,
     pictures: Pictures,
 ) -> Wanted:
+    """Load the questions; refuse what cannot be asked, before anything is written."""
+    if asked.sampling.n > 1 and asked.sampling.temperature == 0:
+        raise UserError(
+            f"{asked.sampling.n} answers at temperature 0 are all the same: set --temperature"
+        )
+    for folder in folders:
+        _check_free(folder)
+    for checkpoint in checkpoints:
+        budget_of(checkpoint, asked.min_pixels, asked.max_pixels)
     questions: list[Question] = []
     revisions, commits = {}, {}
     for task in wanted_tasks:
-        rows = task.rows(data)
+        rows = task.rows(asked.data)
         revisions[task.name] = revision(rows)
-        commits[task.name] = commit(task.source) if data is None and task.source else None
-        questions.extend(questions_of(task, rows[:limit], pictures))
-    return Wanted(
-        tuple(wanted_tasks), tuple(questions), revisions, commits, limit, sampling, max_tokens
+        local = asked.data is not None or task.source is None
+        commits[task.name] = None if local else commit(task.source)
+        questions.extend(questions_of(task, rows[: asked.limit], pictures))
+    wanted = Wanted(
+        tuple(wanted_tasks),
+        tuple(questions),
+        revisions,
+        commits,
+        asked.limit,
+        asked.sampling,
+        asked.max_tokens,
+        asked.min_pixels,
+        asked.max_pixels,
     )
+    for checkpoint in checkpoints:
+        _check_askable(wanted, checkpoint)
+    return wanted
 
 
 # One checkpoint
@@ -195,13 +246,17 @@ def _run_one(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made: {error.strerror}") from error
-    questions = _askable(wanted, checkpoint)
     with locks.locked(folder, shard.name if shard else ""):
         old = records.read_card(folder) if (folder / "run.json").exists() else None
         engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
-        content = records.as_lines(questions)
-        job = Job(folder, checkpoint, wanted, engine, questions, content, packages())
+        job = _job(folder, checkpoint, wanted, engine)
         return _run_alone(job, overwrite) if shard is None else _run_shard(job, overwrite, shard)
+
+
+def _job(folder: Path, checkpoint: Checkpoint, wanted: Wanted, engine: Engine) -> Job:
+    questions = _askable(wanted, checkpoint)
+    content = records.as_lines(questions)
+    return Job(folder, checkpoint, wanted, engine, questions, content, packages())
 
 
 def _run_alone(job: Job, overwrite: bool) -> RunCard:
@@ -236,7 +291,7 @@ def _begin(job: Job, overwrite: bool) -> tuple[RunCard, bool]:
     folder = job.folder
     _sweep(folder)
     old = records.read_card(folder) if (folder / "run.json").exists() else None
-    card = _card(folder, job.checkpoint, job.wanted, job.engine, job.questions)
+    card = _card(job)
     if old is not None:
         try:
             _check_same(folder, old, card)
@@ -259,7 +314,7 @@ def _begin(job: Job, overwrite: bool) -> tuple[RunCard, bool]:
 def _join(job: Job) -> None:
     """Check that what other shards ask is the same."""
     old = records.read_card(job.folder)
-    card = _card(job.folder, job.checkpoint, job.wanted, job.engine, job.questions)
+    card = _card(job)
     _check_same(job.folder, old, card)
     if not _same_questions(job) or old.sampling.n != card.sampling.n:
         raise UserError(
@@ -276,7 +331,7 @@ def _same_questions(job: Job) -> bool:
 
 def _sweep(folder: Path) -> None:
     """Remove what processes left that were killed while they wrote a file aside."""
-    for path in folder.glob(".*.json*.*"):
+    for path in (*folder.glob(".*.json*.*"), *folder.glob(".*.parquet.*")):
         path.unlink(missing_ok=True)
 
 
@@ -309,16 +364,11 @@ def _check_askable(wanted: Wanted, checkpoint: Checkpoint) -> None:
             )
 
 
-def _card(
-    folder: Path,
-    checkpoint: Checkpoint,
-    wanted: Wanted,
-    engine: Engine,
-    questions: Sequence[Question],
-) -> RunCard:
+def _card(job: Job) -> RunCard:
+    checkpoint, wanted, engine = job.checkpoint, job.wanted, job.engine
     cards = []
     for task in wanted.tasks:
-        n = sum(question.task == task.name for question in questions)
+        n = sum(question.task == task.name for question in job.questions)
         every = sum(question.task == task.name for question in wanted.questions)
         own = wanted.sampling_of(task.name).max_tokens
         cards.append(
@@ -338,7 +388,7 @@ def _card(
         )
     unlike = differs_from_training(checkpoint, wanted.budget(checkpoint))
     return RunCard(
-        name=folder.absolute().name,
+        name=job.folder.absolute().name,
         checkpoint=str(checkpoint.place),
         fingerprint=checkpoint.fingerprint,
         made=checkpoint.made,
@@ -350,7 +400,7 @@ def _card(
         tasks=tuple(cards),
         limit=wanted.limit,
         git=code_version(),
-        packages=packages(),
+        packages=job.packages,
         device=engine.device,
         seconds=0.0,
         notes=(*checkpoint.notes, *engine.notes, *([unlike] if unlike else [])),
@@ -388,7 +438,8 @@ def _drop(folder: Path) -> None:
     """Remove the files of a run; the card last, so that what is left is never taken for a run."""
     for log in records.logs(folder):
         log.unlink()
-    (folder / "judge.jsonl").unlink(missing_ok=True)
+    for name in ("judge.jsonl", "answers.parquet"):
+        (folder / name).unlink(missing_ok=True)
     drop_scored(folder)
     for name in ("keys", "verdicts", "questions", "cells", "summary", "run"):
         for suffix in (".json", ".jsonl"):
@@ -397,9 +448,10 @@ def _drop(folder: Path) -> None:
 
 def _is_done(job: Job, old: RunCard, new: RunCard) -> bool:
     """Whether nothing is left to do, told from the files alone."""
-    unchanged = ("tasks", "sampling", "packages")
+    unchanged = ("sampling", "packages")
     return (
         old.finished
+        and [replace(task, unjudged=0) for task in old.tasks] == list(new.tasks)
         and all(getattr(old, name) == getattr(new, name) for name in unchanged)
         and _same_questions(job)
         and (job.folder / "cells.json").exists()

@@ -50,7 +50,8 @@ def print_cells(folders: Sequence[Path]) -> None:
         score = f"{100 * cell.score:.1f} ± {spread}"
         counts = (cell.n, cell.open, cell.truncated, cell.error)
         table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
-    console().print(table)
+    if cells:
+        console().print(table)
     if brief:
         print("the groups are in each run's cells.json; `driftbench report` shows them together")
     for folder in folders:

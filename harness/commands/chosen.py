@@ -8,6 +8,7 @@ from typer import Option
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from harness.answering import Shard
     from harness.run import Maker
 
 TensorParallel = Annotated[int, Option(min=1, help="vLLM: GPUs that share every layer.")]
@@ -49,3 +50,19 @@ def chosen_engine(
     from harness.engines.vllm import Room, VllmEngine
 
     return partial(VllmEngine, room=Room(devices, context, memory))
+
+
+def chosen_shard(text: str | None) -> "Shard | None":
+    """Return the part of the questions that `2/4` names.
+
+    Raises:
+        UserError: It names none.
+    """
+    from harness.answering import Shard
+
+    if text is None:
+        return None
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UserError(f"--shard {text} names no part: the second of four is --shard 2/4")
+    return Shard(int(index), int(count))

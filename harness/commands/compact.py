@@ -1,0 +1,20 @@
+"""`driftbench compact`: a run as one file for pandas."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument
+
+
+def compact(
+    runs: Annotated[list[Path], Argument(metavar="RUN...", help="Run folders.")],
+) -> None:
+    """Write the answers of runs, and their verdicts, for pandas.
+
+    RUN/answers.parquet has a row for each answer, until the run is graded again. The logs of shards
+    become one; the run goes on, and is read, as before.
+    """
+    from harness.compacting import compact as room
+
+    for run in runs:
+        print(room(run))
