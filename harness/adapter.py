@@ -170,8 +170,8 @@ def _check_fit(path: Path, pairs: dict[str, dict[str, list[int]]], base: Header)
     absent = [name for name in pairs if plain(name) not in held]
     if absent:
         raise UserError(
-            f"{path} adapts {len(absent)} matrices of {len(pairs)} that its base does not have, "
-            f"the first is {absent[0]}: give the right --base"
+            f"{path} adapts {len(absent)} matrices of {len(pairs)} that its base does not have "
+            f"of their own, the first is {absent[0]}: give the right --base"
         )
     for name, pair in pairs.items():
         wanted = [pair["B"][0], pair["A"][1]]

@@ -149,13 +149,13 @@ def open_checkpoint(
     path, name = _find(str(where))
     given = _given_template(template)
     if _is_adapter(path):
-        return _open_adapter(path, name, base, given)
-    if base:
-        raise UserError(f"{path} is a whole model: --base is for an adapter, which {where} is not")
-    opened = _open_model(path, name, given)
-    return (
-        replace(opened, notes=(f"asked with the chat template of {template}",)) if given else opened
-    )
+        opened = _open_adapter(path, name, base, given)
+    elif base:
+        raise UserError(f"{path} is a whole model: --base is for an adapter")
+    else:
+        opened = _open_model(path, name, given)
+    said = (f"asked with the chat template of {template}",) if given else ()
+    return replace(opened, notes=(*opened.notes, *said))
 
 
 def _open_model(path: Path, name: str, template: str | None) -> Checkpoint:
@@ -208,7 +208,7 @@ def _open_adapter(
             f"{path} is an adapter on another adapter, {base_path}: merge that one first"
         )
     own = _own_template(path)
-    brought = own if own != _own_template(base_path) else None
+    brought = own if isinstance(own, str) and own != _own_template(base_path) else None
     model = _open_model(base_path, base_name, template or brought)
     adapter = open_adapter(path, config, _tensors(base_path))
     parent = {"role": "base", "path": str(base_path), "fingerprint": model.fingerprint}

@@ -6,7 +6,10 @@ the tokenizer and a tied head, Idefics3 writes it in its template and has a tied
 """
 
 import io
+import json
 import random
+import re
+import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -274,3 +277,59 @@ def picture(seed: int, size: tuple[int, int] = (56, 28)) -> bytes:
 def question(id: str = "q", prompt: str = "what?", pictures: int = 0, **row) -> Question:
     images = tuple(Image(f"{n}" * 64, ".png", picture(n)) for n in range(pictures))
     return Question("pocket", id, prompt, images, row)
+
+
+DECODER = r"(language_model|text_model)\.layers\.\d+\."
+
+
+def adapter(base: Path, folder: Path, seed: int, where: str = DECODER, rank: int = 4) -> Path:
+    """Write a LoRA adapter in PEFT's layout, over all matrices of `base` whose names match."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    tensors = {}
+    for name, module in _load(base).named_modules():
+        if isinstance(module, torch.nn.Linear) and re.search(where, name):
+            out, inner = module.weight.shape
+            tensors[f"base_model.model.{name}.lora_A.weight"] = 0.2 * torch.randn(rank, inner)
+            tensors[f"base_model.model.{name}.lora_B.weight"] = 0.2 * torch.randn(out, rank)
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": str(base),
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "target_modules": sorted({name.split(".")[-3] for name in tensors}),
+        "bias": "none",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def merged(folder: Path, out: Path) -> Path:
+    """Write an adapter's base with the adapter's products added to its weights."""
+    import torch
+    from safetensors.torch import load_file
+
+    config = json.loads((folder / "adapter_config.json").read_text())
+    base = Path(config["base_model_name_or_path"])
+    model = _load(base)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    with torch.no_grad():
+        for name in {key.rpartition(".lora_")[0] for key in tensors}:
+            a, b = (tensors[f"{name}.lora_{part}.weight"] for part in "AB")
+            matrix = model.get_submodule(name.removeprefix("base_model.model.")).weight
+            matrix += config["lora_alpha"] / config["r"] * b @ a
+    shutil.copytree(base, out)
+    model.save_pretrained(out)
+    shutil.copy(base / "generation_config.json", out)
+    return out
+
+
+def _load(base: Path) -> Any:
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
