@@ -104,11 +104,8 @@ def _part(task: str, asks: Sequence[Ask], left: Sequence[Ask], counter: "_Counte
 
 
 def _counter(job: Job, pictures: dict[str, Path]) -> "_Counter | None":
-    checkpoint: Checkpoint | None = job.checkpoint
-    if job.engine.name == "server":
-        checkpoint = job.checkpoint.config["weights"]
-    elif job.engine.name == "scripted":
-        checkpoint = None
+    served = job.engine.name == "server"
+    checkpoint = job.checkpoint.config["weights"] if served else job.checkpoint
     return None if checkpoint is None else _Counter(job.wanted, checkpoint, pictures)
 
 

@@ -1,12 +1,15 @@
+import dataclasses
 import json
 import math
-import multiprocessing
 import os
+import subprocess
+import sys
+import threading
 
 import pytest
 import tiny
 
-from harness import locks, records
+from harness import records
 from harness.errors import UserError
 from harness.records import Cell, Log, Response, RunCard, Sampling, TaskCard, Verdict
 
@@ -111,34 +114,118 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
         records.read_responses(tmp_path)
 
 
-def _hold(folder, held, release):
-    with locks.locked(folder):
-        held.set()
-        release.wait(10)
+@pytest.mark.parametrize("text", ["7", 'a "finish": "error", b', "\\", "…\n"])
+def test_what_is_answered_is_told_without_reading_the_texts(tmp_path, text):
+    odd = Response("k3", "pöcket", 'q"3', 1, "7", "stop", 5, 2, 1, 0.1)
+    failed = Response("k4", "pocket", "q4", 0, "", "error", 0, 0, 0, 0.0, text)
+    with Log(tmp_path) as log:
+        for one in (response(1, text), failed, odd):
+            log.append(one)
+    with Log(tmp_path, "responses.2of3.jsonl") as log:
+        log.append(response(2, text))
+    with (tmp_path / "responses.jsonl").open("ab") as file:
+        file.write(b'{"key": "torn", "task": "pocket", "id": "q9", "sample": 0, "text": "')
+    assert list(records.answered(tmp_path)) == [
+        ("pocket", "q1", 0, "k1"),
+        ("pöcket", 'q"3', 1, "k3"),
+        ("pocket", "q2", 0, "k2"),
+    ]
+    everything = [r for r in records.read_responses(tmp_path) if r.finish != "error"]
+    assert [(r.task, r.id, r.sample, r.key) for r in everything] == list(records.answered(tmp_path))
 
 
-def test_a_second_writer_is_told_who_the_first_is(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path, held, release))
-    other.start()
-    assert held.wait(20)
-    with pytest.raises(UserError) as error, locks.locked(tmp_path):
-        pass
-    assert str(error.value) == (
-        f"{tmp_path} is being written by process {other.pid}: wait for it, or choose another --out"
+def test_an_answer_stands_for_the_error_in_another_log(tmp_path):
+    failed = Response("k1", "pocket", "q1", 0, "", "error", 0, 0, 0, 0.0, "down")
+    for name, one in (("1of2", response(1)), ("2of2", failed)):
+        with Log(tmp_path, f"responses.{name}.jsonl") as log:
+            log.append(one)
+    assert records.read_responses(tmp_path) == [response(1)]
+
+
+def test_lines_of_another_run_are_no_answers(tmp_path):
+    with Log(tmp_path) as log:
+        for number in range(3):
+            log.append(response(number))
+    keys = {"of": "x", "keys": {"pocket": {"q0": ["k0"], "q1": ["other"]}}}
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    assert records.read_responses(tmp_path) == [response(0)]
+    (tmp_path / "keys.json").write_text("{")
+    with pytest.raises(UserError, match="keys.json is not JSON .*: remove it"):
+        records.read_responses(tmp_path)
+
+
+FILLS = """
+import resource, sys
+from pathlib import Path
+from harness.errors import UserError
+from harness.records import Log, Response, write_lines
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+answer = Response("k", "pocket", "q", 0, "so " * 50, "stop", 5, 2, 1, 0.1)
+log = Log(Path(sys.argv[1]))
+try:
+    for number in range(9):
+        log.append(answer)
+except UserError as error:
+    print(number, error)
+log.close()
+try:
+    write_lines(Path(sys.argv[1]) / "questions.jsonl", [answer] * 9)
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_is_full_keeps_the_whole_lines_and_nothing_half(tmp_path):
+    (tmp_path / "questions.jsonl").write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-c", FILLS, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    release.set()
-    other.join()
-    with locks.locked(tmp_path):
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    assert list(tmp_path.iterdir()) == []
+    line = len(json.dumps(dataclasses.asdict(answer_of_fills()))) + 1
+    whole = 1000 // line
+    assert done.stdout.splitlines() == [
+        f"{whole} {tmp_path}/responses.jsonl cannot be written (File too large): every answer in "
+        "it is kept; make room, and the same command goes on",
+        f"{tmp_path}/questions.jsonl cannot be written: File too large",
+    ]
+    assert (tmp_path / "responses.jsonl").stat().st_size == whole * line
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "questions.jsonl",
+        "responses.jsonl",
+    ]
+    assert (tmp_path / "questions.jsonl").read_text() == "old"
 
 
-def test_a_lock_left_by_a_killed_process_does_not_hold(tmp_path):
-    (tmp_path / ".lock").write_text("99999")
-    with locks.locked(tmp_path):
-        pass
+def answer_of_fills() -> Response:
+    return Response("k", "pocket", "q", 0, "so " * 50, "stop", 5, 2, 1, 0.1)
+
+
+def test_lines_reach_the_disk_soon_after_the_last_one(tmp_path, monkeypatch):
+    synced = threading.Event()
+    real = os.fsync
+    monkeypatch.setattr(Log, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(records.os, "fsync", lambda file: (real(file), synced.set()))
+    with Log(tmp_path) as log:
+        log.append(response(0))
+        assert synced.wait(20)
+
+
+def test_a_disk_that_fails_later_is_told_with_the_next_line(tmp_path, monkeypatch):
+    def fails(file):
+        failed.set()
+        raise OSError(5, "Input/output error")
+
+    failed = threading.Event()
+    monkeypatch.setattr(Log, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(records.os, "fsync", fails)
+    log = Log(tmp_path)
+    log.append(response(0))
+    assert failed.wait(20)
+    log._timer.join(0.1)
+    with pytest.raises(UserError, match=r"cannot be written \(Input/output error\)"):
+        log.append(response(1))
+    with pytest.raises(UserError, match="cannot be written"):
+        log.close()
 
 
 CARD = RunCard(
