@@ -1,17 +1,22 @@
 """Every bad checkpoint has its sentence; the fingerprint follows the content and nothing else."""
 
 import json
+import os
 import re
 import shutil
 import struct
 from pathlib import Path
 
+import httpx
+import huggingface_hub
 import numpy as np
 import pytest
+import xxhash
+from huggingface_hub import errors
 from safetensors.numpy import save_file
 
 from harness import weights
-from harness.checkpoint import open_checkpoint, swappable
+from harness.checkpoint import declared_dtype, open_checkpoint, quantization, swappable
 from harness.errors import UserError
 
 
@@ -33,7 +38,11 @@ def folder(tmp_path) -> Path:
     }
     files = {
         "config.json": config,
-        "tokenizer.json": {"version": "1.0"},
+        "tokenizer.json": {
+            "version": "1.0",
+            "added_tokens": [{"id": 7, "content": "<image>"}],
+            "model": {"vocab": {"a": 0, "b": 1}},
+        },
         "tokenizer_config.json": {"chat_template": "{{ messages }}"},
         "preprocessor_config.json": {"size": {"shortest_edge": 28}, "patch_size": 14, "x": 1},
         "model.safetensors.index.json": {
@@ -138,7 +147,11 @@ SPOILT = {
     "infinity": (spoil_value, "the tensor b holds infinity or not-a-number values"),
     "bfloat16 nan": (spoil_bfloat, "the tensor b holds infinity or not-a-number values"),
     "no tokenizer": (remove("tokenizer.json"), "has no tokenizer: none of tokenizer.json, "),
-    "no template": (spoil_template, "has no chat template"),
+    "no template": (spoil_template, "cannot be asked questions, unless --chat-template FILE says"),
+    "image token": (
+        lambda f: edit(f, "config.json", image_token_id=9),
+        "takes token 9 for a picture (config.json), which its tokenizer lacks",
+    ),
     "no processor": (
         remove("preprocessor_config.json"),
         "takes images but has no preprocessor_config.json or processor_config.json",
@@ -225,6 +238,24 @@ def test_weights_are_read_once_per_change(folder, cache, monkeypatch):
     assert open_checkpoint(folder).fingerprint != first
 
 
+def test_a_changed_byte_is_seen_even_where_the_times_are_put_back(folder):
+    path = folder / "model-2.safetensors"
+    before, status = open_checkpoint(folder).fingerprint, path.stat()
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x3d")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert open_checkpoint(folder).fingerprint != before
+
+
+def test_the_digest_is_of_the_files_bytes(folder):
+    path = folder / "model-1.safetensors"
+    found = weights.digests({path: weights.header(path)})
+    assert found == {path.name: xxhash.xxh3_128(path.read_bytes()).hexdigest()}
+
+
 def test_a_cache_that_cannot_be_written_does_no_harm(folder, cache, monkeypatch):
     cache.write_text("a file, where a folder should be")
     assert re.fullmatch("[0-9a-f]{64}", open_checkpoint(folder).fingerprint)
@@ -247,6 +278,117 @@ def test_a_gap_in_numbered_weight_files_is_named_without_an_index(folder):
     assert str(error.value) == (
         f"{folder} lacks 1 of 3 weight files, the first is model-00002-of-00003.safetensors"
     )
+
+
+def test_quantised_weights_are_accepted(folder):
+    packed = {"a.qweight": np.zeros((2, 2), np.int32), "a.scales": np.ones(2, np.float16)}
+    save_file(packed, folder / "model-1.safetensors")
+    header = {
+        "b": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]},
+        "c": {"dtype": "F4", "shape": [4], "data_offsets": [2, 4]},  # two to a byte
+    }
+    text = json.dumps(header).encode()
+    (folder / "model-2.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
+    index = {"a.qweight": 1, "a.scales": 1, "b": 2, "c": 2}
+    edit(
+        folder,
+        "model.safetensors.index.json",
+        weight_map={tensor: f"model-{shard}.safetensors" for tensor, shard in index.items()},
+    )
+    assert quantization(open_checkpoint(folder).config) is None
+    edit(folder, "config.json", quantization_config={"quant_method": "compressed-tensors"})
+    assert quantization(open_checkpoint(folder).config) == "compressed-tensors"
+
+
+def test_a_type_is_declared_at_the_top_or_in_the_text_config():
+    assert declared_dtype({"torch_dtype": "float16"}) == "float16"
+    assert declared_dtype({"text_config": {"dtype": "float32"}}) == "float32"
+    assert declared_dtype({"dtype": "float8_e4m3fn"}) == declared_dtype({}) == "bfloat16"
+
+
+def test_a_chat_template_can_be_given_and_counts(folder, tmp_path):
+    own = open_checkpoint(folder)
+    spoil_template(folder)
+    (tmp_path / "template").write_text("{{ messages }}")
+    given = open_checkpoint(folder, template=tmp_path / "template")
+    assert given.template == "{{ messages }}"
+    assert given.notes == (f"asked with the chat template of {tmp_path / 'template'}",)
+    (tmp_path / "template").write_text("other")
+    other = open_checkpoint(folder, template=tmp_path / "template")
+    assert len({own.fingerprint, given.fingerprint, other.fingerprint}) == 3
+    assert not swappable(given, other)
+    for name, sentence in {"none": "none cannot be read", "empty": "empty is empty"}.items():
+        (tmp_path / "empty").write_text(" \n")
+        with pytest.raises(UserError, match=f"--chat-template .*{sentence}"):
+            open_checkpoint(folder, template=tmp_path / name)
+
+
+# The hub
+
+
+@pytest.fixture
+def hub(folder, monkeypatch):
+    """What was asked of the hub; it gives `folder`, or raises what `hub.error` holds."""
+
+    class Hub:
+        def __init__(self):
+            self.asked, self.error = [], None
+
+        def download(self, repository, revision=None, allow_patterns=()):
+            self.asked.append((repository, revision))
+            assert "pytorch_model.bin" not in allow_patterns
+            if self.error:
+                raise self.error
+            return str(folder)
+
+    made = Hub()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", made.download)
+    return made
+
+
+def test_a_hub_id_is_fetched_at_its_revision(hub, folder):
+    found = open_checkpoint("owner/name.7b@refs/pr/1")
+    assert hub.asked.pop() == ("owner/name.7b", "refs/pr/1")
+    assert (found.name, found.path) == ("name.7b@refs-pr-1", folder)
+    assert open_checkpoint("owner/name").name == "name"
+    assert hub.asked.pop() == ("owner/name", None)
+
+
+def response(status: int) -> httpx.Response:
+    return httpx.Response(status, request=httpx.Request("GET", "https://hub"))
+
+
+TROUBLES = {
+    "offline": (
+        errors.OfflineModeIsEnabled("Cannot reach\nthe hub"),
+        "there is no checkpoint folder owner/name@main, and it cannot be fetched from the hub "
+        "(OfflineModeIsEnabled): go online once, or give a folder",
+    ),
+    "not here": (errors.LocalEntryNotFoundError("no"), "go online once, or give a folder"),
+    "no network": (ConnectionError("no route"), "go online once, or give a folder"),
+    "no such model": (
+        errors.RepositoryNotFoundError("no", response=response(404)),
+        "there is no checkpoint folder owner/name@main, and the hub has no public model of this "
+        "name",
+    ),
+    "no such revision": (
+        errors.RevisionNotFoundError("no", response=response(404)),
+        "the hub's owner/name has no revision main",
+    ),
+    "terms": (
+        errors.GatedRepoError("no", response=response(403)),
+        "owner/name asks for its terms to be accepted on the hub",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "sentence"), TROUBLES.values(), ids=TROUBLES)
+def test_a_hub_that_does_not_give_has_one_sentence(hub, error, sentence):
+    hub.error = error
+    with pytest.raises(UserError) as told:
+        open_checkpoint("owner/name@main")
+    assert sentence in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_weight_files_beside_the_index_do_not_count(folder):
