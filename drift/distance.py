@@ -164,15 +164,16 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
 
 
 def _sums(ours: Any, theirs: Any) -> _Sums:
-    from drift.inject import dot
+    from torch import dot
 
     ours, theirs = ours.float(), theirs.float()
     difference = theirs - ours
+    # Blocks are short enough for float32; what they add up to is not.
     return _Sums(
-        dot(difference, difference),
-        dot(ours, ours),
-        dot(theirs, theirs),
-        dot(ours, theirs),
+        float(dot(difference, difference)),
+        float(dot(ours, ours)),
+        float(dot(theirs, theirs)),
+        float(dot(ours, theirs)),
         ours.numel(),
     )
 
@@ -194,7 +195,7 @@ def displacement(
     Raises:
         UserError: the decoders do not pair, or `checkpoint` has other tensors than `vlm`.
     """
-    from drift.inject import dot
+    from torch import dot
 
     pairing = pair(vlm, llm)
     refuse_unpaired(pairing, modules)
@@ -209,8 +210,8 @@ def displacement(
         for before, reasoner, after in zip(*blocks, strict=True):
             there = before.float()
             delta, moved = reasoner.float() - there, after.float() - there
-            for i, pair_ in enumerate(((moved, delta), (delta, delta), (moved, moved))):
-                sums[i] += dot(*pair_)
+            for i, both in enumerate(((moved, delta), (delta, delta), (moved, moved))):
+                sums[i] += float(dot(*both))
         return sums
 
     found = side_by_side(sums_of, weights, "measuring")

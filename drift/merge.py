@@ -29,7 +29,6 @@ from drift.families import (
     refuse_unpaired,
     same_decoder,
 )
-from drift.inject import dot
 from drift.prior import open_base, stream
 from drift.weights import (
     CHUNK,
@@ -182,12 +181,12 @@ def threshold(update: Blocks, count: int, density: float) -> float:
 
 def _bracket(update: Blocks, count: int, share: float) -> tuple[float, float]:
     """Two magnitudes between which the one that `share` of the entries reach probably lies."""
-    import torch
+    import numpy as np
 
     chunks = max(1, count // CHUNK // 16)
     # An odd step meets every column of a matrix whose rows are a power of two.
     every = count // chunks // SAMPLE | 1
-    sample = torch.cat([block[::every].abs() for block in update(chunks)]).sort().values
+    sample = np.sort(np.concatenate([block[::every].abs().numpy() for block in update(chunks)]))
     place = (1 - share) * len(sample)
     # Eight standard errors of a quantile of independent draws, which neighbours are not.
     slack = 1 + 4 * len(sample) ** 0.5
@@ -197,28 +196,30 @@ def _bracket(update: Blocks, count: int, share: float) -> tuple[float, float]:
 
 
 def trim(update: "torch.Tensor", least: float) -> "torch.Tensor":
-    """`update` with the entries that are smaller than `least` set to 0."""
+    """`update`, in place, with the entries that are smaller than `least` set to 0."""
     import numpy as np
-    from torch.nn.functional import hardshrink
+    import torch
 
     # It keeps what is larger than its bound, so the bound is the next smaller number.
-    return hardshrink(update, float(np.nextafter(np.float32(least), np.float32(0))))
+    bound = float(np.nextafter(np.float32(least), np.float32(0)))
+    return torch.hardshrink(update, bound, out=update)
 
 
 def elect(ours: "torch.Tensor", theirs: "torch.Tensor", alpha: float) -> "torch.Tensor":
-    """(1 − α)·ours + α·theirs, without the one that is against the sign of that sum.
+    """(1 − α)·ours + α·theirs, without the one that is against the sign of that sum; in place.
 
     Sign election of TIES (Yadav et al., NeurIPS 2023, arXiv 2306.01708, section 4.2). The sum is
     not divided by the shares that remain: with two models that would let the reasoner's entries
     in at full strength wherever the VLM's were trimmed, whatever α.
     """
-    ours, theirs = (1 - alpha) * ours, alpha * theirs
-    total = ours + theirs
+    import torch
+
+    total = ours.mul_(1 - alpha) + theirs.mul_(alpha)
     sign = total.sign()
     # Turned so that the sum is positive, what remains is the largest of the two and the sum.
     # Comparisons would take ten times as long.
-    largest = ours.mul_(sign).maximum(theirs.mul_(sign)).maximum(total.mul_(sign))
-    return largest.mul_(sign)
+    torch.maximum(ours.mul_(sign), theirs.mul_(sign), out=ours)
+    return torch.maximum(ours, total.mul_(sign), out=ours).mul_(sign)
 
 
 def drop(update: "torch.Tensor", density: float, stream: "torch.Generator") -> "torch.Tensor":
@@ -331,11 +332,13 @@ def _updates(model: Blocks, base: Blocks) -> Blocks:
 
 def _products(vlm: Blocks, llm: Blocks) -> tuple[float, float, float]:
     """⟨vlm, vlm⟩, ⟨vlm, llm⟩ and ⟨llm, llm⟩."""
+    import torch
+
     sums = [0.0, 0.0, 0.0]
     for blocks in zip(vlm(), llm(), strict=True):
         v, r = (block.float() for block in blocks)
         for i, (one, other) in enumerate(((v, v), (v, r), (r, r))):
-            sums[i] += dot(one, other)
+            sums[i] += float(torch.dot(one, other))
     return sums[0], sums[1], sums[2]
 
 

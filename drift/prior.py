@@ -113,7 +113,6 @@ def build(
     weights = {weight.name: weight for weight in pairing.weights if weight.role in roles}
     from_vlm, from_reasoner = Checkpoint(vlm), Checkpoint(reasoner)
     from_base = open_base(base, weights.values()) if base is not None else None
-
     before = from_vlm if from_base is None else from_base
 
     def blocks(name: str) -> "Iterator[torch.Tensor]":

@@ -30,10 +30,10 @@ SINGLE = "model.safetensors"
 MADE = "made.json"
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "driftbench")
 
-BLOCK = 1 << 15
-"""Entries that are worked on at a time. They fit a core's cache; and memory for more of them is
-fetched from the system anew each time, which takes longer than the arithmetic."""
-CHUNK = 16 * BLOCK
+BLOCK = 1 << 16
+"""Entries that are worked on at a time: few enough for a core's cache, enough to outweigh the calls
+that work on them."""
+CHUNK = 8 * BLOCK
 """Entries, or bytes of what is only copied, that are read at a time."""
 WORKERS = min(4, os.cpu_count() or 1)
 """Tensors that are read, computed and written side by side."""
