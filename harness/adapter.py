@@ -165,8 +165,9 @@ def _pairs(path: Path, table: Header) -> dict[str, dict[str, list[int]]]:
 
 def _check_fit(path: Path, pairs: dict[str, dict[str, list[int]]], base: Header) -> None:
     """Check that each adapted matrix is in the base, in the right shape."""
-    held = {plain(tensor.rpartition(".")[0]): None for tensor in base}
-    weights = {plain(t[:-7]): entry for t, entry in base.items() if t.endswith(".weight")}
+    modules = {tensor: tensor.rpartition(".")[0] for tensor in base}
+    held = {plain(module) for module in modules.values()}
+    weights = {plain(modules[t]): base[t] for t in base if t.endswith(".weight")}
     absent = [name for name in pairs if plain(name) not in held]
     if absent:
         raise UserError(

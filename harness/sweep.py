@@ -60,6 +60,9 @@ def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[
             f"{', '.join(map(str, alphas))} holds shares that are the same to two digits"
         )
     ours, theirs = open_checkpoint(vlm), open_checkpoint(llm)
+    for one in (ours, theirs):
+        if one.adapter:
+            raise UserError(f"{one.place} is an adapter: merge it into its base model first")
     if not ours.is_multimodal:
         raise UserError(f"{ours.path} takes no pictures: give the VLM first, then the reasoner")
     parents = [_parent("vlm", ours), _parent("reasoner", theirs)]

@@ -82,8 +82,8 @@ def _packed(table: Header) -> int:
 def digests(shards: Mapping[Path, Header]) -> dict[str, str]:
     """Return the digest of each file by name; each is read once per change.
 
-    A change is told by the file system's record of the file, times of which the user cannot set
-    (`st_ctime`) included.
+    A change is told by the file system's record of the file, with the time of its last change
+    (`st_ctime`), which nobody can put back.
 
     Args:
         shards: Files and their headers.

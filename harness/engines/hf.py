@@ -325,8 +325,10 @@ def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
         AutoModelForCausalLM,
         AutoModelForImageTextToText,
         GenerationConfig,
+        logging,
     )
 
+    logging.disable_progress_bar()
     kind: Any = AutoModelForImageTextToText if checkpoint.is_multimodal else AutoModelForCausalLM
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -15,6 +15,7 @@ from harness.adapter import plain
 from harness.checkpoint import Checkpoint, open_checkpoint, swappable
 from harness.errors import UserError
 from harness.run import run
+from harness.sweep import Method, merges
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +215,12 @@ def test_the_chat_template_beside_an_adapter_is_the_one_it_was_trained_on(folder
 def test_a_whole_model_takes_no_base(base):
     with pytest.raises(UserError, match="is a whole model: --base is for an adapter"):
         open_checkpoint(base, base=base)
+
+
+def test_an_adapter_is_not_merged_with_a_reasoner(folder, base):
+    for pair in ((folder, base), (base, folder)):
+        with pytest.raises(UserError, match=f"{folder} is an adapter: merge it into its base"):
+            merges(*map(str, pair), Method(), (0.1,))
 
 
 # On models
