@@ -330,9 +330,13 @@ def _same_questions(job: Job) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote a file aside."""
-    for path in (*folder.glob(".*.json*.*"), *folder.glob(".*.parquet.*")):
-        path.unlink(missing_ok=True)
+    """Remove what processes left that were killed: files written aside, the lock of the card.
+
+    The lock of a shard stays: who holds it may be about to begin.
+    """
+    for pattern in (".*.json*.*", ".*.parquet.*", ".lock.card"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _check_free(folder: Path) -> None:

@@ -1,0 +1,145 @@
+"""How long `driftbench eval` takes to find out what is left to ask, beside reading the files.
+
+    python benchmarks/resuming.py
+    python benchmarks/resuming.py --questions 100000 --answers 1
+
+Two runs of the same questions, each with a picture. One is finished and asked again: the time of
+the whole command. The other lacks one answer: the time from starting the command until an endpoint,
+on this machine, gets that one question. The baseline is a process of its own that reads the same
+files (rows, questions, responses) as JSON lines and does nothing with them. Best of three.
+"""
+
+import argparse
+import functools
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PICTURES = 2000
+READING = """
+import json, sys
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        for line in file:
+            json.loads(line)
+"""
+
+
+def main() -> None:
+    """Print the times and their ratios."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--questions", type=int, default=12_500)
+    options.add_argument("--answers", type=int, default=8, help="to each question")
+    options.add_argument("--words", type=int, default=400, help="of an answer")
+    given = options.parse_args()
+    sys.path.append(str(ROOT / "tests" / "harness"))
+    from pretend import Pretend
+
+    with tempfile.TemporaryDirectory() as place, Pretend() as pretend:
+        folder = Path(place)
+        data = _world(folder / "world", given.questions)
+        whole, lacking = folder / "runs" / "whole", folder / "runs" / "lacking"
+        write = functools.partial(_write, pretend, data, n=given.answers, words=given.words)
+        write(whole, left_out=0)
+        write(lacking, left_out=1)
+        print(f"{given.questions} questions, {given.answers} answers to each")
+        _measure("a finished run, asked again", whole, data, pretend, given.answers)
+        _measure("a run that lacks one answer", lacking, data, pretend, given.answers)
+
+
+def _measure(what: str, run: Path, data: Path, pretend: Any, n: int) -> None:
+    files = [data / "test.jsonl", run / "questions.jsonl", run / "responses.jsonl"]
+    reading = _best(lambda: _seconds([sys.executable, "-c", READING, *map(str, files)]))
+    log = (run / "responses.jsonl").read_bytes()
+    command = [sys.executable, "-m", "harness", *_words(run, data, pretend, n)]
+
+    def until_asked() -> float:
+        (run / "responses.jsonl").write_bytes(log)
+        pretend.times.clear()
+        began = time.monotonic()
+        whole = _seconds(command)
+        return pretend.times[0] - began if pretend.times else whole
+
+    seconds = _best(until_asked)
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"{what:30} {seconds:6.2f} s   reading {size:.0f} MB {reading:6.2f} s   ", end="")
+    print(f"ratio {seconds / reading:.2f}", flush=True)
+
+
+def _words(run: Path, data: Path, pretend: Any, n: int) -> list[str]:
+    drawn = ["--temperature", "0.7", "--n", str(n)] if n > 1 else []
+    where = ["--engine", "server", "--endpoint", pretend.url]
+    return [
+        "eval",
+        "vlm",
+        "--tasks",
+        "pocket",
+        "--data",
+        str(data),
+        "--out",
+        str(run),
+        *where,
+        *drawn,
+    ]
+
+
+def _world(folder: Path, count: int) -> Path:
+    import tiny
+
+    folder.mkdir()
+    for number in range(PICTURES):
+        (folder / f"{number}.png").write_bytes(tiny.picture(number))
+    with (folder / "test.jsonl").open("w") as file:
+        for number in range(count):
+            row = {"id": f"q{number}", "question": f"<image>what is {number}?", "answer": "7"}
+            row |= {"group": "perception", "images": [f"{number % PICTURES}.png"]}
+            file.write(json.dumps(row) + "\n")
+    return folder
+
+
+def _write(pretend: Any, data: Path, run: Path, *, n: int, words: int, left_out: int) -> None:
+    """Make a run as the server engine would, without the requests."""
+    import tasks
+    from harness import run as room
+    from harness.engines import Ask
+    from harness.engines.server import ServerEngine, Service, served_checkpoint
+    from harness.records import Response, Sampling
+
+    generator = random.Random(0)
+    text = " ".join(
+        generator.choice(["step", "so", "\\frac{1}{2}", "é", "7\n"]) for _ in range(words)
+    )
+
+    class Ready(ServerEngine):
+        def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
+            for left, ask in zip(range(total - 1, -1, -1), asks, strict=True):
+                if left >= left_out:
+                    where = (ask.key, ask.question.task, ask.question.id, ask.sample)
+                    yield Response(*where, f"{text} 7", "stop", 9, 4, words, 0.1)
+
+    service = Service((pretend.url,))
+    sampling = Sampling(temperature=0.7 if n > 1 else 0.0, n=n)
+    total = n * sum(1 for _ in (data / "test.jsonl").open())
+    room.run([served_checkpoint("vlm", service)], [tasks.load("pocket")], run, data=data,
+             sampling=sampling, engine=functools.partial(Ready, service=service))  # fmt: skip
+
+
+def _seconds(command: list[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return time.monotonic() - began
+
+
+def _best(call: Callable[[], float]) -> float:
+    return min(call() for _ in range(3))
+
+
+if __name__ == "__main__":
+    main()
