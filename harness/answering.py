@@ -207,14 +207,13 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
                 readings[place(response)] = begun
             progress.step(response, how(begun, response))
             clock.tick()
-        cut = _cut(job, questions)
-        if cut:
+        if cut := _cut(job, questions):
             progress.say(f"{len(cut)} thoughts were cut at the limit; forcing their answers")
-        firsts = {place(response): response for _, response in cut}
-        for forced in engine.ask(_with_pictures([ask for ask, _ in cut], folder, budget)):
-            log.append(joined(firsts[place(forced)], forced))
-            readings.pop(place(forced), None)
-            clock.tick()
+            firsts = {place(response): response for _, response in cut}
+            for forced in engine.ask(_with_pictures([ask for ask, _ in cut], folder, budget)):
+                log.append(joined(firsts[place(forced)], forced))
+                readings.pop(place(forced), None)
+                clock.tick()
     return readings
 
 
