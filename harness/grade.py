@@ -215,7 +215,7 @@ def _verdict(
         answer=answer,
         how=_how(response, reading, used),
         groups=("all", *task.groups(question.row)),
-        cluster=task.cluster(question.row) or _pictures(question),
+        cluster=cluster_of(task, question),
     )
 
 
@@ -227,10 +227,14 @@ def _how(response: Response, reading: Reading, used: bool | None) -> How:
     return "judge" if used else "rule"
 
 
-def _pictures(question: Question) -> str:
-    """Name what a question shows; where its pictures are not at hand, by the row's names."""
+def cluster_of(task: Task, question: Question) -> str:
+    """Name what a question shares with others: its problem, or else the pictures that it shows.
+
+    Where the pictures are not at hand, their names in the row stand for them.
+    """
     known = [image.sha256[:16] for image in question.images]
-    return "+".join(known or map(str, question.row.get("images") or ()))
+    names = "+".join(known or map(str, question.row.get("images") or ()))
+    return task.cluster(question.row) or names
 
 
 def _under(task: Task, card: TaskCard, questions: Iterable[Question]) -> TaskCard:

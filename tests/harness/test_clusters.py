@@ -1,14 +1,13 @@
 """Which questions count as one: those of one problem, or about one picture."""
 
 import tasks
-from harness.grade import verdict
-from harness.records import Image, Question, Response
+from harness.grade import cluster_of as named
+from harness.records import Image, Question
 
 
 def cluster_of(task, row, images=()):
     question = Question(task, row["id"], "?", tuple(images), row)
-    response = Response("k", task, row["id"], 0, "7", "stop", 1, 0, 1, 0.1)
-    return verdict(tasks.load(task), question, response).cluster
+    return named(tasks.load(task), question)
 
 
 def pocket(id, **row):

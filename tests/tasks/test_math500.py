@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import warnings
 
 import published
 import pytest
-from lm_eval.tasks.hendrycks_math import utils
 
 import tasks
 from tasks import math500
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of its escapes, when it is compiled
+    from lm_eval.tasks.hendrycks_math import utils
 
 ANSWERS = [
     "\\frac{1}{2}", "\\dfrac12", "\\tfrac{1}{2}", "1/2", "0.5", ".5", " .5", "x=5", "5", "5.0",
