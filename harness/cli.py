@@ -35,7 +35,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
-ENGINES = ("auto", "vllm", "hf", "server")
+ENGINES = ("auto", "vllm", "hf", "server", "ray")
 
 ELSEWHERE = {
     "train": ("drift", "Fine-tune a VLM: plain, or biased toward a reasoner."),

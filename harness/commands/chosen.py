@@ -41,15 +41,17 @@ def chosen_engine(
     Raises:
         UserError: Room is given to another engine than vLLM.
     """
-    if devices == 1 and context is None and memory is None:
+    if engine != "ray" and devices == 1 and context is None and memory is None:
         return engine
-    if engine not in ("auto", "vllm"):
+    if engine not in ("auto", "vllm", "ray"):
         raise UserError(
             f"--tensor-parallel, --context and --gpu-memory are vLLM's, not those of {engine}"
         )
+    from harness.engines.ray import RayEngine
     from harness.engines.vllm import Room, VllmEngine
 
-    return partial(VllmEngine, room=Room(devices, context, memory))
+    kind = RayEngine if engine == "ray" else VllmEngine
+    return partial(kind, room=Room(devices, context, memory))
 
 
 def chosen_shard(text: str | None) -> "Shard | None":

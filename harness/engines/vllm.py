@@ -120,13 +120,12 @@ class VllmEngine:
 
     def render(self, question: Question) -> str:
         """Return the prompt as the checkpoint's own chat template makes it."""
-        if self._processor is None:
-            _settle(self._on_cpu)
-            self._processor = rendering.load_processor(self._checkpoint)
+        self._load_processor()
         return rendering.render(self._processor, self._checkpoint, question)
 
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
+        self._load_processor()
         wanted = self._checkpoint
         if self._loaded == wanted.fingerprint:
             return
@@ -179,6 +178,11 @@ class VllmEngine:
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = self._loaded = None
         gc.collect()
+
+    def _load_processor(self) -> None:
+        if self._processor is None:
+            _settle(self._on_cpu)
+            self._processor = rendering.load_processor(self._checkpoint)
 
     def _pour(self) -> None:
         path, merge = self._checkpoint.path, self._checkpoint.merge

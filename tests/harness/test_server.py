@@ -756,7 +756,7 @@ def test_eval_asks_endpoints(tmp_path, world, capsys, monkeypatch):
         (["--endpoint", "http://h", "--engine", "hf"], "are for --engine server"),
         (["--endpoint", "nowhere"], "'nowhere' is no endpoint"),
         (["--endpoint", "http://h", "--key-env", "UNSET_KEY"], "UNSET_KEY that --key-env names is"),
-        (["--engine", "serve"], "did you mean server? the engines are auto, vllm, hf, server"),
+        (["--engine", "serve"], "did you mean server? the engines are auto, vllm, hf, server, ray"),
     ],
 )
 def test_slips_are_told_in_one_sentence(tmp_path, world, capsys, given, says):
