@@ -143,7 +143,7 @@ def main() -> None:
     best = {row: min(one[0] for one in runs) for row, runs in found.items()}
     print(f"VLM and reasoner of {size / 2**30:.2f} GiB together, best of {given.rounds} rounds\n")
     print(
-        "| | seconds | / copy of the pair | / copy of the VLM | wanted | MiB resident | private |"
+        "| | seconds | / copy of what it reads | / copy of the VLM | wanted | MiB resident | private |"
     )
     print("|---|---|---|---|---|---|---|")
     for row, runs in found.items():
