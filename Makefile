@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 OUT ?= runs/pocket
+# Processes that share the tests; each may hold an engine.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # vLLM comes in two builds of the same version; a GPU decides which.
@@ -15,7 +17,7 @@ pocket: setup
 	$(BIN)/driftbench reproduce pocket --out $(OUT)
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
