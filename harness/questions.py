@@ -32,17 +32,18 @@ class Pictures:
         self.paths: dict[str, Path] = {}
         """sha256 → where a picture of this content was found."""
         self._run = run
-        self._found: dict[Path, Image] = {}
+        self._found: dict[str, Image] = {}
         self._known: dict[str, dict[str, list[int | str]]] = {}
         """Folder → file → size, times of its last changes, sha256."""
         self._read: dict[str, int] = {}
 
     def image(self, path: Path) -> Image:
         """Return a picture, without its bytes."""
-        if path not in self._found:
-            self._found[path] = self._named(path)
-            self.paths[self._found[path].sha256] = path
-        return self._found[path]
+        where = str(path)  # hashed sooner than a path
+        if where not in self._found:
+            self._found[where] = self._named(path)
+            self.paths[self._found[where].sha256] = path
+        return self._found[where]
 
     def _named(self, path: Path) -> Image:
         parent, name = os.path.split(path)
@@ -66,7 +67,8 @@ class Pictures:
         if parent not in self._known:
             self._known[parent] = {}
             with suppress(OSError, ValueError):
-                self._known[parent] = json.loads(_remembered(parent).read_bytes())
+                found = json.loads(_remembered(parent).read_bytes())
+                self._known[parent] = found if isinstance(found, dict) else {}
         return self._known[parent]
 
     def remember(self) -> None:

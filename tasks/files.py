@@ -313,28 +313,29 @@ def to_images(row: Row) -> list[Path]:
     Raises:
         TaskError: A name leads out of the folder, or to nothing.
     """
-    folder = Path(row[FOLDER])
+    folder = str(row[FOLDER])
     found = []
     for name in row["images"]:
-        path = folder / name
+        path = os.path.join(folder, name)
         if not _lies_in(folder, path):
             raise TaskError(f"row {row['id']}: the picture {name} lies outside of {folder}")
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise TaskError(f"row {row['id']}: the picture {path} does not exist")
-        found.append(path)
+        found.append(Path(path))
     return found
 
 
-def _lies_in(folder: Path, path: Path) -> bool:
+def _lies_in(folder: str, path: str) -> bool:
     """Whether a file lies in a folder, links followed."""
-    if path.is_symlink():
-        return path.resolve().is_relative_to(folder.resolve())
-    return path.name != ".." and _is_inside(folder, path.parent)
+    inner, name = os.path.split(path)
+    if os.path.islink(path) or name in ("", ".", ".."):
+        return _is_inside(folder, path)
+    return _is_inside(folder, inner)
 
 
 @cache
-def _is_inside(folder: Path, inner: Path) -> bool:
-    return inner.resolve().is_relative_to(folder.resolve())
+def _is_inside(folder: str, inner: str) -> bool:
+    return Path(inner).resolve().is_relative_to(Path(folder).resolve())
 
 
 def pictures(row: Row) -> "list[Image]":
