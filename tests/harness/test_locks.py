@@ -11,27 +11,29 @@ from harness.locks import Busy, locked, shared
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def _hold(folder, how, arguments, held, release):
-    with getattr(locks, how)(folder, *arguments[0], **arguments[1]):
-        held.set()
-        release.wait(20)
+def _hold(folder, how, words, settings, line):
+    with getattr(locks, how)(folder, *words, **settings):
+        line.send("held")
+        line.poll(20)  # until the other end is closed
 
 
 class Holder:
     """Another process that holds a lock while it is entered."""
 
     def __init__(self, folder, how, *words, **settings):
-        self.held, self.release = SPAWN.Event(), SPAWN.Event()
-        arguments = (folder, how, (words, settings), self.held, self.release)
+        self.line, theirs = SPAWN.Pipe()
+        arguments = (folder, how, words, settings, theirs)
         self.process = SPAWN.Process(target=_hold, args=arguments)
+        self.theirs = theirs
 
     def __enter__(self):
         self.process.start()
-        assert self.held.wait(30)
+        self.theirs.close()
+        assert self.line.poll(30)
         return self.process
 
     def __exit__(self, *_):
-        self.release.set()
+        self.line.close()
         self.process.join()
 
 
@@ -98,7 +100,7 @@ def test_a_shard_waits_for_who_holds_it_but_for_a_moment(tmp_path, monkeypatch, 
         def sleep(seconds):
             waited.append(seconds)
             if len(waited) == 20:
-                holder.release.set()
+                holder.line.close()
             real(seconds)
 
         real = locks.time.sleep
