@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SHOWN = re.findall(r"^    driftbench (\w+)(.*?)(?:\s#.*)?$", README, re.MULTILINE)
+SHOWN = re.findall(r"^    driftbench ([\w-]+)(.*?)(?:\s#.*)?$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("command", "rest"), SHOWN, ids=[command for command, _ in SHOWN])
