@@ -19,6 +19,8 @@ PATIENCE = 300.0
 """Seconds to wait for who holds a folder but for a moment: to begin a run, or to grade it."""
 SILENT_SECONDS = 2.0
 """Who waits for longer is told so."""
+SIGNING_SECONDS = 1.0
+"""Within them, who takes a lock has written into it who it is."""
 BRIEF = "briefly"
 
 
@@ -89,12 +91,16 @@ def _taken(path: Path, how: int) -> int | None:
 
 
 def _awaited(path: Path, run: Path, how: int) -> int:
-    began, told = time.monotonic(), False
+    began = brief = time.monotonic()
+    told = False
     while (handle := _taken(path, how)) is None:
-        waited = time.monotonic() - began
-        if waited > PATIENCE or (waited > 0.5 and not _holder(path).endswith(BRIEF)):
+        now = time.monotonic()
+        if _holder(path).endswith(BRIEF):
+            brief = now
+        # Who has just taken it may not have signed it yet.
+        if now - began > PATIENCE or now - brief > SIGNING_SECONDS:
             raise _busy(path, run)
-        if waited > SILENT_SECONDS and not told:
+        if now - began > SILENT_SECONDS and not told:
             told = True
             print(f"driftbench: {run}: waiting for {_named(_holder(path))}", file=sys.stderr)
         time.sleep(0.05)
