@@ -76,7 +76,7 @@ def run(
     folders = _folders(checkpoints, out)
     pictures = Pictures(folders[0])
     asked = Asked(data, limit, sampling or Sampling(), max_tokens, min_pixels, max_pixels)
-    # The questions stay: looking through them for garbage while they load takes a third of the time.
+    # The questions stay: looking through them for garbage takes a third of the time to load them.
     gc.disable()
     try:
         wanted = _wanted(checkpoints, wanted_tasks, folders, asked, pictures)

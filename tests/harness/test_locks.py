@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -11,29 +12,32 @@ from harness.locks import Busy, locked, shared
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def _hold(folder, how, words, settings, line):
-    with getattr(locks, how)(folder, *words, **settings):
+def _hold(folder, how, arguments, line):
+    with getattr(locks, how)(folder, *arguments[0], **arguments[1]):
         line.send("held")
-        line.poll(20)  # until the other end is closed
+        line.poll(20)
 
 
 class Holder:
     """Another process that holds a lock while it is entered."""
 
     def __init__(self, folder, how, *words, **settings):
-        self.line, theirs = SPAWN.Pipe()
-        arguments = (folder, how, words, settings, theirs)
-        self.process = SPAWN.Process(target=_hold, args=arguments)
-        self.theirs = theirs
+        # A pipe, not an event: setting one waits for who waits for it, even if that was killed.
+        self.line, other = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_hold, args=(folder, how, (words, settings), other))
 
     def __enter__(self):
         self.process.start()
-        self.theirs.close()
         assert self.line.poll(30)
+        self.line.recv()
         return self.process
 
+    def release(self):
+        with suppress(OSError):  # it has ended
+            self.line.send("release")
+
     def __exit__(self, *_):
-        self.line.close()
+        self.release()
         self.process.join()
 
 
