@@ -14,6 +14,7 @@ The start of the engine is not in it: an endpoint has none, and nothing of vLLM 
 import argparse
 import functools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as place, Pretend() as pretend:
         folder = Path(place)
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         data = _world(folder / "world", given.questions)
         whole, lacking = folder / "runs" / "whole", folder / "runs" / "lacking"
         write = functools.partial(_write, pretend, data, n=given.answers, words=given.words)
