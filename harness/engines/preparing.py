@@ -31,7 +31,7 @@ _prepare: Prepare
 
 
 def workers() -> int:
-    """How many processes pay on this machine: none on a single core."""
+    """How many processes pay beside an accelerator: none on a single core."""
     return min(MOST_WORKERS, len(os.sched_getaffinity(0)) // 2)
 
 
@@ -41,7 +41,9 @@ class Prepared:
     Use as a context manager; leaving it ends the processes.
     """
 
-    def __init__(self, asks: Iterable[Ask], prepare: Prepare, ahead: int) -> None:
+    def __init__(
+        self, asks: Iterable[Ask], prepare: Prepare, ahead: int, processes: int = 0
+    ) -> None:
         source = iter(asks)
         self._prepare = prepare
         self._chunks = max(1, ahead // CHUNK)
@@ -49,8 +51,8 @@ class Prepared:
         self._works: deque[tuple[list[Ask], Future[bytes]]] = deque()
         self._pool: ProcessPoolExecutor | None = None
         first = list(islice(source, WORTHWHILE))
-        if len(first) == WORTHWHILE and workers():
-            self._pool = _pool(prepare)
+        if len(first) == WORTHWHILE and processes:
+            self._pool = _pool(prepare, processes)
         self._source = chain(first, source)
 
     def __enter__(self) -> "Prepared":
@@ -96,11 +98,11 @@ class Prepared:
             self._ready.extend(zip(asks, results, strict=True))
 
 
-def _pool(prepare: Prepare) -> ProcessPoolExecutor:
+def _pool(prepare: Prepare, processes: int) -> ProcessPoolExecutor:
     global _prepare
     _prepare = prepare
     return ProcessPoolExecutor(
-        workers(), mp_context=multiprocessing.get_context("fork"), initializer=_settle
+        processes, mp_context=multiprocessing.get_context("fork"), initializer=_settle
     )
 
 

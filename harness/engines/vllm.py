@@ -18,7 +18,7 @@ from harness.adapter import Adapter
 from harness.checkpoint import Checkpoint, declared_dtype, quantization
 from harness.engines import Ask, refusal, rendering, said
 from harness.engines.pictures import decode
-from harness.engines.preparing import Prepared
+from harness.engines.preparing import Prepared, workers
 from harness.errors import UserError
 from harness.records import Question, Response
 
@@ -149,7 +149,9 @@ class VllmEngine:
         window = 2 * self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         waiting: dict[str, _Waiting] = {}
         try:
-            with Prepared(asks, self._prepare, ahead=min(window, 64)) as source:
+            # On a CPU the cores are the engine's own.
+            beside = 0 if self._on_cpu else workers()
+            with Prepared(asks, self._prepare, min(window, 64), beside) as source:
                 for half in range(MOST_FAILURES):
                     try:
                         yield from self._drain(source, max(1, window >> half), waiting)

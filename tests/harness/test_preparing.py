@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from harness.engines import Ask, preparing
+from harness.engines import Ask
 from harness.engines.preparing import WORTHWHILE, Prepared
 from harness.records import Question, Sampling
 
@@ -35,21 +35,18 @@ def everything(source):
 
 @pytest.mark.parametrize("count", [0, 1, WORTHWHILE - 1, WORTHWHILE, WORTHWHILE + 1, 200])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_all_come_once_and_in_order(count, workers, monkeypatch):
-    monkeypatch.setattr(preparing, "workers", lambda: workers)
-    with Prepared(asks(count), number_of, ahead=16) as source:
+def test_all_come_once_and_in_order(count, workers):
+    with Prepared(asks(count), number_of, 16, workers) as source:
         assert everything(source) == [(str(n), n) for n in range(count)]
 
 
-def test_work_is_done_beside_this_process_where_it_pays(monkeypatch):
-    monkeypatch.setattr(preparing, "workers", lambda: 2)
+def test_work_is_done_beside_this_process_where_it_pays():
     for count, beside in ((WORTHWHILE - 1, False), (WORTHWHILE, True)):
-        with Prepared(asks(count), lambda ask: os.getpid(), ahead=16) as source:
+        with Prepared(asks(count), lambda ask: os.getpid(), 16, 2) as source:
             assert all((pid != FRONT) == beside for _, pid in everything(source))
 
 
-def test_tensors_and_trouble_arrive_as_they_were(monkeypatch):
-    monkeypatch.setattr(preparing, "workers", lambda: 1)
+def test_tensors_and_trouble_arrive_as_they_were():
     values = [
         torch.arange(6.0).reshape(2, 3).t(),
         torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
@@ -57,7 +54,7 @@ def test_tensors_and_trouble_arrive_as_they_were(monkeypatch):
         torch.tensor(3),
         ValueError("no such picture"),
     ]
-    with Prepared(asks(WORTHWHILE), lambda ask: values, ahead=16) as source:
+    with Prepared(asks(WORTHWHILE), lambda ask: values, 16, 2) as source:
         *tensors, trouble = everything(source)[0][1]
     for tensor, value in zip(tensors, values, strict=False):
         assert tensor.dtype == value.dtype
@@ -66,26 +63,24 @@ def test_tensors_and_trouble_arrive_as_they_were(monkeypatch):
     assert str(trouble) == "no such picture"
 
 
-def test_it_goes_on_alone_when_a_process_is_killed(monkeypatch):
-    monkeypatch.setattr(preparing, "workers", lambda: 2)
+def test_it_goes_on_alone_when_a_process_is_killed():
 
     def dies_beside(ask):
         if os.getpid() != FRONT and number_of(ask) == 20:
             os.kill(os.getpid(), signal.SIGKILL)
         return number_of(ask)
 
-    with Prepared(asks(100), dies_beside, ahead=32) as source:
+    with Prepared(asks(100), dies_beside, 32, 2) as source:
         assert everything(source) == [(str(n), n) for n in range(100)]
 
 
-def test_nothing_is_waited_for_unless_asked(monkeypatch):
-    monkeypatch.setattr(preparing, "workers", lambda: 1)
+def test_nothing_is_waited_for_unless_asked():
     gate = multiprocessing.get_context("fork").Event()
 
     def waits(ask):
         return gate.wait()
 
-    with Prepared(asks(WORTHWHILE), waits, ahead=8) as source:
+    with Prepared(asks(WORTHWHILE), waits, 8, 1) as source:
         assert source.take(wait=False) is None
         gate.set()
         assert everything(source) == [(str(n), True) for n in range(WORTHWHILE)]
