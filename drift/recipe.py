@@ -123,8 +123,10 @@ def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
     ]
     found = next((one for one in places if one.is_file()), None)
     if found is None:
-        bundled = ", ".join(sorted(one.stem for one in BUNDLED.glob("*.yaml")))
-        raise UserError(f"there is no recipe {path}; bundled ones are {bundled}")
+        bundled = sorted(one.stem for one in BUNDLED.glob("*.yaml"))
+        close = get_close_matches(path.name, bundled, 1)
+        hint = f"did you mean {close[0]}?" if close else f"bundled ones are {', '.join(bundled)}"
+        raise UserError(f"there is no recipe {path}; {hint}")
     if found in after:
         raise UserError(f"{found} extends itself, by way of {', '.join(map(str, after))}")
     try:
