@@ -119,13 +119,20 @@ def merge(
             "as this checkpoint."
         ),
     ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --rho-of: leave out as far as this fine-tuning of --base went by itself."
+        ),
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Merge LLM into the language model of VLM.
 
-    --rho-of makes the control of a DRIFT run, SFT then merge: `merge SFT LLM --base VLM --rho-of
-    DRIFT --out DIR`. For merge then SFT, merge VLM at the alpha that this prints, and train that.
+    --rho-of makes the controls of a DRIFT run. SFT then merge: `merge SFT LLM --base VLM --rho-of
+    DRIFT --out DIR`. Merge then SFT: `merge VLM LLM --base VLM --rho-of DRIFT --before SFT --out
+    DIR`, and the same SFT on DIR.
     """
     from drift import merge as merging
 
@@ -134,9 +141,11 @@ def merge(
         if given[0] or any(given[2:]) or out is None or base is None or method != "linear":
             raise UserError("--rho-of goes with --base and --out, without --alpha and --method")
         _merge_as_far(
-            vlm, llm, base, rho_of, out, roles(modules or "attention,mlp"), seed, overwrite
+            vlm, llm, base, rho_of, before, out, roles(modules or "attention,mlp"), seed, overwrite
         )
         return
+    if before is not None:
+        raise UserError("--before goes with --rho-of")
     if given not in ([True, True, False, False], [False, False, True, True]):
         raise UserError("give --alpha with --out, or --alphas with --out-dir")
     if alpha is not None and out is not None:
@@ -191,12 +200,16 @@ def _merge_as_far(
     llm: Path,
     vlm: Path,
     drift: Path,
+    before: Path | None,
     out: Path,
     modules: tuple,
     seed: int,
     overwrite: bool,
 ) -> None:
-    """Merge `sft` and `llm` so that the displacement from `vlm` is that of `drift`."""
+    """Merge `sft` and `llm` so that the displacement from `vlm` is that of `drift`.
+
+    With `before`, so that it is less than that by the displacement of `before`.
+    """
     from dataclasses import replace
 
     from drift import merge as merging
@@ -205,10 +218,12 @@ def _merge_as_far(
 
     refuse_existing(out, overwrite)
     rho = displacement(vlm, llm, drift, modules).rho
+    if before is not None:
+        rho -= displacement(vlm, llm, before, modules).rho
     recipe = replace(merging.to_reach(rho, vlm, llm, sft, modules), seed=seed)
     for _ in merging.merge(sft, llm, {out: recipe}, vlm, overwrite):
         reached = displacement(vlm, llm, out, modules).rho
-        print(f"{out}: alpha {recipe.alpha:.5g}; rho {reached:.5g}, that of {drift} is {rho:.5g}")
+        print(f"{out}: alpha {recipe.alpha:.5g}; rho {reached:.5g}, wanted {rho:.5g}")
 
 
 @app.command()

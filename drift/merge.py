@@ -57,6 +57,8 @@ SAMPLE = 1 << 16
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack"}
 NOT_COPIED = {INDEX, MADE, "drift_log.jsonl"}
 NEEDS_BASE: tuple[Method, ...] = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
+FURTHEST = 2.0
+"""Largest alpha that reaches a displacement: DRIFT at a large step size passes the reasoner."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,15 @@ def to_reach(
         modules: Roles that count and that are merged.
 
     Raises:
-        UserError: `sft` has gone as far already, or the merge would pass the reasoner.
+        UserError: `sft` has gone as far already, or it is too far to be meant.
     """
     from drift.distance import displacement
 
     there = displacement(vlm, llm, sft, modules).rho
-    if not 0 < rho - there <= 1:
+    if not 0 < rho - there <= FURTHEST:
         raise UserError(
             f"{sft} has a displacement of {there:.4g} toward {llm}; a merge adds more than 0 and "
-            f"at most 1 to it, which does not reach {rho:.4g}"
+            f"at most {FURTHEST:g} to it, which does not reach {rho:.4g}"
         )
     return Recipe("task_arithmetic", rho - there, modules=modules, rho=rho, rounding="stochastic")
 
@@ -350,7 +352,7 @@ def check(recipe: Recipe, base: Path | str | None) -> None:
     """
     if recipe.method not in METHODS:
         raise UserError(f"no merge is called {recipe.method!r}; choose {', '.join(METHODS)}")
-    if not 0 <= recipe.alpha <= 1:
+    if not 0 <= recipe.alpha <= (1 if recipe.rho is None else FURTHEST):
         raise UserError(f"alpha is {recipe.alpha}; it is the reasoner's share, between 0 and 1")
     if not 0 < recipe.density <= 1:
         raise UserError(f"density is {recipe.density}; give a share above 0, at most 1")

@@ -1,11 +1,16 @@
 """A study as a list of steps, each its own process, each skipped when nothing it reads has changed.
 
 A recipe is a YAML file: `steps`, each with the command it runs (`python -m` a package of this
-project), what it reads and what it writes, as paths within the study's folder. Steps whose name
-holds `{…}` of the recipe's `each` are repeated for each of its entries. A step waits for those that
-write what it reads. What was done lies in `steps/<step>.json`: command, seconds, peak memory,
-fingerprints of the code, of what was read and of what was written. A step is skipped when these
-still hold.
+project), what it reads and what it writes, as paths within the study's folder. A step waits for
+those that write what it reads. What was done lies in `steps/<step>.json`: command, seconds, peak
+memory, fingerprints of the code, of what was read and of what was written. A step is skipped when
+these still hold.
+
+`{…}` in a step stands for a value of `vars`, of an entry of `each`, or for `{seed}`. A step whose
+name holds one of an entry's is repeated for each entry (`where` picks among them), one whose name
+holds `{seed}` for each seed; what a step that is not repeated runs, reads or writes under such a
+name stands for all of them. A word in which a list is named is repeated for each of its items.
+`controls` holds `vars` and `steps` of a longer study: they are added when it is asked for.
 """
 
 import fcntl
@@ -80,18 +85,22 @@ class Running:
     peak: int = field(default=0)
 
 
-def reproduce(recipe: str, out: Path, jobs: int | None = None) -> None:
+def reproduce(
+    recipe: str, out: Path, jobs: int | None = None, seeds: int = 1, controls: bool = False
+) -> None:
     """Run a study, or what is left of it.
 
     Args:
         recipe: Name of a bundled recipe, or a YAML file.
         out: The study's folder; must be empty, new, or hold the same study.
         jobs: Steps at a time, by default one a core and at most four.
+        seeds: How often everything is made anew, from other random numbers.
+        controls: Also what the recipe lists as controls.
 
     Raises:
         UserError: The recipe is wrong, the folder holds something else, or a step failed.
     """
-    study = load(recipe)
+    study = load(recipe, seeds, controls)
     out = out.absolute()
     _claim(out, study)
     with _locked(out):
@@ -106,11 +115,17 @@ def names() -> list[str]:
     return sorted(path.stem for path in _bundled().glob("*.yaml"))
 
 
-def load(recipe: str) -> Recipe:
+def load(recipe: str, seeds: int = 1, controls: bool = False) -> Recipe:
     """Read and check a recipe.
 
+    Args:
+        recipe: Name of a bundled recipe, or a YAML file.
+        seeds: `{seed}` runs from 0 to one less.
+        controls: Add the recipe's controls.
+
     Raises:
-        UserError: It does not exist, or has a field that means nothing.
+        UserError: It does not exist, has a field that means nothing, or neither `{seed}` nor
+            controls where they are asked for.
     """
     import yaml
 
@@ -123,15 +138,34 @@ def load(recipe: str) -> Recipe:
         raw = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    fields = {"about", "disk_bytes", "threads", "vars", "each", "steps"}
+    fields = {"about", "disk_bytes", "threads", "vars", "each", "steps", "controls"}
     _check_fields(raw, fields, {"about", "steps"}, str(path))
-    values = raw.get("vars") or {}
-    steps = [step for item in raw["steps"] for step in _expand(item, raw.get("each"), values, path)]
+    more = raw.get("controls") or {}
+    _check_fields(more, {"vars", "steps"}, set(), f"{path}: controls")
+    if controls and not more:
+        raise UserError(f"{path.stem} has no controls; run it without --controls")
+    if not controls:
+        more = {}
+    items = [*raw["steps"], *more.get("steps", ())]
+    for item in items:
+        known = {"name", "run", "reads", "writes", "seconds", "gpu", "resumes", "where"}
+        where = f"{path}: step {item.get('name', '?') if isinstance(item, dict) else item!r}"
+        _check_fields(item, known, {"name", "run"}, where)
+    values = (raw.get("vars") or {}) | (more.get("vars") or {})
+    entries = [
+        _resolved(values | entry | {"seed": seed}, str(path))
+        for seed in range(seeds)
+        for entry in raw.get("each") or [{}]
+    ]
+    expanded = [pair for item in items for pair in _expand(item, entries, path)]
+    # One seed after the other, so that what is done of a study can be looked at.
+    steps = [step for _, step in sorted(expanded, key=lambda pair: pair[0])]
+    if seeds > 1 and not any(step.name.startswith(f"seed-{seeds - 1}/") for step in steps):
+        raise UserError(f"{path.stem} has one seed: no step of it is named seed-{{seed}}/…")
     if len({step.name for step in steps}) < len(steps):
         raise UserError(f"{path} has two steps of the same name")
-    return Recipe(
-        path.stem, raw["about"], tuple(steps), raw.get("disk_bytes", 0), raw.get("threads", 1)
-    )
+    disk = raw.get("disk_bytes", 0) * seeds
+    return Recipe(path.stem, raw["about"], tuple(steps), disk, raw.get("threads", 1))
 
 
 def _bundled() -> Path:
@@ -154,31 +188,59 @@ def _check_fields(raw: Any, known: set[str], needed: set[str], where: str) -> No
         raise UserError(f"{where} lacks {', '.join(sorted(missing))}")
 
 
+def _resolved(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """The entry with its texts filled in from its other values."""
+    return {
+        name: _fill(value, entry, where) if isinstance(value, str) else value
+        for name, value in entry.items()
+    }
+
+
 def _expand(
-    item: Any, each: list[dict[str, Any]] | None, values: dict[str, Any], path: Path
-) -> Iterator[Step]:
-    known = {"name", "run", "reads", "writes", "seconds", "gpu", "resumes"}
-    where = f"{path}: step {item.get('name', '?') if isinstance(item, dict) else item!r}"
-    _check_fields(item, known, {"name", "run"}, where)
-    repeated = re.search(r"\{(\w+)\}", item["name"])
-    for entry in (each or [{}]) if repeated else [{}]:
-        known_values = values | entry
-
-        def fill(text: Any, known_values: dict[str, Any] = known_values) -> str:
-            try:
-                return str(text).format_map(known_values)
-            except (KeyError, ValueError, IndexError) as error:
-                raise UserError(f"{where} uses {error}, known: {', '.join(known_values)}") from None
-
-        yield Step(
-            fill(item["name"]),
-            tuple(fill(word) for word in item["run"]),
-            tuple(fill(word) for word in item.get("reads", ())),
-            tuple(fill(word) for word in item.get("writes", ())),
-            float(item.get("seconds", 30)),
-            bool(item.get("gpu", False)),
-            bool(item.get("resumes", False)),
+    item: dict[str, Any], entries: list[dict[str, Any]], path: Path
+) -> Iterator[tuple[int, Step]]:
+    """The last seed of a step and the step, for each entry that its name tells from the others."""
+    where = f"{path}: step {item['name']}"
+    wanted = item.get("where") or {}
+    if unknown := [name for name in wanted if name not in entries[0]]:
+        raise UserError(f"{where} picks by {unknown[0]}, known: {', '.join(entries[0])}")
+    named: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        if all(entry[name] in _listed(value) for name, value in wanted.items()):
+            named.setdefault(_fill(item["name"], entry, where), []).append(entry)
+    if not named:
+        raise UserError(f"{where} picks {wanted}, which is no entry of the recipe")
+    for name, mine in named.items():
+        run, reads, writes = (
+            tuple(_filled(item.get(field, ()), mine, where)) for field in ("run", "reads", "writes")
         )
+        seconds = float(item.get("seconds", 30))
+        gpu, resumes = bool(item.get("gpu", False)), bool(item.get("resumes", False))
+        yield mine[-1]["seed"], Step(name, run, reads, writes, seconds, gpu, resumes)
+
+
+def _filled(words: list[Any], entries: list[dict[str, Any]], where: str) -> Iterator[str]:
+    """The words with their values, each once for the entries that make it the same."""
+    for word in map(str, words):
+        lists = [name for name in re.findall(r"\{(\w+)\}", word) if _is_list(entries[0], name)]
+        for item in entries[0][lists[0]] if lists else [None]:
+            more = {lists[0]: item} if lists else {}
+            yield from dict.fromkeys(_fill(word, entry | more, where) for entry in entries)
+
+
+def _fill(text: Any, values: dict[str, Any], where: str) -> str:
+    try:
+        return str(text).format_map(values)
+    except (KeyError, ValueError, IndexError) as error:
+        raise UserError(f"{where} uses {error}, known: {', '.join(values)}") from None
+
+
+def _is_list(entry: dict[str, Any], name: str) -> bool:
+    return isinstance(entry.get(name), list)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 # The folder

@@ -10,12 +10,12 @@ import yaml
 from harness import reproduce
 
 SHORT = {
-    "world": ["--train", "6", "--validation", "3", "--test", "4"],
-    "{family}/base": ["--length", "0.01"],
-    "{family}/vlm": ["--length", "0.01"],
-    "{family}/reasoner": ["--length", "0.01"],
-    "{family}/sft": ["--set", "steps=3", "--set", "batch=2"],
-    "{family}/drift": ["--set", "steps=3", "--set", "batch=2"],
+    "seed-{seed}/world": ["--train", "6", "--validation", "3", "--test", "4"],
+    "{at}/base": ["--length", "0.01"],
+    "{at}/vlm": ["--length", "0.01"],
+    "{at}/reasoner": ["--length", "0.01"],
+    "{at}/sft": ["--set", "steps=3", "--set", "batch=2"],
+    "{at}/drift": ["--set", "steps=3", "--set", "batch=2"],
 }
 
 
@@ -26,7 +26,7 @@ def recipe(tmp_path_factory):
     study["each"] = [entry for entry in study["each"] if entry["family"] == "llava_next"]
     for step in study["steps"]:
         step["run"] += SHORT.get(step["name"], [])
-    study["steps"][-1]["reads"] = ["llava_next/runs"]
+    del study["controls"]
     path = tmp_path_factory.mktemp("recipe") / "small.yaml"
     path.write_text(yaml.safe_dump(study))
     return str(path)
@@ -50,7 +50,9 @@ def test_every_row_of_the_table_comes_from_its_checkpoint(study):
     for name in ("merge_degradation.png", "merge_degradation.svg", "index.html", "comparison.tex"):
         assert (study / "report" / name).stat().st_size > 1000
     fingerprints = {
-        name: json.loads((study / "llava_next/runs" / name / "run.json").read_text())["fingerprint"]
+        name: json.loads((study / "seed-0/llava_next/runs" / name / "run.json").read_text())[
+            "fingerprint"
+        ]
         for name in ("vlm", "merge-0.00", "merge-0.10", "sft", "drift")
     }
     assert fingerprints["vlm"] == fingerprints["merge-0.00"]
@@ -60,7 +62,7 @@ def test_every_row_of_the_table_comes_from_its_checkpoint(study):
 @pytest.mark.slow
 def test_the_merges_end_at_the_vlm_byte_for_byte(study):
     vlm, merged = (
-        (study / "llava_next" / name / "model.safetensors").read_bytes()
+        (study / "seed-0/llava_next" / name / "model.safetensors").read_bytes()
         for name in ("vlm", "merges/merge-0.00")
     )
     assert vlm == merged
@@ -69,7 +71,7 @@ def test_the_merges_end_at_the_vlm_byte_for_byte(study):
 @pytest.mark.slow
 def test_drift_pulled_every_projection_and_sft_none(study):
     made = {
-        name: json.loads((study / "llava_next" / name / "made.json").read_text())
+        name: json.loads((study / "seed-0/llava_next" / name / "made.json").read_text())
         for name in ("sft", "drift")
     }
     assert made["drift"]["coverage"]["tensors"] == 4 * 7 and made["sft"]["coverage"] is None
@@ -90,11 +92,11 @@ def test_unchanged_it_runs_nothing(study, recipe):
 
 @pytest.mark.slow
 def test_a_lost_checkpoint_comes_back_the_same_and_no_question_is_asked_again(study, recipe):
-    weights = study / "llava_next/sft/model.safetensors"
+    weights = study / "seed-0/llava_next/sft/model.safetensors"
     before = weights.read_bytes()
-    answers = study / "llava_next/runs/sft/responses.jsonl"
+    answers = study / "seed-0/llava_next/runs/sft/responses.jsonl"
     asked = answers.read_bytes()
-    shutil.rmtree(study / "llava_next/sft")
+    shutil.rmtree(study / "seed-0/llava_next/sft")
     reproduce.reproduce(recipe, study)
     assert weights.read_bytes() == before
     assert answers.read_bytes() == asked

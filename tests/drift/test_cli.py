@@ -89,7 +89,7 @@ def test_sft_then_merge_reaches_the_displacement_of_drift(qwen, tmp_path, capsys
     assert [one["role"] for one in made["parents"]] == ["vlm", "reasoner", "base"]
     assert made["settings"]["rho"] == pytest.approx(wanted.rho)
     assert made["settings"]["modules"] == ["attention", "mlp"]
-    assert f"that of {drift} is {wanted.rho:.5g}" in capsys.readouterr().out
+    assert f"wanted {wanted.rho:.5g}" in capsys.readouterr().out
     # What is added to the SFT checkpoint is the prior of the first VLM, and nothing else.
     merged, before, vlm, llm = (
         read(f) for f in (tmp_path / "m", sft, qwen / "vlm", qwen / "llm")
@@ -104,6 +104,21 @@ def test_sft_then_merge_reaches_the_displacement_of_drift(qwen, tmp_path, capsys
     assert "which does not reach" in capsys.readouterr().err
     assert run(*words, "--alpha", 0.1, "--out", tmp_path / "n") == 2
     assert "--rho-of goes with --base and --out" in capsys.readouterr().err
+
+
+def test_merge_before_sft_leaves_room_for_what_sft_goes_by_itself(qwen, tmp_path, capsys):
+    sft = moved(qwen, tmp_path / "sft", qwen / "llm", 0.02, 0.1)
+    drift = moved(qwen, tmp_path / "drift", qwen / "llm", 1.07, 0.05)  # past the reasoner
+    words = ("merge", qwen / "vlm", qwen / "llm", "--base", qwen / "vlm")
+    asked = ("--rho-of", drift, "--before", sft, "--out", tmp_path / "m")
+    assert run(*words, *asked) == 0
+    rho = {
+        name: displacement(qwen / "vlm", qwen / "llm", tmp_path / name).rho
+        for name in ("sft", "drift", "m")
+    }
+    assert rho["m"] == pytest.approx(rho["drift"] - rho["sft"], rel=1e-4) and rho["m"] > 1
+    assert run(*words, "--before", sft, "--out", tmp_path / "n", "--alpha", 0.1) == 2
+    assert "--before goes with --rho-of" in capsys.readouterr().err
 
 
 def test_bfloat16_keeps_a_step_that_is_smaller_than_it_resolves(qwen, tmp_path):

@@ -72,6 +72,54 @@ def test_steps_run_after_what_they_read_and_once(toy, tmp_path):
     assert not (out / "ran").exists()
 
 
+MANY = """
+about: a toy study
+vars: {at: "seed-{seed}/{one}", word: copy, kinds: [a]}
+each: [{one: left}, {one: right}]
+steps:
+  - {name: "seed-{seed}/start", run: [toy, "{seed}", "-", "{at}"], writes: ["seed-{seed}/start"]}
+  - {name: "{at}", run: [toy, "{word}", x, "--of={at}-{kinds}"], reads: ["seed-{seed}/start"],
+     writes: ["{at}-{kinds}"]}
+  - {name: all, run: [toy, report], reads: ["{at}-{kinds}"], writes: [all]}
+controls:
+  vars: {kinds: [a, b]}
+  steps:
+    - {name: "{at}/more", where: {one: [right]}, run: [toy, more], writes: ["{at}/more"]}
+"""
+
+
+def test_a_study_is_written_out_for_each_seed_and_entry_and_its_controls(tmp_path):
+    steps = {step.name: step for step in reproduce.load(recipe(tmp_path, MANY), 2, True).steps}
+    assert list(steps) == [
+        "seed-0/start", "seed-0/left", "seed-0/right", "seed-0/right/more",
+        "seed-1/start", "seed-1/left", "seed-1/right", "all", "seed-1/right/more",
+    ]  # fmt: skip
+    left = steps["seed-1/left"]
+    assert left.run == ("toy", "copy", "x", "--of=seed-1/left-a", "--of=seed-1/left-b")
+    assert left.reads == ("seed-1/start",)
+    assert left.writes == ("seed-1/left-a", "seed-1/left-b")
+    assert len(steps["all"].reads) == 2 * 2 * 2
+    alone = reproduce.load(recipe(tmp_path, MANY))
+    assert [step.name for step in alone.steps] == [
+        "seed-0/start", "seed-0/left", "seed-0/right", "all",
+    ]  # fmt: skip
+    assert alone.steps[-1].reads == ("seed-0/left-a", "seed-0/right-a")
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "sentence"),
+    [
+        (RECIPE, {"seeds": 2}, "has one seed"),
+        (RECIPE, {"controls": True}, "has no controls"),
+        (MANY.replace("one: [right]", "two: [right]"), {"controls": True}, "picks by two"),
+        (MANY.replace("one: [right]", "one: up"), {"controls": True}, "no entry of the recipe"),
+    ],
+)
+def test_seeds_and_controls_that_a_recipe_does_not_have(tmp_path, text, asked, sentence):
+    with pytest.raises(UserError, match=sentence):
+        reproduce.load(recipe(tmp_path, text), **asked)
+
+
 def test_a_changed_command_reruns_itself_and_what_follows_from_it(toy, tmp_path):
     out = tmp_path / "out"
     reproduce.reproduce(recipe(tmp_path), out)
