@@ -121,6 +121,62 @@ def compare(
     )
 
 
+@dataclass(frozen=True)
+class Replicated:
+    """The difference between two methods over seeds that each asked questions of their own."""
+
+    differences: tuple[float, ...]
+    """Score of the first method less that of the second, seed by seed."""
+    difference: float
+    """Their mean."""
+    stderr: float
+    """Of the mean, over seeds; nan for a single one."""
+    stderr_questions: float
+    """What the questions alone would leave of it: more of them would lower this part."""
+    low: float
+    high: float
+    p: float
+    """Of the paired t test over seeds, two-sided."""
+
+
+def replicated(pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]]) -> Replicated:
+    """Compare two methods by seeds that share nothing: neither training nor questions.
+
+    A seed gives one difference, paired by question; the seeds are the sample. What training,
+    questions and their meeting add to the spread of the differences is in it, whatever its source,
+    so nothing has to be assumed about the parts: t of the mean with one degree of freedom less than
+    there are seeds.
+
+    Args:
+        pairs: For each seed the verdicts of the first method and of the second, of one task and
+            group.
+
+    Raises:
+        Unpairable: In a seed, the two did not answer the same questions.
+    """
+    import numpy as np
+
+    by_question = [tally.differences(a, b) for a, b in pairs]
+    clusters = [tally.clusters_of((*a, *b)) for a, b in pairs]
+    found = np.array([math.fsum(part.values()) / len(part) for part in by_question])
+    variance, freedom = _variance(found)
+    within = [
+        tally.clustered_error([part], known)
+        for part, known in zip(by_question, clusters, strict=True)
+    ]
+    middle = float(found.mean())
+    reach, p = _t(middle, variance, freedom)
+    return Replicated(
+        differences=tuple(found.tolist()),
+        difference=middle,
+        stderr=math.sqrt(variance),
+        stderr_questions=math.sqrt(math.fsum(error**2 for error in within)) / len(within),
+        low=middle - reach,
+        high=middle + reach,
+        p=p,
+    )
+
+
 def detectable(found: SeedDifference, *, level: float = LEVEL) -> float:
     """The smallest difference that a comparison like this would find, see `tally.detectable`."""
     return tally.reach(level=level) * found.stderr if found.stderr > 0 else math.inf

@@ -119,7 +119,7 @@ def score_and_error(verdicts: Sequence[Verdict], score: Score = mean) -> tuple[f
     """Return the mean score of some questions and its standard error, as in `cells`."""
     questions = question_scores(verdicts, score)
     middle = math.fsum(questions.values()) / len(questions)
-    return middle, _stderr([questions], clusters_of(verdicts))
+    return middle, clustered_error([questions], clusters_of(verdicts))
 
 
 def mean_cell(
@@ -148,7 +148,7 @@ def mean_cell(
         truncated=sum(part.truncated for part in parts),
         error=sum(part.error for part in parts),
         score=math.fsum(part.score for part in parts) / len(parts),
-        stderr=_stderr([question_scores(part) for part in graded], clusters),
+        stderr=clustered_error([question_scores(part) for part in graded], clusters),
     )
 
 
@@ -195,7 +195,7 @@ def paired_mean(
         Unpairable: As `paired`, or a question lies in two groups.
     """
     both = [(list(a), list(b)) for a, b in groups]
-    parts = [_differences(a, b, intersection, score) for a, b in both]
+    parts = [differences(a, b, intersection, score) for a, b in both]
     everything = [key for part in parts for key in part]
     if len(set(everything)) < len(everything):
         raise Unpairable("a question lies in two of the groups, so their mean has no simple error")
@@ -216,7 +216,7 @@ def paired_mean(
         n=len(everything),
         clusters=len(sums),
         difference=math.fsum(math.fsum(part.values()) / len(part) for part in parts) / len(parts),
-        stderr=_stderr(parts, clusters),
+        stderr=clustered_error(parts, clusters),
         low=low,
         high=high,
         p=p,
@@ -377,9 +377,10 @@ def clusters_of(verdicts: Iterable[Verdict]) -> dict[Key, Hashable]:
     return found
 
 
-def _differences(
-    a: Iterable[Verdict], b: Iterable[Verdict], intersection: bool, score: Score
+def differences(
+    a: Iterable[Verdict], b: Iterable[Verdict], intersection: bool = False, score: Score = mean
 ) -> dict[Key, float]:
+    """Score of the first run less that of the second, question by question; see `paired`."""
     first, second = question_scores(a, score), question_scores(b, score)
     common = [key for key in first if key in second]
     alone_a, alone_b = len(first) - len(common), len(second) - len(common)
@@ -393,7 +394,7 @@ def _differences(
     return {key: first[key] - second[key] for key in common}
 
 
-def _stderr(parts: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]) -> float:
+def clustered_error(parts: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]) -> float:
     """Cluster-robust standard error of the unweighted mean of the parts' means."""
     pulls: dict[Hashable, float] = {}
     for part in parts:

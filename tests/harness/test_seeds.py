@@ -96,3 +96,26 @@ def test_no_spread_at_all_proves_nothing():
     same = seeds.compare([run_of([1, 1]), run_of([1, 1])], [run_of([0, 0])], paired=False)
     assert (same.difference, same.p) == (1.0, 1.0)
     assert math.isnan(same.low)
+
+
+def test_seeds_with_their_own_questions_are_a_paired_t_test_over_seeds():
+    generator = np.random.default_rng(3)
+    a, b = table(generator, 5, 40, 0.6, 0.1), table(generator, 5, 40, 0.5, 0.1)
+    found = seeds.replicated([(run_of(x), run_of(y)) for x, y in zip(a, b, strict=True)])
+    expected = stats.ttest_rel(a.mean(1), b.mean(1))
+    assert found.differences == pytest.approx(tuple(a.mean(1) - b.mean(1)))
+    assert found.p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    within = np.var(a.astype(float) - b, axis=1, ddof=1) / 40
+    assert found.stderr_questions == pytest.approx(math.sqrt(within.sum()) / 5)
+
+
+def test_one_seed_and_seeds_that_agree_leave_nothing_to_judge_by():
+    right, wrong = run_of([1, 1, 0]), run_of([1, 0, 0])
+    alone = seeds.replicated([(right, wrong)])
+    assert math.isnan(alone.stderr) and alone.p == 1.0
+    alike = seeds.replicated([(right, wrong)] * 3)
+    assert (alike.difference, alike.p) == (pytest.approx(1 / 3), 1.0)
+    with pytest.raises(tally.Unpairable):
+        seeds.replicated([(right, run_of([1, 0]))])
