@@ -18,6 +18,7 @@ from drift.errors import UserError
 from drift.families import (
     DECODER_ROLES,
     Role,
+    Weight,
     match,
     pair,
     read_config,
@@ -73,6 +74,19 @@ class Displacement:
     """‖w − w₀‖ / ‖Δ‖."""
     by_role: dict[str, float]
     """ρ of each role alone."""
+    tensors: tuple["Share", ...] = ()
+    """ρ of each tensor alone."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """How far one tensor has moved toward the reasoner's."""
+
+    layer: int | None
+    """None outside the layers."""
+    module: str
+    """As in `Gap`."""
+    rho: float
 
 
 @dataclass(frozen=True)
@@ -145,8 +159,7 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
     layers: dict[tuple[int | None, Role], _Sums] = {}
     measured = side_by_side(sums_of, weights, "measuring")
     for weight, sums in zip(pairing.weights, measured, strict=True):
-        module = weight.name.removeprefix(f"layers.{weight.layer}.")
-        tensors.append(sums.gap(weight.layer, module, weight.role))
+        tensors.append(sums.gap(weight.layer, _module(weight), weight.role))
         if weight.role in DECODER_ROLES:
             layers.setdefault((weight.layer, weight.role), _Sums()).add(sums)
         if weight.role in ("attention", "mlp"):
@@ -228,8 +241,20 @@ def displacement(
         along / whole,
         along / (whole * moved) ** 0.5 if moved else 0.0,
         (moved / whole) ** 0.5,
-        {role: sums[0] / sums[1] if sums[1] else 0.0 for role, sums in by_role.items()},
+        {role: _along(sums) for role, sums in by_role.items()},
+        tuple(
+            Share(weight.layer, _module(weight), _along(sums))
+            for weight, sums in zip(weights.values(), found, strict=True)
+        ),
     )
+
+
+def _along(sums: list[float]) -> float:
+    return sums[0] / sums[1] if sums[1] else 0.0
+
+
+def _module(weight: Weight) -> str:
+    return weight.name.removeprefix(f"layers.{weight.layer}.")
 
 
 def rope_theta(config: dict) -> float:

@@ -103,7 +103,7 @@ def test_displacement_against_float64(models, family, tmp_path):
     shutil.copytree(folder / "vlm", tmp_path / "c")
     save_file(tensors, tmp_path / "c" / "model.safetensors")
     found = distances.displacement(folder / "vlm", folder / "llm", tmp_path / "c", ("mlp", "norm"))
-    sums = {"mlp": np.zeros(3), "norm": np.zeros(3)}
+    sums, of_tensor = {"mlp": np.zeros(3), "norm": np.zeros(3)}, {}
     for weight in weights:
         if weight.role in sums:
             before, after, goal = (
@@ -114,6 +114,10 @@ def test_displacement_against_float64(models, family, tmp_path):
             )  # fmt: skip
             moved, delta = after - before, goal - before
             sums[weight.role] += moved @ delta, delta @ delta, moved @ moved
+            module = weight.name.removeprefix(f"layers.{weight.layer}.")
+            share = (moved @ delta) / (delta @ delta)
+            of_tensor[weight.layer, module] = pytest.approx(share, rel=1e-5)
+    assert {(one.layer, one.module): one.rho for one in found.tensors} == of_tensor
     along, whole, moved = sum(sums.values())
     assert found.rho == pytest.approx(along / whole, rel=1e-5)
     assert found.cosine == pytest.approx(along / np.sqrt(whole * moved), rel=1e-5)
