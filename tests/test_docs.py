@@ -1,0 +1,361 @@
+"""What the documents say holds: commands, options, links, files, code."""
+
+import json
+import re
+import shlex
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+import yaml
+
+import tasks
+from drift import data, recipe
+from drift.cli import app as drift_app
+from drift.families import ROLES
+from drift.inject import Injector
+from drift.merge import METHODS
+from drift.pocket import models
+from drift.pocket.cli import app as pocket_app
+from drift.prior import VARIANTS
+from harness.cli import ELSEWHERE
+from harness.cli import app as harness_app
+from reports.cli import app as report_app
+
+ROOT = Path(__file__).parent.parent
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted(
+        [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")],
+        key=lambda path: (len(path.parts), path),
+    )
+}
+GUIDES = "".join(PAGES.values())
+APPS = {"harness": harness_app, "drift": drift_app, "reports": report_app}
+
+
+# What is shown
+
+
+def fences(page: str) -> list[tuple[str, str]]:
+    """Language and content of each fenced block."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def lines(page: str) -> list[str]:
+    """The lines of code blocks, those that go on after a backslash as one."""
+    bare = re.sub(r"^```(?:yaml|python|json)\n.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    blocks = [line[4:] for line in bare.splitlines() if line.startswith("    ")]
+    blocks += [line for _, block in fences(bare) for line in block.splitlines()]
+    return re.sub(r"\\\n\s*", "", "\n".join(blocks)).splitlines()
+
+
+def command_of(line: str) -> list[str] | None:
+    """The words after `driftbench`, of a line that runs it."""
+    found = re.match(r"\s*(?:\S*driftbench|.*\s-m (?:drift|harness|reports)) ([a-z].*)", line)
+    return shlex.split(found[1], comments=True) if found else None
+
+
+SHOWN = [
+    pytest.param(words, id=f"{name}: {' '.join(words[:4])}")
+    for name, page in PAGES.items()
+    for line in lines(page)
+    if (words := command_of(line))
+]
+INLINE = sorted(set(re.findall(r"`driftbench ([^`]+)`", GUIDES)))
+
+
+def command(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
+    """The command that `words` name, and its arguments."""
+    app = APPS[ELSEWHERE[words[0]][0] if words[0] in ELSEWHERE else "harness"]
+    found = typer.main.get_command(app)
+    if words[0] == "pocket":
+        found, words = typer.main.get_command(pocket_app), words[1:]
+    if words and (inner := getattr(found, "commands", None)):
+        assert words[0] in inner, f"there is no command {words[0]}"
+        found = inner[words[0]]
+    return found, words[1:]
+
+
+def options(found: typer.core.TyperCommand) -> set[str]:
+    return {name for param in found.params for name in param.opts} | {"--help"}
+
+
+# Commands
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_a_command_line_shown_can_be_typed(words):
+    """Known command, known options, all that is needed, numbers where numbers are wanted."""
+    found, rest = command(words)
+    given = found.make_context(words[0], [word for word in rest if word != "…"]).params
+
+    def known(name, among):
+        """Words in capitals stand for something."""
+        wanted = [word for word in str(given.get(name) or "").split(",") if not word.isupper()]
+        assert set(filter(None, wanted)) <= set(among), f"--{name} {given[name]}"
+
+    made_here = {"sums"}  # the task that tasks/README.md makes
+    known("tasks", {*tasks.names(), *tasks.groups(), *made_here})
+    known("task", tasks.names())
+    known("protocol", {"robust", "official", "vlmevalkit"})
+    known("method", METHODS)
+    known("variant", VARIANTS)
+    known("modules", ROLES)
+    for param in found.params:
+        choices = (getattr(param, "metavar", None) or "").split("|")
+        if len(choices) > 1 and all(choice.islower() for choice in choices):
+            known(param.name, choices)
+    if words[0] == "train":
+        fields = recipe.from_settings(given["settings"] or [])
+        assert set(fields) <= set(recipe.TrainConfig.__dataclass_fields__)
+        bundled = {path.stem for path in recipe.BUNDLED.glob("*.yaml")}
+        assert given["recipe"] in bundled or f"# {given['recipe']}" in GUIDES
+    if words[0] == "reproduce":
+        assert (ROOT / "harness" / "recipes" / f"{given['recipe']}.yaml").exists()
+
+
+@pytest.mark.parametrize("said", INLINE)
+def test_a_command_named_in_a_sentence_has_these_options(said):
+    words = said.split()
+    if words[0].isupper():  # `driftbench COMMAND --help`
+        return
+    found, rest = command(words)
+    named = {word for word in rest if word.startswith("--")}
+    assert named <= options(found)
+
+
+def test_options_named_beside_a_command_are_some_commands_own():
+    """Options in a table or a sentence, without their command."""
+    every = set().union(*(options(found) for found in all_commands().values()))
+    others = {"--nproc_per_node", "--config_file", "--include_path", "--scale"}
+    for name, page in PAGES.items():
+        if name.startswith("docs/") and name.count("/") == 1:
+            said = set(re.findall(r"`(--[a-z][\w-]*)", page))
+            assert said <= every | others, f"{name}: {said - every - others}"
+
+
+def all_commands() -> dict[str, typer.core.TyperCommand]:
+    names = [*typer.main.get_command(harness_app).commands, *ELSEWHERE]
+    return {name: command([name])[0] for name in names}
+
+
+def test_every_command_is_in_the_documents():
+    for name in all_commands():
+        assert re.search(rf"driftbench {name}\b", GUIDES), f"no page names driftbench {name}"
+
+
+def test_every_command_and_option_says_what_it_is_for():
+    for name, found in all_commands().items():
+        assert found.help or hasattr(found, "commands"), name
+        for param in found.params:
+            assert param.name == "help" or getattr(param, "help", None), f"{name} {param.name}"
+
+
+# Links and files
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(name):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        if target.startswith("http"):
+            continue
+        place, _, part = target.partition("#")
+        path = (ROOT / name).parent / place if place else ROOT / name
+        assert path.exists(), f"{name} links to {target}"
+        if part:
+            heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert part in map(anchor, heads), f"{name} links to {target}"
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes it of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_file_named_exists(name):
+    rooms = "harness|drift|tasks|reports|tests|benchmarks|docs"
+    for said in re.findall(rf"`((?:{rooms})/[\w./-]+)`", PAGES[name]):
+        whole = said.rstrip("/")
+        ours = (ROOT / whole).exists() or (ROOT / f"{whole}.py").exists()
+        assert ours or "sums" in said, f"{name} names {said}"
+
+
+# The table of rooms
+
+
+def rooms() -> list[str]:
+    """First cells of the table of rooms."""
+    table = PAGES["CONTRIBUTING.md"].partition("## The rooms")[2].partition("\n## ")[0]
+    return re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+
+
+def places() -> set[str]:
+    """Files and folders that the table names; after the first of a cell, its folder is left out."""
+    found = set()
+    for cell in rooms():
+        names = re.findall(r"`([^`]+)`", cell)
+        folder = (
+            names[0].rpartition("/")[0] if not names[0].endswith("/") else names[0].split("/")[0]
+        )
+        found |= {one if one.startswith(f"{folder}/") else f"{folder}/{one}" for one in names}
+    return found
+
+
+def test_every_room_of_the_table_exists():
+    for place in places():
+        assert "<name>" in place or (ROOT / place).exists(), place
+
+
+def test_every_source_file_has_its_line_in_the_table():
+    named = places()
+    benchmarks = {f"tasks/{path.stem}.py" for path in (ROOT / "tasks").glob("*.yaml")}
+    benchmarks |= {"tasks/mmmu_pro.py"}  # for two of them
+    plain = {"__init__.py", "__main__.py", "errors.py", "cli.py"}
+    for package in ("tasks", "harness", "drift", "reports"):
+        for path in (ROOT / package).rglob("*.py"):
+            own = path.relative_to(ROOT).as_posix()
+            inside = any(one.endswith("/") and own.startswith(one) for one in named)
+            if path.name not in plain and own not in benchmarks:
+                assert own in named or inside, f"{own} has no line in CONTRIBUTING.md"
+
+
+# Code
+
+
+SNIPPETS = [
+    pytest.param(language, code, id=f"{name}: {code.strip().splitlines()[0][:40]}")
+    for name, page in PAGES.items()
+    for language, code in fences(page)
+]
+
+
+@pytest.mark.parametrize(("language", "code"), SNIPPETS)
+def test_a_snippet_can_be_read(language, code, tmp_path):
+    if language == "python":
+        compile(code, "snippet", "exec")
+    elif language == "json":
+        place = tmp_path / "rows.jsonl"
+        place.write_text(code)
+        for row in map(json.loads, code.splitlines()):
+            for picture in row["images"]:
+                (tmp_path / picture).parent.mkdir(exist_ok=True)
+                (tmp_path / picture).touch()
+        assert len(data.read_rows(place)) == len(code.splitlines())
+    elif language == "yaml" and "fsdp" in code:
+        from accelerate.commands.config.config_args import ClusterConfig
+        from accelerate.commands.launch import launch_command_parser
+
+        place = tmp_path / "accelerate.yaml"
+        place.write_text(code)
+        read = ClusterConfig.from_yaml_file(place)
+        flags = {action.dest for action in launch_command_parser()._actions}
+        assert set(read.fsdp_config) <= flags
+    elif language == "yaml":
+        place = tmp_path / "recipe.yaml"
+        place.write_text(code)
+        assert recipe.load(place).seed == yaml.safe_load(code)["seed"]
+    else:
+        assert language in ("bash", "sh", "text", "bibtex")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A folder with a random `vlm` and `reasoner` of a real family."""
+    folder = tmp_path_factory.mktemp("pair")
+    torch.manual_seed(0)
+    for name, make in (("vlm", models.vlm), ("reasoner", models.text_model)):
+        model = make("qwen2_5_vl", 1000.0)
+        for target, param in model.named_parameters():
+            if target.endswith("bias"):  # they begin at 0 in both, and would have no Δ
+                torch.nn.init.normal_(param, std=0.02)
+        models.save(model, "qwen2_5_vl", folder / name)
+    return folder
+
+
+def loop_pieces(folder):
+    """What a training loop has: a model, two batches of words, an optimizer that stands still."""
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(folder / "vlm", dtype=torch.float32)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    return {"model": model, "batches": [batch, batch], "optimizer": optimizer}
+
+
+LOOPS = [
+    (name, code)
+    for name, page in PAGES.items()
+    for language, code in fences(page)
+    if language == "python" and "Injector(model" in code
+]
+
+
+def test_the_loops_of_the_documents_are_found():
+    assert {name for name, _ in LOOPS} == {"README.md", "docs/training_with_drift.md"}
+
+
+@pytest.mark.parametrize(("name", "code"), LOOPS, ids=[name for name, _ in LOOPS])
+def test_a_loop_of_ones_own_pulls_toward_the_reasoner(name, code, pair, monkeypatch):
+    """The gradient that is left is that of the task, less ‖g‖ · Δ / ‖Δ‖ as `grad_norm` says."""
+    monkeypatch.chdir(pair)
+    pieces = loop_pieces(pair)
+    plain = loop_pieces(pair)["model"]
+    plain(**pieces["batches"][0]).loss.backward()
+    own = {target: param.grad.clone() for target, param in plain.named_parameters()
+           if param.grad is not None}  # fmt: skip
+    edited: list[dict[str, torch.Tensor]] = []
+    apply = Injector.apply
+
+    def caught(self, progress=0.0):
+        said = apply(self, progress)
+        edited.append({target.name: target.param.grad.clone() for target in self.targets})
+        return said
+
+    monkeypatch.setattr(Injector, "apply", caught)
+    if "backward()" not in code:  # five lines without their loop
+        pieces["model"](**pieces["batches"][0]).loss.backward()
+    exec(compile(code, name, "exec"), pieces)
+    injector = pieces["injector"]
+    by_id = {id(param): target for target, param in pieces["model"].named_parameters()}
+    for target in injector.targets:
+        grad, delta = own[by_id[id(target.param)]], target.delta.float()
+        expected = grad - grad.norm() * delta / delta.norm()
+        torch.testing.assert_close(edited[0][target.name], expected, rtol=1e-4, atol=1e-6)
+    assert len(injector.targets) == injector.coverage().tensors > 20
+
+
+def test_the_trainer_of_the_documents_is_one(pair, monkeypatch):
+    """The mixin goes before TRL's trainer, with the arguments that the page gives it."""
+    (code,) = [code for _, code in fences(PAGES["docs/training_with_drift.md"]) if "trl" in code]
+    said: dict[str, object] = {}
+
+    class Stand:
+        def __init__(self, **given):
+            said.update(given)
+
+        def train(self):
+            said["trained"] = True
+
+    from drift import train as training
+
+    monkeypatch.setitem(sys.modules, "trl", types.SimpleNamespace(SFTTrainer=Stand))
+    monkeypatch.setattr(training.DriftMixin, "__init__", Stand.__init__)
+    monkeypatch.chdir(pair)
+    pieces = loop_pieces(pair)
+    exec(compile(code, "page", "exec"), pieces | {"arguments": None, "rows": []})
+    assert said["trained"] and said["join"](pieces["model"]).coverage().tensors > 20
+
+
+def test_sizes_of_the_statistics_page():
+    """Each `print` there has its result beside it."""
+    for _, code in fences(PAGES["docs/reading_the_statistics.md"]):
+        names: dict[str, object] = {}
+        shown = re.findall(r"^print\((.*)\)\s+# (.*)$", code, re.MULTILINE)
+        exec(code.partition("\nprint")[0], names)
+        assert shown and all(str(eval(said, names)) == value for said, value in shown)
