@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "tasks": {"tasks"},
     "harness": {"harness", "tasks"},
-    "reports": {"reports", "harness.records", "harness.tally"},
+    "reports": {"reports", "harness.records", "harness.tally", "harness.seeds"},
     "drift": {"drift"},
 }
 HEAVY = {"torch", "transformers", "vllm", "lm_eval", "matplotlib", "datasets", "pandas", "scipy"}

@@ -1,0 +1,49 @@
+"""A study over seeds as the head of the page: sentences, figures, tables. All text is escaped."""
+
+from collections.abc import Sequence
+from html import escape
+
+from reports import study_words
+from reports.plots import Plot
+from reports.study import Study
+
+
+def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
+    """The element that stands under the page's title.
+
+    Args:
+        study: What was found.
+        figures: Plots, each with its SVG element.
+    """
+    parts = [f"<p>{escape(study_words.intro(study))}</p>"]
+    for heading, claims in study_words.sentences(study).items():
+        items = "".join(
+            f"<li><strong>{escape(text)}.</strong> {escape(said)}.</li>" for text, said in claims
+        )
+        parts.append(f"<h3>{escape(heading)}</h3><ul>{items}</ul>")
+    for plot, svg in figures:
+        caption = f"<b>{escape(plot.title)}.</b> {escape(plot.text)}"
+        parts.append(f"<figure>{svg}<figcaption>{caption}</figcaption></figure>")
+    for family in study.families:
+        rows = study_words.lines(family)
+        parts.append(f"<h3>{escape(family.title)}</h3>{_table(study_words.header(family), rows)}")
+    parts.append(f"<p>{escape(study_words.LEGEND)}</p>")
+    differences = [study_words.finding_line(study, one) for one in study.findings]
+    table = _table(study_words.FINDING, differences)
+    parts.append(f"<details><summary>Every difference</summary>{table}</details>")
+    inside = "\n".join(parts)
+    return f'<section class="study"><h2>What the study says</h2>\n{inside}\n</section>'
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
+    )

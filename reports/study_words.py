@@ -1,0 +1,221 @@
+"""A study over seeds as text: what is supported, what is not, what cannot be told; its tables.
+
+Every sentence is made from the numbers.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from reports.study import BEST, FamilyStudy, Finding, Mean, Method, Study
+from reports.tables import escape, floating, percent, probability, signed
+
+HEADINGS = {
+    "supported": "Supported",
+    "in part": "Supported in some families, not told in others",
+    "mixed": "Supported in some families, contradicted in others",
+    "contradicted": "Contradicted",
+    "cannot be told": "Cannot be told",
+}
+"""What the families say of a claim together → heading, in the order of the report."""
+
+
+def intro(study: Study) -> str:
+    """What was done, in a few sentences."""
+    names = ", ".join(family.title for family in study.families)
+    return (
+        f"{study.seeds} seeds of {names}. Each seed made its own models, training set and "
+        f"questions, and asked every checkpoint {study.questions:,} test questions "
+        f"({study.answers:,} answers in all, those on validation questions included). Scores are "
+        "means over seeds in percent, ± their standard error over seeds. Differences are paired "
+        "by question within a seed and judged by a paired t test over seeds; p is corrected "
+        "(Holm) over the families for which a claim is judged. The claims stand in the code "
+        "(`reports/study.py`), not chosen by what the runs showed."
+    )
+
+
+def together(findings: Sequence[Finding]) -> str:
+    """What the families say of one claim: a key of `HEADINGS`."""
+    said = {finding.verdict for finding in findings}
+    if said == {"supported"}:
+        return "supported"
+    if "contradicted" in said:
+        return "mixed" if "supported" in said else "contradicted"
+    return "in part" if "supported" in said else "cannot be told"
+
+
+def sentences(study: Study) -> dict[str, list[tuple[str, str]]]:
+    """Heading → claims under it, each with what the families say."""
+    titles = {family.name: family.title for family in study.families}
+    found: dict[str, list[tuple[str, str]]] = {key: [] for key in HEADINGS}
+    for claim, group in groupby(study.findings, key=lambda finding: finding.claim):
+        findings = list(group)
+        said = "; ".join(_said(finding, titles[finding.family]) for finding in findings)
+        found[together(findings)].append((claim.text, said))
+    return {HEADINGS[key]: lines for key, lines in found.items() if lines}
+
+
+def _said(finding: Finding, title: str) -> str:
+    versus = finding.found
+    verdict = {"supported": "", "contradicted": "the contrary, ", "cannot be told": "not told, "}
+    return (
+        f"{title} {verdict[finding.verdict]}{signed(versus.difference)} ({interval(finding)}, "
+        f"{probability(finding.p)})"
+    )
+
+
+def interval(finding: Finding) -> str:
+    """`+1.0 to +5.2`: 95 %, over seeds."""
+    found = finding.found
+    if math.isnan(found.low):
+        return "every seed alike"
+    return f"{signed(found.low)} to {signed(found.high)}"
+
+
+def score(mean: Mean | None) -> str:
+    """`62.5 ± 3.4`, in percent."""
+    return f"{percent(mean.mean)} ± {percent(mean.stderr)}" if mean else "–"
+
+
+def plain(mean: Mean | None) -> str:
+    """`0.86 ± 0.02`."""
+    if mean is None:
+        return "–"
+    if math.isnan(mean.stderr):
+        return f"{mean.mean:.2f}"
+    return f"{mean.mean:.2f} ± {mean.stderr:.2f}".replace("-", "−")
+
+
+def header(family: FamilyStudy) -> list[str]:
+    """Titles of the columns."""
+    return ["", *family.groups, "unread", "ρ", "moved", "seconds"]
+
+
+def lines(family: FamilyStudy) -> list[list[str]]:
+    """The rows of a family's table, the guess floor last."""
+    found = [_line(family, method) for method in family.methods]
+    if family.floors:
+        floors = [family.floors.get(group) for group in family.groups]
+        shown = ["–" if floor is None else percent(floor) for floor in floors]
+        found.append(["always the same answer", *shown, "", "", "", ""])
+    return found
+
+
+def _line(family: FamilyStudy, method: Method) -> list[str]:
+    label = method.label
+    if method.name == BEST and family.chosen:
+        label += f" (α {', '.join(f'{alpha:g}' for alpha in family.chosen)})"
+    scores = [score(method.scores.get(group)) for group in family.groups]
+    seconds = "" if method.seconds is None else f"{method.seconds:.0f}"
+    unread = f"{100 * method.unread:.1f}"
+    return [label, *scores, unread, plain(method.rho), plain(method.moved), seconds]
+
+
+LEGEND = (
+    "unread: percent of answers that were open (no answer could be read) or truncated; they count "
+    "as wrong. ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖², moved = ‖w − w₀‖ / ‖Δ‖, over attention and MLPs: how far "
+    "toward the reasoner, and how far in all. seconds: of training, one thread."
+)
+
+
+def markdown(study: Study, figures: Sequence[tuple[str, str]] = ()) -> str:
+    """The whole study as Markdown.
+
+    Args:
+        study: What was found.
+        figures: File names and captions, shown after the sentences.
+    """
+    parts = ["# What the study says", intro(study)]
+    for heading, claims in sentences(study).items():
+        parts += [f"## {heading}", "\n".join(f"- {text}. {said}." for text, said in claims)]
+    parts += [f"![{caption}]({name})" for name, caption in figures]
+    for family in study.families:
+        parts += [f"## {family.title}", _table([header(family), *lines(family)])]
+    parts += [LEGEND, "## Every difference"]
+    parts += [_table([FINDING, *(finding_line(study, one) for one in study.findings)])]
+    return "\n\n".join(parts) + "\n"
+
+
+FINDING = ["claim", "family", "group", "difference", "95 %", "p", "p (Holm)", ""]
+
+
+def finding_line(study: Study, finding: Finding) -> list[str]:
+    """One row of the table of differences."""
+    titles = {family.name: family.title for family in study.families}
+    found = finding.found
+    return [
+        finding.claim.text,
+        titles[finding.family],
+        finding.claim.group,
+        f"{signed(found.difference)} ± {percent(found.stderr)}",
+        interval(finding),
+        probability(found.p).removeprefix("p ").removeprefix("= "),
+        probability(finding.p).removeprefix("p ").removeprefix("= "),
+        finding.verdict,
+    ]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    ruled = [rows[0], ["---", *("---:" for _ in rows[0][1:])], *rows[1:]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in ruled)
+
+
+def latex(study: Study) -> str:
+    """A booktabs table a family, ready to paste."""
+    found = []
+    for family in study.families:
+        rows = [header(family), *lines(family)]
+        shown = [" & ".join(escape(cell) for cell in row) + r" \\" for row in rows]
+        columns = "l" + "r" * (len(rows[0]) - 1)
+        caption = f"{family.title}: means over {study.seeds} seeds, in percent."
+        body = [shown[0], r"\midrule", *shown[1:]]
+        found.append(floating(caption, f"study-{family.name}", columns, body))
+    return "\n".join(found)
+
+
+def long_form(study: Study) -> str:
+    """CSV, a line for each family, method, group and seed."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["family", "method", "quantity", "seed", "value"])
+    for family in study.families:
+        for method in family.methods:
+            moves = {"rho": method.rho, "moved": method.moved}
+            for quantity, mean in {**method.scores, **moves}.items():
+                for seed, value in enumerate(mean.values if mean else ()):
+                    writer.writerow([family.name, method.name, quantity, seed, f"{value:.6g}"])
+    return file.getvalue()
+
+
+def findings_csv(study: Study) -> str:
+    """CSV, a line for each claim and family, the differences of the seeds last."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = "claim family a b group difference stderr stderr_questions low high p p_holm verdict"
+    writer.writerow([*names.split(), *(f"seed_{i}" for i in range(study.seeds))])
+    for one in study.findings:
+        found, claim = one.found, one.claim
+        numbers: Iterable[float] = (
+            found.difference,
+            found.stderr,
+            found.stderr_questions,
+            found.low,
+            found.high,
+            found.p,
+            one.p,
+        )
+        writer.writerow(
+            [
+                claim.text,
+                one.family,
+                claim.a,
+                claim.b,
+                claim.group,
+                *(f"{number:.6g}" for number in numbers),
+                one.verdict,
+                *(f"{value:.6g}" for value in found.differences),
+            ]
+        )
+    return file.getvalue()

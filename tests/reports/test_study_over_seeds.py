@@ -1,0 +1,154 @@
+"""Studies of several seeds, small enough to be counted by hand."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+import synthetic
+from scipy import stats
+
+from reports import study, study_page, study_plots, study_words
+from reports.plots import save
+
+GROUPS = (study.IMAGE, study.PERCEPTION)
+
+
+def write(folder, bits, rho=None):
+    """Runs of one family and seed: name → right answers of IMAGE and of PERCEPTION, 4 each."""
+    questions = [
+        type(q)(task, f"{group}-{q.id}", q.prompt, (), {**q.row, "groups": (group,)})
+        for task in ("pocket", "pocket_validation")
+        for group in GROUPS
+        for q in synthetic.simple_questions(4, floor=0.25)
+    ]
+    for name, (image, perception) in bits.items():
+        marks = [i < k for k in (image, perception) * 2 for i in range(4)]
+        answers = synthetic.simple_answers(questions, marks)
+        made = {"method": name, "settings": {"alpha": 0.0}, "cost": {"seconds": 10.0}}
+        place = "settings_runs" if name == "fast_sft" else "runs"
+        synthetic.write_run(folder / place / name, questions, answers, made=made)
+    moves = [
+        {"checkpoint": f"x/{name}", "rho": value, "moved": 2 * value}
+        for name, value in (rho or {}).items()
+    ]
+    (folder / "distance.json").write_text(json.dumps({"displacements": moves}))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """DRIFT − SFT on images, by seed: 2, 3, 2 of 4; DRIFT − random: 1, −1, 0."""
+    for seed, (sft, drift, other) in enumerate([(1, 3, 2), (1, 4, 4), (0, 2, 2)]):
+        bits = {
+            "vlm": (1, 4),
+            "sft": (sft, 4),
+            "drift": (drift, 3),
+            "random": (other, 4),
+            "merge-0.00": (1, 4),
+            "merge-0.50": (2 if seed else 1, 4),
+            "merge-1.00": (1, 2),
+            "fast_sft": (2, 4),
+        }
+        rho = {"sft": 0.1, "drift": 0.7 + 0.1 * seed}
+        write(tmp_path / f"seed-{seed}" / "llava_next", bits, rho)
+    return tmp_path
+
+
+def test_one_seed_is_no_study_over_seeds(folder):
+    assert study.read(folder / "seed-0") is None
+
+
+def test_scores_displacements_and_the_merge_chosen_by_each_seed(folder):
+    found = study.read(folder)
+    (family,) = found.families
+    assert (found.seeds, found.questions, family.groups) == (3, 8, GROUPS)
+    assert found.answers == 3 * 8 * 16
+    drift = family.method("drift")
+    assert drift.scores[study.IMAGE].values == (0.75, 1.0, 0.5)
+    assert drift.scores[study.IMAGE].stderr == pytest.approx(stats.sem([0.75, 1.0, 0.5]))
+    assert drift.rho.mean == pytest.approx(0.8) and drift.moved.mean == pytest.approx(1.6)
+    assert drift.seconds == 10.0
+    # Where merges tie on validation the smallest share is kept.
+    assert family.chosen == (0.0, 0.5, 0.5)
+    assert family.method(study.BEST).scores[study.IMAGE].values == (0.25, 0.5, 0.5)
+    assert family.floors == {group: 0.25 for group in GROUPS}
+    assert list(family.sweep) == [0.0, 0.5, 1.0]
+    assert family.method("fast_sft") is not None
+
+
+def test_a_claim_is_judged_by_a_paired_t_test_over_seeds(folder):
+    findings = {(f.claim.a, f.claim.b, f.claim.group): f for f in study.read(folder).findings}
+    versus = findings["drift", "sft", study.IMAGE]
+    assert versus.found.differences == (0.5, 0.75, 0.5)
+    assert versus.p == pytest.approx(stats.ttest_1samp([0.5, 0.75, 0.5], 0).pvalue)
+    assert versus.verdict == "supported"
+    none = findings["drift", "random", study.IMAGE]
+    assert none.found.differences == (0.25, 0.0, 0.0) and none.verdict == "cannot be told"
+    assert ("drift", "merge_then_sft", study.IMAGE) not in findings  # nobody ran it
+
+
+def test_p_is_corrected_over_the_families_of_a_claim(folder):
+    for seed, drift in enumerate((3, 3, 2)):
+        bits = {"sft": (2, 4), "drift": (drift, 4)}
+        write(folder / f"seed-{seed}" / "idefics3", bits)
+    found = [f for f in study.read(folder).findings if f.claim.text.startswith("DRIFT reasons")]
+    image = [f for f in found if (f.claim.b, f.claim.group) == ("sft", study.IMAGE)]
+    raw = sorted(f.found.p for f in image)
+    assert sorted(f.p for f in image) == pytest.approx([2 * raw[0], max(2 * raw[0], raw[1])])
+
+
+@pytest.mark.parametrize(
+    ("sign", "difference", "p", "verdict"),
+    [
+        (1, 0.2, 0.01, "supported"),
+        (1, -0.2, 0.01, "contradicted"),
+        (-1, -0.2, 0.01, "supported"),
+        (0, -0.2, 0.01, "supported"),
+        (1, 0.2, 0.05, "cannot be told"),
+    ],
+)
+def test_verdicts(sign, difference, p, verdict):
+    claim = study.Claim("x", "a", "b", "g", sign)
+    found = study.seeds.Replicated((difference,) * 3, difference, 0.1, 0.1, 0.0, 0.4, p)
+    assert study.Finding(claim, "f", found, p).verdict == verdict
+
+
+def test_the_words_say_what_the_numbers_say(folder):
+    found = study.read(folder)
+    said = study_words.sentences(found)
+    assert any(
+        text == "DRIFT reasons better over pictures than SFT" and "LLaVA-NeXT +58.3 (" in detail
+        for text, detail in said["Supported"]
+    )
+    texts = [text for text, _ in said["Cannot be told"]]
+    assert "It is the direction: Δ beats a random one of its norms" in texts
+    page = study_words.markdown(found)
+    assert "| DRIFT | 75.0 ± 14.4 | 75.0 ± 0.0 |" in page and "0.80 ± 0.06" in page
+    assert "best merge (α 0, 0.5, 0.5)" in page
+    rows = list(csv.DictReader(io.StringIO(study_words.findings_csv(found))))
+    row = next(r for r in rows if (r["a"], r["b"], r["group"]) == ("drift", "sft", study.IMAGE))
+    assert [float(row[f"seed_{i}"]) for i in range(3)] == [0.5, 0.75, 0.5]
+    values = list(csv.DictReader(io.StringIO(study_words.long_form(found))))
+    rho = [v["value"] for v in values if (v["method"], v["quantity"]) == ("drift", "rho")]
+    assert rho == ["0.7", "0.8", "0.9"]
+
+
+def test_a_difference_that_every_seed_shows_alike_is_not_called_sure(folder):
+    write(folder / "seed-0" / "idefics3", {"sft": (2, 4), "drift": (3, 4)})
+    write(folder / "seed-1" / "idefics3", {"sft": (1, 4), "drift": (2, 4)})
+    found = study.read(folder)
+    finding = next(
+        f for f in found.findings if f.family == "idefics3" and f.claim.group == study.IMAGE
+    )
+    assert math.isnan(finding.found.low) and finding.verdict == "cannot be told"
+    assert study_words.interval(finding) == "every seed alike"
+
+
+def test_the_page_escapes_and_the_plots_are_drawn(folder, tmp_path):
+    found = study.read(folder)
+    figures = [(plot, save(plot, tmp_path)) for plot in study_plots.plots(found)]
+    assert [plot.name for plot, _ in figures] == ["displacement", "methods_by_seed"]
+    page = study_page.html(found, figures)
+    assert page.count("<svg") == 2 and "best merge" in page and "p < 0.001" not in page
+    assert "SFT, then merge" not in page  # not run, so not shown
