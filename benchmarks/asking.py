@@ -52,7 +52,7 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     from harness import records
     from harness.checkpoint import open_checkpoint
     from harness.engines.vllm import VllmEngine
-    from harness.run import run
+    from harness.run import Asked, run
 
     checkpoint = open_checkpoint(given.checkpoint)
     wanted = [tasks.load(name) for name in tasks.expand(given.tasks.split(","))]
@@ -63,7 +63,7 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     def ours() -> None:
         shutil.rmtree(folder / "runs", ignore_errors=True)
         out = folder / "runs" / "run"
-        run([checkpoint], wanted, out, data=given.data, engine=lambda _: engine)
+        run([checkpoint], wanted, out, Asked(data=given.data), engine=lambda _: engine)
 
     def raw() -> None:
         engine._llm.generate(_requests(prompts, pictures), sampling, use_tqdm=False)

@@ -133,8 +133,13 @@ def _write(pretend: Any, data: Path, run: Path, *, n: int, words: int, left_out:
     service = Service((pretend.url,))
     sampling = Sampling(temperature=0.7 if n > 1 else 0.0, n=n)
     total = n * sum(1 for _ in (data / "test.jsonl").open())
-    room.run([served_checkpoint("vlm", service)], [tasks.load("pocket")], run, data=data,
-             sampling=sampling, engine=functools.partial(Ready, service=service))  # fmt: skip
+    room.run(
+        [served_checkpoint("vlm", service)],
+        [tasks.load("pocket")],
+        run,
+        room.Asked(data=data, sampling=sampling),
+        engine=functools.partial(Ready, service=service),
+    )
 
 
 def _seconds(command: list[str]) -> float:

@@ -28,9 +28,32 @@ Keys = dict[str, dict[str, list[str]]]
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What the user sets of a run."""
+
+    data: Path | None = None
+    """Folder of the tasks' local rows."""
+    limit: int | None = None
+    """Questions per task."""
+    sampling: Sampling = Sampling()
+    """`max_tokens` in it is not used."""
+    max_tokens: int | None = None
+    """Upper bound of generated tokens, instead of the tasks' own."""
+    min_pixels: int | None = None
+    """Smaller pictures are enlarged to so many pixels; None: as the checkpoint does."""
+    max_pixels: int | None = None
+    """Larger pictures are shrunk to so many pixels; None: as the checkpoint does."""
+    overwrite: bool = False
+    """Drop what a run folder holds of another run, instead of refusing."""
+    retry_errors: bool = False
+    """Ask again also what would fail again: a prompt beyond the context, an unreadable picture."""
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What is asked of every checkpoint."""
 
+    asked: Asked
     tasks: tuple[Task, ...]
     questions: tuple[Question, ...]
     """Of all tasks, in order; the images without their bytes."""
@@ -38,22 +61,15 @@ class Wanted:
     """Task → sha256 of its rows."""
     commits: dict[str, str | None]
     """Task → commit of the hub dataset; None: the rows are local."""
-    limit: int | None
-    sampling: Sampling
-    max_tokens: int | None
-    """Instead of the tasks' own."""
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    """Of a picture, instead of the checkpoint's own."""
 
     def sampling_of(self, task: str) -> Sampling:
         """Return the sampling of one task: its own bound of tokens, unless the user set one."""
         own = next(t.max_tokens for t in self.tasks if t.name == task)
-        return replace(self.sampling, max_tokens=self.max_tokens or own)
+        return replace(self.asked.sampling, max_tokens=self.asked.max_tokens or own)
 
     def budget(self, checkpoint: Checkpoint) -> PixelBudget | None:
         """Return the pixel budget that is asked of a checkpoint."""
-        return budget_of(checkpoint, self.min_pixels, self.max_pixels)
+        return budget_of(checkpoint, self.asked.min_pixels, self.asked.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -126,7 +142,7 @@ def _made_of(job: Job) -> str:
     """Return the sha256 of all that keys are made of; of prompts, of what renders them."""
     content = {
         "keys": [_key(job, task.name, "", [], 0) for task in job.wanted.tasks],
-        "n": job.wanted.sampling.n,
+        "n": job.wanted.asked.sampling.n,
         "packages": job.packages,
         "questions": hashlib.sha256(job.content).hexdigest(),
         "code": _code(),
@@ -174,7 +190,7 @@ def _key(job: Job, task: str, prompt: str, images: list[str], sample: int) -> st
 
 
 def answer(job: Job, shard: Shard | None = None) -> Readings:
-    """Ask what is not answered yet, or failed; append each answer as it comes.
+    """Ask what is not answered yet, or what the engine failed on; append each answer as it comes.
 
     Returns:
         What the rules read in the answers that came.
@@ -220,7 +236,7 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
 def _missing(job: Job, questions: Sequence[Question]) -> tuple[list[Ask], int]:
     """Return what is to be asked, and how many answers of the run are there."""
     wanted = records.read_keys(job.folder) or set()
-    known = set(records.answered(job.folder))
+    known = set(records.answered(job.folder, lasting=not job.wanted.asked.retry_errors))
     missing = wanted - known
     if strangers := len(known - wanted):
         print(
@@ -242,9 +258,16 @@ def place_of(ask: Ask) -> tuple[str, str, int, str]:
 
 def _cut(job: Job, questions: Sequence[Question]) -> list[tuple[Ask, Response]]:
     """Return the answers to be forced, and what they go on from."""
-    if not job.wanted.sampling.force:
+    asked = job.wanted.asked
+    if not asked.sampling.force:
         return []
-    cut = [r for r in records.read_responses(job.folder) if r.finish == "length" and not r.forced]
+    cut = [
+        response
+        for response in records.read_responses(job.folder)
+        if response.finish == "length"
+        and not response.forced
+        and (asked.retry_errors or not response.lasting)
+    ]
     names = {(response.task, response.id) for response in cut}
     asks = asks_of(job, [q for q in questions if (q.task, q.id) in names])
     return list(continuations(list(asks), cut))

@@ -66,7 +66,7 @@ def _write(
             columns[name].append(_storable(getattr(verdict, name)) if verdict else None)
     kinds = {
         **dict.fromkeys(("sample", "tokens_in", "tokens_image", "tokens_out"), pyarrow.int32()),
-        **dict.fromkeys(("correct", "forced"), pyarrow.bool_()),
+        **dict.fromkeys(("correct", "forced", "lasting"), pyarrow.bool_()),
         "seconds": pyarrow.float64(),
         "groups": pyarrow.list_(pyarrow.string()),
     }

@@ -24,7 +24,7 @@ def is_cut_thought(prompt: str, response: Response) -> bool:
 def continuations(
     asks: Sequence[Ask], responses: Iterable[Response]
 ) -> Iterator[tuple[Ask, Response]]:
-    """Yield what is still to be forced: the ask that continues a response, and that response."""
+    """Yield what is to be forced: the ask that continues a response, and that response."""
     by_key = {(ask.question.task, ask.question.id, ask.sample, ask.key): ask for ask in asks}
     for response in responses:
         ask = by_key.get((response.task, response.id, response.sample, response.key))
@@ -35,14 +35,17 @@ def continuations(
 
 
 def joined(cut: Response, forced: Response) -> Response:
-    """Return the whole answer; one that could not be forced stays as it was cut."""
+    """Return the whole answer; one that could not be forced stays as it was cut, and says why."""
     if forced.finish == "error":
-        return cut
+        reason = f"no answer could be forced: {forced.reason}"
+        return replace(cut, reason=reason, lasting=forced.lasting)
     return replace(
         cut,
         text=cut.text + CLOSING + forced.text,
         finish=forced.finish,
         tokens_out=cut.tokens_out + forced.tokens_out,
         seconds=round(cut.seconds + forced.seconds, 4),
+        reason="",
         forced=True,
+        lasting=False,
     )

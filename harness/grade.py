@@ -9,7 +9,7 @@ Nothing is asked of the model that answered, and none is loaded.
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,8 +105,12 @@ def grade(
     graded = verdicts_of(folder, card, by_name, questions, judge, readings)
     verdicts = graded.verdicts
     cards = tuple(
-        replace(_under(by_name[t.name], t, questions), unjudged=graded.unjudged.get(t.name, 0))
-        for t in card.tasks
+        replace(
+            _under(by_name[task.name], task, questions),
+            unjudged=graded.unjudged[task.name],
+            failed=graded.failed[task.name],
+        )
+        for task in card.tasks
     )
     asked = sum(task.n for task in card.tasks) * card.sampling.n
     card = replace(card, tasks=cards, finished=len(verdicts) == asked)
@@ -158,7 +162,8 @@ def verdicts_of(
     waiting = Counter(
         q.task for (q, _), (_, used) in zip(wanted, ends, strict=True) if used is None
     )
-    return Graded(verdicts, waiting, judge)
+    failed = Counter(r.task for _, r in wanted if records.failed(r))
+    return Graded(verdicts, waiting, failed, judge)
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,10 @@ class Graded:
     """The verdicts on a run."""
 
     verdicts: list[Verdict]
-    unjudged: Mapping[str, int]
+    unjudged: Counter[str]
     """Task → answers that are open because no judge read them."""
+    failed: Counter[str]
+    """Task → answers that the engine failed on, and not the question."""
     judge: Judge | None
     """Who was at hand."""
 

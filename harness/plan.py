@@ -72,7 +72,8 @@ def plan(job: Job, pictures: dict[str, Path]) -> Plan:
         pictures: sha256 → where the picture lies.
     """
     asks = list(asks_of(job, job.questions))
-    known = set(records.answered(job.folder)) if job.folder.is_dir() else set()
+    retry = job.wanted.asked.retry_errors
+    known = set(records.answered(job.folder, lasting=not retry)) if job.folder.is_dir() else set()
     left = [ask for ask in asks if place_of(ask) not in known]
     counter = _counter(job, pictures)
     parts = [_part(task.name, asks, left, counter) for task in job.wanted.tasks]

@@ -135,11 +135,15 @@ class Response:
     seconds: float
     """From hand-over to the engine until the last token."""
     reason: str = ""
-    """Why `finish` is `error`, in the engine's words; else empty. `text` is empty then."""
+    """Why `finish` is `error` and `text` empty, or why no answer could be forced after a thought
+    that was cut; in the engine's words, else empty."""
     forced: bool = False
     """The thought was cut at the limit and closed by us: see `harness.forcing`."""
     extraction: str | None = None
     """What another tool read as the answer; it stands for the judge's first reply."""
+    lasting: bool = False
+    """The `reason` is the question's own: a prompt beyond the context, an unreadable picture. Asked
+    again, it would fail again."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,9 @@ class TaskCard:
     """Questions that the benchmark has; 0: as many as there are."""
     commit: str | None = None
     """Of the hub dataset; None: the rows are local."""
+    failed: int | None = None
+    """Answers that the engine failed on, and is asked for again when the run goes on; None: they
+    were not told from those that would fail again."""
 
 
 @dataclass(frozen=True)
@@ -386,8 +393,18 @@ def read_responses(run: Path) -> list[Response]:
 
 
 def _worth(response: Response) -> int:
-    """An answer stands for the error before it, a forced answer for the thought it goes on from."""
-    return 0 if response.finish == "error" else 1 + response.forced
+    """An answer stands for the error before it, a forced answer for the thought it goes on from.
+
+    So does what failed for good for what failed this time.
+    """
+    if response.finish == "error":
+        return response.lasting
+    return 2 + response.lasting + 2 * response.forced
+
+
+def failed(response: Response) -> bool:
+    """Whether the engine failed, and not the question: it is asked again when the run goes on."""
+    return (response.finish == "error" or response.reason != "") and not response.lasting
 
 
 def logs(run: Path) -> list[Path]:
@@ -395,8 +412,33 @@ def logs(run: Path) -> list[Path]:
     return sorted(run.glob("responses.jsonl")) + sorted(run.glob("responses.*of*.jsonl"))
 
 
-def answered(run: Path) -> Iterator[tuple[str, str, int, str]]:
-    """Yield task, id, sample and key of each answer in the logs, in any order; errors are none.
+def answered(run: Path, lasting: bool = True) -> Iterator[tuple[str, str, int, str]]:
+    """Yield task, id, sample and key of each answer in the logs, in any order.
+
+    Args:
+        run: The run folder.
+        lasting: Errors that would come again count as answers.
+    """
+    for place, error in _skimmed(run):
+        if error is None or (lasting and error.lasting):
+            yield place
+
+
+def errors(run: Path) -> list[Response]:
+    """Read the responses of a run folder that are errors, in the order of the logs."""
+    wanted, done = read_keys(run), set()
+    found: dict[tuple[str, str, int, str], Response] = {}
+    for place, error in _skimmed(run):
+        if error is None:
+            done.add(place)
+        elif wanted is None or place in wanted:
+            if place not in found or _worth(error) >= _worth(found[place]):
+                found[place] = error
+    return [error for place, error in found.items() if place not in done]
+
+
+def _skimmed(run: Path) -> Iterator[tuple[tuple[str, str, int, str], Response | None]]:
+    """Yield task, id, sample and key of each line of the logs, and the response if it is an error.
 
     The texts are not parsed: that is what takes the time.
     """
@@ -404,9 +446,11 @@ def answered(run: Path) -> Iterator[tuple[str, str, int, str]]:
         for number, line in _lines(path):
             if found := ANSWERED.fullmatch(line):
                 key, task, id, sample = found.groups()
-                yield task.decode(), id.decode(), int(sample), key.decode()
-            elif (response := _record(Response, path, number, line)).finish != "error":
-                yield response.task, response.id, response.sample, response.key
+                yield (task.decode(), id.decode(), int(sample), key.decode()), None
+            else:
+                response = _record(Response, path, number, line)
+                place = (response.task, response.id, response.sample, response.key)
+                yield place, response if response.finish == "error" else None
 
 
 def read_keys(run: Path) -> set[tuple[str, str, int, str]] | None:

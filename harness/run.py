@@ -1,6 +1,7 @@
 """Ask the questions of some tasks, store every answer as it comes, grade, count.
 
-    run([open_checkpoint("vlm")], [tasks.load("pocket")], Path("runs/vlm"), data=Path("world"))
+    asked = Asked(data=Path("world"), limit=100)
+    run([open_checkpoint("vlm")], [tasks.load("pocket")], Path("runs/vlm"), asked)
 
 Killing this at any moment loses only what was in flight. The same call again asks the rest. With a
 shard, each of several processes asks its part of the questions; the last of them grades all.
@@ -12,11 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from harness import locks, records
-from harness.answering import Job, Shard, Wanted, answer, make_keys
+from harness.answering import Asked, Job, Shard, Wanted, answer, make_keys
 from harness.checkpoint import Checkpoint, swappable
 from harness.engines import Engine
 from harness.errors import UserError
@@ -24,7 +25,7 @@ from harness.grade import drop_scored, grade
 from harness.pixels import budget_of, differs_from_training, setting
 from harness.plan import Plan, plan
 from harness.questions import Pictures, questions_of, revision
-from harness.records import Question, RunCard, Sampling, TaskCard
+from harness.records import Question, RunCard, TaskCard
 from tasks import Task
 from tasks.files import commit
 
@@ -37,15 +38,9 @@ def run(
     checkpoints: Sequence[Checkpoint],
     wanted_tasks: Sequence[Task],
     out: Path,
+    asked: Asked = Asked(),
     *,
-    data: Path | None = None,
-    limit: int | None = None,
     engine: str | Maker = "auto",
-    sampling: Sampling | None = None,
-    max_tokens: int | None = None,
-    overwrite: bool = False,
-    min_pixels: int | None = None,
-    max_pixels: int | None = None,
     shard: Shard | None = None,
 ) -> list[RunCard]:
     """Evaluate checkpoints; those that differ in weights alone share one engine.
@@ -54,15 +49,9 @@ def run(
         checkpoints: One: `out` is its run folder. Several: each has `out/<name>`.
         wanted_tasks: What to ask.
         out: Where the run folders are written; one that holds part of this run is completed.
-        data: Folder of the tasks' local rows.
-        limit: Questions per task.
+        asked: All other settings.
         engine: `auto`, `vllm`, `hf`, or a function that makes one of a checkpoint; `auto` is vLLM
             where it knows the architecture.
-        sampling: `max_tokens` in it is not used.
-        max_tokens: Upper bound of generated tokens instead of the tasks' own.
-        overwrite: Drop what a run folder holds of another run, instead of refusing.
-        min_pixels: Smaller pictures are enlarged to so many pixels; None: as the checkpoint does.
-        max_pixels: Larger pictures are shrunk to so many pixels; None: as the checkpoint does.
         shard: The part of the questions to ask; other processes ask the others. Who finds that all
             are answered grades them.
 
@@ -75,7 +64,6 @@ def run(
     """
     folders = _folders(checkpoints, out)
     pictures = Pictures(folders[0])
-    asked = Asked(data, limit, sampling or Sampling(), max_tokens, min_pixels, max_pixels)
     # The questions stay: looking through them for garbage takes a third of the time to load them.
     gc.disable()
     try:
@@ -87,7 +75,7 @@ def run(
     engines = _Engines()
     try:
         return [
-            _run_one(checkpoint, wanted, folder, engines, engine, overwrite, shard)
+            _run_one(checkpoint, wanted, folder, engines, engine, shard)
             for checkpoint, folder in zip(checkpoints, folders, strict=True)
         ]
     finally:
@@ -98,44 +86,25 @@ def plans(
     checkpoints: Sequence[Checkpoint],
     wanted_tasks: Sequence[Task],
     out: Path,
+    asked: Asked = Asked(),
     *,
-    data: Path | None = None,
-    limit: int | None = None,
     engine: str | Maker = "auto",
-    sampling: Sampling | None = None,
-    max_tokens: int | None = None,
-    overwrite: bool = False,
-    min_pixels: int | None = None,
-    max_pixels: int | None = None,
 ) -> list[Plan]:
     """Tell what `run` would ask, given the same; nothing is written and no engine starts."""
     folders = _folders(checkpoints, out)
     pictures = Pictures(None)
-    asked = Asked(data, limit, sampling or Sampling(), max_tokens, min_pixels, max_pixels)
     wanted = _wanted(checkpoints, wanted_tasks, folders, asked, pictures)
     found = []
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         old = records.read_card(folder) if (folder / "run.json").exists() else None
         job = _job(folder, checkpoint, wanted, maker(engine, checkpoint, old)(checkpoint))
-        if old is not None and not overwrite:
+        if old is not None and not asked.overwrite:
             _check_same(folder, old, _card(job))
         found.append(plan(job, pictures.paths))
     return found
 
 
 # What to ask
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user set."""
-
-    data: Path | None
-    limit: int | None
-    sampling: Sampling
-    max_tokens: int | None
-    min_pixels: int | None
-    max_pixels: int | None
 
 
 def _folders(checkpoints: Sequence[Checkpoint], out: Path) -> list[Path]:
@@ -174,17 +143,7 @@ def _wanted(
         local = asked.data is not None or task.source is None
         commits[task.name] = None if local else commit(task.source)
         questions.extend(questions_of(task, rows[: asked.limit], pictures))
-    wanted = Wanted(
-        tuple(wanted_tasks),
-        tuple(questions),
-        revisions,
-        commits,
-        asked.limit,
-        asked.sampling,
-        asked.max_tokens,
-        asked.min_pixels,
-        asked.max_pixels,
-    )
+    wanted = Wanted(asked, tuple(wanted_tasks), tuple(questions), revisions, commits)
     for checkpoint in checkpoints:
         _check_askable(wanted, checkpoint)
     return wanted
@@ -246,7 +205,6 @@ def _run_one(
     folder: Path,
     engines: _Engines,
     choice: str | Maker,
-    overwrite: bool,
     shard: Shard | None,
 ) -> RunCard:
     try:
@@ -257,7 +215,7 @@ def _run_one(
         old = records.read_card(folder) if (folder / "run.json").exists() else None
         engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
         job = _job(folder, checkpoint, wanted, engine)
-        return _run_alone(job, overwrite) if shard is None else _run_shard(job, overwrite, shard)
+        return _run_alone(job) if shard is None else _run_shard(job, shard)
 
 
 def _job(folder: Path, checkpoint: Checkpoint, wanted: Wanted, engine: Engine) -> Job:
@@ -266,8 +224,8 @@ def _job(folder: Path, checkpoint: Checkpoint, wanted: Wanted, engine: Engine) -
     return Job(folder, checkpoint, wanted, engine, questions, content, packages())
 
 
-def _run_alone(job: Job, overwrite: bool) -> RunCard:
-    card, done = _begin(job, overwrite)
+def _run_alone(job: Job) -> RunCard:
+    card, done = _begin(job)
     if done:
         return card
     readings = answer(job)
@@ -275,10 +233,10 @@ def _run_alone(job: Job, overwrite: bool) -> RunCard:
     return grade(job.folder, card, job.wanted.tasks, readings=readings)
 
 
-def _run_shard(job: Job, overwrite: bool, shard: Shard) -> RunCard:
+def _run_shard(job: Job, shard: Shard) -> RunCard:
     """Ask a part of the questions; grade all of them if it was the last part."""
     with suppress(locks.Busy), locks.locked(job.folder, brief=True):
-        card, done = _begin(job, overwrite)
+        card, done = _begin(job)
         if done:
             return card
     with locks.shared(job.folder):
@@ -293,7 +251,7 @@ def _run_shard(job: Job, overwrite: bool, shard: Shard) -> RunCard:
     return records.read_card(job.folder)
 
 
-def _begin(job: Job, overwrite: bool) -> tuple[RunCard, bool]:
+def _begin(job: Job) -> tuple[RunCard, bool]:
     """Write what is asked, unless it lies there; return the card, and whether nothing is left."""
     folder = job.folder
     _sweep(folder)
@@ -303,7 +261,7 @@ def _begin(job: Job, overwrite: bool) -> tuple[RunCard, bool]:
         try:
             _check_same(folder, old, card)
         except UserError:
-            if not overwrite:
+            if not job.wanted.asked.overwrite:
                 raise
             _drop(folder)
         else:
@@ -405,11 +363,11 @@ def _card(job: Job) -> RunCard:
         made=checkpoint.made,
         engine=engine.name,
         engine_version=engine.version,
-        sampling=replace(wanted.sampling, max_tokens=max(card.max_tokens for card in cards)),
+        sampling=replace(wanted.asked.sampling, max_tokens=max(card.max_tokens for card in cards)),
         dtype=engine.dtype,
         pixels=setting(checkpoint, wanted.budget(checkpoint)),
         tasks=tuple(cards),
-        limit=wanted.limit,
+        limit=wanted.asked.limit,
         git=code_version(),
         packages=job.packages,
         device=engine.device,
@@ -462,12 +420,20 @@ def _is_done(job: Job, old: RunCard, new: RunCard) -> bool:
     unchanged = ("sampling", "packages")
     return (
         old.finished
-        and [replace(task, unjudged=0) for task in old.tasks] == list(new.tasks)
+        and [replace(task, unjudged=0, failed=None) for task in old.tasks] == list(new.tasks)
         and all(getattr(old, name) == getattr(new, name) for name in unchanged)
         and _same_questions(job)
         and (job.folder / "cells.json").exists()
-        and not any(cell.error for cell in records.read_cells(job.folder))
+        and not _asks_again(job, old)
     )
+
+
+def _asks_again(job: Job, old: RunCard) -> bool:
+    """Whether some of what has failed is to be asked again."""
+    asked, cells = job.wanted.asked, records.read_cells(job.folder)
+    if not asked.retry_errors and all(task.failed is not None for task in old.tasks):
+        return any(task.failed for task in old.tasks)
+    return any(cell.error or (asked.sampling.force and cell.truncated) for cell in cells)
 
 
 # Where this was made

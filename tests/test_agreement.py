@@ -23,7 +23,7 @@ from harness.checkpoint import open_checkpoint
 from harness.engines.endpoint import address
 from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.errors import UserError
-from harness.run import run
+from harness.run import Asked, run
 
 PER_GROUP = 12
 
@@ -43,7 +43,7 @@ def test_greedy_answers_agree_on_48_questions(family, tmp_path):
             [open_checkpoint(tmp_path / "vlm")],
             [tasks.load("pocket")],
             tmp_path / engine,
-            data=tmp_path / "world",
+            Asked(data=tmp_path / "world"),
             engine=engine,
         )
         said[engine] = answers(tmp_path / engine)
@@ -56,7 +56,7 @@ def test_greedy_answers_agree_on_48_questions(family, tmp_path):
                 [served_checkpoint("pocket", service, open_checkpoint(tmp_path / "vlm"))],
                 [tasks.load("pocket")],
                 tmp_path / "server",
-                data=tmp_path / "world",
+                Asked(data=tmp_path / "world"),
                 engine=functools.partial(ServerEngine, service=service),
             )
         assert answers(tmp_path / "server") == said["vllm"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import records
-from harness.records import SCORED, Response, TaskCard
+from harness.records import SCORED, RunCard, TaskCard
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,12 +63,10 @@ def _notes(folder: Path) -> Iterator[str]:
     card, cells = records.read_card(folder), records.read_cells(folder)
     if not card.finished:
         wanted = card.sampling.n * sum(task.n for task in card.tasks)
-        there = len(records.read_verdicts(folder)) or len(_responses(folder))
+        there = len(records.read_verdicts(folder)) or len(records.read_responses(_answered(folder)))
         yield f"{card.name}: not finished, {there} of {wanted} answers are there"
     if any(cell.error for cell in cells):
-        names = {task.name for task in card.tasks}
-        failed = [r for r in _responses(folder) if r.finish == "error" and r.task in names]
-        yield f"{card.name}: the engine failed on {len(failed)}, at first: {failed[0].reason}"
+        yield from _error_notes(card, folder)
     for note in card.notes:
         yield f"{card.name}: {note}"
     for name, metrics in records.read_summary(folder).items():
@@ -79,9 +77,24 @@ def _notes(folder: Path) -> Iterator[str]:
             yield f"{card.name}: {note}"
 
 
-def _responses(folder: Path) -> list[Response]:
-    """Read the responses of a run, also where the folder has its verdicts by another protocol."""
-    return records.read_responses(folder.parent.parent if folder.parent.name == SCORED else folder)
+def _error_notes(card: RunCard, folder: Path) -> Iterator[str]:
+    names = {task.name for task in card.tasks}
+    errors = [error for error in records.errors(_answered(folder)) if error.task in names]
+    failed = [error.reason for error in errors if not error.lasting]
+    refused = [error.reason for error in errors if error.lasting]
+    if failed:
+        reason = printable(failed[0])
+        yield f"{card.name}: the engine failed on {len(failed)}, at first: {reason}"
+    if refused:
+        yield (
+            f"{card.name}: {len(refused)} cannot be answered as they are (--retry-errors asks them "
+            f"again), at first: {printable(refused[0])}"
+        )
+
+
+def _answered(folder: Path) -> Path:
+    """Return the folder of the answers, also of one that has verdicts by another protocol."""
+    return folder.parent.parent if folder.parent.name == SCORED else folder
 
 
 def _task_notes(task: TaskCard) -> Iterator[str]:

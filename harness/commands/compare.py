@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import difflib
 import glob
 import io
 import json
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from harness.commands.cells import console, printable
+from harness.commands.chosen import near
 from harness.errors import UserError
 from harness.resampling import LEVEL
 
@@ -239,12 +239,6 @@ def _tasks(baseline: "Side", sides: "Sequence[Side]", wanted: str | None) -> lis
     if not names:
         raise UserError(f"--tasks names none: there are answers to {', '.join(known)}")
     return names
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """Return `did you mean …? ` with the nearest of some words, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]}? " if close else ""
 
 
 # Numbers as text

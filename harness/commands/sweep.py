@@ -58,7 +58,7 @@ def sweep(
     tuned: choose it on a validation split, and score its checkpoint on the test.
     """
     from harness import sweep as room
-    from harness.run import run
+    from harness.run import Asked, run
 
     shares = _shares(alphas)
     if best is not None and best.exists():
@@ -78,11 +78,8 @@ def sweep(
         points,
         wanted,
         out if len(points) > 1 else folders[0],
-        data=data,
-        limit=limit,
+        Asked(data=data, limit=limit, max_tokens=max_tokens, overwrite=overwrite),
         engine=chosen_engine("vllm", tensor_parallel, context, gpu_memory),
-        max_tokens=max_tokens,
-        overwrite=overwrite,
     )
     print_cells(folders)
     if best is not None:

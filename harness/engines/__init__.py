@@ -51,9 +51,9 @@ class Engine(Protocol):
     def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
         """Answer, in the order in which answers finish.
 
-        An ask that cannot be answered (a prompt beyond the context) gives a Response with finish
-        `error` and a reason. A failing engine raises UserError instead: what it was doing is not
-        known to be the question's fault, and is asked again.
+        An ask that cannot be answered gives a Response with finish `error` and a reason; `lasting`
+        where that is the question's own (a prompt beyond the context). An engine that fails for all
+        raises UserError instead.
         """
 
     def swap(self, checkpoint: Checkpoint) -> None:
@@ -63,8 +63,8 @@ class Engine(Protocol):
         """Free everything; another engine can start in this process."""
 
 
-def refusal(ask: Ask, reason: str) -> Response:
-    """Return the response to an ask that cannot be answered."""
+def refusal(ask: Ask, reason: str, lasting: bool = False) -> Response:
+    """Return the response to an ask that cannot be answered, for good or this time."""
     question = ask.question
     return Response(
         key=ask.key,
@@ -78,7 +78,16 @@ def refusal(ask: Ask, reason: str) -> Response:
         tokens_out=0,
         seconds=0.0,
         reason=reason,
+        lasting=lasting,
     )
+
+
+def is_lasting(error: Exception) -> bool:
+    """Whether preparing a question fails so whenever it is tried: it took no memory and no device.
+
+    What torch says of them is a RuntimeError.
+    """
+    return not isinstance(error, MemoryError | OSError | RuntimeError)
 
 
 def said(error: Exception) -> str:

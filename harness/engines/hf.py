@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import adapter
 from harness.checkpoint import Checkpoint, declared_dtype, quantization
-from harness.engines import Ask, refusal, rendering, said
+from harness.engines import Ask, is_lasting, refusal, rendering, said
 from harness.engines.pictures import decoded
 from harness.errors import UserError
 from harness.records import Question, Response, Sampling
@@ -41,7 +41,11 @@ Row = tuple[Ask, list[Any]]
 
 
 class _Unfit(Exception):
-    """A question that cannot be put to this model."""
+    """A question that cannot be put to this model, for good or this time."""
+
+    def __init__(self, words: str, lasting: bool = True) -> None:
+        super().__init__(words)
+        self.lasting = lasting
 
 
 class HfEngine:
@@ -95,7 +99,8 @@ class HfEngine:
                 if ask.sampling.stop:
                     raise UserError("the hf engine knows no stop strings: use --engine vllm")
                 if isinstance(pictures, Exception):
-                    yield refusal(ask, f"a picture cannot be decoded: {said(pictures)}")
+                    reason = f"a picture cannot be decoded: {said(pictures)}"
+                    yield refusal(ask, reason, lasting=True)
                 else:
                     rows.append((ask, pictures))
             for alike in self._alike(rows):
@@ -129,6 +134,7 @@ class HfEngine:
         except Exception as error:
             # No common class: too little memory, a picture that the processor cannot take, …
             trouble, is_unfit = said(error), isinstance(error, _Unfit)
+            lasting = isinstance(error, _Unfit) and error.lasting
             if _is_memory(error):
                 self._rows = max(1, len(rows) // 2)
         # Not within the clause above, whose exception holds on to the memory.
@@ -148,7 +154,7 @@ class HfEngine:
                 f"transformers fails: {trouble}; if memory is short, lower --max-tokens or "
                 "--max-pixels"
             )
-        yield refusal(rows[0][0], trouble)
+        yield refusal(rows[0][0], trouble, lasting)
 
     def _together(self, rows: list[Row]) -> list[Response]:
         import torch
@@ -157,7 +163,7 @@ class HfEngine:
         try:
             inputs = self._inputs(rows)
         except Exception as error:
-            raise _Unfit(said(error)) from error
+            raise _Unfit(said(error), is_lasting(error)) from error
         lengths = inputs["attention_mask"].sum(1).tolist()
         rooms = [rendering.context(self._language) - length for length in lengths]
         if min(rooms) < 1:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from harness.checkpoint import Checkpoint
-from harness.engines import Ask, refusal
+from harness.engines import Ask, is_lasting, refusal, said
 from harness.records import Question, Response
 
 
@@ -17,11 +17,14 @@ class ScriptedEngine:
     notes = ()
 
     def __init__(
-        self, checkpoint: Checkpoint, answers: Callable[[Ask], str | None] | Mapping[str, str]
+        self,
+        checkpoint: Checkpoint,
+        answers: Callable[[Ask], str | Exception | None] | Mapping[str, str],
     ) -> None:
         """Answer by a function of the ask, or by a table of question ids.
 
-        None, or an id that the table lacks, is a question that the engine cannot answer.
+        None, or an id that the table lacks, is a question that the engine fails on; an exception is
+        the trouble with a question.
         """
         self.checkpoint = checkpoint
         self._answer = answers if callable(answers) else lambda ask: answers.get(ask.question.id)
@@ -37,7 +40,12 @@ class ScriptedEngine:
         """Answer in order."""
         for ask in asks:
             text = self._answer(ask)
-            yield refusal(ask, "no answer in the script") if text is None else _response(ask, text)
+            if isinstance(text, str):
+                yield _response(ask, text)
+            elif text is None:
+                yield refusal(ask, "no answer in the script")
+            else:
+                yield refusal(ask, said(text), is_lasting(text))
 
     def swap(self, checkpoint: Checkpoint) -> None:
         """Go on with another checkpoint."""

@@ -418,7 +418,7 @@ class _Desk:
             self._put(item, -math.inf)
             raise
         except Refused as refused:
-            self._refuse(line, item, str(refused))
+            self._refuse(line, item, str(refused), lasting=True)
         except Closed as closed:
             self._put(item, -math.inf)
             self._give_up(line, str(closed))
@@ -436,7 +436,8 @@ class _Desk:
         item.failed = min(item.failed, now)
         tired = item.tries >= TRIES or line.tired(now, self._patience)
         if failure.counted and tired and await self._answers_others(line, item):
-            self._refuse(line, item, f"no answer in {item.tries} tries, at last: {failure}")
+            reason = f"no answer in {item.tries} tries, at last: {failure}"
+            self._refuse(line, item, reason, lasting=False)
             return
         self._put(item, now + _backoff(item.tries) if failure.counted else -math.inf)
         self._failed(line, failure, began)
@@ -451,9 +452,9 @@ class _Desk:
             return False
         return True
 
-    def _refuse(self, line: _Line, item: _Item, reason: str) -> None:
+    def _refuse(self, line: _Line, item: _Item, reason: str, lasting: bool) -> None:
         self._refused += 1
-        self.answers.put(refusal(item.ask, reason))
+        self.answers.put(refusal(item.ask, reason, lasting))
         if not self._answered and self._refused >= MANY_REFUSALS:
             said = f"{line.endpoint.url} answers none of the first {self._refused} questions"
             self._end(UserError(f"{said}: {reason}"))

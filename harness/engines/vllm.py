@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.adapter import Adapter
 from harness.checkpoint import Checkpoint, declared_dtype, quantization
-from harness.engines import Ask, refusal, rendering, said
+from harness.engines import Ask, is_lasting, refusal, rendering, said
 from harness.engines.pictures import decode
 from harness.engines.preparing import Prepared, workers
 from harness.errors import UserError
@@ -282,14 +282,15 @@ class VllmEngine:
             (rendered,) = renderer.render_cmpl([prompt], rules, skip_mm_cache=True)
         except Exception as error:
             # Too long, an unusual picture, …: vLLM has no common class for what is wrong with one.
-            return ValueError(said(error))
+            # Not all of its classes travel between processes.
+            return (ValueError if is_lasting(error) else RuntimeError)(said(error))
         return rendered
 
     def _add(self, ask: Ask, rendered: Any, waiting: dict[str, _Waiting]) -> Response | None:
         """Hand one ask to the engine; return a response if it cannot take it."""
         since = time.monotonic()
         if isinstance(rendered, Exception):
-            return refusal(ask, said(rendered))
+            return refusal(ask, said(rendered), is_lasting(rendered))
         from vllm.v1.engine.exceptions import EngineDeadError
 
         name = str(next(self._names))
@@ -304,7 +305,7 @@ class VllmEngine:
             raise _Failure(said(error)) from error
         except Exception as error:
             del waiting[name]
-            return refusal(ask, said(error))
+            return refusal(ask, said(error), is_lasting(error))
         return None
 
     def _step(self, waiting: dict[str, _Waiting]) -> Iterator[Response]:

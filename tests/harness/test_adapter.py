@@ -14,7 +14,7 @@ from harness import records
 from harness.adapter import plain
 from harness.checkpoint import Checkpoint, open_checkpoint, swappable
 from harness.errors import UserError
-from harness.run import run
+from harness.run import Asked, run
 from harness.sweep import Method, merges
 
 
@@ -249,7 +249,7 @@ def adapted(tmp_path_factory) -> dict[str, Path]:
 
 def said(world: Path, out: Path, engine: str, *checkpoints: Checkpoint) -> list[dict[str, str]]:
     task = [tasks.load("pocket")]
-    run(list(checkpoints), task, out, data=world, engine=engine, max_tokens=12)
+    run(list(checkpoints), task, out, Asked(data=world, max_tokens=12), engine=engine)
     folders = [out / c.name for c in checkpoints] if len(checkpoints) > 1 else [out]
     return [{r.id: r.text for r in records.read_responses(folder)} for folder in folders]
 

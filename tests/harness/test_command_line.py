@@ -56,7 +56,7 @@ print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
 def finished(tmp_path, world, capsys) -> Path:
     checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
     (card,) = room.run(
-        [checkpoint], [tasks.load("pocket")], tmp_path / "runs" / "vlm", data=world,
+        [checkpoint], [tasks.load("pocket")], tmp_path / "runs" / "vlm", room.Asked(data=world),
         engine=lambda c: ScriptedEngine(c, {f"q{n}": "7" for n in range(5)}),
     )  # fmt: skip
     capsys.readouterr()

@@ -1,5 +1,6 @@
 """vLLM and transformers give the same answers, token for token; new weights are really new."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from harness.engines.hf import HfEngine
 from harness.engines.vllm import VllmEngine
 from harness.errors import UserError
 from harness.records import Sampling
-from harness.run import run
+from harness.run import Asked, run
 
 # Third-party packages, imported here for the first time, warn about each other.
 pytestmark = [
@@ -36,11 +37,11 @@ def answers(tmp_path_factory, checkpoints, world) -> dict[str, dict[str, list]]:
     out = tmp_path_factory.mktemp("runs")
     opened = [open_checkpoint(path) for path in checkpoints.values()]
     task = [tasks.load("pocket")]
-    run(opened, task, out / "vllm", data=world, engine="vllm")
-    run(opened, task, out / "hf", data=world, engine="hf")
+    run(opened, task, out / "vllm", Asked(data=world), engine="vllm")
+    run(opened, task, out / "hf", Asked(data=world), engine="hf")
     for family in tiny.FAMILIES:
         fresh = open_checkpoint(checkpoints[f"{family}-b"])
-        run([fresh], task, out / "fresh" / fresh.name, data=world, engine="vllm")
+        run([fresh], task, out / "fresh" / fresh.name, Asked(data=world), engine="vllm")
     return {
         engine.name: {folder.name: _said(folder) for folder in engine.iterdir() if folder.is_dir()}
         for engine in out.iterdir()
@@ -108,7 +109,7 @@ def test_what_cannot_be_answered_is_an_error_with_its_reason_and_holds_up_nothin
     assert "a picture cannot be decoded" in found["broken"].reason
     assert "context" in found["long"].reason
     for id in ("broken", "long"):
-        assert (found[id].text, found[id].tokens_out) == ("", 0)
+        assert (found[id].text, found[id].tokens_out, found[id].lasting) == ("", 0, True)
 
 
 def test_an_answer_ends_at_the_context(engine):
@@ -138,10 +139,23 @@ def test_an_engine_left_in_the_middle_can_be_asked_again(engine):
     assert said(engine, wanted) == whole
 
 
-def test_a_finished_run_is_recognised_without_loading_anything(tmp_path, checkpoints, world):
-    words = ["eval", str(checkpoints["qwen2_5_vl-a"]), "--tasks", "pocket", "--data", str(world),
+@pytest.mark.parametrize("engine", ["hf", "vllm"])
+def test_a_finished_run_is_recognised_without_loading_anything(
+    tmp_path, checkpoints, world, engine
+):
+    data = shutil.copytree(world, tmp_path / "world")
+    (data / "images" / "broken.png").write_bytes(b"no picture")
+    row = {"answer": "7", "group": "perception"}
+    unanswerable = [
+        {**row, "id": "broken", "question": "<image>what?", "images": ["images/broken.png"]},
+        {**row, "id": "long", "question": "x" * tiny.CONTEXT, "images": []},
+    ]
+    with (data / "test.jsonl").open("a") as file:
+        file.writelines(json.dumps(one) + "\n" for one in unanswerable)
+    words = ["eval", str(checkpoints["qwen2_5_vl-a"]), "--tasks", "pocket", "--data", str(data),
              "--out", str(tmp_path / "run")]  # fmt: skip
-    assert cli.guarded([*words, "--engine", "hf"]) == 0
+    assert cli.guarded([*words, "--engine", engine]) == 0
+    assert {r.id for r in records.errors(tmp_path / "run")} == {"broken", "long"}
     code = f"""
 import sys
 from harness import cli

@@ -75,6 +75,23 @@ def test_an_answer_that_could_not_be_forced_stays_as_it_was(tmp_path, world):
     evaluate(tmp_path / "run", world, refuses, sampling=Sampling(force=1), max_tokens=3)
     found = said(tmp_path / "run")["q0"]
     assert (found.text, found.finish, found.forced) == ("<think> so so", "length", False)
+    assert found.reason == "no answer could be forced: no answer in the script"
+
+
+@pytest.mark.parametrize(("trouble", "again"), [(None, 1), (ValueError("too long"), 0)])
+def test_it_is_forced_again_where_the_engine_failed(tmp_path, world, trouble, again):
+    settings = {"sampling": Sampling(force=1), "max_tokens": 3}
+    fails = Script(lambda ask: trouble if ask.prompt.endswith(CLOSING) else thinker(ask))
+    (card,) = evaluate(tmp_path / "run", world, fails, **settings)
+    assert (card.finished, card.tasks[0].failed) == (True, again)
+    script = Script(thinker)
+    (card,) = evaluate(tmp_path / "run", world, script, **settings)
+    assert [id for id, _ in script.asked] == ["q0"] * again
+    assert card.tasks[0].failed == 0
+    evaluate(tmp_path / "run", world, script, **settings, retry_errors=True)
+    assert [id for id, _ in script.asked] == ["q0"]
+    found = said(tmp_path / "run")["q0"]
+    assert (found.forced, found.reason, found.lasting) == (True, "", False)
 
 
 def test_forcing_changes_the_key():

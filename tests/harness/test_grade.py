@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.grade import begin, score
 from harness.grade import how as how_of
 from harness.records import Question, Response
-from harness.run import run
+from harness.run import Asked, run
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ SAID = {
 
 def evaluate(out: Path, data: Path, *wanted, said=SAID, **settings):
     checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
-    (card,) = run([checkpoint], list(wanted), out, data=data,
-                  engine=lambda c: ScriptedEngine(c, said), **settings)  # fmt: skip
+    (card,) = run([checkpoint], list(wanted), out, Asked(data=data, **settings),
+                  engine=lambda c: ScriptedEngine(c, said))  # fmt: skip
     return card
 
 

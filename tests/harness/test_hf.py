@@ -19,7 +19,7 @@ from harness.engines.hf import HfEngine
 from harness.engines.vllm import VllmEngine
 from harness.errors import UserError
 from harness.records import Image, Sampling
-from harness.run import run
+from harness.run import Asked, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -199,7 +199,7 @@ def test_a_family_that_vllm_lacks_is_answered_by_transformers_and_it_is_said(
 ):
     assert not vllm.knows("Idefics2ForConditionalGeneration")
     opened = open_checkpoint(lacking)
-    run([opened], [tasks.load("pocket")], tmp_path / "run", data=world, max_tokens=8)
+    run([opened], [tasks.load("pocket")], tmp_path / "run", Asked(data=world, max_tokens=8))
     sentence = "vLLM does not have Idefics2ForConditionalGeneration: transformers answers"
     assert sum(sentence in line for line in capsys.readouterr().err.splitlines()) == 1
     card = records.read_card(tmp_path / "run")

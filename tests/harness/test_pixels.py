@@ -17,7 +17,7 @@ from harness.engines.scripted import ScriptedEngine
 from harness.errors import UserError
 from harness.pixels import budget_of, differs_from_training, fit
 from harness.records import Image, PixelBudget, Question, Sampling
-from harness.run import run
+from harness.run import Asked, run
 
 QWEN = {
     "size": {"shortest_edge": 3136, "longest_edge": 12845056},
@@ -74,8 +74,9 @@ def test_the_budget_is_part_of_the_run_and_of_each_key(tmp_path, world):
         return "7"
 
     def evaluate(**budget):
-        (card,) = run([checkpoint(TILES)], [tasks.load("pocket")], tmp_path / "vlm", data=world,
-                      engine=lambda c: ScriptedEngine(c, look), limit=1, **budget)  # fmt: skip
+        (card,) = run([checkpoint(TILES)], [tasks.load("pocket")], tmp_path / "vlm",
+                      Asked(data=world, limit=1, **budget),
+                      engine=lambda c: ScriptedEngine(c, look))  # fmt: skip
         return card
 
     assert evaluate().pixels == TILES
@@ -111,7 +112,8 @@ def test_another_size_than_in_training_is_said(tmp_path, world):
         is None
     )
     assert differs_from_training(checkpoint(made=None), PixelBudget(None, 5000)) is None
-    (card,) = run([checkpoint(made=made)], [tasks.load("pocket")], tmp_path / "vlm", data=world,
+    (card,) = run([checkpoint(made=made)], [tasks.load("pocket")], tmp_path / "vlm",
+                  Asked(data=world),
                   engine=lambda c: ScriptedEngine(c, lambda ask: "7"))  # fmt: skip
     assert card.notes == (
         "it was trained on pictures of at most 262144 pixels and is asked with at most 12845056: "

@@ -15,7 +15,7 @@ from harness.engines import vllm
 from harness.engines.hf import HfEngine
 from harness.errors import UserError
 from harness.records import Sampling
-from harness.run import plans, run
+from harness.run import Asked, plans, run
 
 
 def tree(folder) -> dict:
@@ -38,10 +38,18 @@ def test_tokens_are_those_that_the_engine_counts(
 ):
     checkpoint = open_checkpoint(checkpoints[f"{family}-a"])
     wanted, before = [tasks.load("pocket")], tree(tmp_path)
-    (plan,) = plans([checkpoint], wanted, tmp_path / "vlm", data=world, engine="hf", **budget)
+    (plan,) = plans(
+        [checkpoint], wanted, tmp_path / "vlm", Asked(data=world, **budget), engine="hf"
+    )
     assert tree(tmp_path) == before
     monkeypatch.undo()
-    run([checkpoint], wanted, tmp_path / "vlm", data=world, engine="hf", max_tokens=1, **budget)
+    run(
+        [checkpoint],
+        wanted,
+        tmp_path / "vlm",
+        Asked(data=world, max_tokens=1, **budget),
+        engine="hf",
+    )
     told = [r.tokens_in for r in records.read_responses(tmp_path / "vlm")]
     (part,) = plan.parts
     assert (part.tokens, part.longest, plan.estimated) == (sum(told), max(told), False)
@@ -52,18 +60,18 @@ def test_where_the_processor_does_not_tell_it_is_an_estimate(
     tmp_path, world, checkpoints, monkeypatch
 ):
     checkpoint = open_checkpoint(checkpoints["qwen2_5_vl-a"])
-    settings = {"data": world, "engine": "hf"}
+    asked = Asked(data=world)
     wanted, out = [tasks.load("pocket")], tmp_path / "vlm"
-    (exact,) = plans([checkpoint], wanted, out, **settings)
+    (exact,) = plans([checkpoint], wanted, out, asked, engine="hf")
     import transformers
 
     monkeypatch.delattr(transformers.Qwen2_5_VLProcessor, "_get_num_multimodal_tokens")
-    (plan,) = plans([checkpoint], wanted, out, **settings)
+    (plan,) = plans([checkpoint], wanted, out, asked, engine="hf")
     assert (plan.estimated, plan.parts) == (True, exact.parts)
     from harness import plan as room
 
     monkeypatch.setattr(room, "SAMPLE", 1)
-    (plan,) = plans([checkpoint], wanted, out, **settings)
+    (plan,) = plans([checkpoint], wanted, out, asked, engine="hf")
     # The first picture, enlarged to 3 x 2 tokens, stands for all 6.
     assert (plan.estimated, plan.parts[0].tokens_image) == (True, 36)
 
@@ -79,9 +87,9 @@ def test_what_is_there_and_how_fast_it_went(tmp_path, world):
         from harness.commands.serve import at_endpoints
 
         found, maker = at_endpoints(["vlm"], [pretend.url], None, None, 10.0)
-        settings = {"data": world, "engine": maker, **drawn}
-        (plan,) = plans(found, [tasks.load("pocket")], tmp_path / "b", **settings)
-        (other,) = plans(found, [tasks.load("pocket")], tmp_path / "c", **settings)
+        settings = Asked(data=world, **drawn)
+        (plan,) = plans(found, [tasks.load("pocket")], tmp_path / "b", settings, engine=maker)
+        (other,) = plans(found, [tasks.load("pocket")], tmp_path / "c", settings, engine=maker)
     assert (tree(tmp_path), len(pretend.bodies)) == (before, asked)
     (part,) = plan.parts
     assert (part.answers, part.there, part.tokens) == (14, 8, None)
@@ -110,4 +118,4 @@ def test_a_folder_of_another_run_is_refused_before_too(tmp_path, world):
 
     with pytest.raises(UserError, match="holds another run"):
         plans([checkpoint(fingerprint="g")], [tasks.load("pocket")], tmp_path / "vlm",
-              data=world, engine=Script())  # fmt: skip
+              Asked(data=world), engine=Script())  # fmt: skip

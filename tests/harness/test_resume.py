@@ -131,7 +131,7 @@ def test_a_rule_reads_each_answer_once_and_only_what_is_on_disk(tmp_path, world)
         return task.verdict(row, text)
 
     watched = replace(task, verdict=verdict)
-    room.run([checkpoint()], [watched], tmp_path / "vlm", data=world, engine=Script())
+    room.run([checkpoint()], [watched], tmp_path / "vlm", room.Asked(data=world), engine=Script())
     assert seen == [(f"q{n}", True) for n in range(7)]
     evaluate(tmp_path / "quiet" / "vlm", world, Script())
     assert results(tmp_path / "vlm") == results(tmp_path / "quiet" / "vlm")

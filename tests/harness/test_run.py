@@ -20,7 +20,7 @@ from harness.engines.scripted import ScriptedEngine
 from harness.errors import UserError
 from harness.grade import score
 from harness.records import Sampling
-from harness.run import run
+from harness.run import Asked, run
 
 
 def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -> Checkpoint:
@@ -47,9 +47,9 @@ class Script:
         return self.answers(ask)
 
 
-def evaluate(out, world, script, checkpoints=None, **settings):
-    wanted = [tasks.load("pocket")]
-    return run(checkpoints or [checkpoint()], wanted, out, data=world, engine=script, **settings)
+def evaluate(out, world, script, checkpoints=None, shard=None, **settings):
+    opened, wanted = checkpoints or [checkpoint()], [tasks.load("pocket")]
+    return run(opened, wanted, out, Asked(data=world, **settings), engine=script, shard=shard)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -120,7 +120,7 @@ KILLED = """
 import sys, time, tasks
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from harness.run import run
+from harness.run import Asked, run
 from test_run import checkpoint
 from harness.engines.scripted import ScriptedEngine
 
@@ -129,7 +129,7 @@ def slow(ask):
     return "7"
 
 wanted = [tasks.load("pocket")]
-run([checkpoint()], wanted, Path(sys.argv[1]), data=Path(sys.argv[2]),
+run([checkpoint()], wanted, Path(sys.argv[1]), Asked(data=Path(sys.argv[2])),
     engine=lambda c: ScriptedEngine(c, slow))
 """
 
@@ -200,6 +200,68 @@ def test_errors_are_asked_again_and_the_last_answer_counts(tmp_path, world):
         assert again.read_bytes() == whole.read_bytes()
     evaluate(tmp_path / "vlm", world, script, limit=2)
     assert script.asked == [("q0", 0)]
+
+
+TROUBLES = {"q0": ValueError("too long"), "q1": None, "q2": RuntimeError("out of memory")}
+
+
+def troubled(ask):
+    return TROUBLES.get(ask.question.id, "7")
+
+
+def test_what_would_fail_again_is_asked_again_on_demand_alone(tmp_path, world):
+    out = tmp_path / "vlm"
+    (card,) = evaluate(out, world, Script(troubled))
+    assert (card.finished, card.tasks[0].failed) == (True, 2)
+    assert {r.id: r.lasting for r in records.errors(out)} == {"q0": True, "q1": False, "q2": False}
+    script = Script()
+    (card,) = evaluate(out, world, script)
+    assert script.asked == [("q1", 0), ("q2", 0)]
+    assert (card.finished, card.tasks[0].failed) == (True, 0)
+    (cell,) = [cell for cell in records.read_cells(out) if cell.group == "all"]
+    assert (cell.correct, cell.error) == (6, 1)
+    before = files(out)
+    evaluate(out, world, script)
+    assert (len(script.asked), files(out)) == (2, before)
+    # In vain, once; and with an answer.
+    script = Script(troubled)
+    evaluate(out, world, script, retry_errors=True)
+    assert script.asked == [("q0", 0)]
+    script = Script()
+    evaluate(out, world, script, retry_errors=True)
+    evaluate(out, world, script, retry_errors=True)
+    assert script.asked == [("q0", 0)]
+    evaluate(tmp_path / "quiet" / "vlm", world, Script())
+    for name in ("verdicts.jsonl", "cells.json", "run.json"):
+        assert len({(run / name).read_bytes() for run in (out, tmp_path / "quiet" / "vlm")}) == (
+            1 if name != "run.json" else 2  # the seconds
+        )
+
+
+def test_what_failed_for_good_stays_so_when_the_engine_fails_on_it(tmp_path, world):
+    out = tmp_path / "vlm"
+    evaluate(out, world, Script(lambda ask: ValueError("too long")), limit=1)
+    evaluate(out, world, Script(lambda ask: None), limit=1, retry_errors=True)
+    (response,) = records.read_responses(out)
+    assert (response.lasting, response.reason) == (True, "too long")
+    script = Script()
+    evaluate(out, world, script, limit=1)
+    assert script.asked == []
+
+
+def test_errors_of_a_log_that_does_not_tell_them_apart_are_asked_again(tmp_path, world):
+    out = tmp_path / "vlm"
+    evaluate(out, world, Script(troubled))
+    lines = [json.loads(line) for line in (out / "responses.jsonl").read_text().splitlines()]
+    older = [{name: line[name] for name in line if name != "lasting"} for line in lines]
+    (out / "responses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
+    card = json.loads((out / "run.json").read_text())
+    del card["tasks"][0]["failed"]
+    (out / "run.json").write_text(json.dumps(card))
+    script = Script(troubled)
+    evaluate(out, world, script)
+    evaluate(out, world, script)
+    assert [id for id, _ in script.asked] == ["q0", "q1", "q2", "q1", "q2"]
 
 
 def test_more_questions_and_more_answers_go_on_from_what_is_there(tmp_path, world):
@@ -344,7 +406,7 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
         for key in keys
     ]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run([checkpoint()], [tasks.load("wemath")], tmp_path / "r" / "vlm", data=tmp_path,
+    run([checkpoint()], [tasks.load("wemath")], tmp_path / "r" / "vlm", Asked(data=tmp_path),
         engine=Script(lambda ask: "B" if ask.question.id.endswith("_1") else "A"))  # fmt: skip
     found = records.read_summary(tmp_path / "r" / "vlm")
     assert found["wemath"]["score strict"] == 0.0

@@ -23,7 +23,7 @@ from harness.engines.endpoint import Failed, address, content
 from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.errors import UserError
 from harness.records import Image, Question, Sampling
-from harness.run import run
+from harness.run import Asked, run
 
 COUNT = 60
 
@@ -57,8 +57,8 @@ def evaluate(
     urls = tuple(one if isinstance(one, str) else one.url for one in pretended)
     service = Service(urls, **{"patience": 5.0, **rules})
     return run(
-        [served_checkpoint(model, service, weights)], [tasks.load("pocket")], out, data=data,
-        engine=functools.partial(ServerEngine, service=service), **settings,
+        [served_checkpoint(model, service, weights)], [tasks.load("pocket")], out,
+        Asked(data=data, **settings), engine=functools.partial(ServerEngine, service=service),
     )  # fmt: skip
 
 
@@ -351,6 +351,7 @@ def test_a_question_that_never_brings_an_answer_is_an_error_and_asked_again_late
         errors = [r for r in records.read_responses(tmp_path / "vlm") if r.finish == "error"]
         assert [r.id for r in errors] == ["q59"]
         assert errors[0].reason.startswith("no answer in 8 tries, at last: ")
+        assert not errors[0].lasting
         assert asked(pretend).count("what is 59?") == 8
         # Alone in the second run: nobody else's answer shows that the endpoint is sound.
         evaluate(tmp_path / "vlm", many, pretend)
@@ -377,6 +378,11 @@ def test_a_refused_question_is_an_error_at_once(tmp_path, many):
         "q6": "the endpoint withheld the answer (content_filter)",
     }
     assert len(pretend.bodies) == COUNT
+    with Pretend(reply) as again:
+        evaluate(tmp_path / "vlm", many, again)
+        assert asked(again) == []
+        evaluate(tmp_path / "vlm", many, again, retry_errors=True)
+        assert sorted(asked(again)) == ["what is 5?", "what is 6?"]
 
 
 def test_an_endpoint_that_refuses_everything_ends_the_run(tmp_path, many):

@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.grade import score
 from harness.locks import Busy
 from harness.records import Sampling
-from harness.run import run
+from harness.run import Asked, run
 
 SPAWN = multiprocessing.get_context("spawn")
 RESULTS = ("questions.jsonl", "verdicts.jsonl", "cells.json", "summary.json", "keys.json")
@@ -84,8 +84,8 @@ def _engine(checkpoint: Checkpoint) -> ScriptedEngine:
 
 def _ask(out, world, shard, start, ends):
     start.wait()
-    (card,) = run([checkpoint()], [tasks.load("pocket")], out, data=world, engine=_engine,
-                  shard=shard, **DRAWN)  # fmt: skip
+    (card,) = run([checkpoint()], [tasks.load("pocket")], out, Asked(data=world, **DRAWN),
+                  engine=_engine, shard=shard)  # fmt: skip
     ends.put(card.finished)
 
 

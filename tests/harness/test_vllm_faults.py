@@ -62,6 +62,7 @@ def test_the_rest_is_answered_when_one_question_makes_it_fail(engine, poisonous,
     assert {found[id].finish for id in "01245"} == {"length"}
     assert (found["3"].finish, found["3"].text) == ("error", "")
     assert "out of memory" in found["3"].reason
+    assert not found["3"].lasting
     assert "is started again" in capsys.readouterr().err
 
 
@@ -72,6 +73,6 @@ def test_it_stops_when_every_question_makes_it_fail(engine, poisonous):
 
 def test_a_prompt_beyond_the_given_context_is_refused_alone(engine):
     long, short = (r for r in engine.ask(asks(engine, ["x" * 100, "x"])))
-    assert long.finish == "error"
+    assert (long.finish, long.lasting) == ("error", True)
     assert "64" in long.reason
     assert short.finish == "length"

@@ -10,7 +10,7 @@ import tasks
 from harness import records
 from harness.checkpoint import Checkpoint
 from harness.engines.scripted import ScriptedEngine
-from harness.run import run
+from harness.run import Asked, run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -90,7 +90,7 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
     for metric, protocol in (("acc", "robust"), ("acc_official", "official")):
         own = [tasks.load(name, protocol) for name in NAMES if f"{metric},none" in found[name]]
         checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
-        run([checkpoint], own, tmp_path / protocol, data=folder,
+        run([checkpoint], own, tmp_path / protocol, Asked(data=folder),
             engine=lambda c: ScriptedEngine(c, lambda ask: says(ask.prompt)))  # fmt: skip
         questions = records.read_questions(tmp_path / protocol)
         if protocol == "robust":
@@ -152,7 +152,7 @@ def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(t
     from drift.pocket import models
     from harness import records
     from harness.checkpoint import open_checkpoint
-    from harness.run import run
+    from harness.run import Asked, run
 
     torch.manual_seed(0)
     models.save(models.vlm("qwen2_5_vl", 1000.0), "qwen2_5_vl", tmp_path / "model")
@@ -162,7 +162,7 @@ def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(t
     def ours(name):
         run(
             [open_checkpoint(tmp_path / "model")], [tasks.load(task) for task in THREE],
-            tmp_path / name, data=tmp_path, engine="hf", max_tokens=8,
+            tmp_path / name, Asked(data=tmp_path, max_tokens=8), engine="hf",
         )  # fmt: skip
         texts = {(r.task, r.id): r.text for r in records.read_responses(tmp_path / name)}
         return texts
