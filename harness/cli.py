@@ -2,13 +2,11 @@
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from typer import Argument, Option
 
-from harness.commands import compact, compare, listing, look, parity, scoring, serve
+from harness.commands import compact, compare, listing, look, parity, scoring, serve, study
 from harness.commands.chosen import near
 from harness.commands.evaluate import evaluate
 from harness.commands.sweep import sweep
@@ -59,27 +57,7 @@ app.command("diff")(look.diff)
 app.command("runs")(look.runs)
 app.command("compact")(compact.compact)
 app.command("serve-check")(serve.serve_check)
-
-
-@app.command()
-def reproduce(
-    recipe: Annotated[str, Argument(help="pocket, paper, or a recipe file.")],
-    out: Annotated[Path | None, Option(help="Default: runs/<recipe>.")] = None,
-    jobs: Annotated[int | None, Option(min=1, help="Steps at a time.")] = None,
-    seeds: Annotated[
-        int, Option(min=1, help="Make everything so often, from other random numbers.")
-    ] = 1,
-    controls: Annotated[
-        bool, Option("--controls", help="Also the controls and ablations of the recipe.")
-    ] = False,
-) -> None:
-    """Redo a whole study, end to end.
-
-    The same command again skips the steps whose inputs are unchanged.
-    """
-    from harness import reproduce as room
-
-    room.reproduce(recipe, out or Path("runs") / Path(recipe).stem, jobs, seeds, controls)
+app.command("reproduce")(study.reproduce)
 
 
 # Commands of the other packages

@@ -10,9 +10,17 @@ these still hold.
 name holds one of an entry's is repeated for each entry (`where` picks among them), one whose name
 holds `{seed}` for each seed; what a step that is not repeated runs, reads or writes under such a
 name stands for all of them. A word in which a list is named is repeated for each of its items.
+`over` repeats one step for each of its own entries, whose values win over all others.
 `controls` holds `vars` and `steps` of a longer study: they are added when it is asked for.
+`scales` holds stand-ins for a study that is too large to try: other `vars` and `each`, and `steps`
+that make what these name; the recipe's own steps stay what they are.
+
+`{gpus}` and `{accumulate}` are filled in when a step starts: the number of GPUs, and the
+micro-batches of one sample that make up `global_batch` on them. A step is the same, and is skipped,
+on any number of GPUs.
 """
 
+import difflib
 import fcntl
 import hashlib
 import json
@@ -23,13 +31,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, get_args
 
+from harness import replicas
 from harness.errors import UserError
 from harness.records import write_json
 
@@ -40,6 +49,15 @@ PACKAGES_READ = {
     "reports": ("reports", "harness", "tasks"),
 }
 """Package run → packages whose code decides what it writes; any other stands for itself."""
+GPUS, ACCUMULATE = "{gpus}", "{accumulate}"
+STEP = {"name", "run", "reads", "writes", "seconds", "gpu", "resumes", "where", "over"} | {
+    "stage",
+    "download_gib",
+    "disk_gib",
+}
+"""Fields of a step in a recipe."""
+
+Gpu = Literal["", "one", "all", "ranks"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +72,17 @@ class Step:
     writes: tuple[str, ...] = ()
     seconds: float = 30.0
     """Expected on the recipe's reference machine; only the time left is judged by it."""
-    gpu: bool = False
-    """Takes the GPU where there is one; such steps then run one at a time."""
+    gpu: Gpu = ""
+    """GPUs that it takes where there are any: one, all that the study may use, or all with a
+    process on each (`torchrun`)."""
     resumes: bool = False
     """Goes on by itself from what it wrote before; anything else starts afresh."""
+    stage: str = ""
+    """Of the study, for the plan."""
+    download_gib: float = 0.0
+    """Fetched; an estimate, as the seconds and the next are."""
+    disk_gib: float = 0.0
+    """Written, downloads aside."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,10 @@ class Recipe:
     """Room that the study needs."""
     threads: int
     """Of each step; part of the recipe because float sums depend on it."""
+    global_batch: int | None = None
+    """Samples of one optimizer step, on any number of GPUs."""
+    sharding: tuple[tuple[str, str], ...] = ()
+    """Environment of a step that runs as several processes."""
 
 
 @dataclass
@@ -82,29 +111,49 @@ class Running:
     log: Path
     started: float
     reads: dict[str, str]
+    devices: tuple[str, ...] = ()
+    """GPUs that it was given, as CUDA_VISIBLE_DEVICES names them."""
     peak: int = field(default=0)
 
 
 def reproduce(
     recipe: str, out: Path, jobs: int | None = None, seeds: int = 1, controls: bool = False
 ) -> None:
+    """Load a study and run it, or what is left of it: see `load` and `run`."""
+    run(load(recipe, seeds, controls), out, jobs)
+
+
+def run(study: Recipe, out: Path, jobs: int | None = None, gpus: int = 1) -> None:
     """Run a study, or what is left of it.
 
     Args:
-        recipe: Name of a bundled recipe, or a YAML file.
-        out: The study's folder; must be empty, new, or hold the same study.
-        jobs: Steps at a time, by default one a core and at most four.
-        seeds: How often everything is made anew, from other random numbers.
-        controls: Also what the recipe lists as controls.
+        study: Its steps.
+        out: Its folder; must be empty, new, or hold the same study.
+        jobs: Steps at a time, by default one a core and at most four, or one a GPU.
+        gpus: GPUs to use, where there are any.
 
     Raises:
-        UserError: The recipe is wrong, the folder holds something else, or a step failed.
+        UserError: The folder holds something else, there are too few GPUs, or a step failed.
     """
-    study = load(recipe, seeds, controls)
     out = out.absolute()
+    check_gpus(study, gpus)
     _claim(out, study)
     with _locked(out):
-        Scheduler(study, out, jobs or min(4, os.cpu_count() or 1)).go()
+        Scheduler(study, out, jobs or max(gpus, min(4, os.cpu_count() or 1)), gpus).go()
+
+
+def check_gpus(study: Recipe, gpus: int) -> None:
+    """Stop where the study's global batch cannot be shared out.
+
+    Raises:
+        UserError: `gpus` does not divide it.
+    """
+    batch = study.global_batch
+    if batch and batch % gpus:
+        able = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+        raise UserError(
+            f"--gpus {gpus} does not divide the study's global batch of {batch}: give one of {able}"
+        )
 
 
 # The recipe
@@ -115,31 +164,23 @@ def names() -> list[str]:
     return sorted(path.stem for path in _bundled().glob("*.yaml"))
 
 
-def load(recipe: str, seeds: int = 1, controls: bool = False) -> Recipe:
+def load(recipe: str, seeds: int = 1, controls: bool = False, scale: str | None = None) -> Recipe:
     """Read and check a recipe.
 
     Args:
         recipe: Name of a bundled recipe, or a YAML file.
         seeds: `{seed}` runs from 0 to one less.
         controls: Add the recipe's controls.
+        scale: One of the recipe's scales, instead of the study itself.
 
     Raises:
-        UserError: It does not exist, has a field that means nothing, or neither `{seed}` nor
-            controls where they are asked for.
+        UserError: It does not exist, has a field that means nothing, or neither `{seed}`, controls
+            nor the scale where they are asked for.
     """
-    import yaml
-
     path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else _bundled() / f"{recipe}.yaml"
-    if not path.is_file():
-        raise UserError(
-            f"no recipe {recipe!r}; there are {', '.join(names())}, or give a YAML file"
-        )
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    fields = {"about", "disk_bytes", "threads", "vars", "each", "steps", "controls"}
-    _check_fields(raw, fields, {"about", "steps"}, str(path))
+    raw = _read(path, recipe)
+    if scale is not None:
+        raw = _scaled(raw, scale, path)
     more = raw.get("controls") or {}
     _check_fields(more, {"vars", "steps"}, set(), f"{path}: controls")
     if controls and not more:
@@ -148,12 +189,13 @@ def load(recipe: str, seeds: int = 1, controls: bool = False) -> Recipe:
         more = {}
     items = [*raw["steps"], *more.get("steps", ())]
     for item in items:
-        known = {"name", "run", "reads", "writes", "seconds", "gpu", "resumes", "where"}
         where = f"{path}: step {item.get('name', '?') if isinstance(item, dict) else item!r}"
-        _check_fields(item, known, {"name", "run"}, where)
+        _check_fields(item, STEP, {"name", "run"}, where)
     values = (raw.get("vars") or {}) | (more.get("vars") or {})
     entries = [
-        _resolved(values | entry | {"seed": seed}, str(path))
+        _resolved(
+            values | entry | {"seed": seed, "gpus": GPUS, "accumulate": ACCUMULATE}, str(path)
+        )
         for seed in range(seeds)
         for entry in raw.get("each") or [{}]
     ]
@@ -164,8 +206,69 @@ def load(recipe: str, seeds: int = 1, controls: bool = False) -> Recipe:
         raise UserError(f"{path.stem} has one seed: no step of it is named seed-{{seed}}/…")
     if len({step.name for step in steps}) < len(steps):
         raise UserError(f"{path} has two steps of the same name")
-    disk = raw.get("disk_bytes", 0) * seeds
-    return Recipe(path.stem, raw["about"], tuple(steps), disk, raw.get("threads", 1))
+    return Recipe(
+        f"{path.stem} at {scale} scale" if scale else path.stem,
+        raw["about"],
+        tuple(steps),
+        raw["disk_bytes"] * seeds if "disk_bytes" in raw else room(steps),
+        raw.get("threads", 1),
+        raw.get("global_batch"),
+        tuple((raw.get("sharding") or {}).items()),
+    )
+
+
+def room(steps: Iterable[Step]) -> int:
+    """Bytes that some steps fetch and write, as the recipe estimates them."""
+    return round(2**30 * sum(step.download_gib + step.disk_gib for step in steps))
+
+
+def _read(path: Path, recipe: str) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        known = names()
+        raise UserError(
+            f"no recipe {recipe!r}; {near(recipe, known)}there are {', '.join(known)}, "
+            "or give a YAML file"
+        )
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    fields = {"about", "disk_bytes", "threads", "vars", "each", "steps", "controls", "scales"}
+    _check_fields(raw, fields | {"global_batch", "sharding"}, {"about", "steps"}, str(path))
+    return raw
+
+
+def _scaled(raw: dict[str, Any], scale: str, path: Path) -> dict[str, Any]:
+    """The recipe with what one of its scales puts in the place of the real thing."""
+    known = raw.get("scales") or {}
+    if scale not in known:
+        there = f"there are {', '.join(known)}" if known else "it has none"
+        raise UserError(f"{path.stem} has no scale {scale!r}; {near(scale, known)}{there}")
+    other = known[scale]
+    fields = {"about", "disk_bytes", "threads", "vars", "each", "steps", "seconds", "sharding"}
+    _check_fields(other, fields, {"about", "seconds"}, f"{path}: scale {scale}")
+    small = {"seconds": other["seconds"], "download_gib": 0, "disk_gib": 0}
+    controls = dict(raw.get("controls") or {})
+    if "steps" in controls:
+        controls["steps"] = [step | small for step in controls["steps"]]
+    kept = {name: value for name, value in other.items() if name not in ("vars", "seconds")}
+    return (
+        raw
+        | kept
+        | {
+            "vars": (raw.get("vars") or {}) | (other.get("vars") or {}),
+            "steps": [*other.get("steps", ()), *(step | small for step in raw["steps"])],
+            "controls": controls,
+        }
+    )
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """`did you mean …? `, where something is alike."""
+    close = difflib.get_close_matches(word, [str(name) for name in known], 1)
+    return f"did you mean {close[0]}? " if close else ""
 
 
 def _bundled() -> Path:
@@ -173,8 +276,6 @@ def _bundled() -> Path:
 
 
 def _check_fields(raw: Any, known: set[str], needed: set[str], where: str) -> None:
-    import difflib
-
     if not isinstance(raw, dict):
         raise UserError(f"{where} holds {type(raw).__name__}, expected fields: {', '.join(known)}")
     for name in raw:
@@ -201,6 +302,9 @@ def _expand(
 ) -> Iterator[tuple[int, Step]]:
     """The last seed of a step and the step, for each entry that its name tells from the others."""
     where = f"{path}: step {item['name']}"
+    entries = [
+        _resolved(entry | own, where) for own in item.get("over") or [{}] for entry in entries
+    ]
     wanted = item.get("where") or {}
     if unknown := [name for name in wanted if name not in entries[0]]:
         raise UserError(f"{where} picks by {unknown[0]}, known: {', '.join(entries[0])}")
@@ -214,9 +318,28 @@ def _expand(
         run, reads, writes = (
             tuple(_filled(item.get(field, ()), mine, where)) for field in ("run", "reads", "writes")
         )
-        seconds = float(item.get("seconds", 30))
-        gpu, resumes = bool(item.get("gpu", False)), bool(item.get("resumes", False))
-        yield mine[-1]["seed"], Step(name, run, reads, writes, seconds, gpu, resumes)
+        yield (
+            mine[-1]["seed"],
+            Step(
+                name,
+                run,
+                reads,
+                writes,
+                float(item.get("seconds", 30)),
+                _gpu(item.get("gpu", False), where),
+                bool(item.get("resumes", False)),
+                _fill(item.get("stage", ""), mine[0], where),
+                float(_fill(item.get("download_gib", 0), mine[0], where)),
+                float(_fill(item.get("disk_gib", 0), mine[0], where)),
+            ),
+        )
+
+
+def _gpu(value: Any, where: str) -> Gpu:
+    word = {False: "", True: "one"}.get(value, value) if isinstance(value, bool) else value
+    if word not in get_args(Gpu):
+        raise UserError(f"{where} says gpu: {value}; it is one of true, all, ranks")
+    return word
 
 
 def _filled(words: list[Any], entries: list[dict[str, Any]], where: str) -> Iterator[str]:
@@ -338,8 +461,8 @@ def _code(package: str, fingerprints: Fingerprints) -> str:
 class Scheduler:
     """Starts what is ready, skips what is unchanged, tells how it goes."""
 
-    def __init__(self, study: Recipe, out: Path, jobs: int) -> None:
-        self.study, self.out, self.jobs = study, out, jobs
+    def __init__(self, study: Recipe, out: Path, jobs: int, gpus: int = 1) -> None:
+        self.study, self.out, self.jobs, self.gpus = study, out, jobs, gpus
         self.fingerprints = Fingerprints(out / STATE / "fingerprints.json")
         self.code = {step.run[0]: _code(step.run[0], self.fingerprints) for step in study.steps}
         self.waiting = list(study.steps)
@@ -347,7 +470,11 @@ class Scheduler:
         self.skipped = 0
         self.done: dict[str, float] = {}
         self.peak = 0
-        self.gpu = shutil.which("nvidia-smi") is not None
+        self.free = replicas.visible()
+        self.on_gpus = bool(self.free)
+        if self.on_gpus and len(self.free) < gpus:
+            raise UserError(f"--gpus {gpus}, but {len(self.free)} are visible: give fewer")
+        del self.free[gpus:]
 
     def go(self) -> None:
         """Until nothing is left."""
@@ -387,7 +514,7 @@ class Scheduler:
                     self.waiting.remove(step)
                     self.skipped += 1
                     looking = True  # what reads its output may be ready now
-                elif len(self.running) < self.jobs and not self._gpu_taken(step):
+                elif len(self.running) < self.jobs and self._gpus_of(step) <= len(self.free):
                     self.waiting.remove(step)
                     self.running.append(self._start(step, reads))
         if self.waiting and not self.running:
@@ -397,7 +524,7 @@ class Scheduler:
     def _must_wait(self, step: Step) -> bool:
         others = [*self.waiting, *(run.step for run in self.running)]
         pending = [path for other in others if other is not step for path in other.writes]
-        return any(_within(read, write) for read in step.reads for write in pending)
+        return any(within(read, write) for read in step.reads for write in pending)
 
     def _read(self, step: Step, path: str) -> str:
         found = self.fingerprints.of(self.out / path)
@@ -405,8 +532,10 @@ class Scheduler:
             raise UserError(f"step {step.name} reads {path}, which no step has written")
         return found
 
-    def _gpu_taken(self, step: Step) -> bool:
-        return self.gpu and step.gpu and any(run.step.gpu for run in self.running)
+    def _gpus_of(self, step: Step) -> int:
+        if not (step.gpu and self.on_gpus):
+            return 0
+        return 1 if step.gpu == "one" else self.gpus
 
     def _record(self, step: Step) -> Path:
         return self.out / STATE / (step.name.replace("/", "--") + ".json")
@@ -430,14 +559,21 @@ class Scheduler:
             for path in step.writes:
                 _remove(self.out / path)
         log = self._record(step).with_suffix(".log")
+        count = self._gpus_of(step)
+        devices, self.free = tuple(self.free[:count]), self.free[count:]
         environment = os.environ | {
             "OMP_NUM_THREADS": str(self.study.threads),
             "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",  # as -P, also for the processes that torchrun starts
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
+        if devices:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        if step.gpu == "ranks" and self.gpus > 1:
+            environment |= dict(self.study.sharding)
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *step.run],
+                [sys.executable, "-P", "-m", *self._command(step)],
                 cwd=self.out,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -445,7 +581,19 @@ class Scheduler:
                 env=environment,
                 preexec_fn=_die_with_parent,
             )
-        return Running(step, process, log, time.time(), reads)
+        return Running(step, process, log, time.time(), reads, devices)
+
+    def _command(self, step: Step) -> list[str]:
+        """What `python -m` is given, for this number of GPUs."""
+        share = (self.study.global_batch or self.gpus) // self.gpus
+        values = {GPUS: str(self.gpus), ACCUMULATE: str(share)}
+        words = [*step.run]
+        for marker, value in values.items():
+            words = [word.replace(marker, value) for word in words]
+        if step.gpu == "ranks" and self.gpus > 1:
+            together = ["torch.distributed.run", "--standalone", "--nproc-per-node"]
+            return [*together, str(self.gpus), "-m", *words]
+        return words
 
     def _collect(self) -> bool:
         """Put what has ended on record; whether anything has."""
@@ -455,6 +603,7 @@ class Scheduler:
             if run.process.poll() is None:
                 continue
             self.running.remove(run)
+            self.free.extend(run.devices)
             if run.process.returncode != 0:
                 raise UserError(_failure(run))
             missing = [path for path in run.step.writes if not (self.out / path).exists()]
@@ -471,7 +620,7 @@ class Scheduler:
             "code": self.code[step.run[0]],
             "reads": run.reads,
             "writes": {path: self.fingerprints.of(self.out / path) for path in step.writes},
-            "command": ["python", "-m", *step.run],
+            "command": ["python", "-m", *self._command(step)],
             "started": run.started,
             "finished": finished,
             "seconds": round(finished - run.started, 1),
@@ -493,13 +642,13 @@ def _remove(path: Path) -> None:
     """Clear the way for a step: its old output, and what a killed predecessor left beside it."""
     for leftover in path.parent.glob(f".{path.name}.*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _within(read: str, write: str) -> bool:
+def within(read: str, write: str) -> bool:
     """Whether what is read is, holds or lies in what is written."""
     a, b = Path(read), Path(write)
     return a == b or a in b.parents or b in a.parents

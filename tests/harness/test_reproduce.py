@@ -251,7 +251,7 @@ def test_a_wrong_recipe_is_one_sentence(toy, tmp_path, text, sentence):
 
 
 def test_an_unknown_recipe_names_the_known():
-    with pytest.raises(UserError, match="no recipe 'poket'; there are pocket"):
+    with pytest.raises(UserError, match="no recipe 'poket'; did you mean pocket.*pocket, or"):
         reproduce.load("poket")
 
 
@@ -260,4 +260,4 @@ def test_the_pocket_recipe_reads_only_what_its_steps_write():
     written = {path for step in steps for path in step.writes}
     assert len(steps) == 26
     for step in steps:
-        assert all(any(reproduce._within(read, path) for path in written) for read in step.reads)
+        assert all(any(reproduce.within(read, path) for path in written) for read in step.reads)
