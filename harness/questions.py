@@ -36,6 +36,7 @@ class Pictures:
         self._known: dict[str, dict[str, list[int | str]]] = {}
         """Folder → file → size, times of its last changes, sha256."""
         self._read: dict[str, int] = {}
+        self._unsettled: list[Path] = []
 
     def image(self, path: Path) -> Image:
         """Return a picture, without its bytes."""
@@ -57,8 +58,8 @@ class Pictures:
                 return image
         content = path.read_bytes()
         whole = Image(hashlib.sha256(content).hexdigest(), suffix, content)
-        if self._run is not None:
-            records.store_image(self._run, whole)
+        if self._run is not None and (stored := records.store_image(self._run, whole)):
+            self._unsettled.append(stored)
         known[name] = [*stamp, whole.sha256]
         self._read[parent] = self._read.get(parent, 0) + 1
         return Image(whole.sha256, suffix, b"")
@@ -72,7 +73,13 @@ class Pictures:
         return self._known[parent]
 
     def remember(self) -> None:
-        """Keep the names for the next time, where many pictures were read."""
+        """See that the pictures are on the disk; keep their names, where many were read.
+
+        Raises:
+            UserError: A picture cannot be written.
+        """
+        records.settle(self._unsettled)
+        self._unsettled.clear()
         for parent, count in self._read.items():
             if count >= self.WORTHWHILE:
                 path = _remembered(parent)

@@ -324,8 +324,13 @@ def as_lines(records: Iterable[Any]) -> bytes:
     return "".join(map(_line, records)).encode(*UTF8)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, settled: bool = True) -> None:
     """Write a file aside first and then rename it over `path`.
+
+    Args:
+        path: Where.
+        content: What.
+        settled: Wait until it is on the disk; else `settle` has to.
 
     Raises:
         UserError: It cannot be written; `path` is as it was.
@@ -335,13 +340,28 @@ def write_whole(path: Path, content: bytes) -> None:
         with aside.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if settled:
+                os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         with suppress(OSError):
             aside.unlink()
+
+
+def settle(paths: Iterable[Path]) -> None:
+    """Wait until files are on the disk: many at once take little longer than one.
+
+    Raises:
+        UserError: One cannot be written.
+    """
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_card(run: Path) -> RunCard:
@@ -518,13 +538,18 @@ def has_image(run: Path, image: Image, size: int) -> bool:
         return False
 
 
-def store_image(run: Path, image: Image) -> None:
-    """Keep a picture beside the run folder, once for all runs there."""
+def store_image(run: Path, image: Image) -> Path | None:
+    """Keep a picture beside the run folder, once for all runs there.
+
+    Returns:
+        The file, for `settle`; None where it is there.
+    """
     path = image_path(run, image)
     if has_image(run, image, len(image.data)):
-        return
+        return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, image.data)
+    write_whole(path, image.data, settled=False)
+    return path
 
 
 def _sampling(row: dict[str, Any]) -> Sampling:
