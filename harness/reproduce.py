@@ -43,6 +43,8 @@ from harness.errors import UserError
 from harness.records import write_json
 
 STATE = "steps"
+MEASURE_SECONDS = 1.0
+"""Between two looks at the memory of the steps."""
 PACKAGES_READ = {
     "drift": ("drift",),
     "harness": ("harness", "tasks"),
@@ -466,10 +468,12 @@ class Scheduler:
         self.fingerprints = Fingerprints(out / STATE / "fingerprints.json")
         self.code = {step.run[0]: _code(step.run[0], self.fingerprints) for step in study.steps}
         self.waiting = list(study.steps)
+        self.after = after(study.steps)
         self.running: list[Running] = []
         self.skipped = 0
         self.done: dict[str, float] = {}
         self.peak = 0
+        self.measured = 0.0
         self.free = replicas.visible()
         self.on_gpus = bool(self.free)
         if self.on_gpus and len(self.free) < gpus:
@@ -522,9 +526,8 @@ class Scheduler:
             raise UserError(f"these steps wait for one another: {names}")
 
     def _must_wait(self, step: Step) -> bool:
-        others = [*self.waiting, *(run.step for run in self.running)]
-        pending = [path for other in others if other is not step for path in other.writes]
-        return any(within(read, write) for read in step.reads for write in pending)
+        pending = {one.name for one in (*self.waiting, *(run.step for run in self.running))}
+        return not self.after[step.name].isdisjoint(pending)
 
     def _read(self, step: Step, path: str) -> str:
         found = self.fingerprints.of(self.out / path)
@@ -598,7 +601,9 @@ class Scheduler:
     def _collect(self) -> bool:
         """Put what has ended on record; whether anything has."""
         before = len(self.running)
-        self.peak = max(self.peak, sum(map(_memory, self.running)))
+        if time.monotonic() - self.measured > MEASURE_SECONDS:
+            self.peak = max(self.peak, sum(map(_memory, self.running)))
+            self.measured = time.monotonic()
         for run in list(self.running):
             if run.process.poll() is None:
                 continue
@@ -646,6 +651,26 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def after(steps: Sequence[Step]) -> dict[str, set[str]]:
+    """Step → those that write what it reads, see `within`."""
+    writers: dict[Path, set[str]] = {}
+    inside: dict[Path, set[str]] = {}
+    for step in steps:
+        for written in map(Path, step.writes):
+            writers.setdefault(written, set()).add(step.name)
+            for place in written.parents:
+                inside.setdefault(place, set()).add(step.name)
+    found: dict[str, set[str]] = {}
+    for step in steps:
+        names = found.setdefault(step.name, set())
+        for read in map(Path, step.reads):
+            names |= inside.get(read, set())
+            for place in (read, *read.parents):
+                names |= writers.get(place, set())
+        names.discard(step.name)
+    return found
 
 
 def within(read: str, write: str) -> bool:

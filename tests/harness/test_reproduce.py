@@ -250,6 +250,24 @@ def test_a_wrong_recipe_is_one_sentence(toy, tmp_path, text, sentence):
         reproduce.reproduce(recipe(tmp_path, text), tmp_path / "out")
 
 
+def test_who_waits_for_whom_is_what_every_pair_of_paths_says():
+    steps = reproduce.load("pocket", 2, True).steps
+    found = reproduce.after(steps)
+    for step in steps[::7]:
+        assert found[step.name] == {
+            other.name
+            for other in steps
+            if other is not step
+            and any(reproduce.within(r, w) for r in step.reads for w in other.writes)
+        }
+    nested = [
+        reproduce.Step("inside", ("toy",), writes=("a/b/c",)),
+        reproduce.Step("around", ("toy",), writes=("a",)),
+        reproduce.Step("reader", ("toy",), reads=("a/b",)),
+    ]
+    assert reproduce.after(nested)["reader"] == {"inside", "around"}
+
+
 def test_an_unknown_recipe_names_the_known():
     with pytest.raises(UserError, match="no recipe 'poket'; did you mean pocket.*pocket, or"):
         reproduce.load("poket")
