@@ -11,8 +11,8 @@ def compact(
 ) -> None:
     """Write the answers of runs, and their verdicts, for pandas.
 
-    RUN/answers.parquet has a row for each answer, until the run is graded again. The logs of shards
-    become one; the run goes on, and is read, as before.
+    RUN/answers.parquet has a row for each answer; grading the run again removes it. The logs of
+    shards become one; the run goes on, and is read, as before.
     """
     from harness.compacting import compact as room
 

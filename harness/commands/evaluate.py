@@ -32,29 +32,38 @@ def evaluate(
         ),
     ],
     tasks: Annotated[
-        str, Option(metavar="A,B", help="What to ask; `driftbench tasks` lists them.")
+        str, Option(metavar="A,B", help="Benchmarks, or groups of them: see `driftbench tasks`.")
     ],
     out: Annotated[Path, Option(help="Run folder; with several checkpoints, one for each in it.")],
     protocol: Annotated[
         str | None,
-        Option(help="Whose prompts and rules: official, vlmevalkit; default: robust."),
+        Option(help="Whose prompts and rules: robust (the default), official, vlmevalkit."),
     ] = None,
     data: Annotated[Path | None, Option(help="Folder of the tasks' rows and pictures.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Questions per task.")] = None,
     engine: Annotated[
-        str, Option(metavar="|".join(ENGINES), help="auto: vLLM where it knows the architecture.")
+        str,
+        Option(
+            metavar="|".join(ENGINES), help="auto: vLLM where it knows the architecture, else hf."
+        ),
     ] = "auto",
     max_tokens: Annotated[
         int | None, Option(min=1, help="Longest answer; each task has its own default.")
     ] = None,
     temperature: Annotated[float, Option(min=0.0, help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, Option(min=0.0, max=1.0, help="Nucleus of the sampling.")] = 1.0,
-    top_k: Annotated[int, Option(min=0, help="Candidates of the sampling; 0 is all.")] = 0,
+    top_p: Annotated[
+        float, Option(min=0.0, max=1.0, help="Sample from the likeliest words of this share.")
+    ] = 1.0,
+    top_k: Annotated[int, Option(min=0, help="Sample from so many words; 0 is all.")] = 0,
     seed: Annotated[int, Option(min=0, help="Of the sampling.")] = 0,
     n: Annotated[int, Option(min=1, help="Answers per question.")] = 1,
     force_answer: Annotated[
         int,
-        Option(min=0, metavar="TOKENS", help="Close a thought cut at the limit, and ask on."),
+        Option(
+            min=0,
+            metavar="TOKENS",
+            help="Close a thought that was cut at the limit, and let the answer follow.",
+        ),
     ] = 0,
     min_pixels: Annotated[
         int | None, Option(min=1, help="Enlarge smaller pictures; default: the model's own way.")
@@ -67,7 +76,10 @@ def evaluate(
     ] = False,
     retry_errors: Annotated[
         bool,
-        Option("--retry-errors", help="Ask again also what would fail again, as too long prompts."),
+        Option(
+            "--retry-errors",
+            help="Ask again also what cannot but fail, such as a prompt beyond the context.",
+        ),
     ] = False,
     shard: Annotated[
         str | None, Option(metavar="I/N", help="Ask only this part; other processes the others.")
@@ -83,10 +95,14 @@ def evaluate(
         str | None, Option(metavar="NAME", help="Environment variable with the endpoints' key.")
     ] = None,
     checkpoint: Annotated[
-        Path | None, Option(metavar="CKPT", help="What the endpoints serve, where it is at hand.")
+        Path | None,
+        Option(
+            metavar="CKPT", help="The weights that the endpoints serve, where they are at hand."
+        ),
     ] = None,
     timeout: Annotated[
-        float, Option(min=1.0, metavar="SECONDS", help="For one answer of an endpoint.")
+        float,
+        Option(min=1.0, metavar="SECONDS", help="How long an endpoint may take for one answer."),
     ] = 1800.0,
     base: Annotated[
         str | None,

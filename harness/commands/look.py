@@ -29,7 +29,9 @@ THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*?</think>", 
 
 def show(
     run: Annotated[Path, Argument(metavar="RUN", help="Run folder.")],
-    id: Annotated[str, Argument(metavar="ID", help="Of the question.")],
+    id: Annotated[
+        str, Argument(metavar="ID", help="Id of the question, as `driftbench diff` lists it.")
+    ],
     task: Annotated[str | None, Option(help="Where several tasks have such a question.")] = None,
     thoughts: Annotated[bool, Option("--thoughts", help="Show the thoughts too.")] = False,
     protocol: Annotated[str | None, Option(help="Whose verdicts; default: the run's.")] = None,

@@ -38,15 +38,15 @@ def score(
         str | None, Option(metavar="NAME", help="Environment variable with the judge's key.")
     ] = None,
     judge_timeout: Annotated[
-        float, Option(min=1.0, metavar="SECONDS", help="For one reply of the judge.")
+        float, Option(min=1.0, metavar="SECONDS", help="How long the judge may take for one reply.")
     ] = 120.0,
     responses: Annotated[
         Path | None, Option(metavar="FILE", help="Score another tool's answers, instead of RUN.")
     ] = None,
-    task: Annotated[str | None, Option(help="Of --responses.")] = None,
+    task: Annotated[str | None, Option(help="The task that --responses answers.")] = None,
     out: Annotated[Path | None, Option(help="Run folder to make of --responses.")] = None,
     data: Annotated[Path | None, Option(help="Folder of the task's rows, for --responses.")] = None,
-    name: Annotated[str | None, Option(help="Of the model that made --responses.")] = None,
+    name: Annotated[str | None, Option(help="Name of the model that made --responses.")] = None,
 ) -> None:
     """Grade runs again, or answers that another tool collected.
 

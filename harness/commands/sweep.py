@@ -31,14 +31,17 @@ def sweep(
     ] = None,
     density: Annotated[float, Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
     layers: Annotated[str, Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
-    modules: Annotated[str, Option(help="Roles that are merged.")] = "attention,mlp,norm",
-    seed: Annotated[int, Option(min=0, help="Of random parts of the merge.")] = 0,
+    modules: Annotated[
+        str, Option(help="Kinds of tensors that are merged.")
+    ] = "attention,mlp,norm",
+    seed: Annotated[int, Option(min=0, help="Of what dare_* draws.")] = 0,
     best: Annotated[
         Path | None,
         Option(metavar="DIR", help="Write the merge that scored highest as a checkpoint."),
     ] = None,
     protocol: Annotated[
-        str | None, Option(help="Whose prompts and rules: official, vlmevalkit; default: robust.")
+        str | None,
+        Option(help="Whose prompts and rules: robust (the default), official, vlmevalkit."),
     ] = None,
     data: Annotated[Path | None, Option(help="Folder of the tasks' rows and pictures.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Questions per task.")] = None,
