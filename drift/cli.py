@@ -272,6 +272,31 @@ def distance(
 
 
 @app.command()
+def fetch(
+    place: Annotated[str, typer.Argument(help="owner/name[@revision] on the hub, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Link to lay to it.")],
+    data: Annotated[bool, typer.Option("--data", help="It is a data set, not a model.")] = False,
+) -> None:
+    """Get a model or a data set from the hub's cache or the hub, and lay a link to it."""
+    from drift import hub
+
+    print(f"{out} -> {hub.link(place, out, 'dataset' if data else 'model')}")
+
+
+@app.command()
+def noisy(
+    data: Annotated[str, typer.Argument(help="Rows, as `train` takes them.")],
+    out: Out,
+    seed: Seed = 0,
+) -> None:
+    """Write rows and as many again with answers that belong to other questions."""
+    from drift import hub, noise
+
+    count = noise.write(hub.local(data, "dataset"), out, seed)
+    print(f"{out}: {count} rows, the second half noise")
+
+
+@app.command()
 def families(
     check: Annotated[
         tuple[Path, Path] | None,

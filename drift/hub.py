@@ -60,3 +60,30 @@ def local(place: str, kind: Literal["model", "dataset"] = "model") -> Path:
             f"({type(error).__name__}); go online once, or give a folder"
         ) from error
     return Path(found)
+
+
+def link(place: str, out: Path, kind: Literal["model", "dataset"] = "model") -> Path:
+    """Lay a link at `out` to what `place` stands for: nothing is there twice.
+
+    Args:
+        place: A folder here, or `owner/name[@revision]` on the hub, which is fetched.
+        out: Where the link goes; a link that is there already is replaced.
+        kind: What it is on the hub.
+
+    Returns:
+        The folder that the link leads to.
+
+    Raises:
+        UserError: there is no such thing, or something other than a link is at `out`.
+    """
+    found = local(place, kind)
+    if not found.exists():
+        raise UserError(f"there is no {found}: give a folder, or owner/name on the hub")
+    if out.exists() and not out.is_symlink():
+        raise UserError(f"{out} exists and is no link: choose another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.partial")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(found.resolve())
+    aside.replace(out)
+    return found.resolve()

@@ -327,7 +327,7 @@ def _expand(
                 run,
                 reads,
                 writes,
-                float(item.get("seconds", 30)),
+                float(_fill(item.get("seconds", 30), mine[0], where)),
                 _gpu(item.get("gpu", False), where),
                 bool(item.get("resumes", False)),
                 _fill(item.get("stage", ""), mine[0], where),
@@ -576,7 +576,7 @@ class Scheduler:
             environment |= dict(self.study.sharding)
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *self._command(step)],
+                [sys.executable, "-P", "-m", *command(step, self.study, self.gpus)],
                 cwd=self.out,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -585,18 +585,6 @@ class Scheduler:
                 preexec_fn=_die_with_parent,
             )
         return Running(step, process, log, time.time(), reads, devices)
-
-    def _command(self, step: Step) -> list[str]:
-        """What `python -m` is given, for this number of GPUs."""
-        share = (self.study.global_batch or self.gpus) // self.gpus
-        values = {GPUS: str(self.gpus), ACCUMULATE: str(share)}
-        words = [*step.run]
-        for marker, value in values.items():
-            words = [word.replace(marker, value) for word in words]
-        if step.gpu == "ranks" and self.gpus > 1:
-            together = ["torch.distributed.run", "--standalone", "--nproc-per-node"]
-            return [*together, str(self.gpus), "-m", *words]
-        return words
 
     def _collect(self) -> bool:
         """Put what has ended on record; whether anything has."""
@@ -625,7 +613,7 @@ class Scheduler:
             "code": self.code[step.run[0]],
             "reads": run.reads,
             "writes": {path: self.fingerprints.of(self.out / path) for path in step.writes},
-            "command": ["python", "-m", *self._command(step)],
+            "command": ["python", "-m", *command(step, self.study, self.gpus)],
             "started": run.started,
             "finished": finished,
             "seconds": round(finished - run.started, 1),
@@ -641,6 +629,16 @@ class Scheduler:
                 run.process.wait(5)
             except subprocess.TimeoutExpired:
                 run.process.kill()
+
+
+def command(step: Step, study: Recipe, gpus: int) -> list[str]:
+    """What `python -m` is given for a step on so many GPUs."""
+    share = (study.global_batch or gpus) // gpus
+    words = [w.replace(GPUS, str(gpus)).replace(ACCUMULATE, str(share)) for w in step.run]
+    if step.gpu != "ranks" or gpus == 1:
+        return words
+    together = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+    return [*together, "-m", *words]
 
 
 def _remove(path: Path) -> None:

@@ -66,6 +66,15 @@ def make_vlm(family: Family, base: Base, out: Out, seed: Seed = 0, length: Lengt
     build.vlm(family, base, out, seed, length)
 
 
+@app.command("standins")
+def make_standins(out: Out, seed: Seed = 0) -> None:
+    """Write random tiny models and rows in the place of the paper's: nothing is trained."""
+    from drift.pocket import standins
+
+    standins.write(out, seed)
+    print(f"{out}: {', '.join(standins.MODELS)}, and a world to ask about")
+
+
 def main(args: list[str]) -> None:
     """Run with these arguments; the caller turns errors into sentences."""
     app(args, prog_name="driftbench pocket", standalone_mode=False)

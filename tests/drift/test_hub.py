@@ -1,7 +1,7 @@
 import pytest
 
 from drift.errors import UserError
-from drift.hub import local
+from drift.hub import link, local
 
 COMMIT = "a" * 40
 
@@ -41,3 +41,22 @@ def test_a_name_of_the_hub_is_the_folder_of_its_commit(offline, kind, revision):
 def test_offline_is_one_sentence(offline, place):
     with pytest.raises(UserError, match=f"no folder {place}, and it cannot be fetched.*go online"):
         local(place)
+
+
+@pytest.mark.parametrize("place", ["owner/name", "here"])
+def test_a_link_leads_to_the_hubs_folder_or_to_one_that_is_here(offline, tmp_path, place):
+    (tmp_path / "here").mkdir()
+    place = place if place == "owner/name" else str(tmp_path / place)
+    where = tmp_path / "study" / "models" / "vlm"
+    for _ in range(2):  # laid again it is the same
+        assert link(place, where) == where.resolve() == local(place).resolve()
+    assert [one.name for one in where.parent.iterdir()] == ["vlm"]
+
+
+def test_a_link_takes_nobodys_place(offline, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(UserError, match="thesis exists and is no link"):
+        link("owner/name", tmp_path / "thesis")
+    with pytest.raises(UserError, match="there is no nowhere: give a folder, or owner/name"):
+        link("nowhere", tmp_path / "vlm")
+    assert not (tmp_path / "vlm").is_symlink()

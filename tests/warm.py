@@ -1,0 +1,77 @@
+"""Steps of a study in processes that share one import of torch, transformers and vLLM.
+
+A study starts `python -m PACKAGE …` for each step. Here the same command lines run in processes
+forked from one that has imported what takes ten seconds, so that a study of eighty steps can be
+run by a test. Nothing else is shared: no model, no file, no setting.
+"""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+if multiprocessing.current_process().name == "forkserver" or "WARM" in os.environ:
+    import torch
+
+    torch.set_num_threads(1)
+    import drift.train  # noqa: F401
+    from harness.engines import vllm as engine
+
+    engine._settle(on_cpu=True)
+    import vllm  # noqa: F401
+
+
+def _step(words: list[str], cwd: str, log: str, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    with open(os.devnull) as nothing, open(log, "wb") as file:
+        for number, target in enumerate((nothing, file, file)):
+            os.dup2(target.fileno(), number)
+    sys.argv[:] = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+class Process:
+    """What a scheduler asks of `subprocess.Popen`."""
+
+    def __init__(self, command: list[str], **how: Any) -> None:
+        assert command[:3] == [sys.executable, "-P", "-m"]
+        context = multiprocessing.get_context("forkserver")
+        arguments = command[3:], str(how["cwd"]), how["stdout"].name, dict(how["env"])
+        self._process = context.Process(target=_step, args=arguments)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float | None = None) -> None:
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("step", timeout or 0)
+
+
+def subprocesses() -> SimpleNamespace:
+    """Stand-in for the module `subprocess` in `harness.reproduce`."""
+    here = str(Path(__file__).parent)
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    os.environ["WARM"] = "1"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["warm"])
+    names = ("DEVNULL", "STDOUT", "TimeoutExpired")
+    return SimpleNamespace(Popen=Process, **{name: getattr(subprocess, name) for name in names})
