@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -27,6 +27,9 @@ BENCHMARKS = "rows.jsonl"
 
 HUB_SECONDS = 10.0
 """In which the hub tells of a dataset, or counts as out of reach."""
+
+STATE = "state.json"
+"""Of what `datasets` saves to disk."""
 
 NAMED = 5
 """Rows named in a sentence about many."""
@@ -149,6 +152,8 @@ def hub_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a dataset, every picture as a file.
 
+    Rows that were read before are not read from the dataset again, unless it has changed.
+
     Args:
         task: Name, for the error.
         source: The dataset, as under `metadata` of the task's YAML.
@@ -165,14 +170,23 @@ def hub_rows(
     if source is None:
         raise TaskError(f"{task} reads its rows from a local folder: give --data FOLDER")
     known = source if isinstance(source, Source) else Source(**source)
-    table = _fetched(task, known) if data is None else _snapshot(task, known, Path(data))
-    folder = picture_folder()
+    found = None if data is None else _files(task, known, Path(data))
+    place, folder = _place(known, found), picture_folder()
+    if (rows := _recalled(place, folder)) is None:
+        table = _fetched(task, known) if found is None else _snapshot(found)
+        rows = list(_with_files(task, table, folder))
+        _remember(place, rows)
+    for row in rows:
+        yield {**row, FOLDER: str(folder)}
+
+
+def _with_files(task: str, table: Any, folder: Path) -> Iterator[Row]:
     for number, row in enumerate(_undecoded(table)):
         try:
             plain, names = _stored(row, folder)
         except Exception as error:
             raise TaskError(f"{task}: row {number} has a picture that does not open") from error
-        yield {**plain, "images": names, FOLDER: str(folder)}
+        yield {**plain, "images": names}
 
 
 @cache
@@ -225,13 +239,15 @@ def _offline() -> Iterator[None]:
             module.HF_HUB_OFFLINE = value
 
 
-def _snapshot(task: str, source: Source, data: Path) -> Any:
-    import datasets
+def _files(task: str, source: Source, data: Path) -> list[Path]:
+    """Return the files of a snapshot: Parquet, or all that `datasets` saved to disk of the split.
 
-    if (data / "dataset_dict.json").is_file():
-        return datasets.load_from_disk(str(data))[source.split]
-    if (data / "state.json").is_file():
-        return datasets.load_from_disk(str(data))
+    Raises:
+        TaskError: There are none.
+    """
+    saved = data / source.split if (data / "dataset_dict.json").is_file() else data
+    if (saved / STATE).is_file():
+        return sorted(path for path in saved.iterdir() if path.is_file())
     for folder in (data / source.config, data / "data", data):
         if found := sorted(folder.glob(f"{source.split}-*.parquet")):
             break
@@ -245,6 +261,14 @@ def _snapshot(task: str, source: Source, data: Path) -> Any:
             f"{task} finds none of the files it knows in {data}, nor {source.split}-*.parquet of "
             f"{source.repo}: is --data the right folder?"
         )
+    return found
+
+
+def _snapshot(found: Sequence[Path]) -> Any:
+    import datasets
+
+    if any(path.name == STATE for path in found):
+        return datasets.load_from_disk(str(found[0].parent))
     return datasets.Dataset.from_parquet([str(path) for path in found])
 
 
@@ -300,8 +324,63 @@ def _keep(picture: dict[str, Any], folder: Path) -> str:
 
 def picture_folder() -> Path:
     """Return where the pictures of hub datasets are kept, each under its own sha256."""
+    return _cache() / "pictures"
+
+
+def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "driftbench" / "pictures"
+    return Path(base) / "driftbench"
+
+
+# Rows that were read before
+
+
+def _place(source: Source, found: Sequence[Path] | None) -> Path | None:
+    """Return where rows are kept: named by what they are read from, and by this code.
+
+    Args:
+        source: The dataset.
+        found: Files of a snapshot; None: the dataset comes from the hub.
+
+    Returns:
+        The file; None where the commit of a dataset is not known.
+    """
+    if found is None and commit(source) is None:
+        return None
+    of: list[Any] = [source.repo, source.config, source.split]
+    of += [commit(source)] if found is None else [_stamp(path) for path in found]
+    code = Path(__file__).read_bytes()
+    return _cache() / "rows" / f"{hashlib.sha256(repr(of).encode() + code).hexdigest()}.jsonl"
+
+
+def _stamp(path: Path) -> tuple[str, int, int, int]:
+    """Return what tells that a file has not been touched: nobody can put `st_ctime` back."""
+    status = path.stat()
+    return str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _recalled(place: Path | None, folder: Path) -> list[Row] | None:
+    """Return rows that are kept, None where they are not there whole, pictures included."""
+    if place is None:
+        return None
+    try:
+        with place.open("rb") as file:
+            rows = [json.loads(line) for line in file]
+    except (OSError, ValueError):
+        return None
+    names = {name for row in rows for name in row["images"]}
+    return rows if all(os.path.isfile(os.path.join(folder, name)) for name in names) else None
+
+
+def _remember(place: Path | None, rows: Sequence[Row]) -> None:
+    # A cache that cannot be written, or rows that are no JSON, cost time and nothing else.
+    with suppress(OSError, TypeError, ValueError):
+        if place is not None:
+            content = "".join(json.dumps(row) + "\n" for row in rows)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside = place.with_suffix(f".{os.getpid()}")
+            aside.write_text(content)
+            aside.replace(place)
 
 
 # Pictures

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,54 @@ def test_a_snapshot_of_a_dataset_gives_rows_with_their_pictures_as_files(tmp_pat
     assert len(list(cache.iterdir())) == 2
     read = [path.read_bytes() for path in files.to_images({**first, "id": "1"})]
     assert read == [picture("red"), picture("blue")]
+
+
+READ_AGAIN = """
+import sys
+from tasks import files
+print([row["index"] for row in files.hub_rows("t", {source!r}, {data!r})])
+print(sorted({{"datasets", "pyarrow", "PIL", "pandas"}} & set(sys.modules)))
+"""
+
+
+def test_rows_are_read_once_until_the_dataset_changes(tmp_path, cache):
+    data = written(tmp_path / "snapshot", "")
+    first = list(files.hub_rows("t", SOURCE, data))
+    code = READ_AGAIN.format(source=SOURCE, data=str(data))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[1, 2]", "[]"]
+    # A picture that is lost comes back.
+    files.to_images({**first[0], "id": "1"})[0].unlink()
+    assert list(files.hub_rows("t", SOURCE, data)) == first
+    assert len(list(cache.iterdir())) == 2
+    # What is kept and broken is read anew.
+    for kept in (cache.parent / "rows").iterdir():
+        kept.write_text('{"index": 1')
+    assert list(files.hub_rows("t", SOURCE, data)) == first
+    # Other rows in the same file, of the same size.
+    (file,) = data.glob("*.parquet")
+    size = file.stat().st_size
+    snapshot(file, [{**ROWS[0], "index": 3}, ROWS[1]], ("image", "image_2"))
+    assert [row["index"] for row in files.hub_rows("t", SOURCE, data)] == [3, 2]
+    assert file.stat().st_size == size
+
+
+def test_rows_of_the_hub_are_read_once_a_commit(monkeypatch):
+    import datasets
+
+    loaded = []
+
+    def load(repo, config, split, revision):
+        loaded.append(revision)
+        return datasets.Dataset.from_dict({"index": [len(loaded)]})
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    found = []
+    for newest in ("b" * 40, "b" * 40, "c" * 40, None, None):
+        files.commit.cache_clear()
+        monkeypatch.setattr(files, "_newest", lambda repo, newest=newest: newest)
+        found += [row["index"] for row in files.hub_rows("t", {**SOURCE, "revision": None})]
+    assert (loaded, found) == (["b" * 40, "c" * 40, None, None], [1, 1, 2, 3, 4])
 
 
 def test_what_datasets_saved_to_disk_is_a_snapshot_too(tmp_path):
@@ -92,9 +142,11 @@ def test_out_of_reach_of_the_hub_its_cache_is_read_at_once(monkeypatch):
 
     seen: list[tuple[bool, bool]] = []
     monkeypatch.setattr(datasets, "load_dataset", load)
-    list(files.hub_rows("t", SOURCE))
+    source = {**SOURCE, "revision": None}
+    list(files.hub_rows("t", source))
+    files.commit.cache_clear()
     monkeypatch.setattr(files, "_newest", lambda repo: None)
-    list(files.hub_rows("t", SOURCE))
+    list(files.hub_rows("t", source))
     assert seen == [(False, False), (True, True)]
     assert not datasets.config.HF_HUB_OFFLINE
 
