@@ -1,8 +1,12 @@
 """Every question with every answer, as the data of the page's browser."""
 
 import base64
+import gzip
 import io
 import json
+import os
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +19,21 @@ from reports.errors import UserError
 PIXELS = 300
 """A larger side is brought down to this; smaller pictures go in as they are."""
 
-PICTURE_BYTES = 6_000_000
-"""Of all pictures together, encoded; those beyond are left out, and the page says so."""
+PICTURE_BYTES = 3_500_000
+"""Of all pictures in the page, encoded; those beyond lie beside it."""
 
-TEXT_BYTES = 30_000_000
-"""Aim for all answers together: the more there are, the shorter is the longest that is whole."""
+PAGE_BYTES = 11_500_000
+"""Of questions, answers and pictures as the page holds them, packed."""
 
-SHORTEST, LONGEST = 600, 6_000
-"""Bounds of that length; of a longer answer the middle is left out, and the page says so."""
+LIMITS = (100_000, 20_000, 6_000, 3_000, 1_500, 800, 400, 200)
+"""Longest answer that is whole: the first that fits `PAGE_BYTES`. Of a longer answer the middle is
+left out, and the page says so."""
+
+SHARE = 16
+"""One in so many texts is packed to see what a limit would take."""
+
+FOLDER = "pictures"
+"""Beside the page, of pictures for which it has no room."""
 
 CODES = (
     "open",
@@ -36,22 +47,27 @@ CODES = (
 """A verdict as one number; the first word is what the page filters by."""
 
 
-def gather(material: Material) -> dict[str, Any]:
+def gather(material: Material, beside: Path | None = None) -> dict[str, Any]:
     """Gather every question with every answer; each distinct text and picture is kept once.
+
+    Args:
+        material: What was read.
+        beside: Folder for pictures that do not fit into the page, made if needed; None: they are
+            left out.
 
     Returns:
         `texts`: distinct texts, to which the other numbers point, −1 for none. `pictures`: data
-        URIs, or sentences on why there is none. `questions`: each `[task, id, prompt,
-        [picture, …], expected answer]`. `codes`: the verdicts. `blocks`: each with its `runs`, the
-        `pair` of them to begin with, its `groups`, `rows` of `[question, [group, …]]` and
-        `answers`: for each run a list aligned with `rows` of `[text, answer, code, …]`, three
+        URIs, files in `FOLDER`, or sentences on why there is none. `questions`: each `[task, id,
+        prompt, [picture, …], expected answer]`. `codes`: the verdicts. `blocks`: each with its
+        `runs`, the `pair` of them to begin with, its `groups`, `rows` of `[question, [group, …]]`
+        and `answers`: for each run a list aligned with `rows` of `[text, answer, code, …]`, three
         numbers for each sample, empty where the question was not asked.
 
     Raises:
         UserError: A file of responses is broken.
     """
-    texts = _Texts(_limit(material))
-    pictures = _Pictures()
+    texts = _Texts()
+    pictures = _Pictures(beside)
     questions: dict[str, int] = {}
     blocks = []
     for block in material.blocks:
@@ -63,7 +79,7 @@ def gather(material: Material) -> dict[str, Any]:
         places = [questions.setdefault(text, len(questions)) for text in described]
         blocks.append(_block(block, [found.question for found in asked], places, texts))
     return {
-        "texts": list(texts.places),
+        "texts": texts.fitting(PAGE_BYTES - sum(map(len, pictures.found))),
         "pictures": pictures.found,
         "questions": [json.loads(text) for text in questions],
         "codes": CODES,
@@ -158,43 +174,55 @@ def _code(verdict: Verdict) -> int:
     return CODES.index(verdict.how)
 
 
-def _limit(material: Material) -> int:
-    """Characters up to which an answer is kept whole."""
-    runs = {row.run.folder: row.run for b in material.blocks for row in (*b.rows, *b.sweep)}
-    count = sum(
-        len(found)
-        for run in runs.values()
-        for (_, group), found in run.verdicts.items()
-        if group == "all"
-    )
-    return max(SHORTEST, min(LONGEST, TEXT_BYTES // max(1, count)))
-
-
 class _Texts:
-    """Distinct texts; an answer longer than `limit` loses its middle."""
+    """Distinct texts; those of answers may lose their middle in the end."""
 
-    def __init__(self, limit: int) -> None:
-        self.places: dict[str, int] = {}
-        self._limit = limit
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._said: set[int] = set()
 
     def place(self, text: str) -> int:
-        return self.places.setdefault(text, len(self.places))
+        return self._places.setdefault(text, len(self._places))
 
     def answer(self, text: str) -> int:
-        if len(text) <= self._limit:
-            return self.place(text)
-        part = self._limit // 2
+        place = self.place(text)
+        self._said.add(place)
+        return place
+
+    def fitting(self, room: int) -> list[str]:
+        """Return all texts, answers cut as little as it takes to be `room` bytes when packed."""
+        texts = list(self._places)
+        sample = list(enumerate(texts))[::SHARE] if len(texts) > 100 * SHARE else None
+        for limit in LIMITS:
+            # Every text once more in numbers: what points to it takes room as well.
+            some = [self._cut(i, text, limit) for i, text in sample or enumerate(texts)]
+            if len(packed(some)) * (SHARE if sample else 1) + 12 * len(texts) <= room:
+                break
+        return [self._cut(i, text, limit) for i, text in enumerate(texts)]
+
+    def _cut(self, place: int, text: str, limit: int) -> str:
+        if len(text) <= limit or place not in self._said:
+            return text
+        part = limit // 2
         left = f"[… {len(text) - 2 * part:,} characters left out; responses.jsonl has them …]"
-        return self.place(f"{text[:part]}\n{left}\n{text[-part:]}")
+        return f"{text[:part]}\n{left}\n{text[-part:]}"
+
+
+def packed(value: Any) -> str:
+    """JSON, compressed, in base64: no character of it means anything in HTML."""
+    # ASCII: lone surrogates stay \\u escapes, which UTF-8 cannot hold.
+    plain = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return base64.b64encode(gzip.compress(plain, 6, mtime=0)).decode()
 
 
 class _Pictures:
-    """Data URIs by content, up to `PICTURE_BYTES`."""
+    """By content: data URIs up to `PICTURE_BYTES`, then files beside the page."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: Path | None) -> None:
         self.found: list[str] = []
         self._places: dict[str, int] = {}
         self._bytes = 0
+        self._beside = beside
 
     def place(self, folder: Path, image: Image) -> int:
         if image.sha256 not in self._places:
@@ -203,14 +231,31 @@ class _Pictures:
         return self._places[image.sha256]
 
     def _encoded(self, path: Path) -> str:
-        try:
-            uri = _data_uri(path)
-        except OSError:  # missing, or no picture that Pillow knows
-            return f"picture {path.name} cannot be read"
-        if self._bytes + len(uri) > PICTURE_BYTES:
+        # The name becomes an address in the page; run folders come from anywhere.
+        if not re.fullmatch(r"[0-9a-f]{64}\.[a-z]{2,5}", path.name):
+            return "picture without a proper name"
+        if self._bytes < PICTURE_BYTES:
+            try:
+                uri = _data_uri(path)
+            except OSError:  # missing, or no picture that Pillow knows
+                return f"picture {path.name} cannot be read"
+            if self._bytes + len(uri) <= PICTURE_BYTES:
+                self._bytes += len(uri)
+                return uri
+            self._bytes = PICTURE_BYTES
+        if self._beside is None:
             return f"picture {path.name} is left out to keep this page small"
-        self._bytes += len(uri)
-        return uri
+        return self._put(path, self._beside)
+
+    def _put(self, path: Path, folder: Path) -> str:
+        if not path.is_file():
+            return f"picture {path.name} cannot be read"
+        folder.mkdir(exist_ok=True)
+        try:
+            os.link(path, folder / path.name)
+        except OSError:  # another file system
+            shutil.copyfile(path, folder / path.name)
+        return f"{FOLDER}/{path.name}"
 
 
 def _data_uri(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`driftbench report`: tables, plot and page from what is on disk."""
+"""`driftbench report`: tables, plots and page from what is on disk."""
 
 import shutil
 import sys
@@ -13,6 +13,8 @@ from typer import Argument, Option
 from reports.errors import UserError
 
 if TYPE_CHECKING:
+    from reports.collect import Material
+    from reports.plots import Plot
     from reports.tables import Table
 
 app = typer.Typer(
@@ -37,10 +39,11 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Compare runs: tables, the plot of merge degradation, and a page to read every answer on.
+    """Compare runs: tables, plots, and a page to read every answer on.
 
-    Writes comparison.md, comparison.csv, comparison.tex, index.html and, where there is a sweep of
-    merges, merge_degradation.png and merge_degradation.svg.
+    Writes index.html; comparison.md, .csv and .tex; published.csv and cost.csv where there is
+    something to say; and in plots/ every plot as PNG and SVG. Pictures for which the page has no
+    room lie in pictures/.
     """
     write(paths, out, baseline)
 
@@ -58,32 +61,69 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
     """
     from rich.console import Console
 
-    from reports import collect, page, plots, tables
+    from reports import categories, collect, figures, page, tables
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
     with Console(stderr=True).status("reading runs") as status:
         material = collect.collect(paths, baseline)
         status.update("counting")
-        counted = [tables.compare(block) for block in material.blocks]
+        blocks = (*material.blocks, *categories.blocks(material))
+        counted = [tables.compare(block) for block in blocks]
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
         try:
-            _put(aside / "comparison.md", tables.markdown(counted, material.notes))
-            _put(aside / "comparison.csv", tables.long_form(material, counted))
-            _put(aside / "comparison.tex", tables.latex(counted))
-            if drawn := plots.drawable(material.blocks):
-                status.update("drawing")
-                plots.degradation(
-                    drawn, aside / "merge_degradation.png", aside / "merge_degradation.svg"
-                )
+            _put_tables(aside, material, counted)
+            status.update("drawing")
+            drawn = _put_plots(aside, figures.of(material, counted))
             status.update("writing the page")
-            _put(aside / "index.html", page.render(material, counted))
-            for file in sorted(aside.iterdir()):
-                file.replace(out / file.name)
+            beside = aside / "pictures"
+            _put(
+                aside / "index.html",
+                page.render(material, counted, drawn=drawn, beside=beside),
+            )
+            _move(aside, out)
         finally:
             shutil.rmtree(aside)
     _tell(counted, material.notes, out)
+
+
+def _put_tables(folder: Path, material: "Material", counted: "Sequence[Table]") -> None:
+    from reports import costs, published, tables, training
+
+    known = [each for block in material.blocks for each in published.beside(block)]
+    blocks = material.blocks
+    parts = [tables.markdown(counted, material.notes), published.markdown(known)]
+    _put(folder / "comparison.md", "\n".join([*filter(None, parts), costs.markdown(blocks)]))
+    parts = [tables.latex(counted), published.latex(known), costs.latex(blocks)]
+    _put(folder / "comparison.tex", "\n".join(filter(None, parts)))
+    _put(folder / "comparison.csv", tables.long_form(material, counted))
+    _put(folder / "cost.csv", costs.long_form(blocks))
+    if known:
+        _put(folder / "published.csv", published.long_form(known))
+    if any(block.logs for block in blocks):
+        _put(folder / "training.csv", training.long_form((b.name, b.logs) for b in blocks))
+
+
+def _put_plots(
+    folder: Path, planned: "dict[str, list[Plot]]"
+) -> "dict[str, list[tuple[Plot, str]]]":
+    from reports import plots
+
+    if any(planned.values()):
+        (folder / "plots").mkdir()
+    return {
+        section: [(plot, plots.save(plot, folder / "plots")) for plot in found]
+        for section, found in planned.items()
+    }
+
+
+def _move(aside: Path, out: Path) -> None:
+    """Put the new files in place of the old; the page last, as it points to the others."""
+    made = [path.relative_to(aside) for path in sorted(aside.rglob("*")) if path.is_file()]
+    for name in sorted(made, key=lambda name: name.name == "index.html"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (aside / name).replace(out / name)
 
 
 def _put(path: Path, text: str) -> None:

@@ -2,8 +2,10 @@
 
 Two kinds of input:
 
-    a study      <study>/<family>/runs/<checkpoint>/ and <study>/steps/*.json: a block per family
-    run folders  any runs, the rows in the order given: a block per task
+    a study      <study>/seed-0/<family>/runs/<checkpoint>/ (without the seed in a study of one
+                 seed made before there were several) and <study>/steps/*.json: a block per family
+    run folders  any runs, the rows in the order given: a block for the tasks that the same runs
+                 answered
 
 A block is one table: rows are runs, columns are groups of questions.
 """
@@ -18,7 +20,10 @@ from typing import Any
 
 from harness import records, tally
 from harness.records import Cell, Question, RunCard, Verdict
+from reports import maps, training
 from reports.errors import UserError
+from reports.maps import Distances
+from reports.training import Log
 
 FAMILIES = {"qwen2_5_vl": "Qwen2.5-VL", "llava_next": "LLaVA-NeXT", "idefics3": "Idefics3"}
 """Folder name → title, in the order of the report; other families follow by name."""
@@ -116,6 +121,11 @@ class Block:
     """By task and id."""
     notes: tuple[str, ...]
     """What is missing or not comparable, a sentence each."""
+    logs: tuple[Log, ...] = ()
+    """Of the trainings of its checkpoints."""
+    distances: tuple[Distances, ...] = ()
+    by_group: bool = False
+    """Whether groups go down and runs across: the columns are categories of one kind."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,8 @@ class Material:
     blocks: tuple[Block, ...]
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
+    seeds: tuple[Path, ...] = ()
+    """Folders of the seeds of a study; the blocks are of the first. Empty without that level."""
 
 
 def collect(paths: Sequence[Path], baseline: str | None = None) -> Material:
@@ -154,10 +166,10 @@ def collect(paths: Sequence[Path], baseline: str | None = None) -> Material:
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: expected a study folder or run folders")
-    families = [_family_folders(path) for path in paths]
-    if len(paths) == 1 and families[0]:
-        return _study(paths[0], families[0], baseline)
-    if any(families):
+    studies = [_is_study(path) for path in paths]
+    if len(paths) == 1 and studies[0]:
+        return _study(paths[0], baseline)
+    if any(studies):
         raise UserError("give either one study folder or run folders, not both")
     return _runs([folder for path in paths for folder in _run_folders(path)], baseline)
 
@@ -187,7 +199,14 @@ def read_run(folder: Path, name: str | None = None) -> Run:
 # A study
 
 
-def _family_folders(path: Path) -> list[Path]:
+def seed_folders(path: Path) -> tuple[Path, ...]:
+    """Return `seed-0`, `seed-1`, … of a study that hold a family with runs; empty without any."""
+    found = [folder for folder in path.glob("seed-*") if family_folders(folder)]
+    return tuple(sorted(found, key=lambda folder: (len(folder.name), folder.name)))
+
+
+def family_folders(path: Path) -> list[Path]:
+    """Return the folders of families that have runs, in the order of the report."""
     order = list(FAMILIES)
     found = [folder for folder in path.iterdir() if _children(folder / "runs")]
     return sorted(
@@ -195,17 +214,28 @@ def _family_folders(path: Path) -> list[Path]:
     )
 
 
-def _study(path: Path, folders: list[Path], baseline: str | None) -> Material:
+def _is_study(path: Path) -> bool:
+    return bool(seed_folders(path) or family_folders(path))
+
+
+def _study(path: Path, baseline: str | None) -> Material:
+    seeds = seed_folders(path)
+    root = seeds[0] if seeds else path
+    folders = family_folders(root)
     blocks = tuple(_family(folder, baseline) for folder in folders)
     _some_verdict(run for block in blocks for run in _runs_of(block))
     steps = _steps(path / "steps")
     notes = [] if steps else [f"No cost of the steps: {path / 'steps'} has no file."]
+    if len(seeds) > 1:
+        notes.append(
+            f"Tables, plots and questions are of {root.name}, one of {len(seeds)} training seeds."
+        )
     notes += [
         f"{folder.name} has checkpoints but no run: {folder / 'runs'} is missing."
-        for folder in sorted(path.iterdir())
-        if any(folder.glob("*/made.json")) and folder not in folders
+        for folder in sorted(root.iterdir())
+        if any(folder.glob("*/made.json")) and folder not in folders and folder not in seeds
     ]
-    return Material(path.resolve().name, True, blocks, steps, tuple(notes))
+    return Material(path.resolve().name, True, blocks, steps, tuple(notes), seeds)
 
 
 def _family(folder: Path, baseline: str | None) -> Block:
@@ -235,6 +265,17 @@ def _family(folder: Path, baseline: str | None) -> Block:
         costs=_costs(folder, runs),
         questions=questions,
         notes=(*notes, *_differences(rows, base)),
+        logs=tuple(log for place in _checkpoints(folder) if (log := training.read(place))),
+        distances=maps.read(folder),
+    )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """SFT and DRIFT first: they keep their look in every plot."""
+    first = ["drift", "sft"]
+    places = [path.parent for path in folder.glob("*/made.json")]
+    return sorted(
+        places, key=lambda p: (first.index(p.name) if p.name in first else len(first), p.name)
     )
 
 
@@ -358,39 +399,49 @@ def _runs(folders: list[Path], baseline: str | None) -> Material:
     base = next((row for row in rows if row.run.name == (baseline or names[0])), None)
     if base is None:
         raise UserError(f"no run is named {baseline!r}: there are {', '.join(names)}")
-    shared: list[str] = []
-    questions = _questions([row.run for row in rows], shared)
-    notes = (*shared, *_differences(rows, base))
-    tasks = list(dict.fromkeys(task for row in rows for task, _ in row.run.cells))
-    blocks = [_task_block(task, rows, base, questions) for task in tasks]
-    if len(tasks) > 1:
-        columns = tuple(Column(task, task, "all") for task in tasks)
-        blocks.insert(0, _plain_block("all tasks", columns, True, rows, base, {}))
-    costs = tuple(Cost(row.label, row.run.card.made or {}, row.run.card.seconds) for row in rows)
-    # Costs are of runs, not of tasks: the first block carries them for the page.
-    blocks[0] = dataclasses.replace(blocks[0], costs=costs)
+    blocks = [_together(tasks, answered, base) for answered, tasks in _answered(rows)]
+    if len(blocks) == 1 and blocks[0].mean:
+        blocks[0] = dataclasses.replace(blocks[0], name="all tasks", title="all tasks")
+    notes = [f"{row.label} has no verdict yet." for row in rows if not row.run.cells]
     title = ", ".join(names) if len(names) <= 4 else f"{len(names)} runs"
-    return Material(title, False, tuple(blocks), (), notes)
+    return Material(title, False, tuple(blocks), (), tuple(notes))
 
 
-def _task_block(
-    task: str, rows: tuple[Row, ...], base: Row, questions: dict[tuple[str, str], Asked]
-) -> Block:
-    groups = dict.fromkeys(g for row in rows for t, g in row.run.cells if t == task)
-    columns = tuple(Column(group, task, group) for group in groups)
-    mine = {key: asked for key, asked in questions.items() if key[0] == task}
-    return _plain_block(task, columns, False, rows, base, mine)
+def _answered(rows: Sequence[Row]) -> list[tuple[tuple[Row, ...], list[str]]]:
+    """The tasks, put together where the same runs answered them."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    for task in dict.fromkeys(task for row in rows for task, _ in row.run.cells):
+        places = tuple(i for i, row in enumerate(rows) if (task, "all") in row.run.cells)
+        found.setdefault(places, []).append(task)
+    return [(tuple(rows[i] for i in places), tasks) for places, tasks in found.items()]
 
 
-def _plain_block(
-    name: str,
-    columns: tuple[Column, ...],
-    mean: bool,
-    rows: tuple[Row, ...],
-    base: Row,
-    questions: dict[tuple[str, str], Asked],
-) -> Block:
-    return Block(name, name, columns, mean, rows, base, (), None, (), questions, ())
+def _together(tasks: Sequence[str], rows: tuple[Row, ...], base: Row) -> Block:
+    """One block of the tasks that the same runs answered."""
+    mine = next((row for row in rows if row is base), rows[0])
+    notes: list[str] = []
+    if mine is not base:
+        notes.append(f"{base.label} has no answers here: compared with {mine.label}.")
+    questions = {
+        key: asked
+        for key, asked in _questions([row.run for row in rows], notes).items()
+        if key[0] in tasks
+    }
+    logs = (training.read(Path(row.run.card.checkpoint)) for row in rows)
+    return Block(
+        name=", ".join(tasks),
+        title=", ".join(tasks),
+        columns=tuple(Column(task, task, "all") for task in tasks),
+        mean=len(tasks) > 1,
+        rows=rows,
+        baseline=mine,
+        sweep=(),
+        choice=None,
+        costs=tuple(Cost(row.label, row.run.card.made or {}, row.run.card.seconds) for row in rows),
+        questions=questions,
+        notes=(*notes, *_differences(rows, mine)),
+        logs=tuple(log for log in logs if log),
+    )
 
 
 def _distinct_names(folders: list[Path]) -> list[str]:

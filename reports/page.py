@@ -1,31 +1,43 @@
-"""One self-contained HTML page: tables, plot, costs, and every question with every answer.
+"""One self-contained HTML page: tables, plots, costs, and every question with every answer.
 
-Nothing a model wrote can run: it travels as JSON in a data block whose `<` are escaped, the script
-puts it on the page as text only, and the page's policy admits this one script and no network.
+Nothing a model wrote can run: it travels packed in a block of base64, the script puts it on the
+page as text only, and the page's policy admits this one script and no network.
 """
 
 import base64
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reports import browser, plots, tables, words
-from reports.collect import Block, Cost, Material, Run
+from reports import browser, costs, degradation, figures, plots, published, tables, words
+from reports.collect import Block, Material, Run
+from reports.plots import Plot
+from reports.published import Beside
 from reports.tables import Entry, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(material: Material, counted: Sequence[Table]) -> str:
+def render(
+    material: Material,
+    counted: Sequence[Table],
+    lead: str = "",
+    *,
+    drawn: dict[str, list[tuple[Plot, str]]] | None = None,
+    beside: Path | None = None,
+) -> str:
     """Write the page.
 
     Args:
         material: What was read.
-        counted: The tables of its blocks.
+        counted: The tables of its blocks, and perhaps those of its categories.
+        lead: HTML for the place under the title, escaped already.
+        drawn: Section → plots, each with its SVG element; None: they are drawn.
+        beside: Folder that gets the pictures for which the page has no room; the page looks for
+            them in `pictures` beside itself. None: those are left out.
 
     Returns:
         HTML; the same input gives the same text.
@@ -38,7 +50,9 @@ def render(material: Material, counted: Sequence[Table]) -> str:
 
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    drawn = plots.drawable(material.blocks)
+    if drawn is None:
+        planned = figures.of(material, counted)
+        drawn = {name: [(p, plots.inline(p)) for p in found] for name, found in planned.items()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -46,39 +60,65 @@ def render(material: Material, counted: Sequence[Table]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    asked = browser.gather(material, beside)
     return environment.get_template("report.html").render(
-        policy=_policy(script, style),
+        policy=_policy(script, style, any(p.startswith(browser.FOLDER) for p in asked["pictures"])),
         script=Markup(script),
         style=Markup(style),
         material=material,
+        lead=Markup(lead),
         summary=_summary(material),
-        tables=[_table(table, material.study) for table in counted],
+        tables=[_table(table, material.study) for table in counted if not table.block.by_group],
+        groups=[_groups(table) for table in counted if table.block.by_group],
         caption=tables.CAPTION,
-        panels=[_panel(block, drawn) for block in drawn],
-        legend=plots.styles(drawn),
+        plots={
+            name: [
+                {"title": p.title, "text": p.text, "svg": Markup(svg)}
+                for p, svg in drawn.get(name, ())
+            ]
+            for name in figures.SECTIONS
+        },
+        merged=[_merged(block) for block in degradation.drawable(material.blocks)],
+        published=[
+            _published(each) for block in material.blocks for each in published.beside(block)
+        ],
+        published_heads=published.HEADS,
+        published_caption=published.CAPTION,
         costs=[_costs(block) for block in material.blocks if block.costs],
-        steps=[(s.name, _duration(s.seconds), _size(s.peak_memory_bytes)) for s in material.steps],
-        # Blocks of any runs are of the same runs.
-        asked=[_asked(block) for block in material.blocks[: None if material.study else 1]],
-        data=Markup(_data_block(browser.gather(material))),
+        cost_heads=costs.HEADS,
+        steps=[
+            (s.name, costs.duration(s.seconds), costs.size(s.peak_memory_bytes))
+            for s in material.steps
+        ],
+        warnings=[
+            (block.title, warning)
+            for block in material.blocks
+            for found in block.distances
+            for warning in found.warnings
+        ],
+        asked=[_asked(block) for block in material.blocks],
+        data=browser.packed(asked),
     )
 
 
-def _policy(script: str, style: str) -> str:
-    """Content-Security-Policy: this script, this style, pictures from within, nothing else."""
+def _policy(script: str, style: str, beside: bool) -> str:
+    """Content-Security-Policy: this script, this style, pictures from within, nothing else.
+
+    Args:
+        script: The text of the script.
+        style: The text of the style.
+        beside: Whether pictures lie in files beside the page; of a page that is itself a file,
+            `'self'` is nothing, and they are `file:`.
+    """
+    pictures = "data: 'self' file:" if beside else "data:"
     return (
         f"default-src 'none'; script-src '{_integrity(script)}'; style-src '{_integrity(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"img-src {pictures}; base-uri 'none'; form-action 'none'"
     )
 
 
 def _integrity(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _data_block(value: Any) -> str:
-    # Without `<` neither `</script` nor `<!--` can occur. Lone surrogates stay \u escapes.
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _summary(material: Material) -> str:
@@ -125,109 +165,47 @@ def _cell(entry: Entry) -> dict[str, str]:
     return {"score": tables.score(entry.cell), "change": change, "p": p, "mark": mark}
 
 
-def _panel(block: Block, drawn: Sequence[Block]) -> dict[str, Any]:
-    from markupsafe import Markup
-
+def _groups(table: Table) -> dict[str, Any]:
+    """A table of categories: groups down, runs across."""
+    base = table.block.baseline
     return {
-        "title": block.title,
-        "svg": Markup(plots.inline(block, drawn)),
+        "title": table.block.title,
+        "comparisons": table.comparisons,
+        "heads": [
+            {"label": _together(line.row.label), "is_baseline": line.row == base}
+            for line in table.lines
+        ],
+        "lines": [
+            (title, n, [_cell(entry) for entry in entries])
+            for title, n, entries in tables.by_group(table)
+        ],
+        "notes": table.notes,
+    }
+
+
+def _merged(block: Block) -> dict[str, Any]:
+    return {
         "said": [_together(text) for text in words.merging(block)],
         "ends": [block.sweep[0].alpha, block.sweep[-1].alpha],
     }
 
 
-def _together(text: str) -> str:
-    """Keep `62.5 ± 3.4` and `p = 0.21` on one line."""
-    return re.sub(r" ([±=<]) ", "\u00a0\\1\u00a0", text)
-
-
-# Costs
+def _published(each: Beside) -> dict[str, Any]:
+    cells = published.line(each)
+    mark = "" if each.noise is None else "noise" if each.noise else "down"
+    if mark == "down" and each.difference > 0:
+        mark = "up"
+    return {"cells": [_together(cell) for cell in cells], "mark": mark}
 
 
 def _costs(block: Block) -> dict[str, Any]:
-    swept = {row.run.name for row in block.sweep} - {"vlm"}
-    merges = [cost for cost in block.costs if cost.name in swept]
-    others = [cost for cost in block.costs if cost.name not in swept]
-    lines = [_cost_line(cost) for cost in others]
-    if merges:
-        lines.append(_cost_line(_sum(merges)))
-    return {"title": block.title, "lines": lines, "coverage": _coverage(block)}
+    found = {"lines": costs.lines(block), "coverage": costs.coverage(block)}
+    return {"title": block.title, **found}
 
 
-def _sum(costs: Sequence[Cost]) -> Cost:
-    """The merges of a sweep as one line: amounts added, the peak the highest."""
-    parts = [cost.made.get("cost") or {} for cost in costs]
-    total: dict[str, Any] = {}
-    for field in ("samples", "tokens", "flops", "seconds"):
-        known = [part[field] for part in parts if part.get(field) is not None]
-        total[field] = sum(known) if known else None
-    peaks = [part["peak_memory_bytes"] for part in parts if part.get("peak_memory_bytes")]
-    total["peak_memory_bytes"] = max(peaks, default=None)
-    total["device"] = ", ".join({str(part["device"]): 0 for part in parts if part.get("device")})
-    asking = [cost.asking for cost in costs if cost.asking is not None]
-    made = {"method": "merge", "cost": total}
-    return Cost(f"{len(costs)} merges", made, sum(asking) if asking else None)
-
-
-def _cost_line(cost: Cost) -> list[str]:
-    spent = cost.made.get("cost") or {}
-    return [
-        cost.name,
-        str(cost.made.get("method", "–")),
-        _amount(spent.get("samples")),
-        _amount(spent.get("tokens")),
-        _flops(spent.get("flops")),
-        _duration(spent.get("seconds")),
-        _size(spent.get("peak_memory_bytes")),
-        str(spent.get("device") or "–"),
-        _duration(cost.asking),
-    ]
-
-
-def _coverage(block: Block) -> list[str]:
-    """How much of the decoder the prior, and the merges, reached."""
-    texts = []
-    for cost in block.costs:
-        if coverage := cost.made.get("coverage"):
-            kind = str(cost.made.get("method"))
-            subject = {"drift": "The prior of DRIFT", "merge": "A merge"}.get(kind, cost.name)
-            share = coverage.get("decoder_share")
-            texts.append(
-                f"{subject} covers {_amount(coverage.get('tensors'))} tensors with "
-                f"{_amount(coverage.get('parameters'))} parameters, "
-                + ("an unknown share" if share is None else f"{100 * share:.1f} %")
-                + " of the decoder."
-            )
-    return list(dict.fromkeys(texts))
-
-
-def _amount(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _flops(value: float | None) -> str:
-    if not value:
-        return "–"
-    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}FLOP"
-    return f"{value:.0f} FLOP"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _size(count: float | None) -> str:
-    if count is None:
-        return "–"
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+def _together(text: str) -> str:
+    """Keep `62.5 ± 3.4` and `p = 0.21` on one line."""
+    return re.sub(r" ([±=<]) ", "\u00a0\\1\u00a0", text)
 
 
 def _asked(block: Block) -> dict[str, Any]:

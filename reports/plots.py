@@ -1,31 +1,32 @@
-"""Merge degradation: a panel per family, accuracy against the share of the reasoner.
+"""What all plots share: styles that stay apart in print, the files, the element for the page.
 
-The figure is drawn at the width of a printed column, so that its text is read at its true size. The
-same blocks give the same bytes.
+Every figure is drawn at the width of a printed column, so that its text is read at its true size.
+The same figure gives the same bytes.
 """
 
-import math
+import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.records import Cell
-from reports.collect import Block, Row
-
 INCHES = 3.4
-"""Width of the figure: one column of a two-column page."""
+"""Width of a figure: one column of a two-column page."""
 
 GROUND = "#ffffff"
 INK = "#1a1a19"
 """Text and axes; the page replaces it by its own text colour."""
 
+GREY = "#8b8f94"
+"""What stands behind; readable on white and on the page's dark ground."""
+
 
 @dataclass(frozen=True)
 class Style:
-    """How a group of questions is drawn: told apart by colour, by dashes and by marker."""
+    """How one of several things is drawn: told apart by colour, by dashes and by marker."""
 
     color: str
     """Of Okabe and Ito's palette, which stays apart under colour blindness."""
@@ -44,56 +45,53 @@ STYLES = (
 )
 
 
-def styles(blocks: Sequence[Block]) -> dict[str, Style]:
-    """Give each group of questions its style, the same in every panel."""
-    titles = dict.fromkeys(column.title for block in blocks for column in block.columns)
-    return {title: STYLES[i % len(STYLES)] for i, title in enumerate(titles)}
+@dataclass(frozen=True)
+class Plot:
+    """One plot of a report."""
+
+    name: str
+    """Of its files, without the ending."""
+    title: str
+    text: str
+    """How to read it, a sentence or two."""
+    draw: Callable[[], Any]
+    """Makes the matplotlib figure."""
 
 
-def drawable(blocks: Sequence[Block]) -> list[Block]:
-    """Return the blocks with a sweep of at least two merges."""
-    return [block for block in blocks if len(block.sweep) > 1]
+def styles(names: "list[str] | dict[str, Any]") -> dict[str, Style]:
+    """Give each name its style; beyond six they repeat."""
+    return {name: STYLES[i % len(STYLES)] for i, name in enumerate(names)}
 
 
-def degradation(blocks: Sequence[Block], png: Path, svg: Path) -> None:
-    """Draw a panel per block, one under the other, with a common legend.
+def save(plot: Plot, folder: Path) -> str:
+    """Write a plot as PNG (200 dots an inch) and SVG (text as outlines).
 
-    Args:
-        blocks: As `drawable` returns them, at least one.
-        png: File to write, 200 dots an inch.
-        svg: File to write, text as outlines.
+    Returns:
+        The plot as an SVG element for a page: its text and axes take the page's colour.
     """
-    from matplotlib.figure import Figure
-
-    with _settings("path"):
-        figure = Figure(figsize=(INCHES, 0.5 + 1.75 * len(blocks)), layout="constrained")
-        axes = figure.subplots(len(blocks), 1, sharex=True, squeeze=False)[:, 0]
-        for axis, block in zip(axes, blocks, strict=True):
-            _panel(axis, block, styles(blocks))
-            axis.set_title(block.title, loc="left", fontweight="bold")
-        axes[-1].set_xlabel("share of the reasoner (α)")
-        figure.legend(
-            *_handles(styles(blocks)), loc="outside upper center", ncols=2, handlelength=3.2
-        )
-        figure.savefig(png, dpi=200, metadata={"Software": None})
-        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    with _settings():
+        figure = plot.draw()
+        figure.savefig(folder / f"{plot.name}.png", dpi=200, metadata={"Software": None})
+        nothing = {"Date": None, "Creator": None}
+        figure.savefig(folder / f"{plot.name}.svg", metadata=nothing)
+        return _inline(figure)
 
 
-def inline(block: Block, blocks: Sequence[Block]) -> str:
-    """Draw one panel as an SVG element for a page: its text and axes take the page's colour."""
-    import io
+def inline(plot: Plot) -> str:
+    """Draw a plot as an SVG element for a page, as `save` returns it."""
+    with _settings():
+        return _inline(plot.draw())
 
-    from matplotlib.figure import Figure
 
-    with _settings("none"):
-        figure = Figure(figsize=(2.9, 2.15), layout="constrained")
-        axis = figure.subplots()
-        _panel(axis, block, styles(blocks))
-        axis.set_xlabel("share of the reasoner (α)")
-        figure.patch.set_visible(False)
+def _inline(figure: Any) -> str:
+    import matplotlib
+
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    figure.patch.set_visible(False)
+    for axis in figure.axes:
         axis.patch.set_visible(False)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _embedded(file.getvalue())
 
 
@@ -102,7 +100,7 @@ def _embedded(text: str) -> str:
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r"\s*<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.S)
-    # Names such as axes_1 would occur in every panel of the page; nothing refers to them.
+    # Names such as axes_1 would occur in every plot of the page; nothing refers to them.
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
     return re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), text)
 
@@ -112,65 +110,8 @@ def _attributes(style: str) -> str:
     return "".join(f' {name.strip()}="{value.strip()}"' for name, value in pairs)
 
 
-def _panel(axis: Any, block: Block, style: dict[str, Style]) -> None:
-    right = max(row.alpha or 0.0 for row in block.sweep)
-    trained = _trained(block, right)
-    for i, column in enumerate(block.columns):
-        look = style[column.title]
-        swept = [(row.alpha or 0.0, row.run.cells.get(column.key)) for row in block.sweep]
-        x, y, error = _points(swept)
-        if not x:
-            continue
-        low = [a - b for a, b in zip(y, error, strict=True)]
-        high = [a + b for a, b in zip(y, error, strict=True)]
-        axis.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
-        axis.plot(x, y, **_line(look), zorder=3)
-        # Side by side, so that groups with equal scores do not hide each other.
-        aside = right * 0.028 * (i - (len(block.columns) - 1) / 2)
-        x, y, error = _points(
-            [(place + aside, row.run.cells.get(column.key)) for place, row in trained]
-        )
-        axis.errorbar(x, y, error, **_dot(look), zorder=4, clip_on=False)
-    _frame(axis, block, right, trained)
-
-
-def _points(
-    cells: Iterable[tuple[float, Cell | None]],
-) -> tuple[list[float], list[float], list[float]]:
-    """Places, scores and standard errors in percent; an unknown error is drawn as none."""
-    known = [(place, cell) for place, cell in cells if cell]
-    errors = [100 * cell.stderr if math.isfinite(cell.stderr) else 0.0 for _, cell in known]
-    return [place for place, _ in known], [100 * cell.score for _, cell in known], errors
-
-
-def _frame(axis: Any, block: Block, right: float, trained: list[tuple[float, Row]]) -> None:
-    alphas = [row.alpha or 0.0 for row in block.sweep]
-    ticks = alphas[:: math.ceil(len(alphas) / 6)]
-    names = [f"{tick:g}" if tick else "0\nVLM" for tick in ticks]
-    axis.set_xticks(
-        [*ticks, *(place for place, _ in trained)], [*names, *(row.label for _, row in trained)]
-    )
-    axis.set_xlim(-0.03 * right, right * (1.04 + 0.18 * len(trained)))
-    axis.set_ylim(-2, 102)
-    axis.set_yticks(range(0, 101, 25))
-    axis.set_ylabel("accuracy (%)")
-    axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
-    axis.axvline(0, linewidth=0.8, color=INK, alpha=0.6)
-    if trained:
-        axis.axvspan(right * 1.04, right * 2, color=INK, alpha=0.06, linewidth=0)
-    if block.choice:
-        alpha = block.choice.alpha
-        axis.axvline(alpha, linewidth=0.8, linestyle=(0, (1, 2)), color=INK)
-        axis.set_title(f"best on validation: α = {alpha:g}", loc="right", fontsize=6)
-
-
-def _trained(block: Block, right: float) -> list[tuple[float, Row]]:
-    """SFT and DRIFT, and where they stand to the right of the sweep."""
-    rows = [row for row in block.rows if row.run.name in ("sft", "drift")]
-    return [(right * (1.13 + 0.18 * i), row) for i, row in enumerate(rows)]
-
-
-def _line(look: Style) -> dict[str, Any]:
+def line(look: Style) -> dict[str, Any]:
+    """A line through points."""
     return {
         "color": look.color,
         "linestyle": (0, look.dashes) if look.dashes else "-",
@@ -181,7 +122,8 @@ def _line(look: Style) -> dict[str, Any]:
     }
 
 
-def _dot(look: Style) -> dict[str, Any]:
+def dot(look: Style) -> dict[str, Any]:
+    """A point with its error."""
     return {
         "color": look.color,
         "linestyle": "none",
@@ -192,27 +134,33 @@ def _dot(look: Style) -> dict[str, Any]:
     }
 
 
-def _handles(style: dict[str, Style]) -> tuple[list[Any], list[str]]:
-    from matplotlib.lines import Line2D
+def file_name(text: str) -> str:
+    """Turn any title into a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:60] or "unnamed"
 
-    return [Line2D([], [], **_line(look)) for look in style.values()], list(style)
+
+def plain(text: str, limit: int = 28) -> str:
+    """A name from outside as a label: matplotlib would read `$` as mathematics."""
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return text.replace("$", r"\$").lstrip("_")
 
 
 @contextmanager
-def _settings(fonttype: str) -> Iterator[None]:
+def _settings() -> Iterator[None]:
     import matplotlib
 
     # A fixed salt for the names inside the SVG; without it every run writes other bytes.
     own: Any = {
         "svg.hashsalt": "driftbench",
-        "svg.fonttype": fonttype,
+        "svg.fonttype": "path",
         "font.family": "DejaVu Sans",
         "font.size": 7,
         "axes.titlesize": 7.5,
         "axes.labelsize": 7,
         "xtick.labelsize": 6.5,
         "ytick.labelsize": 6.5,
-        "legend.fontsize": 7,
+        "legend.fontsize": 6.5,
         "legend.frameon": False,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -230,5 +178,7 @@ def _settings(fonttype: str) -> Iterator[None]:
     }
     # The user's own matplotlibrc must not change the figure.
     defaults: Any = matplotlib.rcParamsDefault
-    with matplotlib.rc_context({**defaults, **own}):
+    with matplotlib.rc_context({**defaults, **own}), warnings.catch_warnings():
+        # Names may hold any letter; the page and the tables show those that this font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         yield

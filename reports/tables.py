@@ -99,6 +99,11 @@ def _cells(block: Block, row: Row) -> list[Cell | None]:
     return [*found, _mean(block, row) if all(found) else None]
 
 
+def mean_of(block: Block, row: Row) -> Cell | None:
+    """The mean of the columns where the block has one, else its first column."""
+    return _cells(block, row)[-1 if block.mean else 0]
+
+
 def _total(block: Block, row: Row) -> Cell | None:
     known = [column.key for column in block.columns if column.key in row.run.cells]
     if not known:
@@ -243,7 +248,8 @@ def markdown(tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
     """Write the tables as one Markdown document."""
     parts = ["# Comparison", CAPTION, _bullets(notes)]
     for table in tables:
-        parts += [f"## {_plain(table.block.title)}", _markdown_table(table), caption(table)]
+        drawn = _markdown_groups(table) if table.block.by_group else _markdown_table(table)
+        parts += [f"## {plain(table.block.title)}", drawn, caption(table)]
         parts += [chosen(table.block), _bullets(table.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -251,19 +257,47 @@ def markdown(tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
 def _markdown_table(table: Table) -> str:
     counts = ["n", "open", "truncated", "error"]
     lines = [
-        ["", *map(_plain, table.titles), *counts],
+        ["", *map(plain, table.titles), *counts],
         ["---", *["---:"] * (len(table.titles) + 4)],
     ]
     for line in table.lines:
-        cells = []
-        for entry in line.entries:
-            text = difference(entry)
-            if text and not entry.noise:
-                text = f"**{text}**"
-            cells.append(score(entry.cell) + (f" ({text})" if text else ""))
-        lines.append([_plain(line.row.label), *cells, *_counts(line)])
+        cells = map(_markdown_cell, line.entries)
+        lines.append([plain(line.row.label), *cells, *_counts(line)])
     if any(floor is not None for floor in table.floors):
         lines.append(["*guess floor*", *map(_floor_text, table.floors), *[""] * 4])
+    return piped(lines)
+
+
+def _markdown_groups(table: Table) -> str:
+    """Groups down and runs across: there are more of those than a page is wide."""
+    lines = [
+        ["", "n", *(plain(line.row.label) for line in table.lines)],
+        ["---", "---:", *["---:"] * len(table.lines)],
+    ]
+    for title, n, entries in by_group(table):
+        lines.append([plain(title), n, *map(_markdown_cell, entries)])
+    return piped(lines)
+
+
+def by_group(table: Table) -> list[tuple[str, str, list[Entry]]]:
+    """Each group's title, its number of questions, and its entry in every line."""
+    found = []
+    for i, title in enumerate(table.titles):
+        entries = [line.entries[i] for line in table.lines]
+        n = max((entry.cell.n for entry in entries if entry.cell), default=0)
+        found.append((title, f"{n:,}", entries))
+    return found
+
+
+def _markdown_cell(entry: Entry) -> str:
+    text = difference(entry)
+    if text and not entry.noise:
+        text = f"**{text}**"
+    return score(entry.cell) + (f" ({text})" if text else "")
+
+
+def piped(lines: Iterable[Sequence[str]]) -> str:
+    """Write lines of cells as a Markdown table; the second holds the dashes."""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -279,10 +313,10 @@ def _floor_text(floor: float | None) -> str:
 
 
 def _bullets(notes: Sequence[str]) -> str:
-    return "\n".join(f"- {_plain(note)}" for note in notes)
+    return "\n".join(f"- {plain(note)}" for note in notes)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape what Markdown would read as markup in a name."""
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text.replace("\n", " "))
 
@@ -315,42 +349,66 @@ def escape(text: str) -> str:
     return "".join(_LATEX.get(char, char) for char in text)
 
 
-def _stacked(line: Line) -> list[list[str]]:
-    """The differences of a line, and below them their p-values; nothing for the baseline."""
-    texts = [difference(entry) for entry in line.entries]
-    if not any(texts):
-        return []
-    parts = [text.partition(", ") for text in texts]
-    return [[change for change, _, _ in parts], [p for _, _, p in parts]]
-
-
 def _latex_table(table: Table) -> str:
-    width = len(table.titles)
-    lines = []
-    for line in table.lines:
-        top = [line.row.label, *(score(entry.cell) for entry in line.entries), *_counts(line)]
-        lines.append(" & ".join(map(escape, top)) + r" \\")
-        # The difference and its p on lines of their own keep the columns as narrow as the scores.
-        for part in _stacked(line):
-            small = [rf"{{\tiny {escape(text)}}}" if text else "" for text in part]
-            lines.append(" & ".join(["", *small, *[""] * 4]) + r" \\")
-        lines.append(r"\addlinespace[2pt]")
-    if any(floor is not None for floor in table.floors):
-        floors = ["guess floor", *map(_floor_text, table.floors), *[""] * 4]
-        lines += [r"\midrule", " & ".join(map(escape, floors)) + r" \\"]
-    heads = ["", *table.titles, "n", "open", "trunc.", "error"]
+    if table.block.by_group:
+        heads = ["", "n", *(line.row.label for line in table.lines)]
+        lines = [
+            line for title, n, entries in by_group(table) for line in _rows([title, n], entries, [])
+        ]
+        spec = f"lr{'c' * len(table.lines)}"
+    else:
+        heads = ["", *table.titles, "n", "open", "trunc.", "error"]
+        spec = f"l{'c' * len(table.titles)}rrrr"
+        lines = [
+            text
+            for line in table.lines
+            for text in _rows([line.row.label], line.entries, _counts(line))
+        ]
+        if any(floor is not None for floor in table.floors):
+            floors = ["guess floor", *map(_floor_text, table.floors), *[""] * 4]
+            lines += [r"\midrule", joined(floors)]
     text = " ".join([f"{table.block.title}.", CAPTION, caption(table), chosen(table.block)])
-    label = re.sub(r"[^A-Za-z0-9]+", "-", table.block.name)
+    return floating(text, table.block.name, spec, [joined(heads), r"\midrule", *lines])
+
+
+def _rows(before: list[str], entries: Sequence[Entry], after: list[str]) -> list[str]:
+    """A line of scores; below it the differences, and below them their p-values.
+
+    On lines of their own they keep the columns as narrow as the scores.
+    """
+    lines = [joined([*before, *(score(entry.cell) for entry in entries), *after])]
+    parts = [difference(entry).partition(", ") for entry in entries]
+    if any(change for change, _, _ in parts):
+        for texts in ([change for change, _, _ in parts], [p for _, _, p in parts]):
+            small = [rf"{{\tiny {escape(text)}}}" if text else "" for text in texts]
+            line = [*[""] * len(before), *small, *[""] * len(after)]
+            lines.append(" & ".join(line) + r" \\")
+    return [*lines, r"\addlinespace[2pt]"]
+
+
+def joined(cells: Iterable[str]) -> str:
+    """Write the cells of a line of a LaTeX table, escaped."""
+    return " & ".join(map(escape, cells)) + r" \\"
+
+
+def floating(text: str, name: str, columns: str, lines: Sequence[str]) -> str:
+    """Write a `table*` in booktabs.
+
+    Args:
+        text: Caption, not escaped yet.
+        name: Of its label, after `tab:`.
+        columns: As `tabular` wants them.
+        lines: What stands between the outer rules, in LaTeX.
+    """
+    label = re.sub(r"[^A-Za-z0-9]+", "-", name)
     return "\n".join(
         [
             r"\begin{table*}[t]",
             r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{escape(text)}}}",
             rf"\label{{tab:{label}}}",
-            rf"\begin{{tabular}}{{l{'c' * width}rrrr}}",
+            rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
-            " & ".join(map(escape, heads)) + r" \\",
-            r"\midrule",
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
@@ -371,30 +429,30 @@ FIELDS = (
 def long_form(material: Material, tables: Sequence[Table]) -> str:
     """Write every cell of every run as CSV, one a line, at full precision.
 
-    The rows of a table come with their differences; merges of the sweep and validation tasks, which
-    the tables leave out, follow with their scores. An unknown number is an empty field.
+    The rows of a table come with their differences; what the tables leave out (merges of the sweep,
+    validation tasks, small groups) follows with its scores. An unknown number is an empty field.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
     writer.writeheader()
+    written = set()
     for table in tables:
-        block = table.block
-        written = set()
         for line in table.lines:
-            for i, entry in enumerate(line.entries):
+            for entry, floor in zip(line.entries, table.floors, strict=True):
                 if entry.cell is None:
                     continue
-                written.add((line.row.run.name, entry.cell.task, entry.cell.group))
-                floor = table.floors[i]
+                written.add((line.row.run.folder, entry.cell.task, entry.cell.group))
                 writer.writerow(
-                    _cell_fields(block, line.row, entry.cell)
+                    _cell_fields(table.block, line.row, entry.cell)
                     | {"floor": "" if floor is None else floor}
-                    | _difference_fields(block, entry)
+                    | _difference_fields(table.block, entry)
                 )
-        for row in (*block.rows, *block.sweep) if material.study else ():
+    for block in material.blocks:
+        for row in (*block.rows, *block.sweep):
             for cell in row.run.cells.values():
-                if (row.run.name, cell.task, cell.group) not in written:
-                    written.add((row.run.name, cell.task, cell.group))
+                key = (row.run.folder, cell.task, cell.group)
+                if key not in written:
+                    written.add(key)
                     writer.writerow(_cell_fields(block, row, cell))
     return file.getvalue()
 

@@ -1,14 +1,23 @@
 "use strict";
 // Going through single questions. Everything from the data is set as text, never as markup.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
-const VERDICTS = ["anything", "right", "wrong", "open", "truncated", "error"];
+const VERDICTS = ["anything", "right", "not right", "wrong", "open", "truncated", "error", "not asked"];
+const FLIPS = ["whatever they say", "they differ", "the first is better", "the second is better"];
 const SIGNS = { right: "✓", wrong: "✗", open: "?", truncated: "…", error: "!" };
+const PICTURE = /^(data:image\/(png|jpeg);base64,|pictures\/[0-9a-f]{64}\.[a-z]{2,5}$)/;
 
-let block = null; // the family or task on show
+let data = null;
+let block = null; // the family, or the runs, on show
 let found = []; // places in block.rows that the filters let through
 let place = 0; // in found
+
+// The data is gzip in base64: small, and not one character of it means anything in HTML.
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
 
 function element(tag, name, text) {
   const made = document.createElement(tag);
@@ -17,9 +26,11 @@ function element(tag, name, text) {
   return made;
 }
 
-function fill(select, labels, chosen) {
-  select.replaceChildren(...labels.map((label, i) => new Option(label, i)));
+function fill(select, labels, chosen, values) {
+  const options = labels.map((label, i) => new Option(label, values ? values[i] : i));
+  select.replaceChildren(...options);
   select.value = chosen;
+  if (select.parentElement.tagName === "LABEL") select.parentElement.hidden = labels.length < 2;
 }
 
 // [text, answer, verdict] of each sample of one run on one question.
@@ -40,32 +51,95 @@ function samples(run, row) {
 
 function passes(row, model, verdict) {
   if (verdict === "anything") return true;
-  return samples(model, row).some((sample) => sample.word === verdict);
+  const list = samples(model, row);
+  if (verdict === "not asked") return !list.length;
+  if (verdict === "not right") return list.length > 0 && !list.some((s) => s.word === "right");
+  return list.some((sample) => sample.word === verdict);
+}
+
+// The score of one run on one question: the share of its answers that are right.
+function share(row, model) {
+  const list = samples(model, row);
+  return list.length ? list.filter((sample) => sample.word === "right").length / list.length : null;
+}
+
+function flipped(row, first, second, flip) {
+  if (flip === 0) return true;
+  const a = share(row, first);
+  const b = share(row, second);
+  if (a === null || b === null) return false;
+  return flip === 1 ? a !== b : flip === 2 ? a > b : b > a;
+}
+
+// Which texts hold the words; the same texts are asked about again and again.
+let matches = { words: "", known: new Map() };
+function holds(text, words) {
+  if (matches.words !== words) matches = { words, known: new Map() };
+  if (!matches.known.has(text)) {
+    matches.known.set(text, data.texts[text].toLowerCase().includes(words));
+  }
+  return matches.known.get(text);
+}
+
+function says(row, words) {
+  if (!words) return true;
+  const [, id, prompt, , expected] = data.questions[block.rows[row][0]];
+  if ([id, prompt, expected].some((text) => text >= 0 && holds(text, words))) return true;
+  return block.answers.some((run) => run[row].some((text, i) => i % 3 === 0 && holds(text, words)));
 }
 
 function filter() {
-  const group = Number($("group").value) - 1;
-  const clauses = ["a", "b"].map((name) => [
-    Number($("model-" + name).value),
-    VERDICTS[$("verdict-" + name).value],
-  ]);
+  const task = Number($("task").value);
+  const group = Number($("group").value);
+  const [first, second] = [Number($("model-a").value), Number($("model-b").value)];
+  const [a, b] = [VERDICTS[$("verdict-a").value], VERDICTS[$("verdict-b").value]];
+  const flip = Number($("flip").value);
+  const words = $("search").value.trim().toLowerCase();
   found = [];
-  block.rows.forEach(([, groups], row) => {
-    const inside = group < 0 || groups.includes(group);
-    if (inside && clauses.every(([model, verdict]) => passes(row, model, verdict))) found.push(row);
+  block.rows.forEach(([question, groups], row) => {
+    const inside =
+      (task < 0 || data.questions[question][0] === task) && (group < 0 || groups.includes(group));
+    if (
+      inside &&
+      passes(row, first, a) &&
+      passes(row, second, b) &&
+      flipped(row, first, second, flip) &&
+      says(row, words)
+    ) {
+      found.push(row);
+    }
   });
   place = 0;
   show();
 }
 
+// The groups that questions of the chosen task have.
+function offer() {
+  const task = Number($("task").value);
+  const places = new Set();
+  for (const [question, groups] of block.rows) {
+    if (task < 0 || data.questions[question][0] === task) groups.forEach((g) => places.add(g));
+  }
+  const sorted = [...places].sort((a, b) =>
+    block.groups[a].localeCompare(block.groups[b], "en", { numeric: true }),
+  );
+  fill($("group"), ["all", ...sorted.map((g) => block.groups[g])], -1, [-1, ...sorted]);
+}
+
 function choose(index) {
   block = data.blocks[index];
   const labels = block.runs.map((run) => run.label);
-  fill($("group"), ["all", ...block.groups], 0);
+  const tasks = [...new Set(block.rows.map(([question]) => data.questions[question][0]))];
+  const names = tasks.map((task) => data.texts[task]);
+  if (tasks.length > 1) fill($("task"), ["all", ...names], -1, [-1, ...tasks]);
+  else fill($("task"), names, tasks[0], tasks);
+  offer();
   fill($("model-a"), labels, block.pair[0]);
   fill($("model-b"), labels, block.pair[1]);
   fill($("verdict-a"), VERDICTS, 0);
   fill($("verdict-b"), VERDICTS, 0);
+  fill($("flip"), FLIPS, 0);
+  $("search").value = "";
   filter();
 }
 
@@ -75,7 +149,7 @@ function prompt(text, pictures) {
   parts.forEach((part, i) => {
     if (i > 0) {
       const picture = pictures[i - 1];
-      if (picture === undefined) nodes.push(document.createTextNode("<image>"));
+      if (picture === undefined) nodes.push(element("span", "empty", "[picture not on disk] "));
       else nodes.push(pictureNode(data.pictures[picture]));
     }
     if (part.trim()) nodes.push(document.createTextNode(i > 0 ? part.trimStart() : part));
@@ -83,12 +157,12 @@ function prompt(text, pictures) {
   return nodes;
 }
 
-function pictureNode(uri) {
-  if (!uri.startsWith("data:image/")) return element("p", "empty", "[" + uri + "]");
+function pictureNode(address) {
+  if (!PICTURE.test(address)) return element("p", "empty", "[" + address + "]");
   const image = new Image();
   image.alt = "picture of the question";
   image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 120);
-  image.src = uri;
+  image.src = address;
   return image;
 }
 
@@ -167,11 +241,24 @@ function go(step) {
   show();
 }
 
-if (data.blocks.length) {
+function begin() {
+  $("reading").hidden = true;
+  if (!data.blocks.length) return;
   $("browser").hidden = false;
   fill($("block"), data.blocks.map((each) => each.title), 0);
   $("block").onchange = () => choose($("block").value);
-  for (const id of ["group", "model-a", "verdict-a", "model-b", "verdict-b"]) $(id).onchange = filter;
+  $("task").onchange = () => {
+    offer();
+    filter();
+  };
+  for (const id of ["group", "model-a", "verdict-a", "model-b", "verdict-b", "flip"]) {
+    $(id).onchange = filter;
+  }
+  let waiting = 0;
+  $("search").oninput = () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(filter, 200); // not at every letter
+  };
   $("reset").onclick = () => choose($("block").value);
   $("previous").onclick = () => go(-1);
   $("next").onclick = () => go(1);
@@ -185,3 +272,16 @@ if (data.blocks.length) {
   });
   choose(0);
 }
+
+const ready = (async () => {
+  $("reading").hidden = false;
+  try {
+    data = await unpacked($("data").textContent);
+  } catch (error) {
+    $("reading").textContent =
+      "This browser cannot unpack the answers (" + error + "); a newer one can. comparison.csv has the scores.";
+    return;
+  }
+  $("data").textContent = "";
+  begin();
+})();

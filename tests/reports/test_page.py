@@ -1,7 +1,10 @@
 import base64
+import gzip
 import hashlib
+import html
 import io
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -11,7 +14,7 @@ import pytest
 import synthetic
 
 from harness.records import Image, Question
-from reports import browser, collect, page, tables
+from reports import browser, categories, collect, page, tables
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 in_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs chromium, which is not installed")
@@ -22,16 +25,26 @@ OWNED = (
     "<!--<script>document.title='OWNED'",
     "\u2028${alert(1)}\\u003cscript>",
     "<svg/onload=document.title='OWNED'>",
+    "</style><style>body { display: none; background: url(//example.org/x) }",
+    "[x](javascript:document.title='OWNED') <a href=\"javascript:document.title='OWNED'\">x</a>",
+    "' onmouseover='document.title=1' style='position: fixed",
 )
 
 
-def render(*paths):
+def render(*paths, draw=False, **options):
     material = collect.collect(list(paths))
-    return page.render(material, [tables.compare(block) for block in material.blocks])
+    blocks = (*material.blocks, *categories.blocks(material))
+    counted = [tables.compare(block) for block in blocks]
+    return page.render(material, counted, **options | ({} if draw else {"drawn": {}}))
+
+
+def block_of(text):
+    """The data block of a page, as it stands there."""
+    return re.search(r'id="data">(.*?)</script>', text, re.S)[1]
 
 
 def data_of(text):
-    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    return json.loads(gzip.decompress(base64.b64decode(block_of(text))))
 
 
 def visit(text, tmp_path):
@@ -66,33 +79,54 @@ class Tags(HTMLParser):
         self.text.append(data)
 
 
-@pytest.fixture
-def hostile(tmp_path):
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
     """Every string that a model, a benchmark or a file name can bring carries markup."""
-    runs = tmp_path / "runs"
+    runs = tmp_path_factory.mktemp("hostile") / "runs"
     questions = [
-        Question("t", f"{i}{bad}", bad, (), {"answer": bad, "groups": (bad,)})
+        Question(
+            OWNED[i % 2],
+            f"{i}{bad}",
+            bad,
+            (),
+            {"answer": bad, "groups": (f"kind: {OWNED[i - 2]}",)},
+        )
         for i, bad in enumerate(OWNED)
     ]
     answers = {
         (q.task, q.id): [(True, "rule", bad, f"<think>{bad}</think>{bad}")]
         for q, bad in zip(questions, OWNED, strict=True)
     }
-    for name in ("plain", '<img src=x onerror="alert(1)">'):
+    for name in ("plain", '<img src=x onerror="alert(1)">', "' onload='alert(1)"):
         synthetic.write_run(
-            runs / name, questions, answers, checkpoint=OWNED[0], made={"method": OWNED[1]}
+            runs / name,
+            questions,
+            answers,
+            checkpoint=OWNED[0],
+            made={"method": OWNED[1], "cost": {"seconds": len(name), "device": OWNED[4]}},
+            engine=OWNED[5],
+            device=OWNED[6],
         )
-    return render(runs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(categories, "SMALL", 1)
+        material = collect.collect([runs])
+        blocks = (*material.blocks, *categories.blocks(material))
+        text = page.render(material, [tables.compare(block) for block in blocks])
+    assert text.count("<figure") >= 2  # their names are in drawings too
+    return text
 
 
 def test_hostile_text_is_only_text(hostile):
     tags = Tags(hostile)
-    assert [tag for tag, _ in tags.found].count("script") == 2
-    assert not any(tag == "img" for tag, _ in tags.found)
-    assert not any(name.startswith("on") for _, attrs in tags.found for name in attrs)
-    block = re.search(r'id="data">(.*?)</script>', hostile, re.S)[1]
-    assert "<" not in block
-    assert {f"<think>{bad}</think>{bad}" for bad in OWNED} <= set(json.loads(block)["texts"])
+    names = [tag for tag, _ in tags.found]
+    assert names.count("script") == 2 and names.count("style") == 1
+    assert not {"img", "iframe", "object", "base", "form", "link"} & set(names)
+    for tag, attrs in tags.found:
+        assert not any(name.startswith("on") or name == "style" for name in attrs)
+        if tag == "a":
+            assert attrs["href"].startswith("#")
+    assert re.fullmatch("[A-Za-z0-9+/=]+", block_of(hostile))
+    assert {f"<think>{bad}</think>{bad}" for bad in OWNED} <= set(data_of(hostile)["texts"])
 
 
 @in_chromium
@@ -100,18 +134,26 @@ def test_hostile_text_is_only_text(hostile):
 def test_hostile_text_does_not_run(hostile, tmp_path, policy):
     # Without the policy too: it is the second lock, not the first.
     text = hostile if policy else re.sub(r"<meta http-equiv=.*?>", "", hostile, count=1)
-    unfold = "<script>for (const fold of document.querySelectorAll('details')) fold.open = true;"
-    for i in range(len(OWNED)):
-        unfold += f"place = {i}; show();"
     if not policy:
-        text = text.replace("</body>", unfold + "</script></body>")
+        walk = """<script>ready.then(() => {
+          for (const fold of document.querySelectorAll("details")) fold.open = true;
+          for (let i = 0; i < data.blocks.length; i++) {
+            choose(i);
+            for (place = 0; place < found.length; place++) show();
+          }
+          place = 0; choose(0);
+          const over = (node) => node.dispatchEvent(new Event("mouseover"));
+          document.querySelectorAll("*").forEach(over);
+        });</script></body>"""
+        text = text.replace("</body>", walk)
     document, logged = visit(text, tmp_path)
     assert "<title>OWNED" not in document and "<title>driftbench: " in document
     tags = Tags(document)
-    assert not any(tag == "img" for tag, _ in tags.found)
+    names = [tag for tag, _ in tags.found]
+    assert "img" not in names and names.count("style") == 1
+    assert all(attrs["href"].startswith("#") for tag, attrs in tags.found if tag == "a")
     assert logged == []  # neither an error nor a refusal of our own script and style
-    shown = "".join(tags.text)
-    assert OWNED[0 if policy else -1] in shown
+    assert OWNED[0] in "".join(tags.text)
 
 
 @in_chromium
@@ -127,7 +169,7 @@ def test_the_policy_admits_this_script_and_style_and_no_network(study):
     text = render(study)
     policy = re.search(r'http-equiv="Content-Security-Policy" content="(.*?)"', text)[1]
     policy = policy.replace("&#39;", "'")
-    assert policy.startswith("default-src 'none';")
+    assert policy.startswith("default-src 'none';") and "img-src data:;" in policy
     assert "unsafe" not in policy and "http" not in policy
     for tag, directive in (("script", "script-src"), ("style", "style-src")):
         content = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.S)[1]
@@ -214,31 +256,67 @@ def test_a_picture_that_is_not_there_is_said(tmp_path, monkeypatch):
     path.unlink()
     assert picture_in(run) == f"picture {path.name} cannot be read"
     monkeypatch.setattr(browser, "PICTURE_BYTES", 10)
-    run, path = with_picture(
-        tmp_path / "b", synthetic.picture([1, 2, 3, 4], __import__("random")).data
-    )
+    run, path = with_picture(tmp_path / "b", synthetic.picture([1, 2, 3, 4], random).data)
     assert "left out to keep this page small" in picture_in(run)
 
 
-def test_a_very_long_answer_loses_its_middle(tmp_path):
-    [question] = synthetic.simple_questions(1, "t")
-    text = "a" * 5000 + "b" * 5000
-    synthetic.write_run(tmp_path / "r", [question], {("t", "q0"): [(True, "rule", "b", text)]})
+@in_chromium
+def test_pictures_without_room_lie_beside_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(browser, "PICTURE_BYTES", 10)
+    drawn = synthetic.picture([1, 2, 3, 4], random)
+    run, path = with_picture(tmp_path, drawn.data)
+    text = render(run, beside=tmp_path / "pictures")
+    beside = tmp_path / "pictures" / path.name
+    assert beside.read_bytes() == drawn.data
+    document, logged = visit(text, tmp_path)
+    assert logged == [] and f'src="pictures/{path.name}"' in document
+    assert 'class="tiny"' in document  # set when it has been loaded
+
+
+def test_a_picture_of_an_improper_name_is_not_read(tmp_path):
+    run, _ = with_picture(tmp_path, synthetic.picture([1, 2, 3, 4], random).data)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    lines = (run / "questions.jsonl").read_text()
+    sha = re.search(r'"sha256": "([0-9a-f]{64})"', lines)[1]
+    (run / "questions.jsonl").write_text(lines.replace(sha, "../secret"))
+    assert picture_in(run) == "picture without a proper name"
+
+
+def test_long_answers_lose_their_middle_only_where_there_is_no_room(tmp_path, monkeypatch):
+    generator = random.Random(0)
+    questions = synthetic.simple_questions(20, "t")
+    said = {
+        (q.task, q.id): [(True, "rule", "b", f"{generator.getrandbits(40_000):x}")]
+        for q in questions
+    }
+    synthetic.write_run(tmp_path / "r", questions, said)
+    whole = {text for [(_, _, _, text)] in said.values()}
     texts = browser.gather(collect.collect([tmp_path / "r"]))["texts"]
-    [long] = [t for t in texts if len(t) > 100]  # one answer: there is room for LONGEST
-    assert long.startswith("a" * 3000 + "\n[… 4,000 characters left out")
-    assert long.endswith("b" * 3000)
+    assert whole <= set(texts)
+    monkeypatch.setattr(browser, "PAGE_BYTES", 60_000)
+    data = browser.gather(collect.collect([tmp_path / "r"]))
+    assert len(browser.packed(data)) <= 60_000
+    cut = [text for text in data["texts"] if "characters left out; responses.jsonl" in text]
+    [limit] = {len(text.split("\n[…")[0]) * 2 for text in cut}
+    assert len(cut) == 20 and limit in browser.LIMITS
+    for text in cut:
+        first, left, last = text.split("\n")
+        [origin] = [answer for answer in whole if answer.startswith(first)]
+        assert origin.endswith(last)
+        assert left.startswith(f"[… {len(origin) - limit:,} characters left out")
+    larger = browser.LIMITS[browser.LIMITS.index(limit) - 1]
+    assert 20 * larger * 4 / 8 * 4 / 3 > 60_000  # hexadecimal packs to half, base64 adds a third
 
 
 def test_the_page_is_the_same_each_time_and_says_what_matters(study):
-    text = render(study)
-    assert text == render(study)
+    text = render(study, draw=True)
+    assert text == render(study, draw=True)
     for part in ("guess floor", "The prior of DRIFT covers 28 tensors", "97.4 %", "2.4 TFLOP"):
         assert part in text
     assert "4 merges" in text and "1.00 GiB" in text
 
 
-DRIVE = """<script>
+DRIVE = """<script>ready.then(() => {
 const said = [];
 const note = (name) => said.push([name, $("count").textContent, $("name").textContent]);
 const set = (id, text) => {
@@ -262,7 +340,7 @@ const out = document.createElement("pre");
 out.id = "said";
 out.textContent = JSON.stringify(said);
 document.body.append(out);
-</script></body>"""
+});</script></body>"""
 
 
 @in_chromium
@@ -291,3 +369,104 @@ def test_going_through_the_questions(study, tmp_path):
     assert steps["slider"] == [f"3 of {len(flips)}", f"pocket · {flips[2]} · reasoning-image"]
     assert steps["open"] == [True] and steps["answers"] == [5, 1]
     assert steps["reset"][0] == "1 of 48"
+
+
+def made_to_say(text, steps, tmp_path):
+    """Do some steps in the page; a step is a pair of a name and JavaScript before it is noted."""
+    acts = "".join(f"{code}\nnote({json.dumps(name)});\n" for name, code in steps)
+    head, tail = DRIVE.split('note("start");')[0], DRIVE[DRIVE.index("const out = document") :]
+    bare = re.sub(r"<meta http-equiv=.*?>", "", text, count=1)
+    document, logged = visit(bare.replace("</body>", head + acts + tail), tmp_path)
+    assert logged == []
+    said = json.loads(html.unescape(re.search(r'<pre id="said">(.*?)</pre>', document)[1]))
+    return {name: (count, shown) for name, count, shown in said}
+
+
+@in_chromium
+def test_filters_find_what_counting_finds(tmp_path):
+    generator = random.Random(1)
+    questions = [
+        Question(
+            task, f"{task}{i}", f"What is {i} ?", (), {"answer": "7", "groups": (f"kind: {i % 3}",)}
+        )
+        for task in ("see", "think")
+        for i in range(40)
+    ]
+    kinds = [(True, "rule"), (False, "rule"), (None, "open"), (None, "truncated"), (None, "error")]
+    runs = {}
+    for name in ("a", "b", "c"):
+        runs[name] = {
+            (q.task, q.id): [
+                (*generator.choice(kinds), "7", f"<think>Hm, {word}</think> so {word}")
+                for word in generator.choices(["Apple", "pear", "plum", "fig"], k=2)
+            ]
+            for q in questions
+        }
+        synthetic.write_run(tmp_path / "runs" / name, questions, runs[name])
+
+    def count(keep):
+        return sum(
+            keep(q, {name: said[q.task, q.id] for name, said in runs.items()}) for q in questions
+        )
+
+    def score(samples):
+        return sum(correct is True for correct, *_ in samples)
+
+    def how(samples, *wanted):
+        return any((correct, how) in wanted for correct, how, *_ in samples)
+
+    expected = {
+        "all": count(lambda q, said: True),
+        "task": count(lambda q, said: q.task == "think"),
+        "group": count(lambda q, said: q.task == "think" and int(q.id[5:]) % 3 == 1),
+        "words": count(lambda q, said: any("Apple" in s[3] for r in said.values() for s in r)),
+        "prompt": count(lambda q, said: "is 17 ?" in q.prompt),
+        "nowhere": 0,
+        "first": count(lambda q, said: score(said["a"]) > score(said["c"])),
+        "second": count(lambda q, said: score(said["a"]) < score(said["c"])),
+        "differ": count(lambda q, said: score(said["a"]) != score(said["c"])),
+        "not right": count(lambda q, said: not score(said["a"])),
+        "open": count(lambda q, said: how(said["a"], (None, "open"))),
+        "both": count(
+            lambda q, said: how(said["a"], (None, "truncated")) and how(said["c"], (False, "rule"))
+        ),
+    }  # fmt: skip
+    find = "$('search').value = {}; filter();"
+    pair = "$('reset').click(); set('model-a', 'a'); set('model-b', 'c');"
+    steps = [
+        ("all", ""),
+        ("task", "set('task', 'think');"),
+        ("group", "set('group', 'kind: 1');"),
+        ("words", "$('reset').click();" + find.format("'aPPle '")),
+        ("prompt", find.format("'is 17 ?'")),
+        ("nowhere", find.format("'<b>'")),
+        ("first", pair + "set('flip', 'the first is better');"),
+        ("second", "set('flip', 'the second is better');"),
+        ("differ", "set('flip', 'they differ');"),
+        ("not right", pair + "set('verdict-a', 'not right');"),
+        ("open", "set('verdict-a', 'open');"),
+        ("both", "set('verdict-a', 'truncated'); set('verdict-b', 'wrong');"),
+    ]
+    said = made_to_say(render(tmp_path / "runs"), steps, tmp_path)
+    shown = {
+        name: int(count.split(" of ")[1]) if " of " in count else 0
+        for name, (count, _) in said.items()
+    }
+    assert shown == expected
+    assert min(value for name, value in expected.items() if name != "nowhere") > 0
+
+
+def test_the_lead_stands_under_the_title_and_numbers_are_those_of_the_cells(pair):
+    lead = '<p class="said">What is <b>supported</b>.</p>'
+    text = render(pair, lead=lead)
+    assert text.index("</header>") < text.index(lead) < text.index('id="scores"')
+    assert "<h1>" in text[: text.index(lead)]
+    cells = re.findall(r"<td>([\d.]+ ± [\d.]+|–)", text)
+    # The table worked out by hand in test_tables.
+    assert cells == [
+        "25.0 ± 25.0", "75.0 ± 25.0", "50.0 ± 17.7", "75.0 ± 25.0", "50.0 ± 28.9", "62.5 ± 19.1",
+    ]  # fmt: skip
+
+
+def test_without_a_lead_there_is_no_room_for_it(pair):
+    assert 'id="lead"' not in render(pair)

@@ -1,0 +1,143 @@
+"""What checkpoints took to make and to ask, as tables."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from reports import tables
+from reports.collect import Block, Cost
+
+HEADS = (
+    "checkpoint", "method", "samples", "tokens", "computation", "making", "peak memory", "device",
+    "asking",
+)  # fmt: skip
+
+
+def lines(block: Block) -> list[list[str]]:
+    """What each checkpoint of a block took to make and to ask, merges of a sweep as one."""
+    swept = {row.run.name for row in block.sweep} - {"vlm"}
+    merges = [cost for cost in block.costs if cost.name in swept]
+    found = [_line(cost) for cost in block.costs if cost.name not in swept]
+    return [*found, _line(_sum(merges))] if merges else found
+
+
+def markdown(blocks: Sequence[Block]) -> str:
+    """Write the costs of some blocks as a section of a Markdown document."""
+    parts = ["# Cost"]
+    for block in (block for block in blocks if block.costs):
+        rows = [list(HEADS), ["---", *["---:"] * (len(HEADS) - 1)]]
+        rows += [list(map(tables.plain, line)) for line in lines(block)]
+        parts += [f"## {tables.plain(block.title)}", tables.piped(rows)]
+    return "\n\n".join(parts) + "\n" if len(parts) > 1 else ""
+
+
+def latex(blocks: Sequence[Block]) -> str:
+    """Write the costs of some blocks in LaTeX, one `table*` each."""
+    return "\n".join(
+        tables.floating(
+            f"{block.title}: what each checkpoint took to make and to ask.",
+            f"cost-{block.name}",
+            "ll" + "r" * (len(HEADS) - 2),
+            [tables.joined(HEADS), r"\midrule", *map(tables.joined, lines(block))],
+        )
+        for block in blocks
+        if block.costs
+    )
+
+
+FIELDS = (
+    "block checkpoint method samples tokens flops seconds devices device peak_memory_bytes "
+    "asking_seconds"
+).split()
+
+
+def long_form(blocks: Sequence[Block]) -> str:
+    """Write the costs as CSV at full precision, a line a checkpoint; unknown is empty."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="", extrasaction="ignore")
+    writer.writeheader()
+    for block in blocks:
+        for cost in block.costs:
+            spent = {k: v for k, v in (cost.made.get("cost") or {}).items() if v is not None}
+            own = {"block": block.name, "checkpoint": cost.name, "method": cost.made.get("method")}
+            writer.writerow(spent | own | {"asking_seconds": cost.asking})
+    return file.getvalue()
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    """The merges of a sweep as one line: amounts added, the peak the highest."""
+    parts = [cost.made.get("cost") or {} for cost in costs]
+    total: dict[str, Any] = {}
+    for field in ("samples", "tokens", "flops", "seconds"):
+        known = [part[field] for part in parts if part.get(field) is not None]
+        total[field] = sum(known) if known else None
+    peaks = [part["peak_memory_bytes"] for part in parts if part.get("peak_memory_bytes")]
+    total["peak_memory_bytes"] = max(peaks, default=None)
+    total["device"] = ", ".join({str(part["device"]): 0 for part in parts if part.get("device")})
+    asking = [cost.asking for cost in costs if cost.asking is not None]
+    made = {"method": "merge", "cost": total}
+    return Cost(f"{len(costs)} merges", made, sum(asking) if asking else None)
+
+
+def _line(cost: Cost) -> list[str]:
+    spent = cost.made.get("cost") or {}
+    return [
+        cost.name,
+        str(cost.made.get("method", "–")),
+        _amount(spent.get("samples")),
+        _amount(spent.get("tokens")),
+        _flops(spent.get("flops")),
+        duration(spent.get("seconds")),
+        size(spent.get("peak_memory_bytes")),
+        str(spent.get("device") or "–"),
+        duration(cost.asking),
+    ]
+
+
+def coverage(block: Block) -> list[str]:
+    """How much of the decoder the prior, and the merges, reached."""
+    texts = []
+    for cost in block.costs:
+        if reached := cost.made.get("coverage"):
+            kind = str(cost.made.get("method"))
+            subject = {"drift": "The prior of DRIFT", "merge": "A merge"}.get(kind, cost.name)
+            share = reached.get("decoder_share")
+            texts.append(
+                f"{subject} covers {_amount(reached.get('tensors'))} tensors with "
+                f"{_amount(reached.get('parameters'))} parameters, "
+                + ("an unknown share" if share is None else f"{100 * share:.1f} %")
+                + " of the decoder."
+            )
+    return list(dict.fromkeys(texts))
+
+
+def _amount(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _flops(value: float | None) -> str:
+    if not value:
+        return "–"
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}FLOP"
+    return f"{value:.0f} FLOP"
+
+
+def duration(seconds: float | None) -> str:
+    """`9.2 s`, `12 min 05 s`, `3 h 20 min`."""
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def size(count: float | None) -> str:
+    """`512 MiB`, `1.00 GiB`."""
+    if count is None:
+        return "–"
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
