@@ -13,6 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="Folder of the VLM.")]
@@ -20,7 +21,7 @@ Llm = Annotated[Path, typer.Argument(metavar="LLM", help="Folder of the text-onl
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
 Base = Annotated[Path | None, typer.Option(help="Folder of the model that both came from.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
-Seed = Annotated[int, typer.Option(help="Of random parts.")]
+Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -67,7 +68,9 @@ def prior(
         str, typer.Option(help="reasoner-vlm, reasoner-base, random, shuffled or negated.")
     ] = "reasoner-vlm",
     base: Base = None,
-    modules: Annotated[str, typer.Option(help="Roles of tensors.")] = "attention,mlp,norm",
+    modules: Annotated[
+        str, typer.Option(help="Kinds of tensors that get a difference.")
+    ] = "attention,mlp,norm",
     dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
     rank: Annotated[
         int | None, typer.Option(help="Store each matrix as its best approximation of this rank.")
@@ -110,7 +113,9 @@ def merge(
     layers: Annotated[str, typer.Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
     modules: Annotated[
         str | None,
-        typer.Option(help="Roles that are merged: attention,mlp,norm; attention,mlp with --rho-of"),
+        typer.Option(
+            help="Kinds that are merged; default: attention,mlp,norm, with --rho-of attention,mlp."
+        ),
     ] = None,
     rho_of: Annotated[
         Path | None,
@@ -228,10 +233,13 @@ def _merge_as_far(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="YAML file, or the name of a bundled recipe.")],
+    recipe: Annotated[
+        str, typer.Argument(help="YAML file, or a bundled one such as qwen2_5_vl_drift.")
+    ],
     out: Out,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="field=value, winning over the recipe.")
+        list[str] | None,
+        typer.Option("--set", help="field=value, winning over the recipe; may be repeated."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -255,7 +263,9 @@ def distance(
         list[Path] | None,
         typer.Option(help="Also how far this checkpoint, made from VLM, has gone toward LLM."),
     ] = None,
-    modules: Annotated[str, typer.Option(help="Roles that count for --of.")] = "attention,mlp",
+    modules: Annotated[
+        str, typer.Option(help="Kinds of tensors that count for --of.")
+    ] = "attention,mlp",
 ) -> None:
     """How far LLM is from the language model inside VLM, layer by layer."""
     from dataclasses import replace
