@@ -116,7 +116,7 @@ def grade(
     card = replace(card, tasks=cards, finished=len(verdicts) == asked)
     if graded.judge is not None:
         card = replace(card, judge=graded.judge.record)
-    if into == folder and len(records.read_verdicts(folder)) != len(verdicts):
+    if into == folder and records.count(folder / "verdicts.jsonl") != len(verdicts):
         drop_scored(folder)
     (into / "answers.parquet").unlink(missing_ok=True)  # it has the verdicts before these
     records.write_lines(into / "verdicts.jsonl", verdicts)

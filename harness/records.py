@@ -603,14 +603,31 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
+def count(path: Path) -> int:
+    """Return how many records a file holds, whatever is in them."""
+    return sum(1 for _ in _lines(path))
+
+
 def _record(kind: type[T], path: Path, number: int, line: bytes, tuples: tuple[str, ...] = ()) -> T:
     try:
         row = json.loads(line)
         for name in tuples:
             row[name] = tuple(row[name])
         return kind(**row)
+    except json.JSONDecodeError:
+        wrong = "is broken"
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} line {number} is not a {kind.__name__}: {error}") from error
+        wrong = f"is not a {kind.__name__} ({error})"
+    raise UserError(f"{path} line {number} {wrong}: {_remedy(path, number)}")
+
+
+def _remedy(path: Path, number: int) -> str:
+    """Return what to do about a line that cannot be read."""
+    if path.name == "questions.jsonl":
+        return "the same `driftbench eval` makes the file anew"
+    if path.name == "verdicts.jsonl":
+        return f"`driftbench score {path.parent}` makes the file anew"
+    return f"remove the line (sed -i {number}d {path}), and what it said is asked for again"
 
 
 # The log

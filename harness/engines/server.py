@@ -148,8 +148,8 @@ class ServerEngine:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not known of the answers, so far."""
-        path = self._weights and self._weights.path
-        taken = f"they are taken to be those of {path}" if path else "only its name is known"
+        place = self._weights and self._weights.place
+        taken = f"they are taken to be those of {place}" if place else "only its name is known"
         notes = [f"{self._served.model} is served: its weights could not be verified, {taken}"]
         for endpoint in self._endpoints:
             if endpoint.left_out:

@@ -110,7 +110,7 @@ def test_every_appended_line_is_with_the_operating_system_at_once(tmp_path):
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "responses.jsonl").write_text('{"key": "k"}\n{}\n')
-    with pytest.raises(UserError, match=r"responses.jsonl line 1 is not a Response: .*missing"):
+    with pytest.raises(UserError, match=r"responses.jsonl line 1 is not a Response \(.*missing"):
         records.read_responses(tmp_path)
 
 

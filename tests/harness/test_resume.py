@@ -44,11 +44,40 @@ def test_a_broken_line_stops_before_anything_is_asked(tmp_path, world):
     evaluate(tmp_path / "vlm", world, Script(), limit=3)
     log = tmp_path / "vlm" / "responses.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
-    log.write_bytes(lines[0] + lines[1][:-20] + b"\n" + lines[2])
     script = Script()
-    with pytest.raises(UserError, match=r"responses.jsonl line 2 is not a Response"):
-        evaluate(tmp_path / "vlm", world, script)
-    assert script.asked == []
+    for broken, wrong in (
+        (lines[1][:-20] + b"\n", "is broken"),
+        (b"\xff\x00\n", "is not a Response ('utf-8' codec can't decode byte 0xff in position 0"),
+        (b'{"key": "k"}\n', "is not a Response (Response.__init__() missing 9 required"),
+    ):
+        log.write_bytes(lines[0] + broken + lines[2])
+        with pytest.raises(UserError) as error:
+            evaluate(tmp_path / "vlm", world, script)
+        assert str(error.value).startswith(f"{log} line 2 {wrong}")
+        assert str(error.value).endswith(
+            f": remove the line (sed -i 2d {log}), and what it said is asked for again"
+        )
+        assert script.asked == []
+    subprocess.run(["sed", "-i", "2d", str(log)], check=True)
+    evaluate(tmp_path / "vlm", world, script)
+    assert [id for id, _ in script.asked] == ["q1", "q3", "q4", "q5", "q6"]
+
+
+@pytest.mark.parametrize("name", ["questions.jsonl", "verdicts.jsonl"])
+def test_what_is_said_of_another_broken_file_mends_it(tmp_path, world, name):
+    out = tmp_path / "vlm"
+    evaluate(out, world, Script())
+    whole = (out / name).read_bytes()
+    (out / name).write_bytes(whole.replace(b"{", b"[", 1))
+    read = {"questions.jsonl": records.read_questions, "verdicts.jsonl": records.read_verdicts}
+    with pytest.raises(UserError) as error:
+        read[name](out)
+    assert str(error.value).startswith(f"{out / name} line 1 is broken: ")
+    if name == "questions.jsonl":
+        evaluate(out, world, Script())
+    else:
+        grade.score(out)
+    assert (out / name).read_bytes() == whole
 
 
 def test_what_a_killed_process_was_writing_aside_is_in_nobodys_way(tmp_path, world):

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -18,6 +19,7 @@ from pretend import Pretend, answer, completion
 
 import tasks
 from harness import cli, records
+from harness.checkpoint import open_checkpoint
 from harness.engines import Ask, endpoint, server
 from harness.engines.endpoint import Failed, address, content
 from harness.engines.server import ServerEngine, Service, served_checkpoint
@@ -626,8 +628,6 @@ def test_where_the_weights_are_at_hand_tokens_are_theirs(
 ):
     from transformers import AutoTokenizer
 
-    from harness.checkpoint import open_checkpoint
-
     weights = open_checkpoint(checkpoints[f"{family}-a"])
     ids = AutoTokenizer.from_pretrained(weights.path).encode("seven", add_special_tokens=False)
 
@@ -650,7 +650,6 @@ def test_where_the_weights_are_at_hand_tokens_are_theirs(
 
 
 def test_a_served_model_is_named_by_all_that_is_told_of_it(checkpoints):
-    from harness.checkpoint import open_checkpoint
 
     def named(version="0.32.0", weights=None, **card):
         with Pretend(card={"id": "vlm", "owned_by": "vllm", **card}, version=version) as pretend:
@@ -665,6 +664,18 @@ def test_a_served_model_is_named_by_all_that_is_told_of_it(checkpoints):
     assert len({plain.fingerprint, *(other.fingerprint for other in others)}) == 4
     assert plain.is_multimodal and others[2].pixels == local.pixels != {}
     assert not named(weights=open_checkpoint(checkpoints["llava_next-text"])).is_multimodal
+
+
+def test_of_an_adapter_that_is_served_the_record_names_the_adapter(checkpoints, tmp_path):
+    base = open_checkpoint(checkpoints["qwen2_5_vl-a"])
+    adapter = replace(base, adapter=SimpleNamespace(path=tmp_path / "adapter"))
+    with Pretend() as pretend:
+        service = Service((pretend.url,))
+        engine = ServerEngine(served_checkpoint("vlm", service, adapter), service)
+    assert engine.notes == (
+        "vlm is served: its weights could not be verified, they are taken to be those of "
+        f"{tmp_path / 'adapter'}",
+    )
 
 
 def test_a_run_goes_on_at_other_addresses_and_not_with_another_model(tmp_path, many):
