@@ -281,7 +281,7 @@ def distance(
     print(distances.table(found))
 
 
-@app.command()
+@app.command(hidden=True)
 def fetch(
     place: Annotated[str, typer.Argument(help="owner/name[@revision] on the hub, or a folder.")],
     out: Annotated[Path, typer.Option(help="Link to lay to it.")],
@@ -293,7 +293,7 @@ def fetch(
     print(f"{out} -> {hub.link(place, out, 'dataset' if data else 'model')}")
 
 
-@app.command()
+@app.command(hidden=True)
 def noisy(
     data: Annotated[str, typer.Argument(help="Rows, as `train` takes them.")],
     out: Out,

@@ -10,11 +10,12 @@ import os
 import runpy
 import subprocess
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-if multiprocessing.current_process().name == "forkserver" or "WARM" in os.environ:
+if "WARM" in os.environ:
     import torch
 
     torch.set_num_threads(1)
@@ -68,10 +69,14 @@ class Process:
 
 def subprocesses() -> SimpleNamespace:
     """Stand-in for the module `subprocess` in `harness.reproduce`."""
-    here = str(Path(__file__).parent)
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    os.environ["WARM"] = "1"
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["warm"])
+    before = dict(os.environ)
+    forkserver._forkserver._stop()  # another test may have started it with less
+    forkserver.set_forkserver_preload(["warm"])
+    # What is preloaded is looked for along the path of a fresh interpreter.
+    path = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ |= {"WARM": "1", "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    forkserver.ensure_running()
+    os.environ.clear()
+    os.environ.update(before)
     names = ("DEVNULL", "STDOUT", "TimeoutExpired")
     return SimpleNamespace(Popen=Process, **{name: getattr(subprocess, name) for name in names})
