@@ -103,13 +103,11 @@ def show(study: Recipe, gpus: int) -> None:
     table.add_row("all", *_figures(study.steps), style="bold")
     console().print(table)
     seconds = sum(step.seconds for step in study.steps if step.gpu)
-    hours = (
-        f"; {seconds / 3600:.1f} GPU hours, so at least {clock(seconds / gpus)} with --gpus {gpus}"
-    )
-    print(
-        f"{len(study.steps)} steps{hours if seconds else ''}. These are estimates, and what is done "
-        "already is not left out."
-    )
+    said = f"{len(study.steps)} steps"
+    if seconds:
+        said += f"; {seconds / 3600:.1f} GPU hours, so at least {clock(seconds / gpus)}"
+        said += f" with --gpus {gpus}"
+    print(f"{said}. These are estimates, and what is done already is not left out.")
 
 
 def _figures(steps: Sequence[Step]) -> list[str]:
