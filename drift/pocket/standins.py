@@ -14,8 +14,12 @@ from drift.pocket import models, world
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-LIKE = {"llava_next": "llava_next", "idefics2": "idefics3", "qwen2_vl": "qwen2_5_vl"}
-LIKE["qwen2_5_vl"] = "qwen2_5_vl"
+LIKE = {
+    "llava_next": "llava_next",
+    "idefics2": "idefics3",
+    "qwen2_vl": "qwen2_5_vl",
+    "qwen2_5_vl": "qwen2_5_vl",
+}
 """Family → the pocket family whose words, and whose text model's sizes, it has."""
 
 MODELS = (
