@@ -41,9 +41,9 @@ def report(
 ) -> None:
     """Compare runs: tables, plots, and a page to read every answer on.
 
-    Writes index.html; comparison.md, .csv and .tex; published.csv and cost.csv where there is
-    something to say; and in plots/ every plot as PNG and SVG. Pictures for which the page has no
-    room lie in pictures/.
+    Writes index.html; comparison.md, .csv and .tex; cost.csv, published.csv and training.csv where
+    there is something to say; merge_degradation.png and .svg of a sweep of merges; and in plots/
+    every plot of the page as PNG and SVG. Pictures for which the page has no room lie in pictures/.
     """
     write(paths, out, baseline)
 
@@ -108,12 +108,13 @@ def _put_tables(folder: Path, material: "Material", counted: "Sequence[Table]") 
 def _put_plots(
     folder: Path, planned: "dict[str, list[Plot]]"
 ) -> "dict[str, list[tuple[Plot, str]]]":
+    """Write the plots: those for print beside the tables, those of the page in `plots`."""
     from reports import plots
 
-    if any(planned.values()):
-        (folder / "plots").mkdir()
+    own = folder / "plots"
+    own.mkdir()
     return {
-        section: [(plot, plots.save(plot, folder / "plots")) for plot in found]
+        section: [(plot, plots.save(plot, folder if section == "print" else own)) for plot in found]
         for section, found in planned.items()
     }
 
@@ -136,7 +137,7 @@ def _tell(counted: "Sequence[Table]", notes: Sequence[str], out: Path) -> None:
 
     for note in notes:
         print(note)
-    for table in counted:
+    for table in (table for table in counted if not table.block.by_group):
         for text in (tables.chosen(table.block), *table.notes):
             if text:
                 print(f"{table.block.title}: {text}")

@@ -124,7 +124,9 @@ def _integrity(text: str) -> str:
 def _summary(material: Material) -> str:
     runs = {row.run.folder for block in material.blocks for row in (*block.rows, *block.sweep)}
     engines = dict.fromkeys(
-        f"{row.run.card.engine} {row.run.card.engine_version}"
+        "answers made elsewhere"
+        if row.run.card.engine == "elsewhere"
+        else f"{row.run.card.engine} {row.run.card.engine_version}"
         for block in material.blocks
         for row in block.rows
     )

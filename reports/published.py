@@ -91,9 +91,11 @@ def beside(block: Block) -> list[Beside]:
 
 
 def _same(block: Block, row: Row, entry: dict[str, str]) -> bool:
-    """In a study by family and run; elsewhere the run or its checkpoint bears the row's name."""
+    """In a study by family and run; elsewhere the run or its checkpoint bears a model's name."""
     if entry["family"] and entry["family"] == block.name:
         return bool(entry["method"]) and entry["method"] == row.run.name
+    if entry["method"] not in ("", "vlm"):
+        return False  # `DRIFT` is the name of a row, of no model
     names = (row.run.name, row.run.card.name, Path(row.run.card.checkpoint).name)
     return _bare(entry["label"]) in {_bare(name) for name in names}
 

@@ -99,13 +99,10 @@ def test_unlike_settings_and_unfinished_runs_are_said(tmp_path):
     synthetic.write_run(tmp_path / "b", questions, answers, dtype="bfloat16", finished=False)
     other = synthetic.simple_questions(2, prompt="in other words")
     synthetic.write_run(tmp_path / "c", other, answers)
-    material = collect.collect([tmp_path / name for name in "abc"])
-    assert any(
-        note == "b was asked otherwise than a: dtype bfloat16 against float32."
-        for note in material.notes
-    )
-    assert any(note.startswith("b is not finished") for note in material.notes)
-    assert any(note.startswith("c was asked 2 questions in other words") for note in material.notes)
+    [block] = collect.collect([tmp_path / name for name in "abc"]).blocks
+    assert "b was asked otherwise than a: dtype bfloat16 against float32." in block.notes
+    assert any(note.startswith("b is not finished") for note in block.notes)
+    assert any(note.startswith("c was asked 2 questions in other words") for note in block.notes)
 
 
 def test_other_checkpoints_of_a_study_follow_as_rows(study, tmp_path):
@@ -119,22 +116,51 @@ def test_other_checkpoints_of_a_study_follow_as_rows(study, tmp_path):
     assert block.rows[-1].label == "merge-then-sft"
 
 
-def test_any_runs_make_a_block_per_task(tmp_path):
+def test_tasks_that_the_same_runs_answered_make_a_block(tmp_path):
     one, two = synthetic.simple_questions(2, "t"), synthetic.simple_questions(2, "u", ("g",))
     answers = synthetic.simple_answers(one + two, [1, 0, 1, 1])
     for name in ("x/m", "y/m"):
         synthetic.write_run(tmp_path / name, one + two, answers)
-    material = collect.collect([tmp_path / "y" / "m", tmp_path / "x"])
-    assert [row.label for row in material.blocks[0].rows] == ["y/m", "x/m"]
-    assert material.blocks[0].baseline.label == "y/m"
-    titles = [(b.title, [c.title for c in b.columns], b.mean) for b in material.blocks]
-    assert titles == [
-        ("all tasks", ["t", "u"], True),
-        ("t", ["all"], False),
-        ("u", ["all", "g"], False),
-    ]
+    [block] = collect.collect([tmp_path / "y" / "m", tmp_path / "x"]).blocks
+    assert [row.label for row in block.rows] == ["y/m", "x/m"]
+    assert block.baseline.label == "y/m"
+    assert (block.title, block.mean) == ("all tasks", True)
+    assert [column.key for column in block.columns] == [("t", "all"), ("u", "all")]
     assert (
         collect.collect([tmp_path / "x", tmp_path / "y"], "y/m").blocks[0].baseline.label == "y/m"
+    )
+    synthetic.write_run(tmp_path / "z" / "m", two, synthetic.simple_answers(two, [0, 1]))
+    synthetic.write_run(tmp_path / "w" / "m", [], {})
+    paths = [tmp_path / name for name in ("x", "y", "z", "w")]
+    material = collect.collect(paths)
+    titles = [(b.title, [row.label for row in b.rows], b.baseline.label) for b in material.blocks]
+    assert titles == [("t", ["x/m", "y/m"], "x/m"), ("u", ["x/m", "y/m", "z/m"], "x/m")]
+    assert material.notes == ("w/m has no verdict yet.",)
+    first = collect.collect(paths, "z/m").blocks[0]
+    assert first.baseline.label == "x/m"
+    assert "z/m has no answers here: compared with x/m." in first.notes
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 11])
+def test_a_study_of_seeds_is_shown_by_its_first(study, tmp_path, seeds):
+    for seed in range(seeds):
+        (tmp_path / "s" / f"seed-{seed}").mkdir(parents=True)
+        for family in ("llava_next", "qwen2_5_vl"):
+            (tmp_path / "s" / f"seed-{seed}" / family).symlink_to(study / family)
+    (tmp_path / "s" / "steps").symlink_to(study / "steps")
+    (tmp_path / "s" / "seed-99").mkdir()  # not begun
+    material = collect.collect([tmp_path / "s"])
+    old = collect.collect([study])
+    assert [folder.name for folder in material.seeds] == [f"seed-{i}" for i in range(seeds)]
+    assert material.title == "s" and material.steps == old.steps
+    for block, same in zip(material.blocks, old.blocks, strict=True):
+        assert [r.label for r in block.rows] == [r.label for r in same.rows]
+        assert all("seed-0" in str(row.run.folder) for row in block.rows)
+    told = [note for note in material.notes if "training seeds" in note]
+    assert told == (
+        []
+        if seeds == 1
+        else [f"Tables, plots and questions are of seed-0, one of {seeds} training seeds."]
     )
 
 

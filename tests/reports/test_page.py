@@ -60,7 +60,7 @@ def visit(text, tmp_path):
         [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

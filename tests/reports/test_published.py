@@ -1,108 +1,119 @@
-"""The published numbers: whole, in range, and a few copied by hand from where they stand."""
-
 import csv
-import tomllib
-from pathlib import Path
+import io
+import math
 
 import pytest
+import synthetic
 
-import tasks
+from reports import collect, published
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "reports" / "published"
-COLUMNS = {
-    "results": "table family vlm reasoner data label method task score source",
-    "merge_sweep": "family vlm reasoner alpha task score source",
-    "cost": "label gpus gpu hours samples source",
-}
-DRIFT = "arXiv 2510.15050v2 table"
-
-
-def read(name):
-    lines = (FOLDER / f"{name}.csv").read_text(encoding="utf-8").splitlines()
-    body = [line for line in lines if not line.startswith("#")]
-    assert lines[: len(lines) - len(body)] == [line for line in lines if line.startswith("#")]
-    return list(csv.DictReader(body))
-
-
-@pytest.mark.parametrize("name", COLUMNS)
-def test_every_row_is_whole_and_has_its_source(name):
-    rows = read(name)
-    assert rows and list(rows[0]) == COLUMNS[name].split()
-    for row in rows:
-        assert None not in row and None not in row.values()
-        assert row["source"] and not any(value != value.strip() for value in row.values())
-
-
-@pytest.mark.parametrize("name", ["results", "merge_sweep"])
-def test_scores_are_percentages_said_once(name):
-    rows = read(name)
-    for row in rows:
-        assert 0 <= float(row["score"]) <= (2800 if row["task"] == "MME" else 100)
-    keys = [tuple(v for k, v in row.items() if k not in ("score", "source")) for row in rows]
-    assert len(set(keys)) == len(keys)
+RESULTS = """# Facts, cited.
+table,family,vlm,reasoner,data,label,method,task,score,source
+2,qwen2_5_vl,VLM,R,,DRIFT,drift,t,60.0,a paper
+3,qwen2_5_vl,VLM,R,,DRIFT,drift,t,60.0,a paper
+4,qwen2_5_vl,VLM,R,,DRIFT,drift,t,90.0,another paper
+2,qwen2_5_vl,VLM,R,,DRIFT,drift,t:g,80.0,a paper
+2,qwen2_5_vl,VLM,R,,DRIFT,drift,t:score strict,41.0,a paper
+2,qwen2_5_vl,VLM,R,,DRIFT,drift,elsewhere,10.0,a paper
+2,qwen2_5_vl,VLM,R,,DRIFT,drift,MME,2000,a paper
+2,qwen2_5_vl,VLM,R,,Other,,t,11.0,a paper
+2,llava_next,VLM,R,,DRIFT,drift,t,12.0,a paper
+5,,Some-VL-7B,,,Some-VL-7B,vlm,t,55.0,a paper
+"""
+SWEEP = """family,vlm,reasoner,alpha,task,score,source
+qwen2_5_vl,Qwen2.5-VL-7B,R,0.3,t,40,s
+qwen2_5_vl,Qwen2.5-VL-7B,R,0,t,60,s
+other,Qwen2.5-VL-3B,R,0,t,50,s
+other,Qwen2.5-VL-3B,R,0.1,t,51,s
+other,Qwen2.5-VL-3B,R,0.2,t,,s
+other,Elsewhere-7B,R,0,t,1,s
+other,Elsewhere-7B,R,1,t,2,s
+qwen2_5_vl,Qwen2.5-VL-7B,R,0,alone,2,s
+"""
 
 
-def test_tasks_that_are_ours_have_our_names():
-    for row in read("results") + read("merge_sweep"):
-        task, _, part = row["task"].partition(":")
-        if task.startswith(("math", "mm", "pope", "logic", "we", "real", "hallusion")):
-            assert task in tasks.names(), row
-        if task == "wemath":
-            assert part in ("score strict", "score loose")
+@pytest.fixture
+def ours(monkeypatch, tmp_path):
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "results.csv").write_text(RESULTS)
+    (tmp_path / "csv" / "merge_sweep.csv").write_text(SWEEP)
+    monkeypatch.setattr(published, "FOLDER", tmp_path / "csv")
+    published.read.cache_clear()
+    yield
+    published.read.cache_clear()
+
+
+def write(folder, name, **card):
+    questions = synthetic.simple_questions(100, "t")
+    questions = [
+        type(q)(q.task, q.id, q.prompt, (), {**q.row, "groups": ("g",) if i < 50 else ()})
+        for i, q in enumerate(questions)
+    ]
+    answers = synthetic.simple_answers(questions, [1] * 70 + [0] * 30)
+    synthetic.write_run(folder / name, questions, answers, **card)
+    return folder / name
+
+
+def test_a_studys_rows_stand_beside_the_papers(ours, tmp_path):
+    run = write(tmp_path / "s" / "qwen2_5_vl" / "runs", "drift")
+    (run / "summary.json").write_text('{"t": {"score strict": 0.4}}')
+    [block] = collect.collect([tmp_path / "s"]).blocks
+    found = published.beside(block)
+    assert [(each.task, each.published, each.source) for each in found] == [
+        ("t", 0.6, "a paper"),
+        ("t", 0.9, "another paper"),
+        ("t:g", 0.8, "a paper"),
+        ("t:score strict", 0.41, "a paper"),
+    ]
+    first, second, group, metric = found
+    # Ours 70 of 100, theirs 60 %: √(0.7·0.3/99 + 0.6·0.4/99).
+    assert first.difference == pytest.approx(0.1)
+    assert first.error == pytest.approx(math.sqrt((0.21 + 0.24) / 99))
+    assert first.noise is True and second.noise is False
+    assert group.ours == 1.0 and group.error == pytest.approx(math.sqrt(0.16 / 49))
+    assert metric.ours == 0.4 and math.isnan(metric.error) and metric.noise is None
+    assert published.line(first)[3:7] == ["70.0 ± 4.6", "60.0", "+10.0 ± 6.7", "inside the noise"]
+    rows = list(csv.DictReader(io.StringIO(published.long_form(found))))
+    assert [row["inside_the_noise"] for row in rows] == ["1", "0", "0", ""]
+    assert float(rows[0]["error"]) == first.error and rows[3]["error"] == ""
 
 
 @pytest.mark.parametrize(
-    ("table", "label", "task", "score"),
+    "card, known",
     [
-        ("1", "Idefics2-8B + MetaMath-Mistral-7B", "mathvision_testmini", 11.8),
-        ("1", "Qwen2.5-VL-7B + DeepSeek-R1-Distill-Qwen-7B", "mathverse_vision_only", 33.2),
-        ("2", "DARE-TIES", "logicvista", 42.0),
-        ("2", "Layer Swap", "wemath:score loose", 50.1),
-        ("3", "R1-Onevision-7B", "logicvista", 61.8),
-        ("4", "Grad-Norm, attn", "logicvista", 49.4),
-        ("4", "Absolute, attn+mlp", "mathvista", 65.7),
-        ("5", "DRIFT (DART-Uniform)", "mathvision", 16.94),
-        ("6", "SFT", "realworldqa", 66.79),
-        ("7", "SFT, 8K mixed", "wemath:score loose", 56.19),
-        ("10", "R1 − Qwen-Math", "logicvista", 43.8),
+        ({"checkpoint": "hub/Some-VL-7B-Instruct"}, True),
+        ({"checkpoint": "/data/some_vl-7b"}, True),
+        ({"name": "Some-VL-7B"}, True),
+        ({"checkpoint": "hub/Some-VL-72B"}, False),
+        ({"checkpoint": "drift"}, False),  # the name of a row, of no model
     ],
 )
-def test_rows_of_the_paper_copied_by_hand(table, label, task, score):
-    [row] = [
-        row
-        for row in read("results")
-        if (row["table"], row["label"], row["task"]) == (table, label, task)
+def test_any_run_is_known_by_its_checkpoint(ours, tmp_path, card, known):
+    write(tmp_path, "mine", **card)
+    [block] = collect.collect([tmp_path / "mine"]).blocks
+    assert bool(published.beside(block)) is known
+
+
+def test_sweeps_of_a_family(ours):
+    found = published.sweeps("qwen2_5_vl", "Qwen2.5-VL", ["t", "alone"])
+    assert [(line.vlm, line.points) for line in found] == [
+        ("Qwen2.5-VL-7B", ((0.0, 60.0), (0.3, 40.0))),
+        ("Qwen2.5-VL-3B", ((0.0, 50.0), (0.1, 51.0))),
     ]
-    assert float(row["score"]) == score and row["source"] == f"{DRIFT} {table}"
+    assert published.sweeps("idefics3", "Idefics3", ["t"]) == []
 
 
-def test_the_averages_of_table_2_are_those_of_its_columns():
-    rows = [row for row in read("results") if row["table"] == "2"]
-    for label in {row["label"] for row in rows}:
-        scores = {row["task"]: float(row["score"]) for row in rows if row["label"] == label}
-        average = scores.pop("average")
-        assert average == pytest.approx(sum(scores.values()) / 6, abs=0.06), label
+def test_the_files_of_the_repository_can_be_read():
+    published.read.cache_clear()
+    results = published.read("results.csv")
+    assert {"family", "label", "method", "task", "score", "source"} <= set(results[0])
+    for row in (*results, *published.read("merge_sweep.csv")):
+        assert not row["score"] or math.isfinite(float(row["score"]))
 
 
-@pytest.mark.parametrize(
-    ("vlm", "alpha", "task", "score"),
-    [
-        ("Qwen2.5-VL-7B", "0.2", "mathvista", 37.8),
-        ("InternVL2.5-8B", "0.3", "pope", 0.0),
-        ("LLaVA-NeXT-LLaMA3-8B", "0.15", "dynamath", 24.0),
-        ("LLaVA-1.5-7B", "0", "mathvision_testmini", 15.8),
-    ],
-)
-def test_points_of_the_sweeps_copied_by_hand(vlm, alpha, task, score):
-    [row] = [
-        row
-        for row in read("merge_sweep")
-        if (row["vlm"], row["alpha"], row["task"]) == (vlm, alpha, task)
-    ]
-    assert float(row["score"]) == score
-
-
-def test_the_package_takes_them_along():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert "published/*.csv" in settings["tool"]["setuptools"]["package-data"]["reports"]
+def test_where_nothing_is_published_nothing_is_said(monkeypatch, tmp_path, pair):
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    published.read.cache_clear()
+    assert published.beside(collect.collect([pair]).blocks[0]) == []
+    assert published.markdown([]) == published.latex([]) == ""
+    published.read.cache_clear()

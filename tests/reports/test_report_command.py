@@ -23,17 +23,32 @@ FILES = {
     "comparison.md",
     "comparison.csv",
     "comparison.tex",
+    "cost.csv",
     "index.html",
     "merge_degradation.png",
     "merge_degradation.svg",
+    *(
+        f"plots/{name}.{kind}"
+        for name in (
+            "merge_degradation_qwen2_5_vl",
+            "merge_degradation_llava_next",
+            "cost_qwen2_5_vl",
+            "cost_llava_next",
+        )
+        for kind in ("png", "svg")
+    ),
 }
+
+
+def files(folder):
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_study_becomes_a_report(study, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("stays")
     done = run("report", study, "--out", tmp_path / "out")  # as `driftbench report` hands it over
-    assert {file.name for file in (tmp_path / "out").iterdir()} == FILES | {"mine.txt"}
+    assert files(tmp_path / "out") == FILES | {"mine.txt"}
     assert "Qwen2.5-VL: Best merge: α = " in done.stdout
     assert done.stdout.endswith(f"wrote {tmp_path / 'out' / 'index.html'}\n")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
@@ -44,8 +59,14 @@ def test_a_study_becomes_a_report(study, tmp_path):
 def test_run_folders_become_a_report_without_the_plot(study, tmp_path):
     runs = study / "llava_next" / "runs"
     run(runs / "drift", runs / "sft", "--out", tmp_path / "out", "--baseline", "sft")
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {
-        name for name in FILES if not name.startswith("merge")
+    assert files(tmp_path / "out") == {
+        "comparison.md",
+        "comparison.csv",
+        "comparison.tex",
+        "cost.csv",
+        "index.html",
+        "plots/cost_pocket_pocket_validation.png",
+        "plots/cost_pocket_pocket_validation.svg",
     }
     assert "paired difference to sft" in (tmp_path / "out" / "comparison.md").read_text()
 

@@ -20,7 +20,7 @@ def test_a_difference_outside_the_noise(tmp_path):
     paths = write(tmp_path, sft=[0] * 20 + [1] * 20, drift=[1] * 20 + [1] * 19 + [0])
     assert said(paths) == [
         [
-            "drift scores 97.5 ± 2.5 and sft 50.0 ± 8.0 on all: a difference of +47.5 ± 8.8 "
+            "drift scores 97.5 ± 2.5 and sft 50.0 ± 8.0 on pocket: a difference of +47.5 ± 8.8 "
             "points, outside the noise (p < 0.001)."
         ]
     ]
