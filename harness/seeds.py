@@ -171,8 +171,8 @@ def replicated(pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]]) -> 
         difference=middle,
         stderr=math.sqrt(variance),
         stderr_questions=math.sqrt(math.fsum(error**2 for error in within)) / len(within),
-        low=middle - reach,
-        high=middle + reach,
+        low=float(np.clip(middle - reach, -1, 1)),
+        high=float(np.clip(middle + reach, -1, 1)),
         p=p,
     )
 

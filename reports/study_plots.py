@@ -35,8 +35,8 @@ def plots(study: Study) -> list[Plot]:
         Plot(
             "methods_by_seed",
             "Every method, seed by seed",
-            "Small dots are seeds, bars the means with one standard error: reasoning over pictures "
-            "(circles) and perception (squares); dotted, what always the same answer scores.",
+            "Points are seeds, bars the means with one standard error; dotted, what always the "
+            "same answer scores on reasoning over pictures.",
             partial(_methods, study),
         )
     )
@@ -104,6 +104,7 @@ def _methods(study: Study) -> Any:
     names = [name for name in names if any(_shown(f, name) for f in study.families)]
     figure = Figure(figsize=(2 * INCHES, 0.5 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(study.families), sharey=True, squeeze=False)[0]
+    handles: dict[str, Any] = {}
     for axis, family in zip(axes, study.families, strict=True):
         for group, look, offset in ((IMAGE, STYLES[0], -0.15), (PERCEPTION, STYLES[1], 0.15)):
             for place, name in enumerate(names):
@@ -112,14 +113,14 @@ def _methods(study: Study) -> Any:
                 if mean is None:
                     continue
                 height = place + offset
-                axis.plot(
+                (handles[group],) = axis.plot(
                     [100 * value for value in mean.values],
                     [height] * len(mean.values),
                     linestyle="none",
                     marker=look.marker,
-                    markersize=2,
+                    markersize=2.6,
                     color=look.color,
-                    alpha=0.45,
+                    alpha=0.5,
                     markeredgewidth=0,
                 )
                 axis.errorbar(
@@ -138,6 +139,7 @@ def _methods(study: Study) -> Any:
         axis.set_xlabel("accuracy (%)")
         for place in range(0, len(names), 2):
             axis.axhspan(place - 0.5, place + 0.5, color=INK, alpha=0.04, linewidth=0)
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2)
     axes[0].set_yticks(range(len(names)), [labels[name] for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     return figure

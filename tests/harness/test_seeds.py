@@ -115,6 +115,8 @@ def test_one_seed_and_seeds_that_agree_leave_nothing_to_judge_by():
     right, wrong = run_of([1, 1, 0]), run_of([1, 0, 0])
     alone = seeds.replicated([(right, wrong)])
     assert math.isnan(alone.stderr) and alone.p == 1.0
+    few = seeds.replicated([(run_of([1, 1, 1]), run_of([0, 0, 0])), (right, right)])
+    assert (few.low, few.high) == (-1.0, 1.0)  # t with one degree of freedom reaches much further
     alike = seeds.replicated([(right, wrong)] * 3)
     assert (alike.difference, alike.p) == (pytest.approx(1 / 3), 1.0)
     with pytest.raises(tally.Unpairable):
