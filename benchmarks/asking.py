@@ -6,10 +6,11 @@
 Without a checkpoint a random pocket VLM is asked pocket questions, three of four with a picture.
 All ways get the same rendered prompts, the same picture files (decoding them is counted) and the
 same greedy sampling; the start of an engine is not counted. `vLLM by itself` is one call of
-`LLM.generate` with all requests, in the same engine as `driftbench eval`, in turn with it; its
-caches are emptied before each. The ways that ask one question at a time (VLMEvalKit's loop, and
-lm-eval's `hf-multimodal` at batch size 1, on questions with pictures, which are all it takes) get
-the first questions only.
+`LLM.generate` with all requests, in the same engine as `driftbench eval`; its caches are emptied
+before each. The two take turns, and turns at being first: what a round's figure is worth is told by
+the others beside it. The ways that ask one question at a time (VLMEvalKit's loop, and lm-eval's
+`hf-multimodal` at batch size 1) get the first questions only; lm-eval's `vllm-vlm` gets all. Both
+models of lm-eval take questions with pictures alone. What does not run says why.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main() -> None:
     options.add_argument("--tasks", default="pocket")
     options.add_argument("--data", type=Path, help="folder of the tasks' rows and pictures")
     options.add_argument("--questions", type=int, default=2000)
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--family", default="qwen2_5_vl", help="of the random pocket VLM")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -78,11 +79,15 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     shutil.copytree(folder / "runs" / "images", folder / "kept" / "images")
     sampling = _sampling(wanted[0].max_tokens)
     times: dict[str, list[float]] = {"vLLM by itself": [], "driftbench eval": []}
+    turn = [("vLLM by itself", raw), ("driftbench eval", ours)]
     for _ in range(given.rounds):
-        for name, call in (("vLLM by itself", raw), ("driftbench eval", ours)):
+        for name, call in turn:
             _forget(engine._llm)
             times[name].append(_seconds(call))
-    rates = {name: len(questions) / statistics.median(found) for name, found in times.items()}
+        turn.reverse()
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    rates: dict[str, float | str] = {n: len(questions) / m for n, m in medians.items()}
+    alone = len(questions) / medians["vLLM by itself"]
     some = range(min(PEER_QUESTIONS, len(questions)))
 
     def serial() -> None:
@@ -94,12 +99,19 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     rates["vLLM, one question at a time"] = len(some) / _seconds(serial)
     close()
     rates["transformers, one question at a time"] = _transformers(checkpoint, questions, folder)
-    rates["lm-eval, hf-multimodal"] = _lm_eval(given, wanted[0].name)
+    task = wanted[0].name
+    rates["lm-eval, hf-multimodal"] = _lm_eval(given, task, "hf-multimodal", PEER_QUESTIONS)
+    rates["lm-eval, vllm-vlm"] = _lm_eval(given, task, "vllm-vlm", len(questions))
     for name, rate in rates.items():
-        print(f"{name:38} {rate:9.1f} questions/s {rate / rates['vLLM by itself']:8.3f}")
+        if isinstance(rate, str):
+            print(f"{name:38} does not run: {rate}")
+        else:
+            print(f"{name:38} {rate:9.1f} questions/s {rate / alone:8.3f}")
     each = zip(times["vLLM by itself"], times["driftbench eval"], strict=True)
-    listed = ", ".join(f"{raw / ours:.3f}" for raw, ours in each)
+    ratios = [raw / ours for raw, ours in each]
+    listed = ", ".join(f"{ratio:.3f}" for ratio in ratios)
     print(f"time of vLLM by itself / time of driftbench eval, round by round: {listed}")
+    print(f"their median: {statistics.median(ratios):.3f}")
 
 
 def _pocket(folder: Path, family: str, questions: int) -> tuple[Path, Path]:
@@ -164,32 +176,41 @@ import sys, time, warnings
 warnings.simplefilter("ignore")
 import lm_eval
 from lm_eval.tasks import TaskManager
-checkpoint, data, task, limit, include = sys.argv[1:]
+name, device, batch, checkpoint, data, task, limit, include = sys.argv[1:]
 metadata = {"data": data}
 manager = TaskManager(include_defaults=False, include_path=include, metadata=metadata)
-model = lm_eval.api.registry.get_model("hf-multimodal").create_from_arg_string(
-    f"pretrained={checkpoint}", {"batch_size": 1, "device": sys.device})
+model = lm_eval.api.registry.get_model(name).create_from_arg_string(
+    f"pretrained={checkpoint}",
+    {"batch_size": batch if batch == "auto" else int(batch), "device": device})
 began = time.perf_counter()
-lm_eval.simple_evaluate(model=model, tasks=[task], task_manager=manager, metadata=metadata,
-    apply_chat_template=True, limit=int(limit), bootstrap_iters=0)
-print("seconds", time.perf_counter() - began)
+found = lm_eval.simple_evaluate(model=model, tasks=[task], task_manager=manager,
+    metadata=metadata, apply_chat_template=True, limit=int(limit), bootstrap_iters=0)
+print("seconds", time.perf_counter() - began, "of", found["n-samples"][task]["effective"])
 """
 
 
-def _lm_eval(given: argparse.Namespace, task: str) -> float:
-    """Questions a second of stock lm-eval, in a process of its own."""
+def _lm_eval(given: argparse.Namespace, task: str, model: str, limit: int) -> float | str:
+    """Questions a second of a model of stock lm-eval, in a process of its own; or why none.
+
+    Args:
+        given: The command line.
+        task: Of which the first questions are asked.
+        model: `hf-multimodal` or `vllm-vlm`.
+        limit: Questions.
+    """
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    script = LM_EVAL.replace("sys.device", repr(device))
-    words = [given.checkpoint, given.data, task, PEER_QUESTIONS, ROOT / "tasks"]
+    batch = "auto" if model.startswith("vllm") else 1
+    words = [model, device, batch, given.checkpoint, given.data, task, limit, ROOT / "tasks"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", LM_EVAL, *map(str, words)], capture_output=True, text=True, cwd=ROOT
     )
     said = [line for line in done.stdout.splitlines() if line.startswith("seconds ")]
     if done.returncode or not said:
-        raise SystemExit(f"lm-eval failed: {done.stderr.strip().splitlines()[-1]}")
-    return PEER_QUESTIONS / float(said[0].split()[1])
+        return (done.stderr.strip().splitlines() or ["nothing is said"])[-1]
+    _, seconds, _, count = said[0].split()
+    return int(count) / float(seconds)
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -2,17 +2,21 @@
 
     python benchmarks/resuming.py
     python benchmarks/resuming.py --questions 100000 --answers 1
+    python benchmarks/resuming.py --questions 3040 --answers 1 --parquet
 
-Two runs of the same questions, each with a picture. One is finished and asked again: the time of
+Two runs of the same questions, each with a picture: a file of its own, or in Parquet as the hub has
+datasets. One is finished and asked again: the time of
 the whole command. The other lacks one answer: the time from starting the command until an endpoint,
 on this machine, gets that one question. The baseline is a process of its own that reads the same
-files (rows, questions, responses) as JSON lines and does nothing with them. Best of three.
+files (rows, unless they are in Parquet, questions, responses) as JSON lines and does nothing with
+them. Best of three.
 
 The start of the engine is not in it: an endpoint has none, and nothing of vLLM or torch is loaded.
 """
 
 import argparse
 import functools
+import io
 import json
 import os
 import random
@@ -41,6 +45,7 @@ def main() -> None:
     options.add_argument("--questions", type=int, default=12_500)
     options.add_argument("--answers", type=int, default=8, help="to each question")
     options.add_argument("--words", type=int, default=400, help="of an answer")
+    options.add_argument("--parquet", action="store_true", help="pictures as bytes in Parquet")
     given = options.parse_args()
     sys.path.append(str(ROOT / "tests" / "harness"))
     from pretend import Pretend
@@ -48,21 +53,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, Pretend() as pretend:
         folder = Path(place)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-        data = _world(folder / "world", given.questions)
+        make = _parquet if given.parquet else _world
+        data = make(folder / "world", given.questions)
         whole, lacking = folder / "runs" / "whole", folder / "runs" / "lacking"
-        write = functools.partial(_write, pretend, data, n=given.answers, words=given.words)
-        write(whole, left_out=0)
-        write(lacking, left_out=1)
+        _write(pretend, data, whole, given, left_out=0)
+        _write(pretend, data, lacking, given, left_out=1)
         print(f"{given.questions} questions, {given.answers} answers to each")
-        _measure("a finished run, asked again", whole, data, pretend, given.answers)
-        _measure("a run that lacks one answer", lacking, data, pretend, given.answers)
+        _measure("a finished run, asked again", whole, data, pretend, given)
+        _measure("a run that lacks one answer", lacking, data, pretend, given)
 
 
-def _measure(what: str, run: Path, data: Path, pretend: Any, n: int) -> None:
-    files = [data / "test.jsonl", run / "questions.jsonl", run / "responses.jsonl"]
+def _task(given: argparse.Namespace) -> str:
+    return "mathvision" if given.parquet else "pocket"
+
+
+def _measure(what: str, run: Path, data: Path, pretend: Any, given: argparse.Namespace) -> None:
+    files = [*data.glob("*.jsonl"), run / "questions.jsonl", run / "responses.jsonl"]
     reading = _best(lambda: _seconds([sys.executable, "-c", READING, *map(str, files)]))
     before = {name: (run / name).read_bytes() for name in ("responses.jsonl", "run.json")}
-    command = [sys.executable, "-m", "harness", *_words(run, data, pretend, n)]
+    command = [sys.executable, "-m", "harness", *_words(run, data, pretend, given)]
 
     def until_asked() -> float:
         for name, content in before.items():
@@ -79,21 +88,11 @@ def _measure(what: str, run: Path, data: Path, pretend: Any, n: int) -> None:
     print(f"ratio {seconds / reading:.2f}", flush=True)
 
 
-def _words(run: Path, data: Path, pretend: Any, n: int) -> list[str]:
+def _words(run: Path, data: Path, pretend: Any, given: argparse.Namespace) -> list[str]:
+    n = given.answers
     drawn = ["--temperature", "0.7", "--n", str(n)] if n > 1 else []
-    where = ["--engine", "server", "--endpoint", pretend.url]
-    return [
-        "eval",
-        "vlm",
-        "--tasks",
-        "pocket",
-        "--data",
-        str(data),
-        "--out",
-        str(run),
-        *where,
-        *drawn,
-    ]
+    where = ["--engine", "server", "--endpoint", pretend.url, "--out", str(run)]
+    return ["eval", "vlm", "--tasks", _task(given), "--data", str(data), *where, *drawn]
 
 
 def _world(folder: Path, count: int) -> Path:
@@ -110,7 +109,35 @@ def _world(folder: Path, count: int) -> Path:
     return folder
 
 
-def _write(pretend: Any, data: Path, run: Path, *, n: int, words: int, left_out: int) -> None:
+def _parquet(folder: Path, count: int) -> Path:
+    """Write questions as the hub has MATH-Vision, each with a picture of about 60 kB."""
+    import datasets
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+
+    def row(number: int) -> dict[str, Any]:
+        noise = generator.integers(0, 255, (40, 30, 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(noise).resize((480, 360)).save(file, "JPEG", quality=98)
+        picture = {"bytes": file.getvalue(), "path": None}
+        fields = {"question": f"What is {number}? <image1>", "options": ["1", "2"], "answer": "A"}
+        place = {"image": f"{number}.jpg", "level": 1, "subject": "algebra"}
+        return {"id": str(number), **fields, **place, "decoded_image": picture}
+
+    folder.mkdir()
+    table = datasets.Dataset.from_list([row(number) for number in range(count)])
+    datasets.disable_progress_bars()
+    table.cast_column("decoded_image", datasets.Image(decode=False)).to_parquet(
+        str(folder / "test-00000-of-00001.parquet")
+    )
+    return folder
+
+
+def _write(
+    pretend: Any, data: Path, run: Path, given: argparse.Namespace, *, left_out: int
+) -> None:
     """Make a run as the server engine would, without the requests."""
     import tasks
     from harness import run as room
@@ -120,7 +147,7 @@ def _write(pretend: Any, data: Path, run: Path, *, n: int, words: int, left_out:
 
     generator = random.Random(0)
     text = " ".join(
-        generator.choice(["step", "so", "\\frac{1}{2}", "é", "7\n"]) for _ in range(words)
+        generator.choice(["step", "so", "\\frac{1}{2}", "é", "7\n"]) for _ in range(given.words)
     )
 
     class Ready(ServerEngine):
@@ -128,14 +155,15 @@ def _write(pretend: Any, data: Path, run: Path, *, n: int, words: int, left_out:
             for left, ask in zip(range(total - 1, -1, -1), asks, strict=True):
                 if left >= left_out:
                     where = (ask.key, ask.question.task, ask.question.id, ask.sample)
-                    yield Response(*where, f"{text} 7", "stop", 9, 4, words, 0.1)
+                    yield Response(*where, f"{text} 7", "stop", 9, 4, given.words, 0.1)
 
     service = Service((pretend.url,))
+    n = given.answers
     sampling = Sampling(temperature=0.7 if n > 1 else 0.0, n=n)
-    total = n * sum(1 for _ in (data / "test.jsonl").open())
+    total = n * given.questions
     room.run(
         [served_checkpoint("vlm", service)],
-        [tasks.load("pocket")],
+        [tasks.load(_task(given))],
         run,
         room.Asked(data=data, sampling=sampling),
         engine=functools.partial(Ready, service=service),
