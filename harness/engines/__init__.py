@@ -83,9 +83,9 @@ def refusal(ask: Ask, reason: str, lasting: bool = False) -> Response:
 
 
 def is_lasting(error: Exception) -> bool:
-    """Whether preparing a question fails so whenever it is tried: it took no memory and no device.
+    """Whether preparing a question fails whenever it is tried.
 
-    What torch says of them is a RuntimeError.
+    It may not for want of memory, a file or a device, the last of which torch calls RuntimeError.
     """
     return not isinstance(error, MemoryError | OSError | RuntimeError)
 
