@@ -99,7 +99,8 @@ def coverage(block: Block) -> list[str]:
     """How much of the decoder the prior, and the merges, reached."""
     texts = []
     for cost in block.costs:
-        if reached := cost.made.get("coverage"):
+        # A merge of α = 0 is a copy: it reaches nothing, as it should.
+        if (reached := cost.made.get("coverage")) and reached.get("tensors"):
             kind = str(cost.made.get("method"))
             subject = {"drift": "The prior of DRIFT", "merge": "A merge"}.get(kind, cost.name)
             share = reached.get("decoder_share")

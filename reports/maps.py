@@ -111,7 +111,8 @@ def distance_plot(name: str, title: str, found: Distances) -> Plot:
     )
     file = f"{found.name}_{plots.file_name(name)}"
     label = "relative L2"
-    return Plot(file, title, text, partial(_figure, [("", found.cells)], label, "cividis"))
+    drawn = partial(_figure, [("", found.cells)], label, "cividis")
+    return Plot(file, f"{title}: distance of {found.reasoner}", text, drawn)
 
 
 def displacement_plot(name: str, title: str, found: Distances) -> Plot | None:
@@ -129,7 +130,8 @@ def displacement_plot(name: str, title: str, found: Distances) -> Plot | None:
         "VLM, and a linear merge of share α lies at ρ = α everywhere."
     )
     file = f"{found.name.replace('distance', 'displacement')}_{plots.file_name(name)}"
-    return Plot(file, title, text, partial(_figure, maps, "ρ", "PuOr_r"))
+    drawn = partial(_figure, maps, "ρ", "PuOr_r")
+    return Plot(file, f"{title}: displacement", text, drawn)
 
 
 def _by_role(displacements: Iterable[Displacement]) -> Iterable[Cell]:

@@ -15,8 +15,12 @@ let place = 0; // in found
 // The data is gzip in base64: small, and not one character of it means anything in HTML.
 async function unpacked(text) {
   const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  const stream = new DecompressionStream("gzip");
+  const writer = stream.writable.getWriter();
+  // Not awaited: writing ends when all has been read. What goes wrong is thrown there.
+  writer.write(bytes).catch(() => {});
+  writer.close().catch(() => {});
+  return JSON.parse(await new Response(stream.readable).text());
 }
 
 function element(tag, name, text) {

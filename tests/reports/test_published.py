@@ -83,7 +83,6 @@ def test_a_studys_rows_stand_beside_the_papers(ours, tmp_path):
     [
         ({"checkpoint": "hub/Some-VL-7B-Instruct"}, True),
         ({"checkpoint": "/data/some_vl-7b"}, True),
-        ({"name": "Some-VL-7B"}, True),
         ({"checkpoint": "hub/Some-VL-72B"}, False),
         ({"checkpoint": "drift"}, False),  # the name of a row, of no model
     ],
