@@ -15,6 +15,7 @@ from reports.errors import UserError
 if TYPE_CHECKING:
     from reports.collect import Material
     from reports.plots import Plot
+    from reports.study import Study
     from reports.tables import Table
 
 app = typer.Typer(
@@ -43,7 +44,8 @@ def report(
 
     Writes index.html; comparison.md, .csv and .tex; cost.csv, published.csv and training.csv where
     there is something to say; merge_degradation.png and .svg of a sweep of merges; and in plots/
-    every plot of the page as PNG and SVG. Pictures for which the page has no room lie in pictures/.
+    every plot of the page as PNG and SVG. Of a study of several seeds study.md, .csv and .tex and
+    findings.csv say what it supports. Pictures for which the page has no room lie in pictures/.
     """
     write(paths, out, baseline)
 
@@ -61,13 +63,14 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
     """
     from rich.console import Console
 
-    from reports import categories, collect, figures, page, tables
+    from reports import categories, collect, figures, page, study, tables
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
     with Console(stderr=True).status("reading runs") as status:
         material = collect.collect(paths, baseline)
         status.update("counting")
+        over_seeds = study.read(paths[0]) if material.study else None
         blocks = (*material.blocks, *categories.blocks(material))
         counted = [tables.compare(block) for block in blocks]
         out.mkdir(parents=True, exist_ok=True)
@@ -76,11 +79,12 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
             _put_tables(aside, material, counted)
             status.update("drawing")
             drawn = _put_plots(aside, figures.of(material, counted))
+            lead = _put_study(aside, over_seeds) if over_seeds else ""
             status.update("writing the page")
             beside = aside / "pictures"
             _put(
                 aside / "index.html",
-                page.render(material, counted, drawn=drawn, beside=beside),
+                page.render(material, counted, lead, drawn=drawn, beside=beside),
             )
             _move(aside, out)
         finally:
@@ -103,6 +107,20 @@ def _put_tables(folder: Path, material: "Material", counted: "Sequence[Table]") 
         _put(folder / "published.csv", published.long_form(known))
     if any(block.logs for block in blocks):
         _put(folder / "training.csv", training.long_form((b.name, b.logs) for b in blocks))
+
+
+def _put_study(folder: Path, found: "Study") -> str:
+    """Write what a study says over its seeds; return the head of the page."""
+    from reports import plots, study_page, study_plots, study_words
+
+    planned = study_plots.plots(found)
+    drawn = [(plot, plots.save(plot, folder / "plots")) for plot in planned]
+    named = [(f"plots/{plot.name}.png", f"{plot.title}. {plot.text}") for plot in planned]
+    _put(folder / "study.md", study_words.markdown(found, named))
+    _put(folder / "study.tex", study_words.latex(found))
+    _put(folder / "study.csv", study_words.long_form(found))
+    _put(folder / "findings.csv", study_words.findings_csv(found))
+    return study_page.html(found, drawn)
 
 
 def _put_plots(
