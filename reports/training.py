@@ -86,7 +86,7 @@ def plot(name: str, title: str, logs: Sequence[Log]) -> Plot:
     text = (
         "Cosine of the gradient and Δ, each module by itself (thin: each step; thick: a running "
         "mean), and the displacement ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖². Where the cosine is below 0, a "
-        "descent step alone goes toward the reasoner; DRIFT pulls there whatever its sign."
+        "descent step alone goes along Δ."
     )
     return Plot(f"training_{plots.file_name(name)}", title, text, partial(_figure, logs, modules))
 
