@@ -22,8 +22,10 @@ def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
         )
         parts.append(f"<h3>{escape(heading)}</h3><ul>{items}</ul>")
     for plot, svg in figures:
-        caption = f"<b>{escape(plot.title)}.</b> {escape(plot.text)}"
-        parts.append(f"<figure>{svg}<figcaption>{caption}</figcaption></figure>")
+        parts.append(
+            f'<figure class="wide study"><figcaption>{escape(plot.title)}</figcaption>'
+            f'<div class="scroll">{svg}</div><p class="muted">{escape(plot.text)}</p></figure>'
+        )
     for family in study.families:
         rows = study_words.lines(family)
         parts.append(f"<h3>{escape(family.title)}</h3>{_table(study_words.header(family), rows)}")
