@@ -65,8 +65,10 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path):
         "comparison.tex",
         "cost.csv",
         "index.html",
-        "plots/cost_pocket_pocket_validation.png",
-        "plots/cost_pocket_pocket_validation.svg",
+        "plots/categories_pocket_group.png",
+        "plots/categories_pocket_group.svg",
+        "plots/cost_all_tasks.png",
+        "plots/cost_all_tasks.svg",
     }
     assert "paired difference to sft" in (tmp_path / "out" / "comparison.md").read_text()
 
@@ -109,7 +111,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(study, tmp_path):
     "trouble", [KeyboardInterrupt, OSError(28, "No space left on device", "x")]
 )
 def test_trouble_on_the_way_leaves_the_old_report(study, tmp_path, monkeypatch, capsys, trouble):
-    def fail(*_):
+    def fail(*_, **__):
         raise trouble
 
     (tmp_path / "index.html").write_text("old")
