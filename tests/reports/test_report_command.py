@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -73,10 +72,8 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path):
     assert "paired difference to sft" in (tmp_path / "out" / "comparison.md").read_text()
 
 
-def test_help_comes_at_once_and_loads_nothing_heavy():
-    started = time.perf_counter()
+def test_help_loads_nothing_heavy():
     done = run("--help")
-    assert time.perf_counter() - started < 1
     assert done.stdout.startswith("Usage: driftbench report [OPTIONS]")
     code = "import sys, reports.cli, reports.tables, reports.page; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
