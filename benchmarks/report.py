@@ -80,7 +80,8 @@ def card(name: str, n: int) -> dict:
             "scoring": "made up", "max_tokens": 2048}  # fmt: skip
     return {
         "name": name, "checkpoint": name, "fingerprint": name, "made": None, "engine": "vllm",
-        "engine_version": "0", "sampling": {"stop": []}, "dtype": "bfloat16", "pixels": {}, "tasks": [task],
+        "engine_version": "0", "sampling": {"stop": []}, "dtype": "bfloat16", "pixels": {},
+        "tasks": [task],
         "limit": None, "git": None, "packages": {}, "device": "none", "seconds": 60.0,
         "finished": True,
     }  # fmt: skip
