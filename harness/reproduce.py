@@ -338,7 +338,7 @@ def _expand(
 
 
 def _gpu(value: Any, where: str) -> Gpu:
-    word = "one" if value is True else value or ""
+    word: Any = "one" if value is True else value or ""
     if word not in get_args(Gpu):
         raise UserError(f"{where} says gpu: {value}; it is one of true, all, ranks")
     return word
