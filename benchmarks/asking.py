@@ -15,7 +15,6 @@ models of lm-eval take questions with pictures alone. What does not run says why
 
 import argparse
 import gc
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +61,23 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     engine.start()
     close, engine.close = engine.close, lambda: None  # type: ignore[method-assign]
 
+    places = (folder / f"round-{i}" for i in count())
+
     def ours() -> None:
-        shutil.rmtree(folder / "runs", ignore_errors=True)
-        out = folder / "runs" / "run"
-        run([checkpoint], wanted, out, Asked(data=given.data), engine=lambda _: engine)
+        asked = Asked(data=given.data)
+        run([checkpoint], wanted, next(places) / "run", asked, engine=lambda _: engine)
 
     def raw() -> None:
         engine._llm.generate(_requests(prompts, pictures), sampling, use_tqdm=False)
 
     ours()  # the first questions of an engine take longer
-    questions = records.read_questions(folder / "runs" / "run")
+    first = folder / "round-0"
+    questions = records.read_questions(first / "run")
     prompts = [engine.render(question) for question in questions]
     pictures = [
-        [records.image_path(folder / "kept" / "run", image) for image in question.images]
+        [records.image_path(first / "run", image) for image in question.images]
         for question in questions
     ]
-    shutil.copytree(folder / "runs" / "images", folder / "kept" / "images")
     sampling = _sampling(wanted[0].max_tokens)
     times: dict[str, list[float]] = {"vLLM by itself": [], "driftbench eval": []}
     turn = [("vLLM by itself", raw), ("driftbench eval", ours)]
@@ -161,7 +162,7 @@ def _transformers(checkpoint: Any, questions: list[Any], folder: Path) -> float:
     asks = []
     for question in questions[:PEER_QUESTIONS]:
         images = tuple(
-            replace(image, data=records.image_path(folder / "kept" / "run", image).read_bytes())
+            replace(image, data=records.image_path(folder / "round-0" / "run", image).read_bytes())
             for image in question.images
         )
         whole = replace(question, images=images)
