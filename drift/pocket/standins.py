@@ -4,6 +4,7 @@ Each is of the class that the real one is of: LLaVA-NeXT with Llama, Idefics2 wi
 and Qwen2.5-VL with Qwen2. Their answers mean nothing.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ THETA = {"vlm": 1e6, "teacher": 1e6, "base": 1e6}
 
 
 def write(folder: Path, seed: int) -> None:
-    """Write `<family>/<model>` for each of `MODELS`, and `world`."""
+    """Write `<family>/<model>` for each of `MODELS`, `world`, and `text` in the form of GSM8K."""
     import torch
 
     aside = folder.with_name(f".{folder.name}.partial")
@@ -46,6 +47,11 @@ def write(folder: Path, seed: int) -> None:
         made = make(family, THETA.get(kind, 1e4))
         _save(made, family, aside / name)
     world.write(aside / "world", seed, train=12, validation=1, test=2)
+    (aside / "text").mkdir()
+    with (aside / "text" / "test.jsonl").open("w") as file:
+        for a in range(2, 5):
+            row = {"question": f"What is {a} + 3 ?", "answer": f"{a} + 3 = {a + 3} #### {a + 3}"}
+            file.write(json.dumps(row) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 
