@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.reproduce import Recipe, Step, near, room, within
 from harness.study_display import clock
+from harness.study_recipe import Recipe, Step, near, room, within
 
 
 def choose(study: Recipe, only: Sequence[str], start: str | None) -> Recipe:

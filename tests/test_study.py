@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from harness import reproduce
+from harness import reproduce, study_recipe
 
 SHORT = {
     "seed-{seed}/world": ["--train", "6", "--validation", "3", "--test", "4"],
@@ -22,7 +22,7 @@ SHORT = {
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     """The bundled recipe with its lengths cut."""
-    study = yaml.safe_load((reproduce._bundled() / "pocket.yaml").read_text())
+    study = yaml.safe_load((study_recipe._bundled() / "pocket.yaml").read_text())
     study["each"] = [entry for entry in study["each"] if entry["family"] == "llava_next"]
     for step in study["steps"]:
         step["run"] += SHORT.get(step["name"], [])

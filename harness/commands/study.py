@@ -40,9 +40,9 @@ def reproduce(
     The same command again skips the steps whose inputs are unchanged.
     """
     from harness import reproduce as room
-    from harness import study_plan
+    from harness import study_plan, study_recipe
 
-    study = room.load(recipe, seeds, controls, scale)
+    study = study_recipe.load(recipe, seeds, controls, scale)
     room.check_gpus(study, gpus)
     chosen = study_plan.choose(study, only or [], start)
     if plan:

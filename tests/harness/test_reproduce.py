@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import reproduce
+from harness import reproduce, study_recipe
 from harness.errors import UserError
 
 TOY = """
@@ -89,7 +89,7 @@ controls:
 
 
 def test_a_study_is_written_out_for_each_seed_and_entry_and_its_controls(tmp_path):
-    steps = {step.name: step for step in reproduce.load(recipe(tmp_path, MANY), 2, True).steps}
+    steps = {step.name: step for step in study_recipe.load(recipe(tmp_path, MANY), 2, True).steps}
     assert list(steps) == [
         "seed-0/start", "seed-0/left", "seed-0/right", "seed-0/right/more",
         "seed-1/start", "seed-1/left", "seed-1/right", "all", "seed-1/right/more",
@@ -99,7 +99,7 @@ def test_a_study_is_written_out_for_each_seed_and_entry_and_its_controls(tmp_pat
     assert left.reads == ("seed-1/start",)
     assert left.writes == ("seed-1/left-a", "seed-1/left-b")
     assert len(steps["all"].reads) == 2 * 2 * 2
-    alone = reproduce.load(recipe(tmp_path, MANY))
+    alone = study_recipe.load(recipe(tmp_path, MANY))
     assert [step.name for step in alone.steps] == [
         "seed-0/start", "seed-0/left", "seed-0/right", "all",
     ]  # fmt: skip
@@ -117,7 +117,7 @@ def test_a_study_is_written_out_for_each_seed_and_entry_and_its_controls(tmp_pat
 )
 def test_seeds_and_controls_that_a_recipe_does_not_have(tmp_path, text, asked, sentence):
     with pytest.raises(UserError, match=sentence):
-        reproduce.load(recipe(tmp_path, text), **asked)
+        study_recipe.load(recipe(tmp_path, text), **asked)
 
 
 def test_a_changed_command_reruns_itself_and_what_follows_from_it(toy, tmp_path):
@@ -251,31 +251,31 @@ def test_a_wrong_recipe_is_one_sentence(toy, tmp_path, text, sentence):
 
 
 def test_who_waits_for_whom_is_what_every_pair_of_paths_says():
-    steps = reproduce.load("pocket", 2, True).steps
-    found = reproduce.after(steps)
+    steps = study_recipe.load("pocket", 2, True).steps
+    found = study_recipe.after(steps)
     for step in steps[::7]:
         assert found[step.name] == {
             other.name
             for other in steps
             if other is not step
-            and any(reproduce.within(r, w) for r in step.reads for w in other.writes)
+            and any(study_recipe.within(r, w) for r in step.reads for w in other.writes)
         }
     nested = [
-        reproduce.Step("inside", ("toy",), writes=("a/b/c",)),
-        reproduce.Step("around", ("toy",), writes=("a",)),
-        reproduce.Step("reader", ("toy",), reads=("a/b",)),
+        study_recipe.Step("inside", ("toy",), writes=("a/b/c",)),
+        study_recipe.Step("around", ("toy",), writes=("a",)),
+        study_recipe.Step("reader", ("toy",), reads=("a/b",)),
     ]
-    assert reproduce.after(nested)["reader"] == {"inside", "around"}
+    assert study_recipe.after(nested)["reader"] == {"inside", "around"}
 
 
 def test_an_unknown_recipe_names_the_known():
     with pytest.raises(UserError, match="no recipe 'poket'; did you mean pocket.*pocket, or"):
-        reproduce.load("poket")
+        study_recipe.load("poket")
 
 
 def test_the_pocket_recipe_reads_only_what_its_steps_write():
-    steps = reproduce.load("pocket").steps
+    steps = study_recipe.load("pocket").steps
     written = {path for step in steps for path in step.writes}
     assert len(steps) == 26
     for step in steps:
-        assert all(any(reproduce.within(read, path) for path in written) for read in step.reads)
+        assert all(any(study_recipe.within(read, path) for path in written) for read in step.reads)

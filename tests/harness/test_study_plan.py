@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from harness import replicas, reproduce, study_plan
+from harness import replicas, reproduce, study_plan, study_recipe
 from harness.errors import UserError
 
 TOY = """
@@ -78,7 +78,7 @@ def names(study):
     ],
 )
 def test_parts_of_a_study(path, only, start, expected):
-    assert names(study_plan.choose(reproduce.load(path), only, start)) == expected
+    assert names(study_plan.choose(study_recipe.load(path), only, start)) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_parts_of_a_study(path, only, start, expected):
 )
 def test_a_mistyped_part_is_told_the_nearest(path, only, start, sentence):
     with pytest.raises(UserError, match=sentence):
-        study_plan.choose(reproduce.load(path), only, start)
+        study_plan.choose(study_recipe.load(path), only, start)
 
 
 def test_what_is_not_there_is_told_with_the_step_that_writes_it(path, tmp_path):
-    study = reproduce.load(path)
+    study = study_recipe.load(path)
     part = study_plan.choose(study, ["both"], None)
     with pytest.raises(
         UserError, match="step both reads left, which is not in .*; step left writes"
@@ -108,7 +108,7 @@ def test_what_is_not_there_is_told_with_the_step_that_writes_it(path, tmp_path):
 
 
 def test_the_plan_adds_up(path, capsys):
-    study_plan.show(reproduce.load(path), 2)
+    study_plan.show(study_recipe.load(path), 2)
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "start 1 min 00 s 3.0" in said
     assert "second 1 h 00 min 3.5" in said  # two of half an hour, 1.5 + 2 GiB
@@ -118,7 +118,7 @@ def test_the_plan_adds_up(path, capsys):
 
 
 def test_room_is_what_the_chosen_steps_take(path):
-    study = reproduce.load(path)
+    study = study_recipe.load(path)
     assert study.disk_bytes == 6.5 * 2**30
     assert study_plan.choose(study, ["right"], None).disk_bytes == 2 * 2**30
 
@@ -144,7 +144,7 @@ def test_the_papers_plan_touches_nothing_and_loads_nothing_heavy(tmp_path):
 
 
 def test_a_scale_puts_stand_ins_in_place_and_keeps_the_steps(path):
-    whole, small = reproduce.load(path, controls=True), reproduce.load(path, 1, True, "small")
+    whole, small = study_recipe.load(path, controls=True), study_recipe.load(path, 1, True, "small")
     assert small.name == "study at small scale"
     kept = [name for name in names(whole) if name != "right"]
     assert names(small) == ["standin", *kept]
@@ -152,11 +152,11 @@ def test_a_scale_puts_stand_ins_in_place_and_keeps_the_steps(path):
     assert {step.seconds for step in small.steps[1:]} == {2.0}
     assert not any(step.download_gib or step.disk_gib for step in small.steps)
     with pytest.raises(UserError, match="no scale 'smal'; did you mean small"):
-        reproduce.load(path, scale="smal")
+        study_recipe.load(path, scale="smal")
 
 
 def test_entries_of_one_step_win_over_all_others(path):
-    steps = {step.name: step for step in reproduce.load(path).steps}
+    steps = {step.name: step for step in study_recipe.load(path).steps}
     assert steps["up"].run == ("toy", "7", "up") and steps["down"].run == ("toy", "8", "down")
 
 
@@ -164,25 +164,25 @@ def test_gpus_are_shared_out(toy, path, tmp_path, monkeypatch):
     """Two steps that take one get one each at a time; one that takes all waits for both."""
     monkeypatch.setattr(replicas, "visible", lambda: ["4", "6", "7"])
     out = tmp_path / "out"
-    reproduce.run(reproduce.load(path), out, 3, gpus=2)
+    reproduce.run(study_recipe.load(path), out, 3, gpus=2)
     seen = {name: (out / name).read_text().split() for name in ("left", "right", "both", "up")}
     assert {seen["left"][1], seen["right"][1]} == {"4", "6"}
     assert seen["left"][0] == seen["right"][0] == "2"  # 4 samples a step on 2 GPUs
     assert sorted(seen["both"][1].split(",")) == ["4", "6"] and seen["both"][0] == "2"
     assert seen["up"] == ["7", "none"]
     stamp = (out / "both").stat().st_mtime_ns
-    reproduce.run(reproduce.load(path), out, 3, gpus=1)
+    reproduce.run(study_recipe.load(path), out, 3, gpus=1)
     assert (out / "both").stat().st_mtime_ns == stamp
 
 
 def test_too_many_gpus_are_refused(toy, path, tmp_path, monkeypatch):
     monkeypatch.setattr(replicas, "visible", lambda: ["0"])
     with pytest.raises(UserError, match="--gpus 2, but 1 are visible"):
-        reproduce.run(reproduce.load(path), tmp_path / "out", gpus=2)
+        reproduce.run(study_recipe.load(path), tmp_path / "out", gpus=2)
     with pytest.raises(
         UserError, match="--gpus 3 does not divide .* batch of 4: give one of 1, 2, 4"
     ):
-        reproduce.run(reproduce.load(path), tmp_path / "out", gpus=3)
+        reproduce.run(study_recipe.load(path), tmp_path / "out", gpus=3)
 
 
 def test_ranks_are_started_together(path, tmp_path):
@@ -190,7 +190,7 @@ def test_ranks_are_started_together(path, tmp_path):
         "global_batch: 4", "global_batch: 4\nsharding: {ACCELERATE_USE_FSDP: 'true'}"
     )
     (tmp_path / "study.yaml").write_text(text)
-    study = reproduce.load(path)
+    study = study_recipe.load(path)
     step = next(step for step in study.steps if step.name == "both")
     assert study.sharding == (("ACCELERATE_USE_FSDP", "true"),)
     for gpus, launched in (
@@ -205,4 +205,4 @@ def test_ranks_are_started_together(path, tmp_path):
         assert words == launched
     (tmp_path / "study.yaml").write_text(RECIPE.replace("gpu: all", "gpu: some"))
     with pytest.raises(UserError, match="says gpu: some; it is one of true, all, ranks"):
-        reproduce.load(path)
+        study_recipe.load(path)
