@@ -12,7 +12,7 @@ from drift.pocket import models, world
 from harness import records
 from harness.checkpoint import open_checkpoint
 from harness.errors import UserError
-from harness.run import run
+from harness.run import Asked, run
 from harness.sweep import Method, best, merges
 
 ALPHAS = (0.0, 0.3, 1.0)
@@ -42,7 +42,8 @@ def test_poured_merges_answer_like_loaded_ones(here):
     }
     loaded = [open_checkpoint(out) for out, _ in merge(vlm, llm, recipes)]
     for name, checkpoints in (("poured", points), ("loaded", loaded)):
-        run(checkpoints, [tasks.load("pocket")], here / name, data=here / "world", engine="vllm")
+        asked = Asked(data=here / "world")
+        run(checkpoints, [tasks.load("pocket")], here / name, asked, engine="vllm")
     answers = [said(here / "poured" / point.name) for point in points]
     assert answers == [said(here / "loaded" / point.name) for point in points]
     assert answers[0] != answers[1] != answers[2]

@@ -173,12 +173,17 @@ def test_doctor_and_reproduce_hand_on_what_was_typed(monkeypatch):
     from harness import doctor, reproduce
 
     called = []
+
+    def run(study, out, jobs, gpus):
+        called.append((study.name, len(study.steps), out, jobs, gpus))
+
     monkeypatch.setattr(doctor, "run", lambda: 3)
-    monkeypatch.setattr(reproduce, "reproduce", lambda *words: called.append(words))
+    monkeypatch.setattr(reproduce, "run", run)
     assert cli.guarded(["doctor"]) == 3
     assert cli.guarded(["reproduce", "pocket"]) == 0
-    assert cli.guarded(["reproduce", "my/study.yaml", "--out", "o", "--jobs", "2"]) == 0
+    words = ["reproduce", "pocket", "--seeds", "5", "--controls", "--out", "o", "--jobs", "2"]
+    assert cli.guarded(words) == 0
     assert called == [
-        ("pocket", Path("runs/pocket"), None),
-        ("my/study.yaml", Path("o"), 2),
+        ("pocket", 26, Path("runs/pocket"), None, 1),
+        ("pocket", 321, Path("o"), 2, 1),
     ]
