@@ -111,10 +111,18 @@ def _shape(config: Any) -> dict[str, Any]:
 
 
 def _untied(make: "Callable[[Any], PreTrainedModel]", config: Any) -> "PreTrainedModel":
-    """A model whose head is its own, as all of the paper's are."""
+    """A model whose head is its own, as all of the paper's are, and whose norms and biases differ."""
+    import torch
+
     for one in (config, getattr(config, "text_config", config)):
         one.tie_word_embeddings = False
-    return make(config)
+    model = make(config)
+    # They start at 1 and 0 in every model, and no prior would pull them anywhere.
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name or name.endswith("bias"):
+                weight.add_(0.1 * torch.randn_like(weight))
+    return model
 
 
 def _save(model: "PreTrainedModel", family: str, folder: Path) -> None:
