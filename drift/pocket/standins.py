@@ -111,7 +111,7 @@ def _shape(config: Any) -> dict[str, Any]:
 
 
 def _untied(make: "Callable[[Any], PreTrainedModel]", config: Any) -> "PreTrainedModel":
-    """A model with a head of its own, as all of the paper's have, and norms that differ."""
+    """A model whose head is its own, as all of the paper's are; no norm or bias is as another's."""
     import torch
 
     for one in (config, getattr(config, "text_config", config)):
