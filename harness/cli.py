@@ -7,10 +7,9 @@ from typing import Any
 import typer
 
 from harness.commands import compact, compare, listing, look, parity, scoring, serve, study
-from harness.commands.chosen import near
 from harness.commands.evaluate import evaluate
 from harness.commands.sweep import sweep
-from harness.errors import UserError
+from harness.errors import UserError, near
 
 app = typer.Typer(
     name="driftbench",

@@ -5,9 +5,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.study_display import clock
-from harness.study_recipe import Recipe, Step, near, room, within
+from harness.study_recipe import Recipe, Step, room, within
 
 
 def choose(study: Recipe, only: Sequence[str], start: str | None) -> Recipe:

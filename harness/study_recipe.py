@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from harness.errors import UserError
+from harness.errors import UserError, near
 
 GPUS, ACCUMULATE = "{gpus}", "{accumulate}"
 STEP = {"name", "run", "reads", "writes", "seconds", "gpu", "resumes", "where", "over"} | {
@@ -182,12 +182,6 @@ def _scaled(raw: dict[str, Any], scale: str, path: Path) -> dict[str, Any]:
             "controls": controls,
         }
     )
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """`did you mean …? `, where something is alike."""
-    close = difflib.get_close_matches(word, [str(name) for name in known], 1)
-    return f"did you mean {close[0]}? " if close else ""
 
 
 def _bundled() -> Path:

@@ -1,7 +1,5 @@
 """From the words of a command line to what they choose."""
 
-import difflib
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,9 +68,3 @@ def chosen_shard(text: str | None) -> "Shard | None":
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise UserError(f"--shard {text} names no part: the second of four is --shard 2/4")
     return Shard(int(index), int(count))
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean …? ` with the nearest of some words, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]}? " if close else ""

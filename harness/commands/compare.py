@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from harness.commands.cells import console, printable
-from harness.commands.chosen import near
-from harness.errors import UserError
+from harness.errors import UserError, near
 from harness.resampling import LEVEL
 
 if TYPE_CHECKING:

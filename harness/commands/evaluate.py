@@ -16,9 +16,8 @@ from harness.commands.chosen import (
     chosen_engine,
     chosen_shard,
     chosen_tasks,
-    near,
 )
-from harness.errors import UserError
+from harness.errors import UserError, near
 
 ENGINES = ("auto", "vllm", "hf", "server", "ray")
 

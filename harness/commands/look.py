@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from harness.commands.cells import console, printable
-from harness.commands.chosen import near
 from harness.commands.compare import plain_cell
-from harness.errors import UserError
+from harness.errors import UserError, near
 
 if TYPE_CHECKING:
     from harness.comparison import Run
