@@ -240,10 +240,10 @@ def _study(path: Path, baseline: str | None) -> Material:
 
 def _family(folder: Path, baseline: str | None) -> Block:
     runs = {run.name: run for run in map(read_run, _children(folder / "runs"))}
-    columns = _columns(runs.values(), validation=False)
+    columns = columns_of(runs.values(), validation=False)
     notes: list[str] = []
-    sweep = _sweep(runs)
-    choice = _choose(sweep, _columns(runs.values(), validation=True), notes)
+    sweep = sweep_of(runs)
+    choice = choose(sweep, columns_of(runs.values(), validation=True), notes)
     rows = _study_rows(runs, sweep, choice, notes)
     wanted = baseline or "sft"
     base = next((row for row in rows if row.run.name == wanted), None)
@@ -279,7 +279,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     )
 
 
-def _sweep(runs: dict[str, Run]) -> tuple[Row, ...]:
+def sweep_of(runs: dict[str, Run]) -> tuple[Row, ...]:
+    """Return the linear merges among runs by growing α; at α = 0 the VLM, where no merge is."""
     points = {}
     for run in runs.values():
         alpha = _alpha(run)
@@ -303,7 +304,14 @@ def _alpha(run: Run) -> float | None:
     return float(settings["alpha"]) if "alpha" in settings else None
 
 
-def _choose(sweep: tuple[Row, ...], columns: tuple[Column, ...], notes: list[str]) -> Choice | None:
+def choose(sweep: tuple[Row, ...], columns: tuple[Column, ...], notes: list[str]) -> Choice | None:
+    """Choose the merge with the highest mean over validation columns, the smaller α in a tie.
+
+    Args:
+        sweep: See `sweep_of`.
+        columns: Of the validation questions.
+        notes: Get a sentence on what stands in the way, and on merges that are no candidates.
+    """
     if not sweep:
         notes.append("No merge was run, so there is no best merge.")
         return None
@@ -471,7 +479,7 @@ def _some_verdict(runs: Iterable[Run]) -> None:
         raise UserError("none of the runs has a verdict yet: let `driftbench eval` finish first")
 
 
-def _columns(runs: Iterable[Run], *, validation: bool) -> tuple[Column, ...]:
+def columns_of(runs: Iterable[Run], *, validation: bool) -> tuple[Column, ...]:
     """The groups of a study's one task beyond `all`; of several tasks, each as a whole."""
     keys = dict.fromkeys(
         key for run in runs for key in run.cells if key[0].endswith(VALIDATION) == validation

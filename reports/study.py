@@ -11,16 +11,25 @@ looked at; p-values are corrected (Holm) over the families for which a claim is 
 
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import records, seeds, tally
 from harness.records import Verdict
 from harness.seeds import Replicated
-from reports.collect import FAMILIES, VALIDATION, Run, read_run
+from reports.collect import (
+    FAMILIES,
+    VALIDATION,
+    Run,
+    choose,
+    columns_of,
+    family_folders,
+    read_run,
+    seed_folders,
+    sweep_of,
+)
 from reports.tables import LEVEL
 
 RUNS = ("runs", "settings_runs")
@@ -211,16 +220,14 @@ class _Asked:
     """What one seed knows of a family."""
 
     runs: dict[str, Run]
+    """The best merge among them once more, under the name `BEST`."""
+    answers: int
     moves: dict[str, dict[str, Any]]
     """Checkpoint → its displacement."""
-    best: tuple[float, Run] | None
+    chosen: float | None
+    """α of the best merge."""
     sweep: dict[float, Run]
-
-
-def folders(path: Path) -> list[Path]:
-    """The folders of the seeds, by number."""
-    found = [place for place in path.glob("seed-*") if re.fullmatch(r"seed-\d+", place.name)]
-    return sorted(found, key=lambda place: int(place.name[5:]))
+    """By growing α."""
 
 
 def read(path: Path) -> Study | None:
@@ -228,22 +235,23 @@ def read(path: Path) -> Study | None:
 
     A family is counted over the seeds that have runs of it, a method over those that asked it.
     """
-    places = folders(path)
+    places = seed_folders(path)
     if len(places) < 2:
         return None
-    names = {f.name for place in places for f in place.iterdir() if (f / RUNS[0]).is_dir()}
-    order = list(FAMILIES)
-    names_in_order = sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))
-    asked = {
-        name: [_asked(place / name) for place in places if (place / name / RUNS[0]).is_dir()]
-        for name in names_in_order
-    }
-    runs = [run for family in asked.values() for seed in family for run in seed.runs.values()]
-    sizes = {sum(len(v) for (t, _), v in _tested(run)) for run in runs}
+    asked: dict[str, list[_Asked]] = {}
+    for place in places:
+        for folder in family_folders(place):
+            asked.setdefault(folder.name, []).append(_asked(folder))
+    seeds_asked = [seed for family in asked.values() for seed in family]
+    sizes = [
+        sum(len(verdicts) for _, verdicts in _tested(run))
+        for seed in seeds_asked
+        for run in seed.runs.values()
+    ]
     return Study(
         seeds=len(places),
         questions=max(sizes, default=0),
-        answers=sum(_answers(run) for run in runs),
+        answers=sum(seed.answers for seed in seeds_asked),
         families=tuple(_family(name, found) for name, found in asked.items()),
         findings=tuple(_findings(asked)),
     )
@@ -261,13 +269,18 @@ def _asked(folder: Path) -> _Asked:
         for file in sorted(folder.glob("*distance.json"))
         for one in json.loads(file.read_bytes()).get("displacements", ())
     }
-    sweep = {
-        float(name[6:]): run for name, run in runs.items() if re.fullmatch(r"merge-\d+\.\d+", name)
-    }
-    best = max(sorted(sweep.items()), key=lambda item: _validation(item[1]), default=None)
-    if best:
-        runs[BEST] = replace(best[1], name=BEST)
-    return _Asked(runs, moves, best, dict(sorted(sweep.items())))
+    answers = sum(
+        len(verdicts)
+        for run in runs.values()
+        for (_, group), verdicts in run.verdicts.items()
+        if group == "all"
+    )
+    sweep = sweep_of(runs)
+    choice = choose(sweep, columns_of(runs.values(), validation=True), [])
+    by_share = {row.alpha or 0.0: row.run for row in sweep}
+    if choice:
+        runs[BEST] = by_share[choice.alpha]
+    return _Asked(runs, answers, moves, choice.alpha if choice else None, by_share)
 
 
 def _tested(run: Run) -> list[tuple[tuple[str, str], list[Verdict]]]:
@@ -277,22 +290,6 @@ def _tested(run: Run) -> list[tuple[tuple[str, str], list[Verdict]]]:
         for key, verdicts in run.verdicts.items()
         if not key[0].endswith(VALIDATION) and key[1] != "all"
     ]
-
-
-def _validation(run: Run) -> float:
-    """Mean over the groups of the validation questions."""
-    scores = [
-        cell.score
-        for (task, group), cell in run.cells.items()
-        if task.endswith(VALIDATION) and group != "all"
-    ]
-    return math.fsum(scores) / len(scores) if scores else -math.inf
-
-
-def _answers(run: Run) -> int:
-    if run.name == BEST:
-        return 0
-    return sum(len(found) for (_, group), found in run.verdicts.items() if group == "all")
 
 
 def _group(run: Run, group: str) -> list[Verdict]:
@@ -305,7 +302,7 @@ def _group(run: Run, group: str) -> list[Verdict]:
 def over_seeds(values: Iterable[float]) -> Mean:
     """Mean and its standard error, √(Σ (x − mean)² / (n − 1) / n).
 
-    >>> over_seeds([0.4, 0.6]).stderr
+    >>> round(over_seeds([0.4, 0.6]).stderr, 3)
     0.1
     """
     found = tuple(values)
@@ -313,7 +310,7 @@ def over_seeds(values: Iterable[float]) -> Mean:
     if len(found) < 2:
         return Mean(found, middle, math.nan)
     squares = math.fsum((value - middle) ** 2 for value in found)
-    return Mean(found, middle, round(math.sqrt(squares / (len(found) - 1) / len(found)), 12))
+    return Mean(found, middle, math.sqrt(squares / (len(found) - 1) / len(found)))
 
 
 def _family(name: str, asked: Sequence[_Asked]) -> FamilyStudy:
@@ -334,7 +331,7 @@ def _family(name: str, asked: Sequence[_Asked]) -> FamilyStudy:
             alpha: _scores([seed.sweep[alpha] for seed in asked if alpha in seed.sweep], groups)
             for alpha in alphas
         },
-        chosen=tuple(seed.best[0] for seed in asked if seed.best),
+        chosen=tuple(seed.chosen for seed in asked if seed.chosen is not None),
         floors=_floors(asked),
     )
 

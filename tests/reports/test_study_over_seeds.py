@@ -26,7 +26,10 @@ def write(folder, bits, rho=None):
     for name, (image, perception) in bits.items():
         marks = [i < k for k in (image, perception) * 2 for i in range(4)]
         answers = synthetic.simple_answers(questions, marks)
-        made = {"method": name, "settings": {"alpha": 0.0}, "cost": {"seconds": 10.0}}
+        made = {"method": name, "settings": {}, "cost": {"seconds": 10.0}}
+        if name.startswith("merge-"):
+            share = float(name.removeprefix("merge-"))
+            made = {"method": "merge", "settings": {"method": "linear", "alpha": share}}
         place = "settings_runs" if name == "fast_sft" else "runs"
         synthetic.write_run(folder / place / name, questions, answers, made=made)
     moves = [
@@ -145,10 +148,27 @@ def test_a_difference_that_every_seed_shows_alike_is_not_called_sure(folder):
     assert study_words.interval(finding) == "every seed alike"
 
 
-def test_the_page_escapes_and_the_plots_are_drawn(folder, tmp_path):
+def test_the_plots_are_drawn_for_what_was_run(folder, tmp_path):
     found = study.read(folder)
     figures = [(plot, save(plot, tmp_path)) for plot in study_plots.plots(found)]
     assert [plot.name for plot, _ in figures] == ["displacement", "methods_by_seed"]
     page = study_page.html(found, figures)
-    assert page.count("<svg") == 2 and "best merge" in page and "p < 0.001" not in page
-    assert "SFT, then merge" not in page  # not run, so not shown
+    assert page.count("<svg") == 2 and "best merge" in page
+    assert study.METHODS["sft_then_merge"] not in page  # nobody ran it
+
+
+def test_a_hostile_name_stays_text(folder):
+    hostile = "<script>alert(1)<b>"
+    for seed in range(2):
+        write(folder / f"seed-{seed}" / hostile, {"sft": (1, 4), "drift": (2 + seed, 4)})
+    page = study_page.html(study.read(folder), [])
+    assert "<script" not in page and "&lt;script&gt;alert(1)&lt;b&gt;" in page
+
+
+def test_without_validation_questions_no_merge_is_called_the_best(folder):
+    for file in folder.glob("seed-*/llava_next/*/*/verdicts.jsonl"):
+        kept = [line for line in file.read_text().splitlines() if "pocket_validation" not in line]
+        file.write_text("\n".join(kept) + "\n")
+    (family,) = study.read(folder).families
+    assert family.chosen == () and family.method(study.BEST) is None
+    assert list(family.sweep) == [0.0, 0.5, 1.0]
