@@ -25,7 +25,7 @@ from typing import IO, Any
 from harness import replicas
 from harness.errors import UserError
 from harness.records import write_json
-from harness.study_recipe import ACCUMULATE, GPUS, Recipe, Step, after, load
+from harness.study_recipe import ACCUMULATE, GPUS, Recipe, Step, after
 
 STATE = "steps"
 MEASURE_SECONDS = 1.0
@@ -50,13 +50,6 @@ class Running:
     devices: tuple[str, ...] = ()
     """GPUs that it was given, as CUDA_VISIBLE_DEVICES names them."""
     peak: int = field(default=0)
-
-
-def reproduce(
-    recipe: str, out: Path, jobs: int | None = None, seeds: int = 1, controls: bool = False
-) -> None:
-    """Load a study and run it, or what is left of it: see `load` and `run`."""
-    run(load(recipe, seeds, controls), out, jobs)
 
 
 def run(study: Recipe, out: Path, jobs: int | None = None, gpus: int = 1) -> None:

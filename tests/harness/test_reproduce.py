@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from toys import go, install
 
 from harness import reproduce, study_recipe
 from harness.errors import UserError
@@ -41,13 +42,7 @@ steps:
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The package of the steps, importable here and in their processes."""
-    package = tmp_path / "packages" / "toy"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "__main__.py").write_text(TOY)
-    monkeypatch.syspath_prepend(str(package.parent))
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    return package
+    return install(tmp_path, monkeypatch, TOY)
 
 
 def recipe(tmp_path: Path, text: str = RECIPE, start: str = "first") -> str:
@@ -64,11 +59,11 @@ def ran(out: Path) -> list[str]:
 
 def test_steps_run_after_what_they_read_and_once(toy, tmp_path):
     out = tmp_path / "out"
-    reproduce.reproduce(recipe(tmp_path), out, jobs=2)
+    go(recipe(tmp_path), out, jobs=2)
     order = ran(out)
     assert order[0] == "start" and order[-1] == "both" and set(order[1:3]) == {"left", "right"}
     assert (out / "both").read_text() == "first\ncopy\ncopy\n"
-    reproduce.reproduce(recipe(tmp_path), out, jobs=2)
+    go(recipe(tmp_path), out, jobs=2)
     assert not (out / "ran").exists()
 
 
@@ -122,9 +117,9 @@ def test_seeds_and_controls_that_a_recipe_does_not_have(tmp_path, text, asked, s
 
 def test_a_changed_command_reruns_itself_and_what_follows_from_it(toy, tmp_path):
     out = tmp_path / "out"
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     ran(out)
-    reproduce.reproduce(recipe(tmp_path, start="second"), out)
+    go(recipe(tmp_path, start="second"), out)
     assert sorted(ran(out)) == ["both", "left", "right", "start"]
     assert (out / "both").read_text() == "second\ncopy\ncopy\n"
 
@@ -133,25 +128,25 @@ def test_a_spoilt_output_is_made_again_and_what_it_feeds_is_not_if_it_comes_out_
     toy, tmp_path
 ):
     out = tmp_path / "out"
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     ran(out)
     (out / "right").write_text("spoilt")
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     assert ran(out) == ["right"]
 
 
 def test_changed_code_reruns_everything(toy, tmp_path):
     out = tmp_path / "out"
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     ran(out)
     (toy / "__init__.py").write_text("# another version")
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     assert len(ran(out)) == 4
 
 
 def test_what_a_step_took_is_on_record(toy, tmp_path):
     out = tmp_path / "out"
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     record = json.loads((out / "steps" / "both.json").read_text())
     assert record["command"] == ["python", "-m", "toy", "copy", "left", "both"]
     assert record["finished"] > record["started"] and record["seconds"] >= 0
@@ -162,16 +157,16 @@ def test_a_failed_step_says_why_and_the_rest_is_kept(toy, tmp_path):
     out = tmp_path / "out"
     broken = RECIPE.replace("copy, left, both", "fail, left, both")
     with pytest.raises(UserError, match="step both failed with exit status 2: the toy is broken"):
-        reproduce.reproduce(recipe(tmp_path, broken), out)
+        go(recipe(tmp_path, broken), out)
     ran(out)
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     assert ran(out) == ["both"]
 
 
 def test_a_step_that_writes_nothing_is_an_error(toy, tmp_path):
     idle = RECIPE.replace("copy, left, both", "idle, left, both")
     with pytest.raises(UserError, match="step both ended well but did not write both"):
-        reproduce.reproduce(recipe(tmp_path, idle), tmp_path / "out")
+        go(recipe(tmp_path, idle), tmp_path / "out")
 
 
 def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, tmp_path):
@@ -180,8 +175,11 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, tmp_path):
         '"{one}"], reads', '"{one}", 1.5], reads'
     )
     path = recipe(tmp_path, slow)
-    code = f"from harness.reproduce import reproduce; reproduce({path!r}, {str(out)!r}, 1)"
-    code = code.replace(f"{str(out)!r}", f"__import__('pathlib').Path({str(out)!r})")
+    code = (
+        "from pathlib import Path\n"
+        "from harness import reproduce, study_recipe\n"
+        f"reproduce.run(study_recipe.load({path!r}), Path({str(out)!r}), 1)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not (out / "ran").exists() or "left" not in (out / "ran").read_text():
@@ -192,7 +190,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, tmp_path):
     time.sleep(0.3)
     assert not (out / "left").exists()  # the step did not outlive the study
     ran(out)
-    reproduce.reproduce(path, out)
+    go(path, out)
     assert sorted(ran(out)) == ["both", "left", "right"]
     assert (out / "both").read_text() == "first\nslow\ncopy\n"
 
@@ -202,29 +200,27 @@ def test_a_folder_of_something_else_is_left_alone(toy, tmp_path):
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds something other than a study"):
-        reproduce.reproduce(recipe(tmp_path), out)
+        go(recipe(tmp_path), out)
     other = tmp_path / "other"
-    reproduce.reproduce(recipe(tmp_path), other)
+    go(recipe(tmp_path), other)
     renamed = tmp_path / "another.yaml"
     renamed.write_text(RECIPE)
     with pytest.raises(UserError, match="holds the study 'study', not 'another'"):
-        reproduce.reproduce(str(renamed), other)
+        go(str(renamed), other)
 
 
 def test_too_little_disk_is_said_before_anything_runs(toy, tmp_path):
     with pytest.raises(UserError, match="GiB free, the study needs 931322.6"):
-        reproduce.reproduce(
-            recipe(tmp_path, RECIPE + "disk_bytes: 1_000_000_000_000_000\n"), tmp_path / "out"
-        )
+        go(recipe(tmp_path, RECIPE + "disk_bytes: 1_000_000_000_000_000\n"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_two_at_once_in_one_folder_are_refused(toy, tmp_path):
     out = tmp_path / "out"
-    reproduce.reproduce(recipe(tmp_path), out)
+    go(recipe(tmp_path), out)
     with reproduce._locked(out):
         with pytest.raises(UserError, match="another process is running the study"):
-            reproduce.reproduce(recipe(tmp_path), out)
+            go(recipe(tmp_path), out)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +243,7 @@ def test_two_at_once_in_one_folder_are_refused(toy, tmp_path):
 )
 def test_a_wrong_recipe_is_one_sentence(toy, tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
-        reproduce.reproduce(recipe(tmp_path, text), tmp_path / "out")
+        go(recipe(tmp_path, text), tmp_path / "out")
 
 
 def test_who_waits_for_whom_is_what_every_pair_of_paths_says():

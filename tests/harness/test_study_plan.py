@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from toys import install
 
 from harness import replicas, reproduce, study_plan, study_recipe
 from harness.errors import UserError
@@ -46,12 +47,7 @@ scales:
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """`python -m toy WORD FILE` writes the word and the GPUs that it was given."""
-    package = tmp_path / "packages" / "toy"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "__main__.py").write_text(TOY)
-    monkeypatch.syspath_prepend(str(package.parent))
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    install(tmp_path, monkeypatch, TOY)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
