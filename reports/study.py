@@ -2,8 +2,8 @@
 
 A seed makes everything anew: models, training set, questions. So the seeds are the sample. A score
 is the mean over seeds, a difference is paired by question within a seed and then judged over seeds
-(`harness.seeds.replicated`). What is asked of the runs is written down in `CLAIMS`, before any is
-looked at; p-values are corrected (Holm) over the families for which a claim is judged.
+(`harness.seeds.replicated`). All that is asked of the runs stands in `CLAIMS`; p-values
+are corrected (Holm) over the families for which a claim is judged.
 
     <study>/seed-<n>/<family>/runs/<checkpoint>/           and settings_runs/<checkpoint>/
     <study>/seed-<n>/<family>/*distance.json               displacements of the checkpoints

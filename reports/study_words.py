@@ -31,8 +31,8 @@ def intro(study: Study) -> str:
         f"({study.answers:,} answers in all, those on validation questions included). Scores are "
         "means over seeds in percent, ± their standard error over seeds. Differences are paired "
         "by question within a seed and judged by a paired t test over seeds; p is corrected "
-        "(Holm) over the families for which a claim is judged. The claims are those written "
-        "down in reports/study.py, not chosen by what the runs showed."
+        "(Holm) over the families for which a claim is judged. Judged are all claims of "
+        "reports/study.py for which there are runs."
     )
 
 
