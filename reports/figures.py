@@ -41,8 +41,7 @@ def of(material: Material, counted: Sequence[Table]) -> dict[str, list[Plot]]:
                 maps.distance_plot(block.name, block.title, found),
                 maps.displacement_plot(block.name, block.title, found),
             ]
-        if logs := training.pulled(block.logs):
-            plots["training"].append(training.plot(block.name, block.title, logs))
+        plots["training"] += training.plots_of(block.name, block.title, block.logs)
     return _distinct({name: [plot for plot in found if plot] for name, found in plots.items()})
 
 

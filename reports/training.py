@@ -12,7 +12,7 @@ from typing import Any
 
 from reports import plots
 from reports.errors import UserError
-from reports.plots import INCHES, INK, Plot
+from reports.plots import INCHES, INK, STYLES, Plot
 
 LOG = "drift_log.jsonl"
 """File in a checkpoint's folder, as the trainer writes it."""
@@ -74,6 +74,14 @@ def pulled(logs: Iterable[Log]) -> list[Log]:
     return [log for log in logs if any(step.modules for step in log.steps)]
 
 
+def plots_of(name: str, title: str, logs: Iterable[Log]) -> list[Plot]:
+    """As many plots as keep the lines of each apart, see `plot`."""
+    known = pulled(logs)
+    size = len(STYLES)
+    parts = [known[start : start + size] for start in range(0, len(known), size)]
+    return [plot(name if not i else f"{name}_{i + 1}", title, part) for i, part in enumerate(parts)]
+
+
 def plot(name: str, title: str, logs: Sequence[Log]) -> Plot:
     """cos(g, Δ) of each module and ρ over the steps, a line a checkpoint.
 
@@ -86,7 +94,8 @@ def plot(name: str, title: str, logs: Sequence[Log]) -> Plot:
     text = (
         "Cosine of the gradient and Δ, each module by itself (thin: each step; thick: a running "
         "mean), and the displacement ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖². Where the cosine is below 0, a "
-        "descent step alone goes along Δ."
+        "descent step alone goes along Δ. Δ is the one that the run was pulled by: a random or a "
+        "negated one has a ρ of its own."
     )
     return Plot(f"training_{plots.file_name(name)}", title, text, partial(_figure, logs, modules))
 

@@ -64,3 +64,12 @@ def test_lines_are_at_their_steps(tmp_path):
     ]
     assert list(figure.axes[1].lines[0].get_ydata()) == pytest.approx([-0.1, -0.2, -0.3, -0.4])
     assert list(figure.axes[2].lines[0].get_xydata()[:, 1]) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_no_two_lines_of_a_plot_look_alike():
+    row = {"step": 1, "modules": {"mlp": {"cosine": 0.1}}}
+    logs = [training.Log(f"run{i}", (training._step(row),)) for i in range(8)]
+    made = training.plots_of("b", "B", logs)
+    assert [plot.name for plot in made] == ["training_b", "training_b_2"]
+    shown = [[log.checkpoint for log in plot.draw.args[0]] for plot in made]
+    assert shown == [[f"run{i}" for i in range(6)], ["run6", "run7"]]
