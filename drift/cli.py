@@ -6,15 +6,7 @@ from typing import Annotated
 
 import typer
 
-from drift.errors import UserError
-
-app = typer.Typer(
-    help="The prior, the merges, the distances, the trainer.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+from common.errors import UserError
 
 Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="Folder of the VLM.")]
 Llm = Annotated[Path, typer.Argument(metavar="LLM", help="Folder of the text-only reasoner.")]
@@ -59,7 +51,6 @@ def roles(text: str) -> tuple:
     return words(text)
 
 
-@app.command()
 def prior(
     vlm: Vlm,
     llm: Llm,
@@ -79,7 +70,7 @@ def prior(
     overwrite: Overwrite = False,
 ) -> None:
     """Subtract the language model inside VLM from LLM, and store the difference."""
-    from drift import prior as priors
+    from drift import delta as priors
 
     made = priors.build(vlm, llm, variant, base, roles(modules), dtype, seed)  # type: ignore[arg-type]
     error = priors.save(made, out, overwrite, rank)
@@ -92,7 +83,6 @@ def prior(
         )
 
 
-@app.command()
 def merge(
     vlm: Vlm,
     llm: Llm,
@@ -180,7 +170,6 @@ def merge(
         )
 
 
-@app.command(hidden=True)
 def pour(
     vlm: Vlm,
     llm: Llm,
@@ -218,8 +207,8 @@ def _merge_as_far(
     from dataclasses import replace
 
     from drift import merge as merging
+    from drift.checkpoints import refuse_existing
     from drift.distance import displacement
-    from drift.weights import refuse_existing
 
     refuse_existing(out, overwrite)
     rho = displacement(vlm, llm, drift, modules).rho
@@ -231,7 +220,6 @@ def _merge_as_far(
         print(f"{out}: alpha {recipe.alpha:.5g}; rho {reached:.5g}, wanted {rho:.5g}")
 
 
-@app.command()
 def train(
     recipe: Annotated[
         str, typer.Argument(help="YAML file, or a bundled one such as qwen2_5_vl_drift.")
@@ -244,16 +232,15 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune a VLM: SFT, or DRIFT when the recipe names a prior."""
-    from drift import recipe as recipes
+    from drift.training import config as recipes
 
     config = recipes.load(recipe, recipes.from_settings(settings or []))
 
-    from drift.train import train as run
+    from drift.training.trainer import train as run
 
     run(config, out, overwrite)
 
 
-@app.command()
 def distance(
     vlm: Vlm,
     llm: Llm,
@@ -281,32 +268,30 @@ def distance(
     print(distances.table(found))
 
 
-@app.command(hidden=True)
 def fetch(
     place: Annotated[str, typer.Argument(help="owner/name[@revision] on the hub, or a folder.")],
     out: Annotated[Path, typer.Option(help="Link to lay to it.")],
     data: Annotated[bool, typer.Option("--data", help="It is a data set, not a model.")] = False,
 ) -> None:
     """Get a model or a data set from the hub's cache or the hub, and lay a link to it."""
-    from drift import hub
+    from common import hub
 
     print(f"{out} -> {hub.link(place, out, 'dataset' if data else 'model')}")
 
 
-@app.command(hidden=True)
 def noisy(
     data: Annotated[str, typer.Argument(help="Rows, as `train` takes them.")],
     out: Out,
     seed: Seed = 0,
 ) -> None:
     """Write rows and as many again with answers that belong to other questions."""
-    from drift import hub, noise
+    from common import hub
+    from drift.training import noise
 
     count = noise.write(hub.local(data, "dataset"), out, seed)
     print(f"{out}: {count} rows, the second half noise")
 
 
-@app.command()
 def families(
     check: Annotated[
         tuple[Path, Path] | None,
@@ -349,40 +334,3 @@ def _print_families() -> None:
         )
     # Nothing is cut off in a file or a pipe.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def pocket(context: typer.Context) -> None:
-    """Make the pocket world and its tiny models."""
-    from drift.pocket.cli import main as pocket_main
-
-    pocket_main(context.args)
-
-
-def main(args: list[str] | None = None) -> None:
-    """Entry point: what a user can mend is one sentence and a non-zero exit, no traceback."""
-    sys.exit(_guarded(args))
-
-
-def _guarded(args: list[str] | None) -> int:
-    import errno
-
-    try:
-        status = app(args, prog_name="driftbench", standalone_mode=False) or 0
-        return _say("interrupted; what was complete is kept", 130) if status == 130 else status
-    except UserError as error:
-        return _say(str(error), 2)
-    except typer._click.exceptions.UsageError as error:
-        return _say(error.format_message(), 2)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return _say("the disk is full; free some space and run it again", 2)
-
-
-def _say(sentence: str, status: int) -> int:
-    print(f"driftbench: {sentence}", file=sys.stderr)
-    return status

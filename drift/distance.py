@@ -4,8 +4,8 @@ Says beforehand what a merge or a prior will meet: how large Δ is in each layer
 whether the two models come from one line at all. Says afterwards how far a checkpoint that was
 trained or merged from the VLM has gone along Δ: its displacement ρ.
 
-    python -m drift distance VLM LLM --out distance.json --plot distance.png
-    python -m drift distance VLM LLM --out distance.json --of SFT --of DRIFT
+    driftbench distance VLM LLM --out distance.json --plot distance.png
+    driftbench distance VLM LLM --out distance.json --of SFT --of DRIFT
 """
 
 import json
@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from drift.errors import UserError
+from common.errors import UserError
+from drift.checkpoints import Checkpoint, entries, side_by_side
 from drift.families import (
     DECODER_ROLES,
     Role,
@@ -26,7 +27,6 @@ from drift.families import (
     same_decoder,
     text_config,
 )
-from drift.weights import Checkpoint, entries, side_by_side
 
 UNRELATED = 0.5
 """Relative L2 above which common descent is doubtful (own rule: a fine-tune stays well below 0.1,

@@ -5,7 +5,7 @@ everything that reads or writes weights works on these. `pair` matches each tens
 decoder with the same tensor of a text-only model, or stops; `decoder` finds the same tensors in a
 live model by looking for the text stack itself.
 
-    python -m drift families --check VLM LLM
+    driftbench families --check VLM LLM
 """
 
 import json
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from drift.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -270,7 +270,7 @@ def _sound_shapes(folder: Path | str) -> dict[str, tuple[int, ...]]:
     Raises:
         UserError: they are quantised.
     """
-    from drift.weights import entries
+    from drift.checkpoints import entries
 
     config = read_config(folder)
     how = config.get("quantization_config") or text_config(config).get("quantization_config")
@@ -298,7 +298,7 @@ def same_decoder(
     Raises:
         UserError: it is of another family, or lacks one of `weights`, or has it in another shape.
     """
-    from drift.weights import shapes
+    from drift.checkpoints import shapes
 
     ours, theirs = family_of(vlm), family_of(checkpoint)
     if ours != theirs:

@@ -4,8 +4,8 @@ Every method is a pure function of float32 tensors; the walk over a checkpoint o
 shards one after the other, exchanges the decoder's tensors and copies every other byte. α is the
 share of the reasoner: 0 is the VLM byte for byte, 1 is the reasoner's decoder.
 
-    python -m drift merge VLM LLM --method linear --alpha 0.3 --out DIR
-    python -m drift merge SFT LLM --base VLM --rho-of DRIFT --out DIR
+    driftbench merge VLM LLM --method linear --alpha 0.3 --out DIR
+    driftbench merge SFT LLM --base VLM --rho-of DRIFT --out DIR
 """
 
 import shutil
@@ -18,19 +18,8 @@ from math import acos, inf, prod, sin
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from drift.errors import UserError
-from drift.families import (
-    DECODER_ROLES,
-    Role,
-    Weight,
-    family_of,
-    pair,
-    read_config,
-    refuse_unpaired,
-    same_decoder,
-)
-from drift.prior import open_base, stream
-from drift.weights import (
+from common.errors import UserError
+from drift.checkpoints import (
     CHUNK,
     INDEX,
     MADE,
@@ -43,6 +32,17 @@ from drift.weights import (
     wide,
     write_made,
     written_aside,
+)
+from drift.delta import open_base, stream
+from drift.families import (
+    DECODER_ROLES,
+    Role,
+    Weight,
+    family_of,
+    pair,
+    read_config,
+    refuse_unpaired,
+    same_decoder,
 )
 
 if TYPE_CHECKING:

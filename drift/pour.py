@@ -20,11 +20,11 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from drift.errors import UserError
+from common.errors import UserError
+from drift.checkpoints import Checkpoint
+from drift.delta import open_base
 from drift.families import Weight, pair, refuse_unpaired
 from drift.merge import Recipe, check, merged, touched
-from drift.prior import open_base
-from drift.weights import Checkpoint
 
 if TYPE_CHECKING:
     import torch

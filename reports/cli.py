@@ -1,31 +1,22 @@
 """`driftbench report`: tables, plots and page from what is on disk."""
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from typer import Argument, Option
 
-from reports.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
-    from reports.collect import Material
-    from reports.plots import Plot
+    from reports.load import Material
+    from reports.plots.style import Plot
     from reports.study import Study
     from reports.tables import Table
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
-
-@app.command()
 def report(
     paths: Annotated[
         list[Path],
@@ -63,12 +54,14 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
     """
     from rich.console import Console
 
-    from reports import categories, collect, figures, page, study, tables
+    from reports import load, study, tables
+    from reports.page import page
+    from reports.plots import categories, figures
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
     with Console(stderr=True).status("reading runs") as status:
-        material = collect.collect(paths, baseline)
+        material = load.collect(paths, baseline)
         status.update("counting")
         over_seeds = study.read(paths[0]) if material.study else None
         blocks = (*material.blocks, *categories.blocks(material))
@@ -93,7 +86,8 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
 
 
 def _put_tables(folder: Path, material: "Material", counted: "Sequence[Table]") -> None:
-    from reports import costs, published, tables, training
+    from reports import costs, published, tables
+    from reports.plots import training
 
     known = [each for block in material.blocks for each in published.beside(block)]
     blocks = material.blocks
@@ -111,15 +105,18 @@ def _put_tables(folder: Path, material: "Material", counted: "Sequence[Table]") 
 
 def _put_study(folder: Path, found: "Study") -> str:
     """Write what a study says over its seeds; return the head of the page."""
-    from reports import plots, study_page, study_plots, study_words
+    from reports import study_text
+    from reports.page import study as study_page
+    from reports.plots import study as study_plots
+    from reports.plots import style
 
     planned = study_plots.plots(found)
-    drawn = [(plot, plots.save(plot, folder / "plots")) for plot in planned]
+    drawn = [(plot, style.save(plot, folder / "plots")) for plot in planned]
     named = [(f"plots/{plot.name}.png", f"{plot.title}. {plot.text}") for plot in planned]
-    _put(folder / "study.md", study_words.markdown(found, named))
-    _put(folder / "study.tex", study_words.latex(found))
-    _put(folder / "study.csv", study_words.long_form(found))
-    _put(folder / "findings.csv", study_words.findings_csv(found))
+    _put(folder / "study.md", study_text.markdown(found, named))
+    _put(folder / "study.tex", study_text.latex(found))
+    _put(folder / "study.csv", study_text.long_form(found))
+    _put(folder / "findings.csv", study_text.findings_csv(found))
     return study_page.html(found, drawn)
 
 
@@ -127,12 +124,12 @@ def _put_plots(
     folder: Path, planned: "dict[str, list[Plot]]"
 ) -> "dict[str, list[tuple[Plot, str]]]":
     """Write the plots: those for print beside the tables, those of the page in `plots`."""
-    from reports import plots
+    from reports.plots import style
 
     own = folder / "plots"
     own.mkdir()
     return {
-        section: [(plot, plots.save(plot, folder if section == "print" else own)) for plot in found]
+        section: [(plot, style.save(plot, folder if section == "print" else own)) for plot in found]
         for section, found in planned.items()
     }
 
@@ -160,29 +157,3 @@ def _tell(counted: "Sequence[Table]", notes: Sequence[str], out: Path) -> None:
             if text:
                 print(f"{table.block.title}: {text}")
     print(f"wrote {out / 'index.html'}")
-
-
-def main() -> None:
-    """Run the command; every foreseeable trouble is one sentence and a non-zero exit."""
-    # `driftbench` hands the command over by its name.
-    if sys.argv[1:2] == ["report"]:
-        del sys.argv[1]
-    sys.exit(_guarded())
-
-
-def _guarded() -> int:
-    try:
-        status = app(prog_name="driftbench report", standalone_mode=False) or 0
-    except UserError as error:
-        return _say(str(error), 2)
-    except typer._click.exceptions.UsageError as error:
-        return _say(error.format_message(), 2)
-    except OSError as error:
-        return _say(f"{error.strerror or error}: {error.filename or 'no file'}", 2)
-    # Typer turns an interrupt into this status and says nothing.
-    return _say("interrupted; no report was written", 130) if status == 130 else status
-
-
-def _say(sentence: str, status: int) -> int:
-    print(f"driftbench: {sentence}", file=sys.stderr)
-    return status

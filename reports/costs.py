@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports import tables
-from reports.collect import Block, Cost
+from reports.load import Block, Cost
 
 HEADS = (
     "checkpoint", "method", "samples", "tokens", "computation", "making", "peak memory", "device",

@@ -16,9 +16,9 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from harness import records
+from harness.runs import records
 from reports import tables
-from reports.collect import Block, Row
+from reports.load import Block, Row
 
 FOLDER = Path(__file__).parent / "published"
 

@@ -2,7 +2,7 @@
 
 A seed makes everything anew: models, training set, questions. So the seeds are the sample. A score
 is the mean over seeds, a difference is paired by question within a seed and then judged over seeds
-(`harness.seeds.replicated`). All that is asked of the runs stands in `CLAIMS`; p-values
+(`harness.statistics.seeds.replicated`). All that is asked of the runs stands in `CLAIMS`; p-values
 are corrected (Holm) over the families for which a claim is judged.
 
     <study>/seed-<n>/<family>/runs/<checkpoint>/           and settings_runs/<checkpoint>/
@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import records, seeds, tally
-from harness.records import Verdict
-from harness.seeds import Replicated
-from reports.collect import (
+from harness.runs import records
+from harness.runs.records import Verdict
+from harness.statistics import scores as tally
+from harness.statistics import seeds
+from harness.statistics.seeds import Replicated
+from reports.load import (
     FAMILIES,
     VALIDATION,
     Run,

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness import tally
-from harness.records import Cell
-from harness.tally import Paired
-from reports.collect import Block, Column, Material, Row, Run
+from harness.runs.records import Cell
+from harness.statistics import scores
+from harness.statistics.scores import Paired
+from reports.load import Block, Column, Material, Row, Run
 
 LEVEL = 0.05
 """A difference whose corrected p is at least this is inside the noise."""
@@ -73,7 +73,7 @@ def compare(block: Block) -> Table:
         [Entry(cell, _versus(block, row, i, notes)) for i, cell in enumerate(_cells(block, row))]
         for row in block.rows
     ]
-    adjusted = iter(tally.holm([e.versus.p for entries in rows for e in entries if e.versus]))
+    adjusted = iter(scores.holm([e.versus.p for entries in rows for e in entries if e.versus]))
     lines = []
     for row, entries in zip(block.rows, rows, strict=True):
         corrected = tuple(
@@ -115,7 +115,7 @@ def _total(block: Block, row: Row) -> Cell | None:
 def _mean(block: Block, row: Row) -> Cell:
     known = [column.key for column in block.columns if column.key in row.run.cells]
     run = row.run
-    return tally.mean_cell([run.cells[key] for key in known], [run.verdicts[key] for key in known])
+    return scores.mean_cell([run.cells[key] for key in known], [run.verdicts[key] for key in known])
 
 
 def _versus(block: Block, row: Row, index: int, notes: list[str]) -> Paired | None:
@@ -130,8 +130,8 @@ def _versus(block: Block, row: Row, index: int, notes: list[str]) -> Paired | No
     if len(both) < len(pairs):
         return None
     try:
-        return tally.paired_mean(both)
-    except tally.Unpairable as error:
+        return scores.paired_mean(both)
+    except scores.Unpairable as error:
         notes.append(f"{row.label} is not compared with {base.label}: {error}.")
         return None
 

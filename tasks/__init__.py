@@ -21,11 +21,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tasks.errors import TaskError
+from common.errors import UserError
 from tasks.files import Source
 from tasks.judging import Row, Verdict
 
-__all__ = ["Row", "Source", "Task", "TaskError", "expand", "groups", "load", "names"]
+__all__ = ["Row", "Source", "Task", "expand", "groups", "load", "names"]
 
 HERE = Path(__file__).parent
 
@@ -51,7 +51,7 @@ class Task:
     ends: bool
     """The answer stands at the very end of the text, so that a text cut at the limit has none."""
     rows: Callable[[Path | None], list[Row]]
-    """Data folder → rows. Raises TaskError where the data is not as it should be."""
+    """Data folder → rows. Raises UserError where the data is not as it should be."""
     to_prompt: Callable[[Row], str]
     """Row → the user's message, `<image>` where a picture goes."""
     to_images: Callable[[Row], list[Path]]
@@ -87,7 +87,7 @@ def expand(wanted: Iterable[str]) -> list[str]:
     """Return the names of tasks, groups replaced by what is in them, each once.
 
     Raises:
-        TaskError: A name is neither a task nor a group.
+        UserError: A name is neither a task nor a group.
     """
     known = groups()
     found: list[str] = []
@@ -103,7 +103,7 @@ def _check_known(name: str, known: list[str]) -> None:
         return
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise TaskError(f"there is no task {name!r}: {hint}the tasks are {', '.join(known)}")
+    raise UserError(f"there is no task {name!r}: {hint}the tasks are {', '.join(known)}")
 
 
 @cache
@@ -115,18 +115,18 @@ def load(name: str, protocol: str | None = None) -> Task:
         protocol: Whose way of asking and scoring; None is `robust`.
 
     Raises:
-        TaskError: There is none of this name, it has no such protocol, or its YAML is not as it
+        UserError: There is none of this name, it has no such protocol, or its YAML is not as it
             should be.
     """
     _check_known(name, names())
     path = HERE / f"{name}.yaml"
     try:
         return _task(name, _read(path), protocol or ROBUST)
-    except TaskError:
+    except UserError:
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise TaskError(f"{path} does not load as a task: {said}") from error
+        raise UserError(f"{path} does not load as a task: {said}") from error
 
 
 def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
@@ -139,7 +139,7 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
         raise ValueError("metadata.data is lm-eval's word for the folder: name the hub `source`")
     protocols = metadata["protocols"]
     if protocol not in protocols:
-        raise TaskError(f"{name} has no protocol {protocol!r}: it has {', '.join(protocols)}")
+        raise UserError(f"{name} has no protocol {protocol!r}: it has {', '.join(protocols)}")
     own = {**metadata, **protocols[protocol]}
     source = Source(**metadata["source"]) if "source" in metadata else None
     return Task(
@@ -176,17 +176,17 @@ def _rows(
             splits = dataset(**{**config["metadata"], "data": data})  # as lm-eval calls it
             if split not in splits:
                 there = ", ".join(splits)
-                raise TaskError(f"{name} asks the {split} split, and {data} holds {there}")
+                raise UserError(f"{name} asks the {split} split, and {data} holds {there}")
             found = [{**row, "id": str(row["id"])} for row in splits[split]]
         except KeyError as error:
-            raise TaskError(f"{name} has a row without the field {error} in {data}") from error
+            raise UserError(f"{name} has a row without the field {error} in {data}") from error
         if not found:
-            raise TaskError(f"{name} has no rows in {data}")
+            raise UserError(f"{name} has no rows in {data}")
         times = Counter(row["id"] for row in found)
         if len(times) != len(found):
-            raise TaskError(f"{name} has two rows of id {times.most_common(1)[0][0]!r} in {data}")
+            raise UserError(f"{name} has two rows of id {times.most_common(1)[0][0]!r} in {data}")
         if data is None and source is not None and len(found) != source.n:
-            raise TaskError(
+            raise UserError(
                 f"{name} has {source.n} rows, and {source.repo} holds {len(found)}: the dataset "
                 "has changed"
             )

@@ -12,8 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract
 from tasks.judging import Reading
 
 Row = dict[str, Any]
@@ -48,7 +49,7 @@ def _own_file(data: str | Path, half: str) -> Path | None:
 def _own_rows(paths: list[Path | None]) -> Iterator[Row]:
     for half, path in zip(HALVES, paths, strict=True):
         if path is None:
-            raise TaskError(f"chartqa has no file of the {half} questions beside the others")
+            raise UserError(f"chartqa has no file of the {half} questions beside the others")
         for number, row in enumerate(files.read_json(path)):
             yield {
                 "id": f"{half}_{number}",
@@ -114,8 +115,8 @@ def by_vlmevalkit(row: Row, text: str) -> Reading:
 
 def robust(row: Row, text: str) -> Reading:
     """Compare the final answer by value, or as a number within 5 % whatever its unit."""
-    said, right = answers.read_value(text, row["answer"])
-    wanted, found = answers.number(row["answer"]), _only_number(said or "")
+    said, right = extract.read_value(text, row["answer"])
+    wanted, found = extract.number(row["answer"]), _only_number(said or "")
     if right or said is None or wanted is None or found is None:
         return said, right
     # "0.14" is 14 % too, said as a share.
@@ -128,7 +129,7 @@ _NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
 
 def _only_number(text: str) -> Fraction | None:
     numbers = _NUMBER.findall(text)
-    return answers.number(numbers[0]) if len(numbers) == 1 else None
+    return extract.number(numbers[0]) if len(numbers) == 1 else None
 
 
 def groups(row: Row) -> tuple[str, ...]:

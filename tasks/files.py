@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tasks.errors import TaskError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,13 +66,13 @@ def read_rows(task: str, data: str | Path | None, name: str) -> Iterator[Row]:
     """Yield the JSON lines of `data/name`, each with its folder.
 
     Raises:
-        TaskError: No folder was given, the file is not there, or a line is not a JSON object.
+        UserError: No folder was given, the file is not there, or a line is not a JSON object.
     """
     if data is None:
-        raise TaskError(f"{task} reads its rows from a local folder: give --data FOLDER")
+        raise UserError(f"{task} reads its rows from a local folder: give --data FOLDER")
     path = Path(data) / name
     if not path.is_file():
-        raise TaskError(f"{task} needs {path}, which does not exist: is --data the right folder?")
+        raise UserError(f"{task} needs {path}, which does not exist: is --data the right folder?")
     for row in read_json(path):
         yield {**row, FOLDER: str(data)}
 
@@ -97,7 +97,7 @@ def read_json(path: Path) -> Any:
     """Read a `.json` file, or a `.jsonl` file as a list of objects; either may end in `.gz`.
 
     Raises:
-        TaskError: It cannot be read, is not JSON, or a line of it is not an object.
+        UserError: It cannot be read, is not JSON, or a line of it is not an object.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -105,18 +105,18 @@ def read_json(path: Path) -> Any:
                 return [_object(path, number, line) for number, line in enumerate(file, start=1)]
             return json.load(file)
     except (OSError, EOFError) as error:
-        raise TaskError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
-        raise TaskError(f"{path} is not JSON: {error}") from error
+        raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def _object(path: Path, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise TaskError(f"{path} line {number} is not JSON: {error}") from error
+        raise UserError(f"{path} line {number} is not JSON: {error}") from error
     if not isinstance(row, dict):
-        raise TaskError(f"{path} line {number} is not a JSON object")
+        raise UserError(f"{path} line {number} is not a JSON object")
     return row
 
 
@@ -124,7 +124,7 @@ def complete(task: str, rows: Iterable[Row], fields: Sequence[str]) -> Iterator[
     """Pass rows on; when all have come, say which lack a field (or have None in it).
 
     Raises:
-        TaskError: Some do; the sentence has their number and the first names.
+        UserError: Some do; the sentence has their number and the first names.
     """
     lacking: dict[str, list[str]] = {}
     for number, row in enumerate(rows, start=1):
@@ -136,7 +136,7 @@ def complete(task: str, rows: Iterable[Row], fields: Sequence[str]) -> Iterator[
         parts = [
             f"{len(ids)} rows have no {field} ({first(ids)})" for field, ids in lacking.items()
         ]
-        raise TaskError(f"{task}: {'; '.join(parts)}")
+        raise UserError(f"{task}: {'; '.join(parts)}")
 
 
 def first(names: Sequence[str]) -> str:
@@ -165,10 +165,10 @@ def hub_rows(
         these names in the order of the columns, `folder` the folder that they lie in.
 
     Raises:
-        TaskError: There is no such dataset, or a picture in it cannot be read.
+        UserError: There is no such dataset, or a picture in it cannot be read.
     """
     if source is None:
-        raise TaskError(f"{task} reads its rows from a local folder: give --data FOLDER")
+        raise UserError(f"{task} reads its rows from a local folder: give --data FOLDER")
     known = source if isinstance(source, Source) else Source(**source)
     found = None if data is None else _files(task, known, Path(data))
     place, folder = _place(known, found), picture_folder()
@@ -185,7 +185,7 @@ def _with_files(task: str, table: Any, folder: Path) -> Iterator[Row]:
         try:
             plain, names = _stored(row, folder)
         except Exception as error:
-            raise TaskError(f"{task}: row {number} has a picture that does not open") from error
+            raise UserError(f"{task}: row {number} has a picture that does not open") from error
         yield {**plain, "images": names}
 
 
@@ -216,7 +216,7 @@ def _fetched(task: str, source: Source) -> Any:
             )
         except Exception as error:
             said = " ".join(str(error).split()) or type(error).__name__
-            raise TaskError(
+            raise UserError(
                 f"{task}: the dataset {source.repo} ({source.config}, {source.split}) cannot be "
                 f"fetched ({said}): give --data FOLDER with a copy of it"
             ) from error
@@ -243,7 +243,7 @@ def _files(task: str, source: Source, data: Path) -> list[Path]:
     """Return the files of a snapshot: Parquet, or all that `datasets` saved to disk of the split.
 
     Raises:
-        TaskError: There are none.
+        UserError: There are none.
     """
     saved = data / source.split if (data / "dataset_dict.json").is_file() else data
     if (saved / STATE).is_file():
@@ -257,7 +257,7 @@ def _files(task: str, source: Source, data: Path) -> list[Path]:
         paths = [data / f"{stem}.parquet" for stem in stems]
         found = [path for path in paths if path.is_file()][:1]
     if not found:
-        raise TaskError(
+        raise UserError(
             f"{task} finds none of the files it knows in {data}, nor {source.split}-*.parquet of "
             f"{source.repo}: is --data the right folder?"
         )
@@ -390,16 +390,16 @@ def to_images(row: Row) -> list[Path]:
     """Return where a row's pictures lie: the names in its field `images`, under its folder.
 
     Raises:
-        TaskError: A name leads out of the folder, or to nothing.
+        UserError: A name leads out of the folder, or to nothing.
     """
     folder = str(row[FOLDER])
     found = []
     for name in row["images"]:
         path = os.path.join(folder, name)
         if not _lies_in(folder, path):
-            raise TaskError(f"row {row['id']}: the picture {name} lies outside of {folder}")
+            raise UserError(f"row {row['id']}: the picture {name} lies outside of {folder}")
         if not os.path.isfile(path):
-            raise TaskError(f"row {row['id']}: the picture {path} does not exist")
+            raise UserError(f"row {row['id']}: the picture {path} does not exist")
         found.append(Path(path))
     return found
 

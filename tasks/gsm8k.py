@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files
+from tasks import files
+from tasks.grading import extract
 from tasks.judging import Reading
 
 Row = dict[str, Any]
@@ -63,7 +64,7 @@ def _plain(number: str) -> str:
 
 def robust(row: Row, text: str) -> Reading:
     """Compare the final answer by value."""
-    return answers.read_value(text, row["answer"])
+    return extract.read_value(text, row["answer"])
 
 
 def groups(row: Row) -> tuple[str, ...]:

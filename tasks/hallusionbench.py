@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading, Request
 
 Row = dict[str, Any]
@@ -46,7 +47,7 @@ def _own_rows(path: Path) -> Iterator[Row]:
 
 def _hub_rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
     if source is None:
-        raise TaskError("hallusionbench reads its rows from a local folder: give --data FOLDER")
+        raise UserError("hallusionbench reads its rows from a local folder: give --data FOLDER")
     for split in ("image", "non_image"):
         found = replace(files.Source(**source), split=split)
         for row in files.hub_rows("hallusionbench", found, data):
@@ -116,7 +117,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 def robust(row: Row, text: str) -> Reading:
     """Read yes or no."""
-    said = answers.read_yes_no(text)
+    said = extract.read_yes_no(text)
     return OPEN if said is None else (said, said == row["answer"].lower())
 
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract
 from tasks.judging import OPEN, Judging, Reading, Request
 
 Row = dict[str, Any]
@@ -64,7 +65,7 @@ def _rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator
         return map(_row, files.hub_rows("logicvista", source, data))
     found = files.read_json(path)
     if not isinstance(found, dict):
-        raise TaskError(f"logicvista: {path} is no table of questions: is --data the right folder?")
+        raise UserError(f"logicvista: {path} is no table of questions: is --data the right folder?")
     folder = str(path.parent)
     return (_row({"id": name, **row, files.FOLDER: folder}) for name, row in found.items())
 
@@ -240,13 +241,13 @@ LIST = 100
 
 def robust(row: Row, text: str) -> Reading:
     """Read a letter; letters or a number where the final answer is nothing else."""
-    final = answers.final(text)
+    final = extract.final(text)
     if final is None:
         return OPEN
     parts = [_symbol(part) for part in re.split(r",|;|&|\band\b", final[:LIST])]
     said = [part for part in parts if part]
     if None in parts or not said or len(final) > LIST:
-        letter = answers.read_choice(text, dict.fromkeys("ABCDEFGHI", ""))
+        letter = extract.read_choice(text, dict.fromkeys("ABCDEFGHI", ""))
         if letter is None:
             return OPEN
         said = [letter]
@@ -254,8 +255,8 @@ def robust(row: Row, text: str) -> Reading:
 
 
 def _symbol(text: str) -> str | None:
-    letter = answers.option_letter(text, "ABCDEFGHI")
-    value = answers.number(text)
+    letter = extract.option_letter(text, "ABCDEFGHI")
+    value = extract.number(text)
     return letter if value is None else str(value)
 
 

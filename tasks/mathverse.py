@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading, Request
 
 Row = dict[str, Any]
@@ -58,7 +59,7 @@ def _rows(data: str | Path | None, source: Mapping[str, Any] | None, split: str)
         return map(_row, files.hub_rows("mathverse", source, data))
     found = files.read_json(path)
     if not isinstance(found, list):
-        raise TaskError(f"mathverse: {path} is no list of questions: is --data the right folder?")
+        raise UserError(f"mathverse: {path} is no list of questions: is --data the right folder?")
     return (_row({**row, files.FOLDER: str(path.parent)}) for row in found)
 
 
@@ -264,15 +265,15 @@ def robust(row: Row, text: str) -> Reading:
     truth = row["answer"].replace("掳", "°").strip()  # in some answers the encoding is wrong
     truth = _UNITS.sub("", _NAMED.sub(r"\1", truth))
     if row["question_type"] != "multi-choice":
-        return answers.read_value(text, truth)
+        return extract.read_value(text, truth)
     choices = options(row["question_for_eval"]) or dict.fromkeys("ABCDE", "")
     letter = truth.strip("()")
     if letter not in choices:
         named = [name for name, option in choices.items() if option == truth]
         if len(named) != 1:
-            return answers.read_value(text, truth.replace("\n", ", "))
+            return extract.read_value(text, truth.replace("\n", ", "))
         letter = named[0]
-    said = answers.read_choice(text, choices)
+    said = extract.read_choice(text, choices)
     return OPEN if said is None else (said, said == letter)
 
 

@@ -13,7 +13,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, arithmetic, files, latex2sympy, vlmevalkit
+from tasks import files
+from tasks.grading import arithmetic, latex2sympy, vlmevalkit
+from tasks.grading import extract as answers
 from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]

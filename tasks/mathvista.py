@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading, Request
 
 Row = dict[str, Any]
@@ -58,7 +59,7 @@ def _rows(data: str | Path | None, source: Mapping[str, Any] | None, split: str)
         return map(_row, files.hub_rows("mathvista", source, data))
     found = files.read_json(path)
     if not isinstance(found, dict):
-        raise TaskError(f"mathvista: {path} is no table of questions: is --data the right folder?")
+        raise UserError(f"mathvista: {path} is no table of questions: is --data the right folder?")
     folder = str(path.parent)
     return (_row({**row, "pid": pid, files.FOLDER: folder}) for pid, row in found.items())
 
@@ -360,12 +361,12 @@ def _number(kind: str, text: str) -> int | float | None:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or a choice's text; a number to the asked precision, or a list."""
     if row["question_type"] == "multi_choice":
-        letter = answers.read_choice(text, _lettered(row))
+        letter = extract.read_choice(text, _lettered(row))
         if letter is None:
             return OPEN
         return letter, _lettered(row).get(letter) == row["answer"] if row["answer"] else None
     precision = None if row["precision"] is None else int(row["precision"])
-    return answers.read_value(text, row["answer"], unit=row["unit"], precision=precision)
+    return extract.read_value(text, row["answer"], unit=row["unit"], precision=precision)
 
 
 _SHORT = {

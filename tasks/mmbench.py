@@ -13,7 +13,8 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading, settle
 
 Row = dict[str, Any]
@@ -60,7 +61,7 @@ def official(row: Row, text: str) -> Judging:
 
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text."""
-    letter = answers.read_choice(text, row["choices"])
+    letter = extract.read_choice(text, row["choices"])
     return OPEN if letter is None else (letter, letter == row["answer"])
 
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading, settle
 
 Row = dict[str, Any]
@@ -70,7 +71,7 @@ def dataset(
 
 def _subjects(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
     if source is None:
-        raise TaskError("mmmu reads its rows from a local folder: give --data FOLDER")
+        raise UserError("mmmu reads its rows from a local folder: give --data FOLDER")
     known = files.Source(**source)
     if data is None:
         known = replace(known, revision=files.commit(known))
@@ -287,9 +288,9 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter, an option's text or a value."""
     if _is_short(row):
-        readings = [answers.read_value(text, gold) for gold in _all(row["answer"])]
+        readings = [extract.read_value(text, gold) for gold in _all(row["answer"])]
         return next((reading for reading in readings if reading[1]), readings[0])
-    letter = answers.read_choice(text, vlmevalkit.lettered(row["choices"] or []))
+    letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"] or []))
     return OPEN if letter is None else (letter, letter == row["answer"])
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]
@@ -103,7 +104,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text."""
-    letter = answers.read_choice(text, options(row["question"])[1])
+    letter = extract.read_choice(text, options(row["question"])[1])
     return OPEN if letter is None else (letter, letter == row["answer"])
 
 

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files
+from tasks import files
+from tasks.grading import extract
 
 Row = dict[str, Any]
 SPLITS = ("test", "validation")
@@ -32,7 +33,7 @@ def to_prompt(row: Row) -> str:
 
 def verdict(row: Row, text: str) -> tuple[str | None, bool | None]:
     """Compare the last word after the thought with the answer."""
-    spoken = answers.after_thinking(text)
+    spoken = extract.after_thinking(text)
     if not spoken:
         return None, None
     last = spoken.split()[-1]

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]
@@ -43,7 +44,7 @@ def _own_file(data: str | Path, category: str) -> Path | None:
 def _own_rows(paths: list[Path | None]) -> Iterator[Row]:
     for category, path in zip(CATEGORIES, paths, strict=True):
         if path is None:
-            raise TaskError(f"pope has no file of the {category} questions beside the others")
+            raise UserError(f"pope has no file of the {category} questions beside the others")
         pictures = "val2014/" if (path.parent / "val2014").is_dir() else ""
         for row in _lines(path):
             yield {
@@ -62,7 +63,7 @@ def _lines(path: Path) -> list[Row]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return [json.loads(line) for line in file]
     except (OSError, ValueError) as error:
-        raise TaskError(f"{path} does not hold JSON lines: {error}") from error
+        raise UserError(f"{path} does not hold JSON lines: {error}") from error
 
 
 def _row(row: Row) -> Row:
@@ -99,7 +100,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 def robust(row: Row, text: str) -> Reading:
     """Read yes or no."""
-    said = answers.read_yes_no(text)
+    said = extract.read_yes_no(text)
     return OPEN if said is None else (said, said == row["answer"])
 
 

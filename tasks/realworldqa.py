@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]
@@ -95,12 +96,12 @@ def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text, yes or no, or a value."""
     truth, choices = row["answer"], options(row["question"])[1]
     if choices:
-        letter = answers.read_choice(text, choices)
+        letter = extract.read_choice(text, choices)
         return OPEN if letter is None else (letter, letter == truth)
     if truth.lower() in ("yes", "no"):
-        said = answers.read_yes_no(text)
+        said = extract.read_yes_no(text)
         return OPEN if said is None else (said, said == truth.lower())
-    return answers.read_value(text, truth)
+    return extract.read_value(text, truth)
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks import answers, files, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import files
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import OPEN, Judging, Reading
 
 Row = dict[str, Any]
@@ -160,7 +161,7 @@ def _rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator
         return map(_row, files.hub_rows("wemath", source, data))
     found = files.read_json(path)
     if not isinstance(found, list):
-        raise TaskError(f"wemath: {path} is no list of questions: is --data the right folder?")
+        raise UserError(f"wemath: {path} is no list of questions: is --data the right folder?")
     return (_row({**row, files.FOLDER: str(path.parent)}) for row in found)
 
 
@@ -268,7 +269,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text, without the signs of the form that was asked for."""
     plain = re.sub("<<|>>", " ", text).replace("<Answer>", "Answer")
-    letter = answers.read_choice(plain, options(row))
+    letter = extract.read_choice(plain, options(row))
     return OPEN if letter is None else (letter, letter == row["answer"])
 
 

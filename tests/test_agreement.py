@@ -17,13 +17,13 @@ import pytest
 import torch
 
 import tasks
+from common.errors import UserError
 from drift.pocket import models, world
-from harness import records
-from harness.checkpoint import open_checkpoint
+from harness.checkpoints.preflight import open_checkpoint
 from harness.engines.endpoint import address
 from harness.engines.server import ServerEngine, Service, served_checkpoint
-from harness.errors import UserError
-from harness.run import Asked, run
+from harness.evaluate.run import Asked, run
+from harness.runs import records
 
 PER_GROUP = 12
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,17 +14,13 @@ import typer
 import yaml
 
 import tasks
-from drift import data, recipe
-from drift.cli import app as drift_app
+from drift.delta import VARIANTS
 from drift.families import ROLES
-from drift.inject import Injector
+from drift.injector import Injector
 from drift.merge import METHODS
 from drift.pocket import models
-from drift.pocket.cli import app as pocket_app
-from drift.prior import VARIANTS
-from harness.cli import ELSEWHERE
-from harness.cli import app as harness_app
-from reports.cli import app as report_app
+from drift.training import config, data
+from driftbench.__main__ import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -34,7 +31,6 @@ PAGES = {
     )
 }
 GUIDES = "".join(PAGES.values())
-APPS = {"harness": harness_app, "drift": drift_app, "reports": report_app}
 
 
 # What is shown
@@ -70,14 +66,11 @@ INLINE = sorted(set(re.findall(r"`driftbench ([^`]+)`", GUIDES)))
 
 def command(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     """The command that `words` name, and its arguments."""
-    app = APPS[ELSEWHERE[words[0]][0] if words[0] in ELSEWHERE else "harness"]
-    found = typer.main.get_command(app)
-    if words[0] == "pocket":
-        found, words = typer.main.get_command(pocket_app), words[1:]
-    if words and (inner := getattr(found, "commands", None)):
+    found: Any = typer.main.get_command(app)
+    while words and (inner := getattr(found, "commands", None)):
         assert words[0] in inner, f"there is no command {words[0]}"
-        found = inner[words[0]]
-    return found, words[1:]
+        found, words = inner[words[0]], words[1:]
+    return found, words
 
 
 def options(found: typer.core.TyperCommand) -> set[str]:
@@ -110,12 +103,12 @@ def test_a_command_line_shown_can_be_typed(words):
         if len(choices) > 1 and all(choice.islower() for choice in choices):
             known(param.name, choices)
     if words[0] == "train":
-        fields = recipe.from_settings(given["settings"] or [])
-        assert set(fields) <= set(recipe.TrainConfig.__dataclass_fields__)
-        bundled = {path.stem for path in recipe.BUNDLED.glob("*.yaml")}
+        fields = config.from_settings(given["settings"] or [])
+        assert set(fields) <= set(config.TrainConfig.__dataclass_fields__)
+        bundled = {path.stem for path in config.BUNDLED.glob("*.yaml")}
         assert given["recipe"] in bundled or f"# {given['recipe']}" in GUIDES
     if words[0] == "reproduce":
-        assert (ROOT / "harness" / "recipes" / f"{given['recipe']}.yaml").exists()
+        assert (ROOT / "harness" / "studies" / "recipes" / f"{given['recipe']}.yaml").exists()
 
 
 @pytest.mark.parametrize("said", INLINE)
@@ -139,7 +132,7 @@ def test_options_named_beside_a_command_are_some_commands_own():
 
 
 def all_commands() -> dict[str, typer.core.TyperCommand]:
-    names = [*typer.main.get_command(harness_app).commands, *ELSEWHERE]
+    names = [*typer.main.get_command(app).commands]
     return {name: command([name])[0] for name in names}
 
 
@@ -258,7 +251,7 @@ def test_a_snippet_can_be_read(language, code, tmp_path):
     elif language == "yaml":
         place = tmp_path / "recipe.yaml"
         place.write_text(code)
-        assert recipe.load(place).seed == yaml.safe_load(code)["seed"]
+        assert config.load(place).seed == yaml.safe_load(code)["seed"]
     else:
         assert language in ("bash", "sh", "text", "bibtex")
 
@@ -342,7 +335,7 @@ def test_the_trainer_of_the_documents_is_one(pair, monkeypatch):
         def train(self):
             said["trained"] = True
 
-    from drift import train as training
+    from drift.training import trainer as training
 
     monkeypatch.setitem(sys.modules, "trl", types.SimpleNamespace(SFTTrainer=Stand))
     monkeypatch.setattr(training.DriftMixin, "__init__", Stand.__init__)

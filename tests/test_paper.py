@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import warm
 
-from harness import reproduce, study_recipe
-from harness.records import read_card
+from harness.runs.records import read_card
+from harness.studies import recipe, runner
 
 QWEN = "seed-0/qwen2_5_vl"
 PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "results.csv"
@@ -20,7 +20,7 @@ PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "results.csv"
 
 @pytest.fixture(scope="module")
 def study():
-    return study_recipe.load("paper", controls=True, scale="pocket")
+    return recipe.load("paper", controls=True, scale="pocket")
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def out(study, tmp_path_factory):
     """The whole study, two steps at a time."""
     out = tmp_path_factory.mktemp("paper") / "study"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reproduce, "subprocess", warm.subprocesses())
-        reproduce.run(study, out, jobs=2)
+        patch.setattr(runner, "subprocess", warm.subprocesses())
+        runner.run(study, out, jobs=2)
     return out
 
 
@@ -38,7 +38,7 @@ def made(out: Path, name: str) -> dict:
 
 
 def test_the_pocket_scale_has_every_step_of_the_paper(study):
-    whole = study_recipe.load("paper", controls=True)
+    whole = recipe.load("paper", controls=True)
     assert [step.name for step in study.steps if step.name != "standins"] == [
         step.name for step in whole.steps
     ]
@@ -49,18 +49,16 @@ def test_the_pocket_scale_has_every_step_of_the_paper(study):
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("scale", [None, "pocket"])
 def test_what_is_read_is_written_by_a_step(seeds, scale):
-    steps = study_recipe.load("paper", seeds, True, scale).steps
+    steps = recipe.load("paper", seeds, True, scale).steps
     written = [path for step in steps for path in step.writes]
     assert len(set(written)) == len(written)
     for step in steps:
         for read in step.reads:
-            assert any(study_recipe.within(read, path) for path in written), (step.name, read)
+            assert any(recipe.within(read, path) for path in written), (step.name, read)
 
 
 def test_every_published_row_that_names_a_run_has_it():
-    written = {
-        path for step in study_recipe.load("paper", controls=True).steps for path in step.writes
-    }
+    written = {path for step in recipe.load("paper", controls=True).steps for path in step.writes}
     lines = [line for line in PUBLISHED.read_text().splitlines() if not line.startswith("#")]
     rows = [row for row in csv.DictReader(lines) if row["source"].startswith("arXiv 2510.15050")]
     named = {(row["family"], row["method"]) for row in rows if row["method"] and row["family"]}

@@ -15,7 +15,7 @@ SHOWN = re.findall(r"^    driftbench ([\w-]+)(.*?)(?:\s#.*)?$", README, re.MULTI
 @pytest.mark.parametrize(("command", "rest"), SHOWN, ids=[command for command, _ in SHOWN])
 def test_every_command_shown_knows_its_options(command, rest):
     help_text = subprocess.run(
-        [sys.executable, "-m", "harness", command, "--help"],
+        [sys.executable, "-P", "-m", "driftbench", command, "--help"],
         capture_output=True,
         text=True,
         check=True,

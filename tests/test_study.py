@@ -7,7 +7,8 @@ import shutil
 import pytest
 import yaml
 
-from harness import reproduce, study_recipe
+from harness.studies import recipe as study_recipe
+from harness.studies import runner
 
 SHORT = {
     "seed-{seed}/world": ["--train", "6", "--validation", "3", "--test", "4"],
@@ -35,7 +36,7 @@ def recipe(tmp_path_factory):
 @pytest.fixture(scope="module")
 def study(recipe, tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
-    reproduce.run(study_recipe.load(recipe), out)
+    runner.run(study_recipe.load(recipe), out)
     return out
 
 
@@ -86,7 +87,7 @@ def test_drift_pulled_every_projection_and_sft_none(study):
 @pytest.mark.slow
 def test_unchanged_it_runs_nothing(study, recipe):
     report = (study / "report" / "index.html").stat().st_mtime_ns
-    reproduce.run(study_recipe.load(recipe), study)
+    runner.run(study_recipe.load(recipe), study)
     assert (study / "report" / "index.html").stat().st_mtime_ns == report
 
 
@@ -97,6 +98,6 @@ def test_a_lost_checkpoint_comes_back_the_same_and_no_question_is_asked_again(st
     answers = study / "seed-0/llava_next/runs/sft/responses.jsonl"
     asked = answers.read_bytes()
     shutil.rmtree(study / "seed-0/llava_next/sft")
-    reproduce.run(study_recipe.load(recipe), study)
+    runner.run(study_recipe.load(recipe), study)
     assert weights.read_bytes() == before
     assert answers.read_bytes() == asked

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import tasks
+from common.errors import UserError
 from drift.merge import Recipe, merge
 from drift.pocket import models, world
-from harness import records
-from harness.checkpoint import open_checkpoint
-from harness.errors import UserError
-from harness.run import Asked, run
-from harness.sweep import Method, best, merges
+from harness.checkpoints.preflight import open_checkpoint
+from harness.evaluate.merge_sweep import Method, best, merges
+from harness.evaluate.run import Asked, run
+from harness.runs import records
 
 ALPHAS = (0.0, 0.3, 1.0)
 
@@ -74,7 +74,7 @@ def test_models_that_do_not_merge_are_refused_before_any_engine_starts(here):
 def test_a_slip_is_one_sentence(here, words, said_so):
     command = ["sweep", here / "vlm", here / "llm", "--tasks", "pocket", "--out", here / "runs"]
     done = subprocess.run(
-        [sys.executable, "-m", "harness", *map(str, command), *words],
+        [sys.executable, "-P", "-m", "driftbench", *map(str, command), *words],
         capture_output=True,
         text=True,
     )

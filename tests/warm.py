@@ -19,7 +19,7 @@ if "WARM" in os.environ:
     import torch
 
     torch.set_num_threads(1)
-    import drift.train  # noqa: F401
+    import drift.training.trainer  # noqa: F401
     from harness.engines import vllm as engine
 
     engine._settle(on_cpu=True)
@@ -68,7 +68,7 @@ class Process:
 
 
 def subprocesses() -> SimpleNamespace:
-    """Stand-in for the module `subprocess` in `harness.reproduce`."""
+    """Stand-in for the module `subprocess` in `harness.studies.runner`."""
     before = dict(os.environ)
     forkserver._forkserver._stop()  # another test may have started it with less
     forkserver.set_forkserver_preload(["warm"])

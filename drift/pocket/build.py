@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drift import weights
-from drift.errors import UserError
+from common.errors import UserError
+from drift import checkpoints
 from drift.pocket import models, stages
 
 if TYPE_CHECKING:
@@ -69,15 +69,15 @@ def _make(
     torch.use_deterministic_algorithms(True)
     # The order of float additions depends on the number of threads.
     torch.set_num_threads(1)
-    with weights.written_aside(out) as aside:
+    with checkpoints.written_aside(out) as aside:
         started = time.perf_counter()
         model = train()
         seconds = time.perf_counter() - started
         models.save(model, settings["family"], aside)
-        made = weights.Made(
+        made = checkpoints.Made(
             method,
             out.name,
-            tuple(weights.parent("base", folder) for folder in parents),
+            tuple(checkpoints.parent("base", folder) for folder in parents),
             settings,
             cost={
                 "seconds": round(seconds, 1),
@@ -85,4 +85,4 @@ def _make(
                 "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             },
         )
-        weights.write_made(aside, made)
+        checkpoints.write_made(aside, made)

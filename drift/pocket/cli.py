@@ -73,8 +73,3 @@ def make_standins(out: Out, seed: Seed = 0) -> None:
 
     standins.write(out, seed)
     print(f"{out}: {', '.join(standins.MODELS)}, and a world to ask about")
-
-
-def main(args: list[str]) -> None:
-    """Run with these arguments; the caller turns errors into sentences."""
-    app(args, prog_name="driftbench pocket", standalone_mode=False)

@@ -9,7 +9,8 @@ strip of four cards becomes one visual token a card everywhere, and a thumbnail 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drift.errors import UserError
+from common import torch_guard
+from common.errors import UserError
 from drift.pocket.world import CARDS, CELL, WORDS
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def tokenizer(family: str) -> "PreTrainedTokenizerFast":
 
 def processor(family: str) -> "ProcessorMixin":
     """The family's own processor, with sizes that give a card one visual token."""
+    torch_guard.install()
     import transformers as tf
 
     words = tokenizer(family)
@@ -141,6 +143,7 @@ def llava_grid() -> list[list[int]]:
 
 def text_config(family: str, rope_theta: float) -> Any:
     """Of the text-only partner."""
+    torch_guard.install()
     import transformers as tf
 
     words = tokenizer(family)
@@ -156,6 +159,7 @@ def text_config(family: str, rope_theta: float) -> Any:
 
 def text_model(family: str, rope_theta: float) -> "PreTrainedModel":
     """The text-only partner with fresh weights."""
+    torch_guard.install()
     import transformers as tf
 
     config = text_config(family, rope_theta)
@@ -164,6 +168,7 @@ def text_model(family: str, rope_theta: float) -> "PreTrainedModel":
 
 def vlm(family: str, rope_theta: float) -> "PreTrainedModel":
     """The vision-language model with fresh weights."""
+    torch_guard.install()
     import transformers as tf
 
     words = tokenizer(family)

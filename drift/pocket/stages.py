@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from drift.errors import UserError
+from common.errors import UserError
 from drift.pocket import models, world
 
 if TYPE_CHECKING:

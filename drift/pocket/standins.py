@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common import torch_guard
 from drift.pocket import models, world
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def write(folder: Path, seed: int) -> None:
 
 
 def _text(family: str, theta: float) -> "PreTrainedModel":
+    torch_guard.install()
     import transformers as tf
 
     config = models.text_config(LIKE[family], theta)
@@ -66,6 +68,7 @@ def _text(family: str, theta: float) -> "PreTrainedModel":
 
 
 def _vlm(family: str, theta: float) -> "PreTrainedModel":
+    torch_guard.install()
     import transformers as tf
 
     make = tf.AutoModelForImageTextToText.from_config
@@ -132,6 +135,7 @@ def _save(model: "PreTrainedModel", family: str, folder: Path) -> None:
 
 
 def _processor(family: str) -> "ProcessorMixin":
+    torch_guard.install()
     import transformers as tf
 
     like: Any = models.processor(LIKE[family])

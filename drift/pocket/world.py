@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drift.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,1 +1,1 @@
-"""One file a group of commands; `harness/cli.py` names them."""
+"""One file a group of commands; `driftbench/__main__.py` names them."""

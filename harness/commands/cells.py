@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import records
-from harness.records import SCORED, RunCard, TaskCard
+from harness.runs import records
+from harness.runs.records import SCORED, RunCard, TaskCard
 
 if TYPE_CHECKING:
     from rich.console import Console

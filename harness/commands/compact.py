@@ -14,7 +14,7 @@ def compact(
     RUN/answers.parquet has a row for each answer; grading the run again removes it. The logs of
     shards become one; the run goes on, and is read, as before.
     """
-    from harness.compacting import compact as room
+    from harness.runs.export import compact as room
 
     for run in runs:
         print(room(run))

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from common.errors import UserError, near
 from harness.commands.cells import console, printable
-from harness.errors import UserError, near
-from harness.resampling import LEVEL
+from harness.statistics.resampling import LEVEL
 
 if TYPE_CHECKING:
-    from harness.comparison import Comparison, Row, Side
+    from harness.statistics.compare import Comparison, Row, Side
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 
@@ -57,7 +57,8 @@ def compare(
     difference that as many questions find four times in five, "settles" the questions that a
     difference of the size seen would take, "flips" those on which the two differ.
     """
-    from harness import comparison, samples
+    from harness.statistics import compare as comparison
+    from harness.statistics import pass_at_k
 
     if format not in FORMATS:
         raise UserError(
@@ -65,7 +66,7 @@ def compare(
             f"{', '.join(FORMATS)}"
         )
     try:
-        samples.score_of(metric)
+        pass_at_k.score_of(metric)
     except ValueError as error:
         raise UserError(str(error)) from error
     sides = _sides(runs, protocol)
@@ -94,8 +95,9 @@ def agree(
 
     from rich.table import Table
 
-    from harness import comparison, records
-    from harness.agreement import agreement
+    from harness.runs import records
+    from harness.statistics import compare as comparison
+    from harness.statistics.agreement import agreement
 
     own = records.read_card(run)
     there = [*dict.fromkeys(task.protocol for task in own.tasks)]
@@ -150,7 +152,7 @@ def agree(
 
 def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
     """Read what is to be compared: run folders, folders of them, methods by seed."""
-    from harness import comparison
+    from harness.statistics import compare as comparison
 
     named: list[tuple[str | None, list[Path]]] = []
     for word in words:
@@ -223,7 +225,7 @@ def _baseline(sides: "Sequence[Side]", name: str | None) -> "Side":
 
 
 def _tasks(baseline: "Side", sides: "Sequence[Side]", wanted: str | None) -> list[str]:
-    from harness.comparison import task_names
+    from harness.statistics.compare import task_names
 
     known = list(dict.fromkeys(name for side in sides for name in task_names(side)))
     if wanted is None:

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from harness import replicas
-from harness.commands import serve
+from common.errors import UserError, near
+from harness.commands import serve_check
 from harness.commands.cells import print_cells
-from harness.commands.chosen import (
+from harness.commands.options import (
     Context,
     GpuMemory,
     TensorParallel,
@@ -17,7 +17,7 @@ from harness.commands.chosen import (
     chosen_shard,
     chosen_tasks,
 )
-from harness.errors import UserError, near
+from harness.evaluate import data_parallel as replicas
 
 ENGINES = ("auto", "vllm", "hf", "server", "ray")
 
@@ -131,9 +131,9 @@ def evaluate(
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not a folder")
     part = chosen_shard(shard)
-    from harness.commands.planned import print_plans
-    from harness.records import Sampling
-    from harness.run import Asked, plans, run
+    from harness.commands.dry_run import print_plans
+    from harness.evaluate.run import Asked, plans, run
+    from harness.runs.records import Sampling
 
     maker: Any = chosen_engine(engine, tensor_parallel, context, gpu_memory)
     if engine == "server" or (endpoint and engine == "auto"):
@@ -141,13 +141,13 @@ def evaluate(
             raise UserError("--force-answer goes on from inside an answer, which no endpoint does")
         if base or chat_template:
             raise UserError("--base and --chat-template are for weights, not for endpoints")
-        opened, maker = serve.at_endpoints(
+        opened, maker = serve_check.at_endpoints(
             checkpoints, endpoint or [], key_env, checkpoint, timeout
         )
     elif endpoint or key_env or checkpoint:
         raise UserError("--endpoint, --key-env and --checkpoint are for --engine server")
     else:
-        from harness.checkpoint import open_checkpoint
+        from harness.checkpoints.preflight import open_checkpoint
 
         opened = [open_checkpoint(where, base, chat_template) for where in checkpoints]
     asked = Asked(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from common.errors import UserError, near
 from harness.commands.cells import console, printable
 from harness.commands.compare import plain_cell
-from harness.errors import UserError, near
 
 if TYPE_CHECKING:
-    from harness.comparison import Run
-    from harness.records import Question, Response, Verdict
+    from harness.runs.records import Question, Response, Verdict
+    from harness.statistics.compare import Run
 
 WIDTH = 72
 """Columns of a picture in the terminal, at most."""
@@ -36,8 +36,8 @@ def show(
     protocol: Annotated[str | None, Option(help="Whose verdicts; default: the run's.")] = None,
 ) -> None:
     """Show a question, its pictures, and what was answered."""
-    from harness import records
-    from harness.comparison import read_run, root
+    from harness.runs import records
+    from harness.statistics.compare import read_run, root
 
     graded = read_run(run, protocol)
     question = _question(records.read_questions(root(run)), id, task, run)
@@ -70,7 +70,7 @@ def diff(
     """
     from rich.table import Table
 
-    from harness.comparison import read_run
+    from harness.statistics.compare import read_run
 
     if to not in (None, "right", "wrong"):
         raise UserError(f"--to is right or wrong, not {to!r}")
@@ -108,7 +108,7 @@ def runs(
     """List the runs on disk."""
     from rich.table import Table
 
-    from harness import records
+    from harness.runs import records
 
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: name the one that holds the runs")
@@ -157,7 +157,7 @@ def _question(questions: "Sequence[Question]", id: str, task: str | None, run: P
 
 
 def _responses(run: Path, question: "Question") -> "list[Response]":
-    from harness import records
+    from harness.runs import records
 
     own = [
         response
@@ -209,7 +209,7 @@ def _by_id(verdicts: "list[Verdict]") -> "dict[str, list[Verdict]]":
 
 def _right(pair: "tuple[list[Verdict], list[Verdict]]") -> float:
     """Return how much larger the share of right answers is in the second."""
-    from harness.tally import mean
+    from harness.statistics.scores import mean
 
     return mean(pair[1]) - mean(pair[0])
 
@@ -226,7 +226,7 @@ def _said(verdicts: "list[Verdict]") -> str:
 
 
 def _cards(folder: Path) -> list[Path]:
-    from harness.records import SCORED
+    from harness.runs.records import SCORED
 
     found = folder.rglob("run.json")
     return sorted(path for path in found if path.parent.parent.name != SCORED)

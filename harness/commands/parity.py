@@ -25,7 +25,7 @@ def parity(
     from rich.table import Table
     from rich.text import Text
 
-    from harness.parity import outcomes
+    from harness.evaluate.published_verdicts import outcomes
 
     columns = ("file", "compared", "rows", "agree", "flagged", "score", "published", "s")
     table = Table(*columns, box=None)

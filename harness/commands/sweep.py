@@ -5,15 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from common.errors import UserError
 from harness.commands.cells import print_cells
-from harness.commands.chosen import (
-    Context,
-    GpuMemory,
-    TensorParallel,
-    chosen_engine,
-    chosen_tasks,
-)
-from harness.errors import UserError
+from harness.commands.options import Context, GpuMemory, TensorParallel, chosen_engine, chosen_tasks
 
 
 def sweep(
@@ -60,8 +54,8 @@ def sweep(
     One vLLM engine takes the merges one after the other; none is written. With --best the share is
     tuned: choose it on a validation split, and score its checkpoint on the test.
     """
-    from harness import sweep as room
-    from harness.run import Asked, run
+    from harness.evaluate import merge_sweep as room
+    from harness.evaluate.run import Asked, run
 
     shares = _shares(alphas)
     if best is not None and best.exists():

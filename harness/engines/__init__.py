@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.checkpoint import Checkpoint
-from harness.records import Question, Response, Sampling
+from harness.checkpoints.preflight import Checkpoint
+from harness.runs.records import Question, Response, Sampling
 
 
 @dataclass(frozen=True)

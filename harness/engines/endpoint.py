@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.checkpoint import Checkpoint
+from common.errors import UserError
+from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, rendering, said
 from harness.engines.pictures import decoded_image
-from harness.errors import UserError
-from harness.records import Finish, Image, Response
+from harness.runs.records import Finish, Image, Response
 
 if TYPE_CHECKING:
     import aiohttp

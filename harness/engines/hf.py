@@ -12,12 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness import adapter
-from harness.checkpoint import Checkpoint, declared_dtype, quantization
+from common import torch_guard
+from common.errors import UserError
+from harness.checkpoints import adapter
+from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantization
 from harness.engines import Ask, is_lasting, refusal, rendering, said
 from harness.engines.pictures import decoded
-from harness.errors import UserError
-from harness.records import Question, Response, Sampling
+from harness.runs.records import Question, Response, Sampling
 
 MOST_ROWS = 32
 """Questions at a time, where memory allows."""
@@ -314,6 +315,7 @@ def _settle() -> None:
         os.environ.setdefault(name, "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    torch_guard.install()
 
 
 def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:

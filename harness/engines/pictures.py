@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+from harness.checkpoints.image_size import fitted
 from harness.engines import Ask
-from harness.pixels import fitted
-from harness.records import Image, Question
+from harness.runs.records import Image, Question
 from tasks import files
 
 THREADS = 4

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from harness.checkpoint import Checkpoint
+from common.errors import UserError
+from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, said
 from harness.engines.vllm import Room, VllmEngine
-from harness.errors import UserError
-from harness.records import Question, Response
+from harness.runs.records import Question, Response
 
 CHUNK = 8
 """Questions in one piece of the queue."""

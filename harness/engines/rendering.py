@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from harness.checkpoint import Checkpoint
+from common import torch_guard
+from common.errors import UserError
+from harness.checkpoints.preflight import Checkpoint
 from harness.engines import said
-from harness.errors import UserError
-from harness.records import Question
+from harness.runs.records import Question
 
 MARK = "<image>"
 
@@ -19,6 +20,7 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     Raises:
         UserError: transformers cannot load it.
     """
+    torch_guard.install()
     from transformers import AutoProcessor, AutoTokenizer
 
     kind = AutoProcessor if checkpoint.is_multimodal else AutoTokenizer

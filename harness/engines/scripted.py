@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from harness.checkpoint import Checkpoint
+from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, is_lasting, refusal, said
-from harness.records import Question, Response
+from harness.runs.records import Question, Response
 
 
 class ScriptedEngine:

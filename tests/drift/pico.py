@@ -350,3 +350,13 @@ def make_rows(folder: Path, count: int = 16) -> Path:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def read(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint, by another reader than the one under test."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(file)
+    return tensors

@@ -5,11 +5,11 @@ import numpy as np
 import pico
 import pytest
 import torch
-from conftest import read
+from pico import read
 from safetensors.torch import load_file, save_file
 
+from common.errors import UserError
 from drift import distance as distances
-from drift.errors import UserError
 from drift.families import pair
 from drift.merge import Recipe, merge
 

@@ -8,8 +8,8 @@ import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
 
+from common.errors import UserError
 from drift import cli, families
-from drift.errors import UserError
 from drift.families import decoder, layer_and_role, pair
 
 # What the hub's checkpoints hold, from their model.safetensors.index.json.

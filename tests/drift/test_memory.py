@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from drift.weights import write_stream
+from drift.checkpoints import write_stream
 
 SIZE = (2048, 4096)  # 16 MiB in bfloat16
 LARGE = [

@@ -6,15 +6,15 @@ import numpy as np
 import pico
 import pytest
 import torch
-from conftest import read
+from pico import read
 from safetensors.torch import load_file, save_file
 from test_weights import shard
 
+from common.errors import UserError
 from drift import merge as merging
-from drift.errors import UserError
+from drift.delta import stream
 from drift.families import Weight, pair
 from drift.merge import Recipe
-from drift.prior import stream
 
 
 def one(folder, out, recipe, base=None, vlm="vlm"):

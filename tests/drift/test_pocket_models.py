@@ -5,7 +5,7 @@ import torch
 import transformers as tf
 from safetensors import safe_open
 
-from drift.errors import UserError
+from common.errors import UserError
 from drift.families import pair
 from drift.pocket import build, models, stages, world
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drift.errors import UserError
+from common.errors import UserError
 from drift.pocket import world
 
 

@@ -5,11 +5,11 @@ import json
 from math import prod
 
 import pytest
-from conftest import read
+from pico import read
 
+from common.errors import UserError
 from drift import merge as merging
 from drift import pour
-from drift.errors import UserError
 from drift.families import pair
 from drift.merge import Recipe
 

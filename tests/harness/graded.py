@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from harness import records
-from harness.records import Question, Response, RunCard, Sampling, TaskCard, Verdict
+from harness.runs import records
+from harness.runs.records import Question, Response, RunCard, Sampling, TaskCard, Verdict
 
 
 def card(name, tasks, n, **changes):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from harness import reproduce, study_recipe
+from harness.studies import recipe as study_recipe
+from harness.studies import runner
 
 
 def install(tmp_path: Path, monkeypatch, source: str) -> Path:
@@ -18,4 +19,4 @@ def install(tmp_path: Path, monkeypatch, source: str) -> Path:
 
 def go(recipe: str, out: Path, jobs: int | None = None) -> None:
     """Load a recipe and run it."""
-    reproduce.run(study_recipe.load(recipe), out, jobs)
+    runner.run(study_recipe.load(recipe), out, jobs)

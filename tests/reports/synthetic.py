@@ -6,8 +6,8 @@ import json
 import math
 import random
 
-from harness import records
-from harness.records import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
+from harness.runs import records
+from harness.runs.records import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
 
 GROUPS = ("perception", "reasoning-image", "reasoning-both", "reasoning-text")
 ALPHAS = tuple(i / 10 for i in range(11))

@@ -5,7 +5,7 @@ import math
 import pytest
 import synthetic
 
-from reports import collect, published
+from reports import load, published
 
 RESULTS = """# Facts, cited.
 table,family,vlm,reasoner,data,label,method,task,score,source
@@ -57,7 +57,7 @@ def write(folder, name, **card):
 def test_a_studys_rows_stand_beside_the_papers(ours, tmp_path):
     run = write(tmp_path / "s" / "qwen2_5_vl" / "runs", "drift")
     (run / "summary.json").write_text('{"t": {"score strict": 0.4}}')
-    [block] = collect.collect([tmp_path / "s"]).blocks
+    [block] = load.collect([tmp_path / "s"]).blocks
     found = published.beside(block)
     assert [(each.task, each.published, each.source) for each in found] == [
         ("t", 0.6, "a paper"),
@@ -89,7 +89,7 @@ def test_a_studys_rows_stand_beside_the_papers(ours, tmp_path):
 )
 def test_any_run_is_known_by_its_checkpoint(ours, tmp_path, card, known):
     write(tmp_path, "mine", **card)
-    [block] = collect.collect([tmp_path / "mine"]).blocks
+    [block] = load.collect([tmp_path / "mine"]).blocks
     assert bool(published.beside(block)) is known
 
 
@@ -113,6 +113,6 @@ def test_the_files_of_the_repository_can_be_read():
 def test_where_nothing_is_published_nothing_is_said(monkeypatch, tmp_path, pair):
     monkeypatch.setattr(published, "FOLDER", tmp_path)
     published.read.cache_clear()
-    assert published.beside(collect.collect([pair]).blocks[0]) == []
+    assert published.beside(load.collect([pair]).blocks[0]) == []
     assert published.markdown([]) == published.latex([]) == ""
     published.read.cache_clear()

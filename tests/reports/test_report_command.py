@@ -4,12 +4,13 @@ import sys
 
 import pytest
 
-from reports import cli, page
+from reports import cli
+from reports.page import page
 
 
 def run(*args, code=0):
     done = subprocess.run(
-        [sys.executable, "-m", "reports", *map(str, args)],
+        [sys.executable, "-P", "-m", "driftbench", "report", *map(str, args)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONWARNINGS": "error"},
@@ -75,7 +76,7 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path):
 def test_help_loads_nothing_heavy():
     done = run("--help")
     assert done.stdout.startswith("Usage: driftbench report [OPTIONS]")
-    code = "import sys, reports.cli, reports.tables, reports.page; print(*sys.modules)"
+    code = "import sys, driftbench.__main__, reports.tables, reports.page.page; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     heavy = {"torch", "transformers", "vllm", "matplotlib", "numpy", "scipy", "PIL", "jinja2"}
     assert not heavy & set(loaded.split())

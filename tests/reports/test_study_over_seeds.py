@@ -9,8 +9,10 @@ import pytest
 import synthetic
 from scipy import stats
 
-from reports import study, study_page, study_plots, study_words
-from reports.plots import save
+from reports import study, study_text
+from reports.page import study as study_page
+from reports.plots import study as study_plots
+from reports.plots.style import save
 
 GROUPS = (study.IMAGE, study.PERCEPTION)
 
@@ -119,20 +121,20 @@ def test_verdicts(sign, difference, p, verdict):
 
 def test_the_words_say_what_the_numbers_say(folder):
     found = study.read(folder)
-    said = study_words.sentences(found)
+    said = study_text.sentences(found)
     assert any(
         text == "DRIFT reasons better over pictures than SFT" and "LLaVA-NeXT +58.3 (" in detail
         for text, detail in said["Supported"]
     )
     texts = [text for text, _ in said["Cannot be told"]]
     assert "It is the direction: Δ beats a random one of its norms" in texts
-    page = study_words.markdown(found)
+    page = study_text.markdown(found)
     assert "| DRIFT | 75.0 ± 14.4 | 75.0 ± 0.0 |" in page and "0.80 ± 0.06" in page
     assert "best merge (α 0, 0.5, 0.5)" in page
-    rows = list(csv.DictReader(io.StringIO(study_words.findings_csv(found))))
+    rows = list(csv.DictReader(io.StringIO(study_text.findings_csv(found))))
     row = next(r for r in rows if (r["a"], r["b"], r["group"]) == ("drift", "sft", study.IMAGE))
     assert [float(row[f"seed_{i}"]) for i in range(3)] == [0.5, 0.75, 0.5]
-    values = list(csv.DictReader(io.StringIO(study_words.long_form(found))))
+    values = list(csv.DictReader(io.StringIO(study_text.long_form(found))))
     rho = [v["value"] for v in values if (v["method"], v["quantity"]) == ("drift", "rho")]
     assert rho == ["0.7", "0.8", "0.9"]
 
@@ -145,7 +147,7 @@ def test_a_difference_that_every_seed_shows_alike_is_not_called_sure(folder):
         f for f in found.findings if f.family == "idefics3" and f.claim.group == study.IMAGE
     )
     assert math.isnan(finding.found.low) and finding.verdict == "cannot be told"
-    assert study_words.interval(finding) == "every seed alike"
+    assert study_text.interval(finding) == "every seed alike"
 
 
 def test_the_plots_are_drawn_for_what_was_run(folder, tmp_path):

@@ -7,12 +7,13 @@ import shutil
 import pytest
 import synthetic
 
-from harness import tally
-from reports import categories, collect, tables
+from harness.statistics import scores
+from reports import load, tables
+from reports.plots import categories
 
 
 def compare(path):
-    material = collect.collect([path])
+    material = load.collect([path])
     return material, [tables.compare(block) for block in material.blocks]
 
 
@@ -38,7 +39,7 @@ def test_p_is_corrected_over_the_whole_table_and_marks_the_noise(study):
     for table in counted:
         entries = [e for line in table.lines for e in line.entries if e.versus]
         assert table.comparisons == len(entries) == 3 * 5 + 1  # the reasoner reads text only
-        assert [e.p for e in entries] == tally.holm([e.versus.p for e in entries])
+        assert [e.p for e in entries] == scores.holm([e.versus.p for e in entries])
         assert {e.noise for e in entries} == {True, False}
         text = tables.markdown([table])
         assert text.count(", n.s.)") == sum(e.noise for e in entries)
@@ -77,7 +78,7 @@ def test_the_choice_is_told(study):
     assert tables.chosen(table.block).startswith(
         f"Best merge: α = {choice.alpha:g} (share of the reasoner), chosen on pocket_validation"
     )
-    none = collect.Choice(choice.task, 0.0, choice.score, (0.0, 1.0))
+    none = load.Choice(choice.task, 0.0, choice.score, (0.0, 1.0))
     assert "α = 0 is the VLM itself" in tables.chosen(
         type(table.block)(**{**vars(table.block), "choice": none})
     )

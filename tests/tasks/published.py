@@ -5,12 +5,13 @@ import json
 from io import BytesIO
 from pathlib import Path
 
+import places
 import pytest
 
 import tasks
 from tasks.judging import settle
 
-SHARED = Path(__file__).parents[3] / "shared" / "parity"
+SHARED = places.SHARED / "parity"
 GOLDEN = Path(__file__).parent / "golden"
 
 

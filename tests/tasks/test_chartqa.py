@@ -6,8 +6,8 @@ import published
 import pytest
 
 import tasks
+from common.errors import UserError
 from tasks import chartqa
-from tasks.errors import TaskError
 
 
 def test_relaxed_accuracy_on_every_vector():
@@ -54,7 +54,7 @@ def test_it_loads_from_its_own_folder(tmp_path):
     row = {"imgname": "1.png", "query": "What is the peak?", "label": "3"}
     (folder / "test_human.json").write_text(json.dumps([row]))
     task = tasks.load("chartqa")
-    with pytest.raises(TaskError, match="chartqa has no file of the augmented questions"):
+    with pytest.raises(UserError, match="chartqa has no file of the augmented questions"):
         task.rows(tmp_path)
     (folder / "test_augmented.json").write_text(json.dumps([row, row]))
     rows = task.rows(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from published import picture, snapshot
 
 import tasks
+from common.errors import UserError
 from tasks import files
 
 SOURCE = {"repo": "some/where", "revision": "a" * 40, "config": "default", "split": "test",
@@ -158,7 +159,7 @@ def test_a_dataset_that_does_not_come_says_what_to_do(monkeypatch):
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(tasks.TaskError) as error:
+    with pytest.raises(UserError) as error:
         list(files.hub_rows("t", SOURCE))
     assert str(error.value) == (
         "t: the dataset some/where (default, test) cannot be fetched (no route to host): give "
@@ -171,18 +172,18 @@ def test_another_number_of_rows_than_the_benchmark_has_is_an_error(tmp_path, mon
 
     table = datasets.Dataset.from_dict({"question": ["1 + 1?"], "answer": ["So #### 2"]})
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
-    with pytest.raises(tasks.TaskError, match="gsm8k has 1319 rows, and openai/gsm8k holds 1: the"):
+    with pytest.raises(UserError, match="gsm8k has 1319 rows, and openai/gsm8k holds 1: the"):
         tasks.load("gsm8k").rows(None)
 
 
 def test_a_broken_picture_is_named(tmp_path):
     snapshot(tmp_path / "test-0.parquet", [{"index": 1, "image": b"no picture"}])
-    with pytest.raises(tasks.TaskError, match="t: row 0 has a picture that does not open"):
+    with pytest.raises(UserError, match="t: row 0 has a picture that does not open"):
         list(files.hub_rows("t", SOURCE, tmp_path))
 
 
 def test_a_folder_without_any_known_file_says_so(tmp_path):
-    with pytest.raises(tasks.TaskError, match="t finds none of the files it knows in .* nor test-"):
+    with pytest.raises(UserError, match="t finds none of the files it knows in .* nor test-"):
         list(files.hub_rows("t", SOURCE, tmp_path))
 
 
@@ -207,13 +208,13 @@ def test_json_is_read_packed_or_not(tmp_path, name):
 )
 def test_a_file_that_is_no_json_gives_one_sentence(tmp_path, name, content, sentence):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(tasks.TaskError, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         files.read_json(tmp_path / name)
 
 
 def test_rows_that_lack_a_field_are_counted_and_the_first_named():
     rows = [{"id": str(n), "answer": None if n % 2 else "x"} for n in range(14)] + [{"answer": "x"}]
-    with pytest.raises(tasks.TaskError) as error:
+    with pytest.raises(UserError) as error:
         list(files.complete("t", rows, ["id", "answer"]))
     assert str(error.value) == (
         "t: 7 rows have no answer (1, 3, 5, 7, 9, …); 1 rows have no id (number 15)"

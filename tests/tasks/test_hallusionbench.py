@@ -4,8 +4,9 @@ import published
 import pytest
 
 import tasks
-from tasks import hallusionbench, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import hallusionbench
+from tasks.grading import vlmevalkit
 from tasks.judging import settle
 
 FILE = "hallusionbench__synthetic_metric_seed11"
@@ -105,7 +106,7 @@ def test_it_loads_from_its_own_file():
     assert task.to_images(blind) == []
     seeing = next(row for row in rows if row["images"])
     assert task.to_prompt(seeing) == f"<image>{seeing['question']}"
-    with pytest.raises(TaskError, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         task.to_images(seeing)
     published_ids = {record["id"] for record in published.records(FILE)}
     assert {row["id"] for row in rows} == published_ids

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import tasks
-from harness import records
-from harness.checkpoint import Checkpoint
+from harness.checkpoints.preflight import Checkpoint
 from harness.engines.scripted import ScriptedEngine
-from harness.run import Asked, run
+from harness.evaluate.run import Asked, run
+from harness.runs import records
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -150,9 +150,9 @@ def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(t
     from PIL import Image
 
     from drift.pocket import models
-    from harness import records
-    from harness.checkpoint import open_checkpoint
-    from harness.run import Asked, run
+    from harness.checkpoints.preflight import open_checkpoint
+    from harness.evaluate.run import Asked, run
+    from harness.runs import records
 
     torch.manual_seed(0)
     models.save(models.vlm("qwen2_5_vl", 1000.0), "qwen2_5_vl", tmp_path / "model")

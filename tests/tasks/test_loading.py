@@ -2,12 +2,13 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
+import places
 import pytest
 
 import tasks
-from harness import cli
+from common.errors import UserError
+from driftbench import __main__
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_validation_is_the_pocket_task_on_its_other_split(tmp_path):
 
 
 def test_an_unknown_task_names_the_nearest_and_all():
-    with pytest.raises(tasks.TaskError) as error:
+    with pytest.raises(UserError) as error:
         tasks.load("mathvison")
     assert str(error.value) == (
         "there is no task 'mathvison': did you mean mathvision? the tasks are "
@@ -57,7 +58,7 @@ def test_an_unknown_task_names_the_nearest_and_all():
 
 
 def test_an_unknown_protocol_names_those_there_are():
-    with pytest.raises(tasks.TaskError) as error:
+    with pytest.raises(UserError) as error:
         tasks.load("pocket", "oficial")
     assert str(error.value) == "pocket has no protocol 'oficial': it has robust"
 
@@ -67,7 +68,7 @@ def test_groups_expand_to_tasks_each_once():
     assert tasks.expand(["wemath", "paper"]) == [
         "wemath", "mathvista", "mathverse_vision_only", "mathvision", "logicvista",
     ]  # fmt: skip
-    with pytest.raises(tasks.TaskError, match="no task 'papre': did you mean paper"):
+    with pytest.raises(UserError, match="no task 'papre': did you mean paper"):
         tasks.expand(["papre"])
 
 
@@ -90,7 +91,7 @@ def test_groups_expand_to_tasks_each_once():
 )
 def test_a_yaml_that_does_not_load_is_named(room, text, sentence):
     (room / "broken.yaml").write_text(text)
-    with pytest.raises(tasks.TaskError) as error:
+    with pytest.raises(UserError) as error:
         tasks.load("broken")
     assert str(room / "broken.yaml") in str(error.value)
     assert sentence in str(error.value)
@@ -111,28 +112,28 @@ def test_a_yaml_that_does_not_load_is_named(room, text, sentence):
 def test_bad_data_gives_one_sentence(tmp_path, lines, sentence):
     if lines is not None:
         (tmp_path / "test.jsonl").write_text("".join(line + "\n" for line in lines))
-    with pytest.raises(tasks.TaskError) as error:
+    with pytest.raises(UserError) as error:
         tasks.load("pocket").rows(tmp_path)
     assert sentence in str(error.value)
 
 
 def test_no_data_folder_says_what_to_give():
-    with pytest.raises(tasks.TaskError, match="give --data FOLDER"):
+    with pytest.raises(UserError, match="give --data FOLDER"):
         tasks.load("wemath").rows(None)
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path):
     (tmp_path / "test.jsonl").write_text('{"id": "a"}\n')
-    with pytest.raises(tasks.TaskError, match="asks the validation split, and .* holds test"):
+    with pytest.raises(UserError, match="asks the validation split, and .* holds test"):
         tasks.load("pocket_validation").rows(tmp_path)
 
 
-QUESTIONS = Path(__file__).parents[3] / "shared" / "parity" / "questions"
+QUESTIONS = places.SHARED / "parity" / "questions"
 
 
 @pytest.mark.skipif(not QUESTIONS.exists(), reason=f"the question files are not at {QUESTIONS}")
 def test_the_question_files_load_whole(capsys):
-    assert cli.guarded(["tasks", "--check", "--data", str(QUESTIONS)]) == 0
+    assert __main__.run(["tasks", "--check", "--data", str(QUESTIONS)]) == 0
     found = {
         line.split()[0]: line.split()[1:]
         for line in capsys.readouterr().out.splitlines()
@@ -150,13 +151,13 @@ def test_a_check_says_what_is_missing(tmp_path, capsys):
     row = {"id": "1", "question": "How many?", "options": [], "answer": "9", "level": 1,
            "subject": "algebra", "image": "a.png"}  # fmt: skip
     (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
-    assert cli.guarded(["tasks", "--check", "--data", str(tmp_path)]) == 2
+    assert __main__.run(["tasks", "--check", "--data", str(tmp_path)]) == 2
     printed = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "1 rows, expected 3040" in printed["mathvision"]
     assert "finds none of the files it knows" in printed["mathvista"]
 
 
 def test_the_readers_of_answers_load_fast_and_without_torch():
-    code = "import sys, tasks.answers; print(sorted({'torch', 'sympy'} & set(sys.modules)))"
+    code = "import sys, tasks.grading.extract; print(sorted({'torch', 'sympy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

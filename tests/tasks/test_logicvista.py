@@ -7,8 +7,8 @@ import published
 import pytest
 
 import tasks
+from common.errors import UserError
 from tasks import logicvista
-from tasks.errors import TaskError
 from tasks.judging import settle
 
 MODELS = ["BLIP2", "GIT", "GPT4", "LLAVA7B", "deplot", "miniGPTvicuna13B", "otter9B"]
@@ -151,7 +151,7 @@ def test_it_loads_from_its_own_repository(tmp_path):
         "skill: spatial", "capability: diagram", "capability: ocr", "specific: table",
     )  # fmt: skip
     (tmp_path / "data" / "dataset.json").write_text("[]")
-    with pytest.raises(TaskError, match="dataset.json is no table of questions"):
+    with pytest.raises(UserError, match="dataset.json is no table of questions"):
         task.rows(tmp_path)
 
 

@@ -6,8 +6,8 @@ import published
 import pytest
 
 import tasks
+from common.errors import UserError
 from tasks import mathverse
-from tasks.errors import TaskError
 from tasks.judging import settle
 
 CHOICE = "provide the correct option letter, e.g., A, B, C, D."
@@ -151,7 +151,7 @@ def test_versions_load_from_the_repositorys_files(tmp_path, place):
     assert {name: row[name] for name in ROW} == ROW
     assert task.to_images(row)[0].read_bytes() == published.picture()
     (tmp_path / "testmini.json").write_text("{}")
-    with pytest.raises(TaskError, match="testmini.json is no list of questions"):
+    with pytest.raises(UserError, match="testmini.json is no list of questions"):
         task.rows(tmp_path)
 
 
@@ -172,7 +172,7 @@ def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
 
 def test_an_image_version_without_its_picture_is_named(tmp_path):
     (tmp_path / "testmini.json").write_text(json.dumps([{**RAW, "image": None}]))
-    with pytest.raises(TaskError, match=r"1 rows have no images \(5\)"):
+    with pytest.raises(UserError, match=r"1 rows have no images \(5\)"):
         tasks.load("mathverse").rows(tmp_path)
 
 

@@ -7,8 +7,9 @@ import published
 import pytest
 
 import tasks
-from tasks import mathvision, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import mathvision
+from tasks.grading import vlmevalkit
 
 MODELS = [
     "ChatGPT3.5-CoT_Text_Image_Caption", "Gemini-Pro", "InternLM-XComposer2-VL", "LLaVA-v1.5-7B",
@@ -171,7 +172,7 @@ def test_all_questions_load_and_know_their_answer(name, n):
     # Answers in a box of their own, with a degree sign, or with a blank in a function's power.
     unread = ["2804", "2828", "2833", "2866", "2875", "2877"]
     assert lost == [name for name in unread if n == 3040]
-    with pytest.raises(TaskError, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         task.to_images(rows[0])
 
 
@@ -199,7 +200,7 @@ def test_it_loads_from_its_own_repository(tmp_path):
     (row,) = task.rows(tmp_path)
     assert {name: row[name] for name in ROW} == ROW
     assert task.to_images(row)[0].read_bytes() == published.picture()
-    with pytest.raises(TaskError, match="mathvision finds none of the files it knows"):
+    with pytest.raises(UserError, match="mathvision finds none of the files it knows"):
         tasks.load("mathvision_testmini").rows(tmp_path)
 
 
@@ -217,7 +218,7 @@ def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
 def test_rows_that_lack_something_are_named_and_counted(tmp_path):
     rows = [{**RAW, "id": str(n), "answer": None if n % 2 else "9"} for n in range(20)]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(TaskError, match=r"10 rows have no answer \(1, 3, 5, 7, 9, …\)"):
+    with pytest.raises(UserError, match=r"10 rows have no answer \(1, 3, 5, 7, 9, …\)"):
         tasks.load("mathvision").rows(tmp_path)
 
 

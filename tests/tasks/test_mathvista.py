@@ -9,8 +9,8 @@ import published
 import pytest
 
 import tasks
+from common.errors import UserError
 from tasks import mathvista
-from tasks.errors import TaskError
 from tasks.judging import settle
 
 MODELS = [
@@ -197,7 +197,7 @@ def test_it_loads_from_its_own_repository(tmp_path):
     assert task.to_images(row)[0].read_bytes() == published.picture()
     assert task.groups(row)[:3] == ("task: MWP", "skill: ARI", "skill: NUM")
     (tmp_path / "data" / "testmini.json").write_text("[]")
-    with pytest.raises(TaskError, match="testmini.json is no table of questions"):
+    with pytest.raises(UserError, match="testmini.json is no table of questions"):
         task.rows(tmp_path)
 
 

@@ -4,7 +4,9 @@ import published
 import pytest
 
 import tasks
-from tasks import TaskError, mmmu, mmmu_pro, vlmevalkit
+from common.errors import UserError
+from tasks import mmmu, mmmu_pro
+from tasks.grading import vlmevalkit
 from tasks.judging import settle
 
 PRO = {
@@ -175,7 +177,7 @@ def test_a_row_whose_picture_is_missing_is_named(tmp_path, monkeypatch):
         rows = [hub_row(subject, image_1=published.picture())]
         path = tmp_path / subject / "validation-00000-of-00001.parquet"
         published.snapshot(path, rows, PICTURES)
-    with pytest.raises(TaskError, match=r"mmmu: 30 rows have no images \(validation_Accounting, "):
+    with pytest.raises(UserError, match=r"mmmu: 30 rows have no images \(validation_Accounting, "):
         tasks.load("mmmu").rows(tmp_path)
 
 

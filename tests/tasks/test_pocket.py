@@ -3,6 +3,7 @@
 import pytest
 
 import tasks
+from common.errors import UserError
 from tasks import files
 
 CASES = [
@@ -28,7 +29,7 @@ def test_its_groups_are_the_kinds_of_question():
 def test_a_picture_outside_of_the_folder_is_refused(tmp_path):
     (tmp_path / "secret.png").write_bytes(b"")
     row = {"id": "1", "folder": str(tmp_path / "data"), "images": ["../secret.png"]}
-    with pytest.raises(tasks.TaskError, match=r"the picture \.\./secret\.png lies outside"):
+    with pytest.raises(UserError, match=r"the picture \.\./secret\.png lies outside"):
         files.to_images(row)
 
 

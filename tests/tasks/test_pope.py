@@ -7,8 +7,9 @@ import published
 import pytest
 
 import tasks
-from tasks import pope, vlmevalkit
-from tasks.errors import TaskError
+from common.errors import UserError
+from tasks import pope
+from tasks.grading import vlmevalkit
 from tasks.judging import settle
 
 FILE = "pope_adversarial__synthetic_seed21"
@@ -89,7 +90,7 @@ def test_it_loads_from_the_benchmarks_own_files(tmp_path):
     assert {tasks.load("pope").groups(row) for row in rows} == {
         ("random",), ("popular",), ("adversarial",)
     }  # fmt: skip
-    with pytest.raises(TaskError, match="picture .*COCO_val2014_.*does not exist"):
+    with pytest.raises(UserError, match="picture .*COCO_val2014_.*does not exist"):
         tasks.load("pope").to_images(rows[0])
 
 
@@ -105,10 +106,10 @@ def test_it_loads_from_the_names_of_its_repository(tmp_path):
     assert [row["id"] for row in rows] == ["random_1", "popular_1", "adversarial_1"]
     assert task.to_images(rows[0])[0].read_bytes() == published.picture()
     path.write_text("{")
-    with pytest.raises(TaskError, match="coco_pope_adversarial.json does not hold JSON lines"):
+    with pytest.raises(UserError, match="coco_pope_adversarial.json does not hold JSON lines"):
         task.rows(tmp_path)
     path.unlink()
-    with pytest.raises(TaskError, match="pope has no file of the adversarial questions"):
+    with pytest.raises(UserError, match="pope has no file of the adversarial questions"):
         task.rows(tmp_path)
     with gzip.open(f"{path}.gz", "wt") as file:
         file.write(json.dumps(line))

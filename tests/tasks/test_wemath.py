@@ -7,8 +7,8 @@ import published
 import pytest
 
 import tasks
+from common.errors import UserError
 from tasks import wemath
-from tasks.errors import TaskError
 from tasks.judging import settle
 
 NAME = "wemath_testmini__synthetic_seed31"
@@ -171,7 +171,7 @@ def test_it_loads_from_its_own_repository(tmp_path):
         "S1", "2steps_1", "domain: Understanding of Plane Figures", "knowledge: Parallel",
     )  # fmt: skip
     (tmp_path / "data" / "testmini.json").write_text("{}")
-    with pytest.raises(TaskError, match="testmini.json is no list of questions"):
+    with pytest.raises(UserError, match="testmini.json is no list of questions"):
         task.rows(tmp_path)
 
 

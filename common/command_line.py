@@ -1,0 +1,56 @@
+"""Running a command: foreseeable trouble becomes one sentence on standard error."""
+
+import sys
+from typing import Any
+
+from common.errors import UserError, near
+
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
+
+def guarded(app: Any, words: list[str]) -> int:
+    """Run a typer application.
+
+    Args:
+        app: It, or one of its commands.
+        words: The command line after the program's name.
+
+    Returns:
+        The exit status: 0, 2 for what the user can put right, 130 after an interruption.
+    """
+    from typer._click.exceptions import UsageError
+
+    try:
+        status = app(words, prog_name="driftbench", standalone_mode=False) or 0
+    except UserError as error:
+        return _say(str(error), 2)
+    except UsageError as error:
+        return _say(_usage(error), 2)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        return _say(f"{error.strerror}{where}", 2)
+    if status == INTERRUPTED:
+        _say("interrupted; what is complete is kept, the same command goes on", status)
+    return status
+
+
+def _say(sentence: str, status: int) -> int:
+    print(f"driftbench: {sentence}", file=sys.stderr)
+    return status
+
+
+def _usage(error: Any) -> str:
+    """Return a usage error as one sentence with the nearest right word."""
+    command = error.ctx.command_path if error.ctx else "driftbench"
+    said = error.format_message().rstrip(".")
+    if option := getattr(error, "option_name", None):
+        known = [name for param in error.ctx.command.params for name in param.opts]
+        said = f"no such option {option}: {near(option, known)}"
+    elif said.startswith("No such command"):
+        word = said.split("'")[1]
+        said = f"no such command {word}: {near(word, error.ctx.command.commands)}"
+    said = f"{said[0].lower()}{said[1:]}".rstrip(": ")
+    return f"{said}{' ' if said.endswith('?') else '; '}see `{command} --help`"

@@ -1,0 +1,1 @@
+"""SFT and DRIFT as one trainer."""

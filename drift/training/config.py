@@ -1,0 +1,242 @@
+"""The settings of one training run: a YAML file → `TrainConfig`, or one sentence about what is off.
+
+No torch here, so that a slip is told at once.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from common.errors import UserError
+from drift.delta import VARIANTS
+from drift.families import Role
+from drift.injector import Mode, Schedule, When
+
+Part = Literal["attention", "mlp", "norm", "embedding", "head", "projector", "tower"]
+PARTS: tuple[Part, ...] = get_args(Part)
+BUNDLED = Path(__file__).parents[1] / "recipes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run: SFT when `prior` is null, DRIFT otherwise."""
+
+    vlm: str
+    """The VLM to start from: a folder, or `owner/name[@revision]` on the hub."""
+    data: str
+    """Rows: a file, a folder, `…/dataset_info.json:name`, or a data set on the hub: see
+    `drift.training.data`."""
+    images: str | None = None
+    """Folder that relative paths of pictures start from; null: where the rows lie."""
+    prior: str | None = None
+    """Null; a variant (`reasoner-vlm`, `reasoner-base`, `random`, `shuffled`, `negated`), made from
+    `reasoner` on the fly; or a folder that `driftbench prior` wrote."""
+    reasoner: str | None = None
+    """The text-only reasoning model: a folder, or a name on the hub."""
+    base: str | None = None
+    """The model that the reasoner was trained from, likewise: `reasoner-base` only."""
+    prior_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of Δ in memory."""
+    alpha: float = 1.0
+    """Strength of the pull."""
+    mode: Mode = "grad_norm"
+    """See `drift.injector.strength`."""
+    modules: tuple[Role, ...] = ("attention", "mlp")
+    """What is pulled."""
+    layers: tuple[int, ...] | None = None
+    """Layers that are pulled, null for all."""
+    when: When = "step"
+    """Once per optimizer step, or per micro-batch and device as published."""
+    alpha_schedule: Schedule = "constant"
+    """`decay`: α falls linearly to 0 over the run."""
+    stop_rho: float | None = None
+    """Pull only while the displacement ρ is below this."""
+    live: bool = False
+    """Recompute Δ each step as reasoner − current weights."""
+    offload: bool = False
+    """Keep Δ in host memory and fetch it in each step: see `drift.injector.Injector`."""
+    train: tuple[Part, ...] = ("attention", "mlp")
+    """What is trained; everything else is frozen."""
+    add_tokens: tuple[str, ...] = ()
+    """Words new to the vocabulary (`<think>`): see `drift.training.added_tokens`."""
+    lr: float = 1e-6
+    """Peak learning rate of AdamW."""
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """After the warm-up."""
+    warmup: float = 0.05
+    """Share of the steps over which the rate rises."""
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest gradient norm, after the pull; 0 for no clipping."""
+    steps: int | None = None
+    """Optimizer steps; null: `epochs`."""
+    epochs: float = 1.0
+    batch: int = 1
+    """Samples per device and micro-batch."""
+    accumulate: int = 1
+    """Micro-batches per optimizer step."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the arithmetic; weights and optimizer are always float32, the saved checkpoint has the
+    VLM's dtype."""
+    gradient_checkpointing: bool = False
+    max_tokens: int | None = None
+    """Longest sample, longer ones are left out; null: the model's context."""
+    image_max_pixels: int | None = None
+    """Larger pictures are made smaller before the processor sees them."""
+    seed: int = 0
+    save_every: int = 0
+    """Optimizer steps between checkpoints to resume from; 0: none."""
+
+
+def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Read a recipe. With `extends: NAME` it is that recipe, with its own fields on top.
+
+    Args:
+        path: YAML file, or the name of one in `drift/recipes`.
+        overrides: Field → value, winning over the file.
+
+    Raises:
+        UserError: no such file, an unknown field, or a value of the wrong kind.
+    """
+    raw = _read(path)
+    return parse(raw | dict(overrides or {}), str(path))
+
+
+def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The fields of a recipe over those of the one that it extends.
+
+    Args:
+        path: See `load`.
+        after: Recipes that extend this one.
+    """
+    import yaml
+
+    path = Path(path)
+    beside = [path, *(one.parent / path for one in after[-1:])]
+    places = [
+        *beside,
+        *(one.with_name(f"{one.name}.yaml") for one in beside),
+        BUNDLED / f"{path}.yaml",
+    ]
+    found = next((one for one in places if one.is_file()), None)
+    if found is None:
+        bundled = sorted(one.stem for one in BUNDLED.glob("*.yaml"))
+        close = get_close_matches(path.name, bundled, 1)
+        hint = f"did you mean {close[0]}?" if close else f"bundled ones are {', '.join(bundled)}"
+        raise UserError(f"there is no recipe {path}; {hint}")
+    if found in after:
+        raise UserError(f"{found} extends itself, by way of {', '.join(map(str, after))}")
+    try:
+        raw = yaml.safe_load(found.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{found} is no valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{found} holds no fields")
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    if not isinstance(parent, str):
+        raise UserError(f"{found}: extends names one recipe, not {parent!r}")
+    return {**_read(parent, (*after, found)), **raw}
+
+
+def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:
+    """Field → value as YAML gives them, checked.
+
+    Raises:
+        UserError: an unknown or missing field, or a value of the wrong kind.
+    """
+    hints = get_type_hints(TrainConfig)
+    for name in raw:
+        if name not in hints:
+            close = get_close_matches(str(name), hints, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(hints)}"
+            raise UserError(f"{where} has an unknown field {name!r}; {hint}")
+    missing = [name for name in ("vlm", "data") if raw.get(name) is None]
+    if missing:
+        raise UserError(
+            f"{where} does not say {' and '.join(missing)}; add it or pass --set {missing[0]}=PATH"
+        )
+    return check(
+        TrainConfig(**{name: _value(raw[name], hints[name], name, where) for name in raw}), where
+    )
+
+
+def _value(value: Any, kind: Any, name: str, where: str) -> Any:
+    """`value` as `kind`, without guessing."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        return _value(value, next(one for one in inner if one is not type(None)), name, where)
+    if origin is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(_value(one, inner[0], name, where) for one in value)
+        raise UserError(f"{where}: {name} is a list, not {value!r}; write [a, b]")
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise UserError(f"{where}: {name} is one of {', '.join(map(str, inner))}, not {value!r}")
+    if kind is float and isinstance(value, str):
+        # YAML reads 1e-6 (without a point) as text.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if type(value) is not kind:
+        raise UserError(f"{where}: {name} is of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def check(config: TrainConfig, where: str) -> TrainConfig:
+    """Stop at values that cannot be meant together."""
+    positive = ["lr", "batch", "accumulate", "epochs"]
+    positive += [name for name in ("steps", "max_tokens") if getattr(config, name) is not None]
+    for name in positive:
+        if getattr(config, name) <= 0:
+            raise UserError(f"{where}: {name} is {getattr(config, name)}; give more than 0")
+    for name in ("alpha", "warmup", "weight_decay", "clip", "save_every"):
+        if getattr(config, name) < 0:
+            raise UserError(f"{where}: {name} is {getattr(config, name)}; give 0 or more")
+    if config.warmup >= 1:
+        raise UserError(f"{where}: warmup is {config.warmup}; give a share of the steps, below 1")
+    if not config.train:
+        raise UserError(f"{where}: train is empty; name some of {', '.join(PARTS)}")
+    lost = [role for role in config.modules if role not in config.train]
+    if config.prior is not None and lost:
+        raise UserError(
+            f"{where}: modules names {', '.join(lost)}, which train leaves frozen; "
+            "what is pulled must be trained"
+        )
+    if config.prior in VARIANTS and config.reasoner is None:
+        raise UserError(
+            f"{where}: the prior {config.prior} needs a reasoner: a folder, or a name on the hub"
+        )
+    return config
+
+
+def from_settings(words: list[str]) -> dict[str, Any]:
+    """`key=value` words of the command line, values read as YAML.
+
+    Raises:
+        UserError: a word has no `=` or its value is no YAML.
+    """
+    import yaml
+
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--set takes key=value, not {word!r}")
+        try:
+            found[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {word}: the value is no YAML") from error
+    return found

@@ -1,0 +1,64 @@
+"""Rows and as many again with answers that belong to other questions: training data half noise."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+from common.errors import UserError
+from drift.training.data import Row, read_rows
+
+ROWS = "rows.jsonl"
+
+
+def write(place: Path | str, out: Path, seed: int) -> int:
+    """Write a folder with `rows.jsonl` and the pictures.
+
+    All rows of `place` come first, then all again, their last answers handed round: none keeps its
+    own.
+
+    Args:
+        place: Rows: see `drift.training.data`.
+        out: Folder to write; must not exist.
+        seed: Of who gets whose.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        UserError: there is something at `out`, or too few rows to hand answers round.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists already: choose another --out")
+    rows = read_rows(place)
+    if len(rows) < 2:
+        raise UserError(f"{place} has {len(rows)} row: noise takes at least 2")
+    aside = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "images").mkdir(parents=True)
+    order = random.Random(seed).sample(range(len(rows)), len(rows))
+    giver = {taker: order[place - 1] for place, taker in enumerate(order)}
+    plain = [_plain(row, number, aside) for number, row in enumerate(rows)]
+    noisy = [_with_answer(one, plain[giver[number]]) for number, one in enumerate(plain)]
+    with (aside / ROWS).open("w", encoding="utf-8") as file:
+        for one in (*plain, *noisy):
+            file.write(json.dumps(one, ensure_ascii=False) + "\n")
+    aside.rename(out)
+    return len(plain) + len(noisy)
+
+
+def _plain(row: Row, number: int, folder: Path) -> dict:
+    """The row as JSON, its pictures copied into `folder`."""
+    names = []
+    for place, image in enumerate(row.images):
+        suffix = image.suffix if isinstance(image, Path) else ""
+        name = f"images/{number}-{place}{suffix}"
+        content = image.read_bytes() if isinstance(image, Path) else image
+        (folder / name).write_bytes(content)
+        names.append(name)
+    messages = [{"role": role, "content": text} for role, text in row.messages]
+    return {"messages": messages, "images": names}
+
+
+def _with_answer(one: dict, other: dict) -> dict:
+    return one | {"messages": [*one["messages"][:-1], other["messages"][-1]]}

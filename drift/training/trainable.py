@@ -1,0 +1,52 @@
+"""What of a live VLM is trained: its parameters by part, and which of them are frozen."""
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from common.errors import UserError
+from drift.families import decoder, layer_and_role
+from drift.training.config import Part
+
+if TYPE_CHECKING:
+    import torch
+
+_BRIDGE = re.compile(r"projector|connector|merger|image_newline|perceiver")
+
+
+def parts(model: "torch.nn.Module") -> "list[tuple[str, Part, torch.nn.Parameter]]":
+    """Name, part and tensor of each parameter, in the order in which they were registered.
+
+    A tied head is the embedding.
+    """
+    names = {id(param): name for name, param in decoder(model)[1].items()}
+
+    def part(name: str, param: Any) -> Part:
+        placed = layer_and_role(names[id(param)]) if id(param) in names else None
+        if placed is not None:
+            return cast(Part, placed[1])
+        return "projector" if _BRIDGE.search(name) else "tower"
+
+    return [(name, part(name, param), param) for name, param in model.named_parameters()]
+
+
+def freeze(model: "torch.nn.Module", trained: tuple[Part, ...]) -> int:
+    """Freeze all but the parts `trained`.
+
+    Returns:
+        The number of parameters that are trained.
+
+    Raises:
+        UserError: a part has no parameters in this model.
+    """
+    counts = dict.fromkeys(trained, 0)
+    for _, part, param in parts(model):
+        param.requires_grad_(part in trained)
+        if part in trained:
+            counts[part] += param.numel()
+    empty = [part for part, count in counts.items() if not count]
+    if empty:
+        raise UserError(
+            f"{type(model).__name__} has no parameters of {', '.join(empty)} to train "
+            "(a tied head is trained with the embedding)"
+        )
+    return sum(counts.values())

@@ -1,0 +1,584 @@
+"""Fine-tune a VLM: SFT, and DRIFT when there is a prior. One trainer for both.
+
+transformers' Trainer runs the loop (accelerate's DDP and FSDP2 included); `DriftMixin` adds one
+thing to it, the pull on the gradient after accumulation and reduction and before clipping. What
+comes out is a whole Hugging Face checkpoint with `made.json` and `drift_log.jsonl`.
+
+    driftbench train drift/recipes/pocket_drift.yaml --set vlm=… --set data=… --out DIR
+
+The mixin goes with any subclass of transformers' Trainer, such as TRL's:
+
+    class DriftSFT(DriftMixin, trl.SFTTrainer): ...
+
+    made = prior.build(vlm, reasoner)
+    DriftSFT(model=…, …, join=lambda live: Injector(live, made, mode="adaptive")).train()
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import torch_guard
+
+torch_guard.install()  # before transformers is imported
+
+from accelerate.utils import gather_object
+from tqdm import tqdm
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+
+from common.errors import UserError
+from common.hub import local
+from drift import delta as priors
+from drift.checkpoints import (
+    Made,
+    Parent,
+    entries,
+    parent,
+    put_in_place,
+    refuse_existing,
+    write_made,
+)
+from drift.families import Family, family_of
+from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
+from drift.merge import copy_papers
+from drift.training import added_tokens, flops
+from drift.training.config import TrainConfig
+from drift.training.data import IGNORED, Row, Samples, collate, read_rows
+from drift.training.trainable import freeze
+
+LOG = "drift_log.jsonl"
+SETTINGS = "settings.json"
+
+
+def answer_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross-entropy of the labelled tokens, divided by their number in the whole global batch.
+
+    Several VLMs of transformers (`accepts_loss_kwargs = False`: Qwen-VL, Gemma 3) divide by the
+    number in their micro-batch instead, so that the micro-batch size weighs the samples.
+
+    Args:
+        outputs: With `logits` of shape (rows, tokens, words).
+        labels: Shape (rows, tokens); `IGNORED` where nothing is learnt.
+        num_items_in_batch: Labelled tokens of all micro-batches and devices.
+    """
+    labels = labels[:, 1:]
+    learnt = labels != IGNORED
+    logits = outputs.logits[:, :-1][learnt].float()
+    total = torch.nn.functional.cross_entropy(logits, labels[learnt], reduction="sum")
+    return total / (learnt.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+class DriftMixin:
+    """What DRIFT adds to a transformers `Trainer`; put it before the Trainer among the bases.
+
+    Without `join` it adds a record of each step and the refusal of a loss that is no number.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        join: Callable[[torch.nn.Module], Injector] | None = None,
+        log: Path | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As the Trainer, and further.
+
+        Args:
+            *args: Of the Trainer.
+            join: Makes the `Injector` for the model as it will be trained: wrapped and sharded,
+                still at its first weights.
+            log: File that gets one JSON line per optimizer step.
+            **kwargs: Of the Trainer.
+        """
+        super().__init__(*args, **kwargs)
+        trainer: Any = self
+        if trainer.is_deepspeed_enabled:
+            raise UserError(
+                "DeepSpeed takes its optimizer step inside backward, so the gradient cannot be "
+                "edited once per step; use DDP or FSDP2 (accelerate, fsdp_version: 2)"
+            )
+        if trainer.args.fp16:
+            raise UserError(
+                "float16 scales gradients, and leaves out steps whose scale was too large; use bf16"
+            )
+        own_loss = type(trainer).compute_loss is not Trainer.compute_loss
+        if not own_loss and trainer.compute_loss_func is None:
+            trainer.compute_loss_func = answer_loss  # a Trainer with a loss of its own keeps it
+        self.injector: Injector | None = None
+        self.spent = {"samples": 0, "tokens": 0, "flops": 0, "seconds": 0.0}
+        self._join_prior = join
+        self._log_path = log
+        self._micro: list[torch.Tensor] = []
+        self._rows: list[torch.Tensor] = []
+        self._edits: dict[str, Any] = {}
+        self._edited_step = -1
+        self._started = 0.0
+        self._rates: flops.Rates | None = None
+        trainer.add_callback(_Steps(self))
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._prepare_for_training(*args, **kwargs)  # type: ignore[misc]
+        self._join()
+        return prepared
+
+    def _load_from_checkpoint(self, folder: str, model: Any = None) -> None:
+        """Load what `train` resumes from; the prior is joined before, at the first weights."""
+        trainer: Any = self
+        self._join(model)
+        if trainer.is_fsdp_enabled or not hasattr(type(trainer.model), "from_pretrained"):
+            super()._load_from_checkpoint(folder, model)  # type: ignore[misc]
+            return
+        # The Trainer would match names on disk with names in memory, which differ for most VLMs,
+        # and skip those that do not match.
+        live = trainer.model
+        loaded = type(live).from_pretrained(folder, dtype=live.dtype)
+        live.load_state_dict(loaded.state_dict())
+
+    def _join(self, model: Any = None) -> None:
+        trainer: Any = self
+        if self._join_prior is None or self.injector is not None:
+            return
+        self.injector = self._join_prior(model if model is not None else trainer.model_wrapped)
+        if trainer.is_world_process_zero():
+            print(f"pulling {self.injector.coverage().line()}")
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One micro-batch: forward and backward. `rows`, if given, are their numbers."""
+        trainer: Any = self
+        rows = inputs.pop("rows", None)
+        ids = inputs["input_ids"]
+        mask = inputs.get("attention_mask")
+        exact = exact_dtype(ids.device)
+        lengths = (torch.ones_like(ids) if mask is None else mask).sum(-1, dtype=exact)
+        config = trainer.accelerator.unwrap_model(model).config
+        image = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+        shown = torch.zeros_like(ids) if image is None else ids == image
+        seen = flops.patches(trainer.model, inputs.get("pixel_values"))
+        counts = [lengths.sum(), (lengths**2).sum(), shown.sum()]
+        loss = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        numbers = [loss, *counts, torch.tensor(seen), torch.tensor(len(ids))]
+        self._micro.append(torch.stack([one.to(loss.device, exact) for one in numbers]))
+        self._rows.append(ids.new_empty(0) if rows is None else rows)
+        return loss
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Nothing: `_edit` counts, where transformers would walk all parameters each batch."""
+        return 0
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        self._edit()
+        return super()._clip_grad_norm(model)  # type: ignore[misc]
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
+        self._edit()  # when there is no clipping
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        self._edits["grad_norm"] = float(norm)
+        if not math.isfinite(self._edits["grad_norm"]):
+            self._stop(f"the gradient's norm is {float(norm)}", self._rows_of_step)
+        return norm
+
+    def _edit(self) -> None:
+        """Pull, once per optimizer step, on the accumulated and reduced gradient."""
+        trainer: Any = self
+        step = trainer.state.global_step
+        if self._edited_step == step:
+            return
+        self._edited_step = step
+        micro, self._micro = torch.stack(self._micro), []
+        self._rows_of_step, self._rows = self._rows, []
+        sums = trainer.accelerator.reduce(micro.sum(0), "sum").tolist()
+        loss, length, pairs, images, seen, samples = sums
+        value = loss / trainer.args.world_size
+        if self._rates is None:
+            bare = trainer.accelerator.unwrap_model(trainer.model)
+            self._rates = flops.rates(bare, bare.is_gradient_checkpointing)
+        self.spent["samples"] += int(samples)
+        self.spent["tokens"] += int(length)
+        self.spent["flops"] += self._rates.of(length, pairs, seen, images)
+        if not math.isfinite(value):
+            finite = micro[:, 0].isfinite().tolist()
+            batches = zip(self._rows_of_step, finite, strict=True)
+            self._stop(f"the loss is {value}", [rows for rows, fine in batches if not fine])
+        self._edits = {"loss": value, "lr": trainer._get_learning_rate()}
+        if self.injector is not None:
+            self._edits |= self.injector.apply(step / max(1, trainer.state.max_steps))
+
+    def _stop(self, what: str, rows: list[torch.Tensor]) -> None:
+        """Stop before the weights are harmed, naming the step and the rows (of all processes)."""
+        trainer: Any = self
+        data = trainer.train_dataset
+        numbers = sorted(gather_object([row for batch in rows for row in batch.tolist()]))
+        named = [data.rows[row].where for row in numbers] if isinstance(data, Samples) else []
+        among = f" (in {', '.join(named[:8])}{' …' if len(named) > 8 else ''})" if named else ""
+        raise UserError(
+            f"{what} at step {trainer.state.global_step + 1}{among}; the weights were left as they "
+            "were; lower lr, or look for a broken sample"
+        )
+
+    def record(self) -> None:
+        """Append the line of the step that was just taken."""
+        trainer: Any = self
+        if self._join_prior is not None and (
+            self.injector is None or self._edited_step != trainer.state.global_step - 1
+        ):
+            raise RuntimeError("an optimizer step was taken without the pull on its gradient")
+        line = {
+            "step": trainer.state.global_step,
+            **self._edits,
+            **self.spent,
+            "seconds": self.seconds(),
+        }
+        if self._log_path is not None and trainer.args.should_save:
+            with self._log_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def seconds(self) -> float:
+        """Spent training, sessions before a resume included."""
+        return self.spent["seconds"] + time.perf_counter() - self._started
+
+    def rewind(self, steps: int) -> None:
+        """Take up the record where a checkpoint of `steps` steps left it."""
+        self._started = time.perf_counter()
+        if self._log_path is None or not self._log_path.is_file():
+            return
+        lines = [json.loads(line) for line in self._log_path.read_text().splitlines()]
+        kept = [line for line in lines if line["step"] <= steps]
+        if kept:
+            self.spent = {name: kept[-1][name] for name in self.spent}
+        trainer: Any = self
+        if trainer.args.should_save:
+            self._log_path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+class _Steps(TrainerCallback):
+    """Tells a `DriftMixin` when training begins and when a step is done; shows the progress."""
+
+    def __init__(self, trainer: DriftMixin) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="training",
+            delay=2,
+            disable=None if state.is_world_process_zero else True,
+        )
+        optimizer = kwargs["optimizer"]
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        refuse_lost_steps(params, args.learning_rate)
+        self.trainer.rewind(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.record()
+        self.bar.update()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.bar.close()
+
+
+class DriftTrainer(DriftMixin, Trainer):
+    """transformers' Trainer with the pull."""
+
+
+def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made:
+    """Train as `config` says and write the checkpoint `out`.
+
+    While it runs, `<out>.partial` holds the log and the checkpoints to resume from; a second call
+    with the same settings takes up the newest of them.
+
+    Returns:
+        What is written to `made.json`.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    out = Path(out)
+    refuse_existing(out, overwrite)
+    given, config = config, at_hand(config)
+    family = family_of(config.vlm)
+    entries(config.vlm)  # sound and safe to read, before anything heavy begins
+    rows = read_rows(config.data, config.images)
+    prior, parents = _prior(config)
+    work = out.with_name(f"{out.name}.partial")
+    arguments = _arguments(config, work)
+    with arguments.main_process_first(local=False):
+        resume = _resume_point(work, given, arguments.process_index == 0)
+    try:
+        trainer, samples, added = _trainer(config, family, rows, prior, arguments)
+        trainer.train(resume_from_checkpoint=resume)
+        made = Made(
+            "sft" if prior is None else "drift",
+            out.name,
+            parents,
+            asdict(given),
+            asdict(trainer.injector.coverage()) if trainer.injector else None,
+            _cost(trainer, samples),
+            tokens=added or None,
+        )
+        _finish(trainer, made, config, work, out)
+        return made
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the device ran out of memory; lower batch and raise accumulate by the same factor "
+            "(the result stays the same), or set gradient_checkpointing: true"
+        ) from error
+    finally:
+        # Kept only while there is something in it to go on from or to look at.
+        if not any(work.glob("checkpoint-*")) and not (work / LOG).exists():
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def at_hand(config: TrainConfig) -> TrainConfig:
+    """`config` with folders in place of names on the hub, fetched if they are not here yet."""
+
+    def here(place: str | None) -> str | None:
+        return place if place is None else str(local(place))
+
+    data, colon, part = config.data.partition(":")
+
+    # A baseline may name the reasoner of the recipes that extend it, and needs none.
+    needed = config.prior in priors.VARIANTS
+    return replace(
+        config,
+        vlm=str(here(config.vlm)),
+        data=f"{local(data, 'dataset')}{colon}{part}",
+        reasoner=here(config.reasoner) if needed else None,
+        base=here(config.base) if needed else None,
+    )
+
+
+def _trainer(
+    config: TrainConfig,
+    family: Family,
+    rows: list[Row],
+    prior: priors.Prior | None,
+    arguments: TrainingArguments,
+) -> tuple[DriftTrainer, Samples, dict[str, Any]]:
+    """Model, data and loop, ready to run, and what `drift.training.added_tokens` added."""
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what it would warn of in loading stops us below
+    set_seed(config.seed)
+    processor = AutoProcessor.from_pretrained(config.vlm)
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        config.vlm, dtype=torch.float32, output_loading_info=True
+    )
+    model, loading = loaded
+    absent = sorted(loading["missing_keys"]) + [str(one) for one in loading["mismatched_keys"]]
+    if absent:
+        raise UserError(f"{config.vlm} lacks weights of its own model: {', '.join(absent[:5])}")
+    added = added_tokens.add_tokens(model, processor, config.add_tokens)
+    trained = freeze(model, config.train)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # What transformers does for adapters; here it would differentiate a frozen tower.
+        model.disable_input_require_grads()
+    tokenizer = processor.tokenizer
+    ends = _ends(model, tokenizer)
+    samples = Samples(
+        rows,
+        processor,
+        ends,
+        config.max_tokens or model.config.get_text_config().max_position_embeddings,
+        family.pixels_per_row,
+        config.image_max_pixels,
+    )
+    pad = min(ends) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    trainer = DriftTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=samples,
+        processing_class=processor,
+        data_collator=lambda batch: collate(batch, pad, family.pixels_per_row),
+        join=None if prior is None else lambda live: _injector(live, prior, config),
+        log=Path(str(arguments.output_dir)) / LOG,
+    )
+    trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        for line in samples.dropped:
+            print(f"left out, longer than the context: {line}")
+        print(
+            f"{len(samples)} samples ({len(samples.dropped)} left out), {trained:,} trained "
+            f"parameters ({', '.join(config.train)})"
+        )
+    return trainer, samples, added
+
+
+def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]]:
+    """The prior that `config` asks for, and the records of all parents."""
+    if config.prior is None:
+        return None, (parent("vlm", config.vlm),)
+    if config.prior not in priors.VARIANTS:
+        prior = priors.load(config.prior)
+        vlm = parent("vlm", config.vlm)
+        of = {one.role: one.fingerprint for one in prior.parents}
+        if prior.variant != "reasoner-base" and of["vlm"] != vlm.fingerprint:
+            raise UserError(
+                f"the prior {config.prior} was made from another VLM than {config.vlm}; "
+                "build it from this one"
+            )
+        return prior, (vlm, *(one for one in prior.parents if one.role != "vlm"))
+    prior = priors.build(
+        config.vlm,
+        str(config.reasoner),
+        config.prior,
+        config.base,
+        config.modules,
+        config.prior_dtype,
+        config.seed,
+    )
+    return prior, prior.parents
+
+
+def _injector(model: torch.nn.Module, prior: priors.Prior, config: TrainConfig) -> Injector:
+    return Injector(
+        model,
+        prior,
+        config.alpha,
+        config.mode,
+        config.modules,
+        config.layers,
+        config.when,
+        config.alpha_schedule,
+        config.stop_rho,
+        config.live,
+        config.offload,
+    )
+
+
+def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=config.batch,
+        gradient_accumulation_steps=config.accumulate,
+        max_steps=config.steps or -1,
+        num_train_epochs=config.epochs,
+        learning_rate=config.lr,
+        # transformers' plain `constant` would leave the warm-up out.
+        lr_scheduler_type=config.lr_schedule.replace("constant", "constant_with_warmup"),
+        warmup_steps=config.warmup,  # below 1: a share of all steps
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip,
+        use_cpu=not torch.accelerator.is_available(),
+        bf16=config.dtype == "bfloat16",
+        seed=config.seed,
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or 500,
+        save_total_limit=1,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,  # _Steps has a bar that keeps quiet when it is not needed
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        # A row without pictures leaves the tower unused, which matters when it is trained.
+        ddp_find_unused_parameters=bool({"tower", "projector"} & set(config.train)),
+    )
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Token ids that stop a generation."""
+    stop = model.generation_config.eos_token_id
+    ids = stop if isinstance(stop, list) else [stop]
+    return frozenset(one for one in [*ids, tokenizer.eos_token_id] if one is not None)
+
+
+def _resume_point(work: Path, config: TrainConfig, first: bool) -> str | None:
+    """The newest checkpoint in `work`, if it was made with these settings.
+
+    The `first` process notes the settings there; the others come after it.
+    """
+    settings = json.loads(json.dumps(asdict(config)))
+    note = work / SETTINGS
+    # The state is written last: a checkpoint without it was cut off.
+    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
+    found = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
+        raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
+    if first:
+        work.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(settings, indent=2))
+    return None if found is None else str(found)
+
+
+def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:
+    import resource
+
+    cuda = torch.cuda.is_available()
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return {
+        **trainer.spent,
+        "seconds": trainer.seconds(),
+        "steps": trainer.state.global_step,
+        "devices": trainer.args.world_size,
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "peak_memory_bytes": peak,
+        "memory": _memory(trainer),
+        "dropped_rows": len(samples.dropped),
+    }
+
+
+def _memory(trainer: Any) -> dict[str, int]:
+    """Bytes that the first process holds between two steps, and of the gradients in them."""
+
+    def held(tensors: Iterable[Any]) -> int:
+        return sum(local_part(tensor).nbytes for tensor in tensors)
+
+    params = list(trainer.model.parameters())
+    state = trainer.optimizer.state_dict()["state"].values()
+    return {
+        "weights_bytes": held(params),
+        "gradients_bytes": held(param for param in params if param.requires_grad),
+        "optimizer_bytes": held(
+            value for one in state for value in one.values() if torch.is_tensor(value)
+        ),
+        **(trainer.injector.memory() if trainer.injector else {}),
+    }
+
+
+def _finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path) -> None:
+    """Write the checkpoint beside its place, complete, then put it there."""
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.is_world_process_zero():
+        final = work / "final"
+        shutil.rmtree(final, ignore_errors=True)
+        # Into a fresh model: the trained one may be sharded, and this one has the dtype of the VLM
+        # on disk and writes the names of the hub.
+        fresh: Any = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
+        rows = max((word["rows"] for word in (made.tokens or {}).values()), default=0)
+        if made.tokens and rows > fresh.get_input_embeddings().num_embeddings:
+            fresh.resize_token_embeddings(rows, mean_resizing=False)
+        fresh.load_state_dict(state)
+        fresh.save_pretrained(final)
+        # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged
+        # but for words that were added.
+        copy_papers(Path(config.vlm), final)
+        if made.tokens:
+            added_tokens.save(final, trainer.processing_class, rows)
+        shutil.copyfile(work / LOG, final / LOG)
+        write_made(final, made)
+        put_in_place(final, out)
+        shutil.rmtree(work)
+    trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,87 @@
+"""The command line: `driftbench COMMAND`, or `python -P -m driftbench COMMAND`.
+
+Each command imports what it needs when it runs: `--help` loads no torch.
+"""
+
+import sys
+
+import typer
+
+from common.command_line import guarded
+from drift import cli as drift
+from drift.pocket import cli as pocket
+from harness.commands import (
+    compact,
+    compare,
+    doctor,
+    evaluate,
+    look,
+    parity,
+    reproduce,
+    score,
+    serve_check,
+    sweep,
+    tasks,
+)
+from reports import cli as reports
+
+app = typer.Typer(
+    name="driftbench",
+    help="Did this checkpoint really get better at visual reasoning, and at what cost?",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command("eval")(evaluate.evaluate)
+app.command("sweep")(sweep.sweep)
+app.command("score")(score.score)
+app.command("tasks")(tasks.list_tasks)
+app.command("parity")(parity.parity)
+app.command("doctor")(doctor.doctor)
+app.command("compare")(compare.compare)
+app.command("agree")(compare.agree)
+app.command("show")(look.show)
+app.command("diff")(look.diff)
+app.command("runs")(look.runs)
+app.command("compact")(compact.compact)
+app.command("serve-check")(serve_check.serve_check)
+app.command("reproduce")(reproduce.reproduce)
+app.command("report")(reports.report)
+app.command("train")(drift.train)
+app.command("prior")(drift.prior)
+app.command("merge")(drift.merge)
+app.command("families")(drift.families)
+app.command("distance")(drift.distance)
+app.command("pour", hidden=True)(drift.pour)
+app.command("fetch", hidden=True)(drift.fetch)
+app.command("noisy", hidden=True)(drift.noisy)
+app.add_typer(pocket.app, name="pocket")
+
+
+@app.callback(invoke_without_command=True)
+def driftbench(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version."),
+) -> None:
+    """Did this checkpoint really get better at visual reasoning, and at what cost?"""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"driftbench {installed('driftbench')}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def run(words: list[str]) -> int:
+    """Run the command that `words` name; return its exit status."""
+    return guarded(app, words)
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a checkpoint is: found, checked, named by its content."""

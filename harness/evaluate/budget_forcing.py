@@ -1,0 +1,51 @@
+"""An answer out of a thought that was cut at the token limit.
+
+Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393, section 3.1): the end-of-thought
+mark and "Final Answer:" are appended, and the model goes on from there. It is another way of
+asking, so it is off unless wanted, enters an answer's key, and each answer says if it was forced.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from harness.engines import Ask
+from harness.runs.records import Response
+from tasks.grading.extract import THINK_CLOSE, THINK_OPEN
+
+CLOSING = f"\n{THINK_CLOSE}\n\nFinal Answer: "
+
+
+def is_cut_thought(prompt: str, response: Response) -> bool:
+    """Whether a response ended at the limit inside a thought, which the prompt may have opened."""
+    opened = THINK_OPEN in response.text or prompt.rstrip().endswith(THINK_OPEN)
+    return response.finish == "length" and opened and THINK_CLOSE not in response.text
+
+
+def continuations(
+    asks: Sequence[Ask], responses: Iterable[Response]
+) -> Iterator[tuple[Ask, Response]]:
+    """Yield what is to be forced: the ask that continues a response, and that response."""
+    by_key = {(ask.question.task, ask.question.id, ask.sample, ask.key): ask for ask in asks}
+    for response in responses:
+        ask = by_key.get((response.task, response.id, response.sample, response.key))
+        if ask and ask.sampling.force and is_cut_thought(ask.prompt, response):
+            sampling = replace(ask.sampling, max_tokens=ask.sampling.force, force=0)
+            prompt = ask.prompt + response.text + CLOSING
+            yield replace(ask, prompt=prompt, sampling=sampling), response
+
+
+def joined(cut: Response, forced: Response) -> Response:
+    """Return the whole answer; one that could not be forced stays as it was cut, and says why."""
+    if forced.finish == "error":
+        reason = f"no answer could be forced: {forced.reason}"
+        return replace(cut, reason=reason, lasting=forced.lasting)
+    return replace(
+        cut,
+        text=cut.text + CLOSING + forced.text,
+        finish=forced.finish,
+        tokens_out=cut.tokens_out + forced.tokens_out,
+        seconds=round(cut.seconds + forced.seconds, 4),
+        reason="",
+        forced=True,
+        lasting=False,
+    )

@@ -1,0 +1,96 @@
+"""Data parallel: one process a replica of the model, each with GPUs of its own, on one run.
+
+Each replica is the same command with another `--shard`; machines are added so too, by hand.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from common.errors import UserError
+
+FLAG = "--data-parallel"
+
+
+def run(words: Sequence[str], count: int, each: int) -> None:
+    """Run a command line in `count` processes, and wait for all of them.
+
+    One that fails leaves the others at work: what they answer is kept.
+
+    Args:
+        words: The command line after the program's name, with the flag that asks for this.
+        count: Replicas.
+        each: GPUs of a replica.
+
+    Raises:
+        UserError: There are fewer GPUs than that, or a replica failed; it has said why.
+    """
+    places = devices(visible(), count, each)
+    rest = without_flag(words)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "driftbench", *rest, "--shard", f"{number}/{count}"],
+            env=os.environ | ({"CUDA_VISIBLE_DEVICES": place} if place else {}),
+            stdout=subprocess.DEVNULL,
+        )
+        for number, place in enumerate(places, start=1)
+    ]
+    try:
+        failed = [number for number, one in enumerate(processes, start=1) if one.wait()]
+    except KeyboardInterrupt:
+        # They have been told too: the terminal interrupts all of a group.
+        for one in processes:
+            one.wait()
+        raise
+    if failed:
+        listed = ", ".join(map(str, failed))
+        raise UserError(
+            f"of {count} replicas these failed: {listed}; every answer that came is kept, "
+            "the same command goes on"
+        )
+
+
+def visible() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    try:
+        said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(number) for number, _ in enumerate(said.stdout.splitlines())]
+
+
+def devices(gpus: Sequence[str], count: int, each: int) -> list[str]:
+    """Share GPUs out: one value of CUDA_VISIBLE_DEVICES a replica, empty where there are none.
+
+        >>> devices(["0", "1", "2", "3"], 2, 2), devices([], 2, 1)
+        (['0,1', '2,3'], ['', ''])
+
+    Raises:
+        UserError: There are some, but not enough.
+    """
+    if gpus and len(gpus) < count * each:
+        raise UserError(
+            f"{count} replicas of {each} GPUs need {count * each}, and {len(gpus)} are visible: "
+            f"lower {FLAG}"
+        )
+    return [",".join(gpus[i * each : (i + 1) * each]) for i in range(count)]
+
+
+def without_flag(words: Sequence[str]) -> list[str]:
+    """Return a command line without the flag and its value.
+
+    >>> without_flag(["eval", "vlm", "--data-parallel", "2", "--tasks", "a"])
+    ['eval', 'vlm', '--tasks', 'a']
+    >>> without_flag(["eval", "--data-parallel=2"])
+    ['eval']
+    """
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != FLAG and not word.startswith(f"{FLAG}="):
+            kept.append(word)
+        skip = word == FLAG
+    return kept

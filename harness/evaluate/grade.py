@@ -1,0 +1,312 @@
+"""Responses → verdicts, cells and the benchmarks' own metrics, under a protocol.
+
+    score(Path("runs/vlm"))                              # the run's own protocol, again
+    score(Path("runs/vlm"), "vlmevalkit")                # beside it, in scored/vlmevalkit
+
+Nothing is asked of the model that answered, and none is loaded.
+"""
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tasks
+from common.errors import UserError
+from harness.evaluate.judge import Judge, settled
+from harness.evaluate.progress import counted
+from harness.runs import locks, records
+from harness.runs.records import SCORED, How, Question, Response, RunCard, TaskCard, Verdict
+from harness.statistics import scores
+from tasks import Task
+from tasks.grading.extract import stated
+from tasks.judging import OPEN, Judging, Reading
+
+Readings = dict[tuple[str, str, int, str], Reading]
+"""`place` of a response → what the rule read in it, where that took no judge."""
+
+
+def score(folder: Path, protocol: str | None = None, judge: Judge | None = None) -> Path:
+    """Grade a run again from what is on disk.
+
+    Args:
+        folder: Of the run.
+        protocol: Whose rules; None, or the run's own: its verdicts are made anew. Another: verdicts
+            are written into `scored/<protocol>`, of the tasks that have it, and the run's own stay.
+        judge: Whom the protocol may ask; None: what the run's judge said before is used.
+
+    Returns:
+        The folder with the verdicts.
+
+    Raises:
+        UserError: It is no run, or another process writes it.
+        UserError: None of its tasks has the protocol.
+    """
+    card = records.read_card(folder)
+    with locks.locked(folder):
+        own = {task.name: own_protocol(task) for task in card.tasks}
+        if protocol is None or set(own.values()) == {protocol}:
+            grade(folder, card, _loaded(own), judge)
+            return folder
+        into = folder / SCORED / protocol
+        having = [task for task in card.tasks if has(task, protocol)]
+        for task in having or card.tasks:
+            tasks.load(task.name, protocol)
+        into.mkdir(parents=True, exist_ok=True)
+        name = f"{card.name} ({protocol})"
+        part = replace(card, name=name, tasks=tuple(having), judge=_judge_of(into))
+        grade(folder, part, _loaded({task.name: protocol for task in having}), judge, into)
+        return into
+
+
+def own_protocol(card: TaskCard) -> str:
+    """Return the protocol by which a run was graded; `robust` where it has none of today's."""
+    return card.protocol if has(card, card.protocol) else tasks.ROBUST
+
+
+def has(card: TaskCard, protocol: str) -> bool:
+    """Whether a task has a protocol."""
+    return protocol in tasks.load(card.name).protocols
+
+
+def _loaded(protocols: dict[str, str]) -> list[Task]:
+    return [tasks.load(name, protocol) for name, protocol in protocols.items()]
+
+
+def _judge_of(into: Path) -> dict[str, str] | None:
+    return records.read_card(into).judge if (into / "run.json").exists() else None
+
+
+def grade(
+    folder: Path,
+    card: RunCard,
+    graded_tasks: Sequence[Task],
+    judge: Judge | None = None,
+    into: Path | None = None,
+    readings: Readings | None = None,
+) -> RunCard:
+    """Write verdicts, cells, summary and the card of what has been answered.
+
+    Args:
+        folder: Of the run: questions and responses are read there.
+        card: Of the run, or of a part of it.
+        graded_tasks: Those of the card, under the protocol to grade by.
+        judge: As in `score`.
+        into: Where to write, `folder` if None.
+        readings: What the same rules found before, of some responses.
+
+    Returns:
+        The card as it was written.
+    """
+    into = into or folder
+    by_name = {task.name: task for task in graded_tasks}
+    questions = [q for q in records.read_questions(folder) if q.task in by_name]
+    graded = verdicts_of(folder, card, by_name, questions, judge, readings)
+    verdicts = graded.verdicts
+    cards = tuple(
+        replace(
+            _under(by_name[task.name], task, questions),
+            unjudged=graded.unjudged[task.name],
+            failed=graded.failed[task.name],
+        )
+        for task in card.tasks
+    )
+    asked = sum(task.n for task in card.tasks) * card.sampling.n
+    card = replace(card, tasks=cards, finished=len(verdicts) == asked)
+    if graded.judge is not None:
+        card = replace(card, judge=graded.judge.record)
+    if into == folder and records.count(folder / "verdicts.jsonl") != len(verdicts):
+        drop_scored(folder)
+    (into / "answers.parquet").unlink(missing_ok=True)  # it has the verdicts before these
+    records.write_lines(into / "verdicts.jsonl", verdicts)
+    records.write_json(into / "cells.json", scores.cells(card.name, verdicts))
+    records.write_json(into / "summary.json", _summaries(graded_tasks, questions, verdicts))
+    records.write_json(into / "run.json", card)
+    return card
+
+
+def drop_scored(folder: Path) -> None:
+    """Remove the verdicts of other protocols: they are not of the same answers any more."""
+    shutil.rmtree(folder / SCORED, ignore_errors=True)
+
+
+def verdicts_of(
+    folder: Path,
+    card: RunCard,
+    by_name: dict[str, Task],
+    questions: Sequence[Question],
+    judge: Judge | None = None,
+    readings: Readings | None = None,
+) -> "Graded":
+    """Judge all responses to some questions."""
+    if judge is None and card.judge is not None:
+        judge = Judge(folder, card.judge)
+    responses = {(r.task, r.id, r.sample): r for r in records.read_responses(folder)}
+    wanted = [
+        (question, response)
+        for question in questions
+        for sample in range(card.sampling.n)
+        if (response := responses.get((question.task, question.id, sample))) is not None
+    ]
+    known = readings or {}
+    begun = [
+        known.get(place(response)) or begin(by_name[question.task], question, response)
+        for question, response in counted("grading", wanted, len(wanted))
+    ]
+    ends = settled(begun, judge, [response.extraction for _, response in wanted])
+    verdicts = [
+        _verdict(by_name[question.task], question, response, reading, used)
+        for (question, response), (reading, used) in zip(wanted, ends, strict=True)
+    ]
+    waiting = Counter(
+        q.task for (q, _), (_, used) in zip(wanted, ends, strict=True) if used is None
+    )
+    failed = Counter(r.task for _, r in wanted if records.failed(r))
+    return Graded(verdicts, waiting, failed, judge)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The verdicts on a run."""
+
+    verdicts: list[Verdict]
+    unjudged: Counter[str]
+    """Task → answers that are open because no judge read them."""
+    failed: Counter[str]
+    """Task → answers that the engine failed on, and not the question."""
+    judge: Judge | None
+    """Who was at hand."""
+
+
+def place(response: Response) -> tuple[str, str, int, str]:
+    """Return what tells a response from all others of a run."""
+    return response.task, response.id, response.sample, response.key
+
+
+def how(begun: Reading | Judging, response: Response) -> How:
+    """Return what a verdict would be found by if no judge were asked."""
+    ((reading, used),) = settled([begun], None, [response.extraction])
+    return _how(response, reading, used)
+
+
+def _is_torn(task: Task, response: Response) -> bool:
+    """Whether a response that was cut has no answer; the scripts of others never ask."""
+    return task.ends or (task.protocol == tasks.ROBUST and not stated(response.text))
+
+
+def begin(task: Task, question: Question, response: Response) -> Reading | Judging:
+    """Apply the rule to a response, as far as it goes without a judge."""
+    if response.finish == "error" or (response.finish == "length" and _is_torn(task, response)):
+        return OPEN
+    try:
+        return task.verdict(question.row, response.text)
+    except Exception as error:  # what a model wrote must not cost the verdicts of all others
+        print(
+            f"driftbench: the {task.protocol} rule of {task.name} broke on the response to "
+            f"{question.id} ({type(error).__name__}), which is left open",
+            file=sys.stderr,
+        )
+        return OPEN
+
+
+def _verdict(
+    task: Task, question: Question, response: Response, reading: Reading, used: bool | None
+) -> Verdict:
+    answer, correct = reading
+    return Verdict(
+        task=question.task,
+        id=question.id,
+        sample=response.sample,
+        correct=correct,
+        answer=answer,
+        how=_how(response, reading, used),
+        groups=("all", *task.groups(question.row)),
+        cluster=cluster_of(task, question),
+    )
+
+
+def _how(response: Response, reading: Reading, used: bool | None) -> How:
+    if response.finish == "error":
+        return "error"
+    if reading[1] is None:
+        return "truncated" if response.finish == "length" else "open"
+    return "judge" if used else "rule"
+
+
+def cluster_of(task: Task, question: Question) -> str:
+    """Name what a question shares with others: its problem, or else the pictures that it shows.
+
+    Where the pictures are not at hand, their names in the row stand for them.
+    """
+    known = [image.sha256[:16] for image in question.images]
+    names = "+".join(known or map(str, question.row.get("images") or ()))
+    return task.cluster(question.row) or names
+
+
+def _under(task: Task, card: TaskCard, questions: Iterable[Question]) -> TaskCard:
+    """Return the card of a task as it is graded now."""
+    own = (question for question in questions if question.task == task.name)
+    return replace(
+        card,
+        version=task.version,
+        protocol=task.protocol,
+        scoring=task.scoring,
+        reworded=sum(task.to_prompt(question.row) != question.prompt for question in own),
+    )
+
+
+def _summaries(
+    graded_tasks: Iterable[Task], questions: Sequence[Question], verdicts: list[Verdict]
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of the tasks whose own are more than a mean, of the first answers."""
+    first = {(v.task, v.id): v for v in verdicts if v.sample == 0}
+    found = {}
+    for task in graded_tasks:
+        if task.summary is None:
+            continue
+        graded = [
+            ({**q.row, "read": first[q.task, q.id].answer}, first[q.task, q.id].correct is True)
+            for q in questions
+            if q.task == task.name and (q.task, q.id) in first
+        ]
+        if metrics := task.summary(graded):
+            found[task.name] = metrics
+    return found
+
+
+# Two protocols side by side
+
+
+def disagreements(
+    folder: Path, protocol: str
+) -> Iterator[tuple[Question, Response, Verdict, Verdict]]:
+    """Yield the responses that `robust` and another protocol judge differently.
+
+    Args:
+        folder: Of the run.
+        protocol: The other one; the replies that a judge gave under it are used, none is asked.
+
+    Yields:
+        Question, response, the robust verdict, the other one; where one says right and the other
+        wrong or open.
+    """
+    card = records.read_card(folder)
+    names = [task.name for task in card.tasks if has(task, protocol)]
+    if not names:
+        tasks.load(card.tasks[0].name, protocol)
+    if protocol == tasks.ROBUST:
+        raise UserError("robust is one of the two that are compared: name the other --protocol")
+    questions = [q for q in records.read_questions(folder) if q.task in names]
+    recorded = replace(card, judge=_judge_of(folder / SCORED / protocol) or card.judge)
+    found = []
+    for one in (tasks.ROBUST, protocol):
+        by_name = {name: tasks.load(name, one) for name in names}
+        verdicts = verdicts_of(folder, recorded, by_name, questions).verdicts
+        found.append({(v.task, v.id, v.sample): v for v in verdicts})
+    by_id = {(q.task, q.id): q for q in questions}
+    for response in records.read_responses(folder):
+        at = (response.task, response.id, response.sample)
+        if at in found[0] and (found[0][at].correct is True) != (found[1][at].correct is True):
+            yield by_id[response.task, response.id], response, found[0][at], found[1][at]

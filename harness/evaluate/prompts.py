@@ -1,0 +1,135 @@
+"""From a benchmark's rows to questions, and what the rows were."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from common.errors import UserError
+from harness.runs import records
+from harness.runs.records import Image, Question
+from tasks import Row, Task
+from tasks.files import FOLDER, first
+
+
+class Pictures:
+    """The pictures of questions: named by their content, and kept beside a run folder.
+
+    A file that was read before and has not been touched since is not read again.
+    """
+
+    WORTHWHILE = 200
+    """Fewer pictures are read again sooner than it is looked up what they were."""
+
+    def __init__(self, run: Path | None) -> None:
+        """Begin without any.
+
+        Args:
+            run: The folder; None: they are named, but not kept.
+        """
+        self.paths: dict[str, Path] = {}
+        """sha256 → where a picture of this content was found."""
+        self._run = run
+        self._found: dict[str, Image] = {}
+        self._known: dict[str, dict[str, list[int | str]]] = {}
+        """Folder → file → size, times of its last changes, sha256."""
+        self._read: dict[str, int] = {}
+        self._unsettled: list[Path] = []
+
+    def image(self, path: Path) -> Image:
+        """Return a picture, without its bytes."""
+        where = str(path)  # hashed sooner than a path
+        if where not in self._found:
+            self._found[where] = self._named(path)
+            self.paths[self._found[where].sha256] = path
+        return self._found[where]
+
+    def _named(self, path: Path) -> Image:
+        parent, name = os.path.split(path)
+        known = self._folder(parent)
+        status = path.stat()
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        suffix = path.suffix.lower()
+        if known.get(name, [])[:3] == stamp:
+            image = Image(str(known[name][3]), suffix, b"")
+            if self._run is None or records.has_image(self._run, image, status.st_size):
+                return image
+        content = path.read_bytes()
+        whole = Image(hashlib.sha256(content).hexdigest(), suffix, content)
+        if self._run is not None and (stored := records.store_image(self._run, whole)):
+            self._unsettled.append(stored)
+        known[name] = [*stamp, whole.sha256]
+        self._read[parent] = self._read.get(parent, 0) + 1
+        return Image(whole.sha256, suffix, b"")
+
+    def _folder(self, parent: str) -> dict[str, list[int | str]]:
+        if parent not in self._known:
+            self._known[parent] = {}
+            with suppress(OSError, ValueError):
+                found = json.loads(_remembered(parent).read_bytes())
+                self._known[parent] = found if isinstance(found, dict) else {}
+        return self._known[parent]
+
+    def remember(self) -> None:
+        """See that the pictures are on the disk; keep their names, where many were read.
+
+        Raises:
+            UserError: A picture cannot be written.
+        """
+        records.settle(self._unsettled)
+        self._unsettled.clear()
+        for parent, count in self._read.items():
+            if count >= self.WORTHWHILE:
+                path = _remembered(parent)
+                # A cache that cannot be written costs time, nothing else.
+                with suppress(OSError, UserError):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    records.write_whole(path, json.dumps(self._known[parent]).encode())
+
+
+def _remembered(parent: str) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    name = hashlib.sha256(os.path.realpath(parent).encode(*records.UTF8)).hexdigest()
+    return Path(base) / "driftbench" / "named" / f"{name}.json"
+
+
+def questions_of(task: Task, rows: Sequence[Row], pictures: Pictures) -> list[Question]:
+    """Turn rows into questions.
+
+    Raises:
+        UserError: Some rows cannot be asked; the sentence has their number and the first names.
+    """
+    questions, troubles = [], {}
+    for row in rows:
+        try:
+            questions.append(_question(task, row, pictures))
+        except KeyError as error:
+            troubles[row["id"]] = f"it has no field {error}"
+        except UserError as error:
+            troubles[row["id"]] = str(error)
+    if troubles:
+        raise UserError(
+            f"{task.name}: {len(troubles)} of {len(rows)} rows cannot be asked "
+            f"({first(list(troubles))}): {next(iter(troubles.values()))}"
+        )
+    return questions
+
+
+def revision(rows: Sequence[Row]) -> str:
+    """Return the sha256 of rows, wherever they lie."""
+    bare = [{name: row[name] for name in row if name != FOLDER} for row in rows]
+    return hashlib.sha256(records.canonical(bare).encode(*records.UTF8)).hexdigest()
+
+
+def _question(task: Task, row: Row, pictures: Pictures) -> Question:
+    images = [pictures.image(path) for path in task.to_images(row)]
+    bare = {name: row[name] for name in row if name != FOLDER}
+    return Question(task.name, row["id"], task.to_prompt(row), tuple(images), bare)
+
+
+def unasked(task: Task, row: Row) -> Question:
+    """Turn a row that was asked elsewhere into a question, without pictures."""
+    bare = {name: row[name] for name in row if name != FOLDER}
+    return Question(task.name, row["id"], task.to_prompt(row), (), bare)

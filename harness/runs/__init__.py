@@ -1,0 +1,1 @@
+"""A run on disk: its types, its folder, its log, who may write it."""

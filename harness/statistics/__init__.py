@@ -1,0 +1,1 @@
+"""Scores, their errors, and the differences between them."""

@@ -1,0 +1,244 @@
+"""Training seeds as a level of their own: is one method better than another, not one checkpoint?
+
+Each method was trained with several seeds, and every checkpoint answered the same questions. The
+difference of the methods then errs in two ways: other seeds would have come out otherwise, and so
+would other questions.
+
+What is assumed: seeds are draws from all that might have been used, the same holds for questions
+(or clusters of them), and the two effects add up. A method with one checkpoint is taken as it is:
+its training is not held to vary.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.runs.records import Verdict
+from harness.statistics import scores as tally
+from harness.statistics.resampling import LEVEL
+from harness.statistics.scores import Key, Score
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """The difference between two methods over seeds and questions."""
+
+    n: int
+    """Questions that every run answered."""
+    clusters: int
+    seeds_a: int
+    seeds_b: int
+    paired: bool
+    """Whether runs of one seed were compared with each other."""
+    score_a: float
+    stderr_a: float
+    """Of the first method's score alone, over seeds and questions."""
+    score_b: float
+    stderr_b: float
+    difference: float
+    """Mean score of the first method's runs less that of the second's."""
+    stderr: float
+    stderr_seeds: float
+    """Part of the standard error that only more seeds lower."""
+    stderr_questions: float
+    """Part that only more questions lower."""
+    freedom: float
+    """Degrees of freedom of the t test (Satterthwaite)."""
+    low: float
+    high: float
+    p: float
+
+
+def compare(
+    a: Sequence[Sequence[Verdict]],
+    b: Sequence[Sequence[Verdict]],
+    *,
+    paired: bool,
+    score: Score = tally.mean,
+) -> SeedDifference:
+    """Compare two methods by runs of several training seeds.
+
+    The variance of the difference is that of the seeds' means over the number of seeds, plus that
+    of the questions' means over the number of clusters. Chance that belongs to one seed and
+    question alone is in both: the error is a little too large, never too small, as that of the
+    pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1:
+    386-411). p and interval are of t with Satterthwaite's (1946) degrees of freedom, because three
+    seeds are few.
+
+    Args:
+        a: Verdicts of one task and group, a run for each seed of the first method.
+        b: Those of the second.
+        paired: Run i of both has the same seed, so that what a seed does to both cancels.
+        score: Of a question.
+
+    Raises:
+        Unpairable: No question was answered by all, or neither method has two seeds.
+        ValueError: `paired`, and the methods do not have the same number of runs.
+    """
+    import numpy as np
+
+    if max(len(a), len(b)) < 2:
+        raise tally.Unpairable("neither method has runs of two training seeds")
+    if paired and len(a) != len(b):
+        raise ValueError(f"{len(a)} runs cannot be paired with {len(b)} by seed")
+    runs = [tally.question_scores(run, score) for run in (*a, *b)]
+    common = [key for key in runs[0] if all(key in run for run in runs)]
+    if not common:
+        raise tally.Unpairable("the runs have no question in common")
+    known = tally.clusters_of(verdict for run in (*a, *b) for verdict in run)
+    clusters = {key: known[key] for key in common}
+    first = _by_cluster(runs[: len(a)], clusters)
+    second = _by_cluster(runs[len(a) :], clusters)
+    if paired:
+        seeds = [_variance(first.mean(1) - second.mean(1))]
+    else:
+        seeds = [_variance(side.mean(1)) for side in (first, second) if len(side) > 1]
+    questions = _variance(first.mean(0) - second.mean(0))
+    difference = float(first.mean() - second.mean())
+    parts = [*seeds, questions]
+    variance = math.fsum(part for part, _ in parts)
+    freedom = _satterthwaite(parts)
+    reach, p = _t(difference, variance, freedom)
+    return SeedDifference(
+        n=len(common),
+        clusters=first.shape[1],
+        seeds_a=len(a),
+        seeds_b=len(b),
+        paired=paired,
+        score_a=float(first.mean()),
+        stderr_a=_alone(first),
+        score_b=float(second.mean()),
+        stderr_b=_alone(second),
+        difference=difference,
+        stderr=math.sqrt(variance),
+        stderr_seeds=math.sqrt(math.fsum(part for part, _ in seeds)),
+        stderr_questions=math.sqrt(questions[0]),
+        freedom=freedom,
+        low=float(np.clip(difference - reach, -1, 1)),
+        high=float(np.clip(difference + reach, -1, 1)),
+        p=p,
+    )
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """The difference between two methods over seeds that each asked questions of their own."""
+
+    differences: tuple[float, ...]
+    """Score of the first method less that of the second, seed by seed."""
+    difference: float
+    """Their mean."""
+    stderr: float
+    """Of the mean, over seeds; nan for a single one."""
+    stderr_questions: float
+    """What the questions alone would leave of it: more of them would lower this part."""
+    low: float
+    high: float
+    p: float
+    """Of the paired t test over seeds, two-sided."""
+
+
+def replicated(pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]]) -> Replicated:
+    """Compare two methods by seeds that share nothing: neither training nor questions.
+
+    A seed gives one difference, paired by question; the seeds are the sample. What training,
+    questions and their meeting add to the spread of the differences is in it, whatever its source,
+    so nothing has to be assumed about the parts: t of the mean with one degree of freedom less than
+    there are seeds.
+
+    Args:
+        pairs: For each seed the verdicts of the first method and of the second, of one task and
+            group.
+
+    Raises:
+        Unpairable: In a seed, the two did not answer the same questions.
+    """
+    import numpy as np
+
+    by_question = [tally.differences(a, b) for a, b in pairs]
+    clusters = [tally.clusters_of((*a, *b)) for a, b in pairs]
+    found = np.array([math.fsum(part.values()) / len(part) for part in by_question])
+    variance, freedom = _variance(found)
+    within = [
+        tally.clustered_error([part], known)
+        for part, known in zip(by_question, clusters, strict=True)
+    ]
+    middle = float(found.mean())
+    reach, p = _t(middle, variance, freedom)
+    return Replicated(
+        differences=tuple(found.tolist()),
+        difference=middle,
+        stderr=math.sqrt(variance),
+        stderr_questions=math.sqrt(math.fsum(error**2 for error in within)) / len(within),
+        low=float(np.clip(middle - reach, -1, 1)),
+        high=float(np.clip(middle + reach, -1, 1)),
+        p=p,
+    )
+
+
+def detectable(found: SeedDifference, *, level: float = LEVEL) -> float:
+    """The smallest difference that a comparison like this would find, see `tally.detectable`."""
+    return tally.reach(level=level) * found.stderr if found.stderr > 0 else math.inf
+
+
+def settling(found: SeedDifference, *, level: float = LEVEL) -> int | None:
+    """How many questions would settle a difference as large as the one seen.
+
+    Returns:
+        None where these seeds could not, whatever the number of questions.
+    """
+    if not found.difference or not found.stderr > 0:
+        return None
+    left = (found.difference / tally.reach(level=level)) ** 2 - found.stderr_seeds**2
+    return math.ceil(found.n * found.stderr_questions**2 / left) if left > 0 else None
+
+
+def _by_cluster(runs: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]) -> Any:
+    """[runs, clusters] whose row means are the runs' scores; clusters weigh by their questions.
+
+    The influence of each cluster on the score is added to the score, so that the variance over
+    clusters is the cluster-robust one.
+    """
+    import numpy as np
+
+    places = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters.values()))}
+    rows = np.array([places[cluster] for cluster in clusters.values()])
+    scores = np.array([[run[key] for key in clusters] for run in runs])
+    middle = scores.mean()
+    found = np.zeros((len(runs), len(places)))
+    for run, row in zip(found, scores, strict=True):
+        np.add.at(run, rows, row - middle)
+    return middle + found * len(places) / len(clusters)
+
+
+def _alone(side: Any) -> float:
+    parts = [_variance(side.mean(0)), *([_variance(side.mean(1))] if len(side) > 1 else [])]
+    return math.sqrt(math.fsum(part for part, _ in parts))
+
+
+def _variance(values: Any) -> tuple[float, int]:
+    """Variance of a mean, and its degrees of freedom."""
+    n = len(values)
+    if n < 2:
+        return math.nan, 0
+    # Values that differ by rounding only are one value.
+    return (float(values.var(ddof=1)) / n if values.max() - values.min() > 1e-12 else 0.0, n - 1)
+
+
+def _satterthwaite(parts: Sequence[tuple[float, int]]) -> float:
+    total = math.fsum(part for part, _ in parts)
+    if not total > 0:
+        return math.nan
+    return total**2 / math.fsum(part**2 / freedom for part, freedom in parts if part > 0)
+
+
+def _t(difference: float, variance: float, freedom: float) -> tuple[float, float]:
+    """Half the length of the interval, and p; nan and 1 where there is no spread to judge by."""
+    from scipy.special import stdtr, stdtrit
+
+    if not variance > 0:
+        return math.nan, 1.0
+    error = math.sqrt(variance)
+    reach = -error * float(stdtrit(freedom, LEVEL / 2))
+    return reach, min(1.0, 2 * float(stdtr(freedom, -abs(difference) / error)))

@@ -1,0 +1,119 @@
+"""Which steps of a study, what they lack, and what they take: told before anything is touched."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from common.errors import UserError, near
+from harness.studies.display import clock
+from harness.studies.recipe import Recipe, Step, room, within
+
+
+def choose(study: Recipe, only: Sequence[str], start: str | None) -> Recipe:
+    """The study with some of its steps.
+
+    Args:
+        study: The whole.
+        only: Patterns of names of steps, or of stages; none: all of them.
+        start: A pattern likewise: what it fits, and all that follows from what these write.
+
+    Raises:
+        UserError: A pattern fits no step, or no step is left.
+    """
+    steps = study.steps
+    if start is not None:
+        first = _fitting(study.steps, start, "--from")
+        steps = _following(study.steps, first)
+    if only:
+        wanted = {step for pattern in only for step in _fitting(study.steps, pattern, "--only")}
+        steps = tuple(step for step in steps if step in wanted)
+    if not steps:
+        raise UserError(f"nothing that --only names follows from {start}: leave one of them out")
+    if len(steps) == len(study.steps):
+        return study
+    return replace(study, steps=steps, disk_bytes=min(study.disk_bytes, room(steps)))
+
+
+def _fitting(steps: Sequence[Step], pattern: str, flag: str) -> tuple[Step, ...]:
+    found = tuple(
+        step
+        for step in steps
+        if any(fnmatchcase(name, pattern) for name in (step.name, step.stage))
+    )
+    if not found:
+        names = dict.fromkeys(name for step in steps for name in (step.stage, step.name) if name)
+        raise UserError(
+            f"{flag} {pattern} fits no step; {near(pattern, names)}--plan lists them by stage, and "
+            "* stands for anything"
+        )
+    return found
+
+
+def _following(steps: Sequence[Step], first: Iterable[Step]) -> tuple[Step, ...]:
+    """Those steps, and those that read what they write, and so on; in the order of the study."""
+    found = set(first)
+    growing = True
+    while growing:
+        written = [path for step in found for path in step.writes]
+        more = {
+            step
+            for step in steps
+            if step not in found and any(within(r, w) for r in step.reads for w in written)
+        }
+        found |= more
+        growing = bool(more)
+    return tuple(step for step in steps if step in found)
+
+
+def check_reads(study: Recipe, chosen: Recipe, out: Path) -> None:
+    """Stop where a chosen step reads what is not there and no chosen step writes.
+
+    Raises:
+        UserError: It names the step that writes it.
+    """
+    written = [path for step in chosen.steps for path in step.writes]
+    for step in chosen.steps:
+        for path in step.reads:
+            if (out / path).exists() or any(within(path, one) for one in written):
+                continue
+            makers = [one.name for one in study.steps if any(within(path, w) for w in one.writes)]
+            how = f"step {makers[0]} writes it: choose that too" if makers else "no step writes it"
+            raise UserError(f"step {step.name} reads {path}, which is not in {out}; {how}")
+
+
+# What they take
+
+
+def show(study: Recipe, gpus: int) -> None:
+    """Print the steps by stage with what they take by the recipe's estimates, and the total."""
+    from rich.table import Table
+
+    from harness.commands.cells import console
+
+    columns = ("step", "with a GPU", "without", "GiB to fetch", "GiB to write")
+    table = Table(*columns, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for stage in dict.fromkeys(step.stage for step in study.steps):
+        steps = [step for step in study.steps if step.stage == stage]
+        table.add_row(stage or study.name, *_figures(steps), style="bold")
+        for step in steps:
+            table.add_row(f"  {step.name}", *_figures([step]))
+    table.add_row("all", *_figures(study.steps), style="bold")
+    console().print(table)
+    seconds = sum(step.seconds for step in study.steps if step.gpu)
+    said = f"{len(study.steps)} steps"
+    if seconds:
+        said += f"; {seconds / 3600:.1f} GPU hours, so at least {clock(seconds / gpus)}"
+        said += f" with --gpus {gpus}"
+    print(f"{said}. These are estimates, and what is done already is not left out.")
+
+
+def _figures(steps: Sequence[Step]) -> list[str]:
+    gpu = sum(step.seconds for step in steps if step.gpu)
+    rest = sum(step.seconds for step in steps if not step.gpu)
+    times = [clock(seconds) if seconds else "" for seconds in (gpu, rest)]
+    fetched = sum(step.download_gib for step in steps)
+    written = sum(step.disk_gib for step in steps)
+    return [*times, *(f"{gib:.1f}" if gib else "" for gib in (fetched, written))]

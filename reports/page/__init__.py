@@ -1,0 +1,1 @@
+"""The page on which every answer can be read."""

@@ -1,0 +1,1 @@
+"""The plots, and what they are drawn from."""

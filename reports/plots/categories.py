@@ -1,0 +1,128 @@
+"""The same runs by category of question: tables with the groups down, and a plot of differences."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from reports.load import Block, Column, Material
+from reports.plots import style
+from reports.plots.style import INK, Plot
+from reports.tables import Line, Table
+
+SMALL = 10
+"""Questions below which a category gets no row of its own."""
+
+PANELS = 4
+"""Runs in one plot; the table has all."""
+
+
+def blocks(material: Material) -> list[Block]:
+    """Return a block for each task and kind of category: `level: 1`, `level: 2`, … are one kind.
+
+    A family of a study whose columns are groups already has none.
+    """
+    found = []
+    for block in material.blocks:
+        tasks = list(dict.fromkeys(column.task for column in block.columns))
+        for task in tasks if not material.study or len(tasks) > 1 else ():
+            before = (block.title,) if material.study else ()
+            for kind, columns in _kinds(block, task).items():
+                found.append(_block(block, ": ".join((*before, task, kind)), columns))
+    return found
+
+
+def _block(block: Block, title: str, columns: list[Column]) -> Block:
+    return dataclasses.replace(
+        block,
+        name=title,
+        title=title,
+        columns=tuple(columns),
+        mean=False,
+        sweep=(),
+        choice=None,
+        costs=(),
+        notes=(),
+        logs=(),
+        distances=(),
+        by_group=True,
+    )
+
+
+def _kinds(block: Block, task: str) -> dict[str, list[Column]]:
+    sizes: dict[str, int] = {}
+    for row in block.rows:
+        for (of, group), cell in row.run.cells.items():
+            if of == task and group != "all":
+                sizes[group] = max(cell.n, sizes.get(group, 0))
+    kinds: dict[str, list[Column]] = {}
+    for group in sorted(sizes, key=_natural):
+        kind, colon, value = group.partition(": ")
+        if sizes[group] >= SMALL:
+            column = Column(value, task, group) if colon else Column(group, task, group)
+            kinds.setdefault(kind if colon else "group", []).append(column)
+    # `level 2: algebra` crosses two kinds: comparison.csv has it.
+    crossed = {kind for kind in kinds if re.sub(r" \d+$", "", kind) in set(kinds) - {kind}}
+    return {k: v for k, v in kinds.items() if len(v) > 1 and k not in crossed}
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """`level: 10` after `level: 9`."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", text)]
+
+
+def drawable(table: Table) -> list[Line]:
+    """The runs that have differences to draw."""
+    return [line for line in table.lines if any(entry.versus for entry in line.entries)][:PANELS]
+
+
+def plot(table: Table) -> Plot | None:
+    """Difference of each category to the baseline; None where nothing is compared."""
+    lines = drawable(table)
+    if not lines or table.block.baseline is None:
+        return None
+    text = (
+        f"Difference to {table.block.baseline.label} on the same questions, in points, with its "
+        f"95 % interval. Filled: outside the noise after correction (Holm) for the "
+        f"{table.comparisons} differences of the table; open: inside."
+    )
+    name = f"categories_{style.file_name(table.block.name)}"
+    return Plot(name, table.block.title, text, partial(_figure, table, lines))
+
+
+def _figure(table: Table, lines: Sequence[Line]) -> Any:
+    from matplotlib.figure import Figure
+
+    across = len(lines)
+    width = style.INCHES if across < 3 else 7.0
+    figure = Figure(figsize=(width, 0.7 + 0.15 * len(table.titles)), layout="constrained")
+    axes = figure.subplots(1, across, sharex=True, sharey=True, squeeze=False)[0]
+    places = range(len(table.titles))
+    for axis, line, look in zip(axes, lines, style.STYLES, strict=False):
+        for place, entry in zip(places, line.entries, strict=True):
+            if found := entry.versus:
+                ends = [
+                    v if math.isfinite(v) else found.difference for v in (found.low, found.high)
+                ]
+                axis.plot([100 * v for v in ends], [place, place], color=look.color, linewidth=0.9)
+                fill = "none" if entry.noise else look.color
+                axis.plot(
+                    [100 * found.difference],
+                    [place],
+                    marker=look.marker,
+                    markersize=3.6,
+                    markerfacecolor=style.GROUND if entry.noise else fill,
+                    markeredgecolor=look.color,
+                    markeredgewidth=0.8,
+                )
+        axis.axvline(0, linewidth=0.7, color=INK, alpha=0.7)
+        axis.grid(axis="x", linewidth=0.4, alpha=0.25, color=INK)
+        axis.set_title(style.plain(line.row.label, 26 if across < 3 else 22), loc="left")
+        axis.tick_params(axis="y", length=0)
+    axes[0].set_yticks(places, [style.plain(title, 30) for title in table.titles])
+    axes[0].set_ylim(len(table.titles) - 0.4, -0.6)
+    base = table.block.baseline.label if table.block.baseline else ""
+    figure.supxlabel(f"points above {style.plain(base)}", fontsize=7)
+    return figure

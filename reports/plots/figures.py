@@ -1,0 +1,62 @@
+"""Every plot of a report, by the section of the page that it stands in."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+
+from reports.load import Material
+from reports.plots import categories, degradation, maps, pareto, training
+from reports.plots.style import Plot
+from reports.tables import Table
+
+SECTIONS = ("merging", "categories", "cost", "distance", "training")
+"""Of the page; those of `print` are files alone."""
+
+CATEGORIES = 8
+"""Plots of categories at most: each takes a second."""
+
+
+def of(material: Material, counted: Sequence[Table]) -> dict[str, list[Plot]]:
+    """Return what can be drawn of a report's material.
+
+    Args:
+        material: What was read.
+        counted: The tables of its blocks, perhaps those of its categories.
+
+    Returns:
+        Section of the page → its plots; `print` holds what is a file alone.
+    """
+    swept = degradation.drawable(material.blocks)
+    plots: dict[str, list[Plot | None]] = {
+        "print": [degradation.together(swept)] if swept else [],
+        "merging": [degradation.single(block, swept) for block in swept],
+        "categories": [categories.plot(t) for t in counted if t.block.by_group][:CATEGORIES],
+        "cost": [pareto.plot(table) for table in counted if not table.block.by_group],
+        "distance": [],
+        "training": [],
+    }
+    for block in material.blocks:
+        for found in block.distances:
+            plots["distance"] += [
+                maps.distance_plot(block.name, block.title, found),
+                maps.displacement_plot(block.name, block.title, found),
+            ]
+        plots["training"] += training.plots_of(block.name, block.title, block.logs)
+    return _distinct({name: [plot for plot in found if plot] for name, found in plots.items()})
+
+
+def _distinct(plots: dict[str, list[Plot]]) -> dict[str, list[Plot]]:
+    """No two plots of one name: names of tasks can come out alike as names of files."""
+    taken: set[str] = set()
+
+    def own(plot: Plot) -> Plot:
+        name = next(n for n in _names(plot.name) if n not in taken)
+        taken.add(name)
+        return dataclasses.replace(plot, name=name)
+
+    return {section: list(map(own, found)) for section, found in plots.items()}
+
+
+def _names(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}_{i}" for i in itertools.count(2))

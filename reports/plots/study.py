@@ -1,0 +1,150 @@
+"""Plots of a study over seeds: score against displacement, and every method seed by seed."""
+
+import math
+from functools import partial
+from typing import Any
+
+from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, line
+from reports.study import IMAGE, PERCEPTION, FamilyStudy, Mean, Study
+
+BESIDE: dict[str, Style] = {
+    "sft": STYLES[1],
+    "drift": STYLES[2],
+    "merge_then_sft": STYLES[3],
+    "sft_then_merge": STYLES[4],
+    "random": STYLES[5],
+}
+"""Methods shown at their displacement, beside the merges."""
+
+
+def plots(study: Study) -> list[Plot]:
+    """The plots that this study has something for."""
+    found = []
+    if any(family.sweep for family in study.families):
+        found.append(
+            Plot(
+                "displacement",
+                "Score against displacement",
+                "How far toward the reasoner, and what it brings: linear merges (line; band: one "
+                "standard error over seeds) at ρ = α, trained checkpoints at the ρ that they "
+                "reached.",
+                partial(_displacement, study),
+            )
+        )
+    found.append(
+        Plot(
+            "methods_by_seed",
+            "Every method, seed by seed",
+            "Points are seeds, bars the means with one standard error; dotted, what always the "
+            "same answer scores on reasoning over pictures.",
+            partial(_methods, study),
+        )
+    )
+    return found
+
+
+def _displacement(study: Study) -> Any:
+    from matplotlib.figure import Figure
+
+    families = [family for family in study.families if family.sweep]
+    groups = [g for g in families[0].groups if any(g in f.groups for f in families)]
+    figure = Figure(figsize=(2 * INCHES, 0.5 + 1.25 * len(groups)), layout="constrained")
+    axes = figure.subplots(len(groups), len(families), sharex=True, sharey="row", squeeze=False)
+    handles: dict[str, Any] = {}
+    for row, group in zip(axes, groups, strict=True):
+        for axis, family in zip(row, families, strict=True):
+            _panel(axis, family, group, handles)
+        row[0].set_ylabel(f"{group} (%)")
+    for axis, family in zip(axes[0], families, strict=True):
+        axis.set_title(family.title, loc="left", fontweight="bold")
+    for axis in axes[-1]:
+        axis.set_xlabel("displacement ρ")
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _panel(axis: Any, family: FamilyStudy, group: str, handles: dict[str, Any]) -> None:
+    points = [(alpha, scores[group]) for alpha, scores in family.sweep.items() if group in scores]
+    alphas = [alpha for alpha, _ in points]
+    middle = [100 * mean.mean for _, mean in points]
+    error = [0.0 if math.isnan(m.stderr) else 100 * m.stderr for _, m in points]
+    (handles["merge"],) = axis.plot(alphas, middle, **line(STYLES[0]))
+    low = [m - e for m, e in zip(middle, error, strict=True)]
+    high = [m + e for m, e in zip(middle, error, strict=True)]
+    axis.fill_between(alphas, low, high, color=STYLES[0].color, alpha=0.18, linewidth=0)
+    if group in family.floors:
+        axis.axhline(100 * family.floors[group], color=GREY, linewidth=0.7, linestyle=":")
+    for name, look in BESIDE.items():
+        method = family.method(name)
+        if method is None or method.rho is None or group not in method.scores:
+            continue
+        mean = method.scores[group]
+        handles[method.label] = axis.errorbar(
+            method.rho.mean,
+            100 * mean.mean,
+            xerr=_bar(method.rho, 1),
+            yerr=_bar(mean, 100),
+            color=look.color,
+            marker=look.marker,
+            markersize=4.5,
+            linestyle="none",
+            elinewidth=0.9,
+        )
+
+
+def _bar(mean: Mean, factor: float) -> float:
+    return 0.0 if math.isnan(mean.stderr) else factor * mean.stderr
+
+
+def _methods(study: Study) -> Any:
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(m.name for f in study.families for m in f.methods))
+    labels = {m.name: m.label for f in study.families for m in f.methods}
+    names = [name for name in names if any(_shown(f, name) for f in study.families)]
+    figure = Figure(figsize=(2 * INCHES, 0.5 + 0.2 * len(names)), layout="constrained")
+    axes = figure.subplots(1, len(study.families), sharey=True, squeeze=False)[0]
+    handles: dict[str, Any] = {}
+    for axis, family in zip(axes, study.families, strict=True):
+        for group, look, offset in ((IMAGE, STYLES[0], -0.15), (PERCEPTION, STYLES[1], 0.15)):
+            for place, name in enumerate(names):
+                method = family.method(name)
+                mean = method.scores.get(group) if method else None
+                if mean is None:
+                    continue
+                height = place + offset
+                (handles[group],) = axis.plot(
+                    [100 * value for value in mean.values],
+                    [height] * len(mean.values),
+                    linestyle="none",
+                    marker=look.marker,
+                    markersize=2.6,
+                    color=look.color,
+                    alpha=0.5,
+                    markeredgewidth=0,
+                )
+                axis.errorbar(
+                    100 * mean.mean,
+                    height,
+                    xerr=_bar(mean, 100),
+                    color=look.color,
+                    marker="|",
+                    markersize=6,
+                    elinewidth=1.1,
+                )
+        if IMAGE in family.floors:
+            axis.axvline(100 * family.floors[IMAGE], color=GREY, linewidth=0.7, linestyle=":")
+        axis.set_title(family.title, loc="left", fontweight="bold")
+        axis.set_xlim(0, 103)
+        axis.set_xlabel("accuracy (%)")
+        for place in range(0, len(names), 2):
+            axis.axhspan(place - 0.5, place + 0.5, color=INK, alpha=0.04, linewidth=0)
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2)
+    axes[0].set_yticks(range(len(names)), [labels[name] for name in names])
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
+def _shown(family: FamilyStudy, name: str) -> bool:
+    method = family.method(name)
+    return method is not None and any(g in method.scores for g in (IMAGE, PERCEPTION))

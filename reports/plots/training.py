@@ -1,0 +1,184 @@
+"""What `drift_log.jsonl` tells of a training: cos(g, Δ) and the displacement ρ, step by step."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from reports.plots import style
+from reports.plots.style import INCHES, INK, STYLES, Plot
+
+LOG = "drift_log.jsonl"
+"""File in a checkpoint's folder, as the trainer writes it."""
+
+POINTS = 300
+"""Steps of a line; of a longer training the steps between are averaged."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step."""
+
+    step: int
+    loss: float
+    rho: float
+    """Displacement toward the reasoner before the step; nan where nothing pulls."""
+    modules: dict[str, dict[str, float]]
+    """Role → `cos` of gradient and Δ, `ratio` of the norms, `rho`; empty where nothing pulls."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The log of one checkpoint."""
+
+    checkpoint: str
+    steps: tuple[Step, ...]
+
+
+def read(folder: Path) -> Log | None:
+    """Read the log of a checkpoint; None where it has none.
+
+    Raises:
+        UserError: A line is broken.
+    """
+    path = folder / LOG
+    if not path.is_file():
+        return None
+    steps = []
+    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            steps.append(_step(json.loads(text)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} line {number} is no step of a training: {error!r}") from error
+    return Log(folder.name, tuple(steps)) if steps else None
+
+
+def _step(row: dict[str, Any]) -> Step:
+    modules = {
+        name: {field: float(value[field]) for field in ("cos", "ratio", "rho") if field in value}
+        for name, value in row.items()
+        if isinstance(value, dict)
+    }
+    rho = float(row["rho"]) if row.get("rho") is not None else math.nan
+    return Step(int(row["step"]), float(row.get("loss", math.nan)), rho, modules)
+
+
+def pulled(logs: Iterable[Log]) -> list[Log]:
+    """Return those in which something pulled: a training without a prior has no cosine."""
+    return [log for log in logs if any(step.modules for step in log.steps)]
+
+
+def plots_of(name: str, title: str, logs: Iterable[Log]) -> list[Plot]:
+    """As many plots as keep the lines of each apart, see `plot`."""
+    known = pulled(logs)
+    size = len(STYLES)
+    parts = [known[start : start + size] for start in range(0, len(known), size)]
+    return [plot(name if not i else f"{name}_{i + 1}", title, part) for i, part in enumerate(parts)]
+
+
+def plot(name: str, title: str, logs: Sequence[Log]) -> Plot:
+    """cos(g, Δ) of each module and ρ over the steps, a line a checkpoint.
+
+    Args:
+        name: Of the block.
+        title: Of the block.
+        logs: As `pulled` returns them, at least one.
+    """
+    modules = list(dict.fromkeys(m for log in logs for step in log.steps for m in step.modules))
+    text = (
+        "Cosine of the gradient and Δ, each module by itself (thin: each step; thick: a running "
+        "mean), and the displacement ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖². Where the cosine is below 0, a "
+        "descent step alone goes along Δ. Δ is the one that the run was pulled by: a random or a "
+        "negated one has a ρ of its own."
+    )
+    return Plot(f"training_{style.file_name(name)}", title, text, partial(_figure, logs, modules))
+
+
+def _figure(logs: Sequence[Log], modules: Sequence[str]) -> Any:
+    from matplotlib.figure import Figure
+
+    rows = len(modules) + 1
+    figure = Figure(figsize=(INCHES, 0.45 + 1.05 * rows), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    looks = style.styles([log.checkpoint for log in logs])
+    for axis, module in zip(axes, modules, strict=False):
+        for log in logs:
+            look = looks[log.checkpoint]
+            x, y = cosines(log, module)
+            axis.plot(x, y, color=look.color, linewidth=0.4, alpha=0.35)
+            axis.plot(
+                x, smooth(y), color=look.color, linestyle=(0, look.dashes or ()), linewidth=1.2
+            )
+        axis.axhline(0, linewidth=0.6, color=INK, alpha=0.6)
+        axis.set_ylabel(f"cos(g, Δ)\n{style.plain(module)}")
+    for log in logs:
+        look = looks[log.checkpoint]
+        x, y = thinned([(s.step, s.rho) for s in log.steps if math.isfinite(s.rho)])
+        axes[-1].plot(
+            x,
+            y,
+            color=look.color,
+            linestyle=(0, look.dashes or ()),
+            linewidth=1.2,
+            label=style.plain(log.checkpoint),
+        )
+    axes[-1].set_ylabel("ρ")
+    axes[-1].set_xlabel("step")
+    for axis in axes:
+        axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
+    figure.legend(loc="outside upper center", ncols=min(4, len(logs)), handlelength=3)
+    return figure
+
+
+def cosines(log: Log, module: str) -> tuple[list[float], list[float]]:
+    """Steps and cosines of one module."""
+    known = [
+        (step.step, step.modules[module].get("cos")) for step in log.steps if module in step.modules
+    ]
+    return thinned([(step, value) for step, value in known if value is not None])
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """At most `POINTS` points: neighbours are averaged."""
+    size = max(1, math.ceil(len(points) / POINTS))
+    parts = [points[i : i + size] for i in range(0, len(points), size)]
+    xs = [math.fsum(x for x, _ in part) / len(part) for part in parts]
+    return xs, [math.fsum(y for _, y in part) / len(part) for part in parts]
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Running mean over a tenth of the whole, narrower at the ends."""
+    reach = max(1, len(values) // 20)
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    found = []
+    for i in range(len(values)):
+        width = min(reach, i, len(values) - 1 - i)
+        found.append((sums[i + width + 1] - sums[i - width]) / (2 * width + 1))
+    return found
+
+
+FIELDS = ("block", "checkpoint", "step", "loss", "module", "cos", "ratio", "rho")
+
+
+def long_form(logs: Iterable[tuple[str, Sequence[Log]]]) -> str:
+    """Write the logs of some blocks as CSV, a line for each step and module, and one for all."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for block, found in logs:
+        for log in found:
+            for step in log.steps:
+                row = {"block": block, "checkpoint": log.checkpoint, "step": step.step}
+                rho = step.rho if math.isfinite(step.rho) else ""
+                writer.writerow(row | {"loss": step.loss, "module": "all", "rho": rho})
+                for module, values in step.modules.items():
+                    writer.writerow(row | {"module": module} | values)
+    return file.getvalue()

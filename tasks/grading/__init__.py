@@ -1,0 +1,1 @@
+"""From a text to an answer, and whether it is the right one."""

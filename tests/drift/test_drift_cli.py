@@ -1,0 +1,228 @@
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from pico import read
+from safetensors.torch import save_file
+
+from drift import merge
+from drift.distance import displacement
+from drift.families import FAMILIES, pair
+from driftbench import __main__
+
+
+def run(*words):
+    """Exit status of `driftbench words…`."""
+    return __main__.run([str(word) for word in words])
+
+
+def test_help_is_quick_and_loads_no_torch():
+    script = (
+        "import sys\n"
+        "from driftbench.__main__ import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as left:\n    assert not left.code\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for command in ("prior", "merge", "distance", "train", "families"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, command, "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"Usage: driftbench {command}" in done.stdout
+
+
+def test_merge_and_a_sweep_are_the_same(qwen, tmp_path, capsys):
+    assert run("merge", qwen / "vlm", qwen / "llm", "--alpha", 0.3, "--out", tmp_path / "m") == 0
+    sweep = ("--alphas", "0,0.30,1", "--out-dir", tmp_path / "s")
+    assert run("merge", qwen / "vlm", qwen / "llm", *sweep) == 0
+    names = sorted(path.name for path in (tmp_path / "s").iterdir())
+    assert names == ["merge-0.00", "merge-0.30", "merge-1.00"]
+    one, same = read(tmp_path / "m"), read(tmp_path / "s" / "merge-0.30")
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    said = capsys.readouterr().out
+    assert "merge-0.30: linear, alpha 0.3, 25 tensors, 100.0% of the decoder" in said
+
+
+def test_every_setting_of_a_merge_arrives(qwen, tmp_path):
+    words = ("--method", "ties", "--base", qwen / "base", "--density", 0.3, "--seed", 4)
+    words += ("--modules", "mlp,norm", "--alpha", 0.5, "--out", tmp_path / "m")
+    assert run("merge", qwen / "vlm", qwen / "llm", *words) == 0
+    settings = json.loads((tmp_path / "m" / "made.json").read_text())["settings"]
+    assert settings == {
+        "method": "ties", "alpha": 0.5, "density": 0.3, "swap_layers": [], "seed": 4,
+        "modules": ["mlp", "norm"], "rho": None, "rounding": "nearest",
+    }  # fmt: skip
+    words = ("--method", "layer_swap", "--layers", "1", "--alpha", 1, "--out", tmp_path / "l")
+    assert run("merge", qwen / "vlm", qwen / "llm", *words) == 0
+
+
+def moved(folder, target, llm, along, noise, dtype=torch.float32):
+    """A copy of the VLM in `folder`, moved toward `llm` and sideways."""
+    shutil.copytree(folder / "vlm", target)
+    numbers = torch.Generator().manual_seed(0)
+    tensors, theirs = read(folder / "vlm"), read(llm)
+    for weight in pair(folder / "vlm", llm).weights:
+        if weight.role in ("attention", "mlp"):
+            delta = theirs[weight.llm_key] - tensors[weight.vlm_key]
+            side = torch.randn(delta.shape, generator=numbers) * delta.norm() / delta.numel() ** 0.5
+            tensors[weight.vlm_key] = tensors[weight.vlm_key] + along * delta + noise * side
+    save_file({k: t.to(dtype) for k, t in tensors.items()}, target / "model.safetensors")
+    return target
+
+
+def test_sft_then_merge_reaches_the_displacement_of_drift(qwen, tmp_path, capsys):
+    sft = moved(qwen, tmp_path / "sft", qwen / "llm", 0.02, 0.1)
+    drift = moved(qwen, tmp_path / "drift", qwen / "llm", 0.07, 0.05)
+    words = ("merge", sft, qwen / "llm", "--base", qwen / "vlm", "--rho-of", drift)
+    assert run(*words, "--out", tmp_path / "m") == 0
+    reached = displacement(qwen / "vlm", qwen / "llm", tmp_path / "m")
+    wanted = displacement(qwen / "vlm", qwen / "llm", drift)
+    assert reached.rho == pytest.approx(wanted.rho, rel=1e-4)
+    made = json.loads((tmp_path / "m" / "made.json").read_text())
+    assert [one["role"] for one in made["parents"]] == ["vlm", "reasoner", "base"]
+    assert made["settings"]["rho"] == pytest.approx(wanted.rho)
+    assert made["settings"]["modules"] == ["attention", "mlp"]
+    assert f"wanted {wanted.rho:.5g}" in capsys.readouterr().out
+    # What is added to the SFT checkpoint is the prior of the first VLM, and nothing else.
+    merged, before, vlm, llm = (
+        read(f) for f in (tmp_path / "m", sft, qwen / "vlm", qwen / "llm")
+    )  # fmt: skip
+    for weight in pair(qwen / "vlm", qwen / "llm").weights:
+        expected = before[weight.vlm_key]
+        if weight.role in ("attention", "mlp"):
+            delta = llm[weight.llm_key] - vlm[weight.vlm_key]
+            expected = expected + made["settings"]["alpha"] * delta
+        torch.testing.assert_close(merged[weight.vlm_key], expected)
+    assert run(*words[:6], sft, "--out", tmp_path / "n") == 2
+    assert "which does not reach" in capsys.readouterr().err
+    assert run(*words, "--alpha", 0.1, "--out", tmp_path / "n") == 2
+    assert "--rho-of goes with --base and --out" in capsys.readouterr().err
+
+
+def test_merge_before_sft_leaves_room_for_what_sft_goes_by_itself(qwen, tmp_path, capsys):
+    sft = moved(qwen, tmp_path / "sft", qwen / "llm", 0.02, 0.1)
+    drift = moved(qwen, tmp_path / "drift", qwen / "llm", 1.07, 0.05)  # past the reasoner
+    words = ("merge", qwen / "vlm", qwen / "llm", "--base", qwen / "vlm")
+    asked = ("--rho-of", drift, "--before", sft, "--out", tmp_path / "m")
+    assert run(*words, *asked) == 0
+    rho = {
+        name: displacement(qwen / "vlm", qwen / "llm", tmp_path / name).rho
+        for name in ("sft", "drift", "m")
+    }
+    assert rho["m"] == pytest.approx(rho["drift"] - rho["sft"], rel=1e-4) and rho["m"] > 1
+    assert run(*words, "--before", sft, "--out", tmp_path / "n", "--alpha", 0.1) == 2
+    assert "--before goes with --rho-of" in capsys.readouterr().err
+
+
+def test_bfloat16_keeps_a_step_that_is_smaller_than_it_resolves(qwen, tmp_path):
+    """Rounded to the nearest, a good part of so small a step is lost."""
+    base = moved(qwen, tmp_path / "q" / "vlm", qwen / "llm", 0, 0, torch.bfloat16)
+    vlm, llm = tmp_path / "q" / "vlm", near(tmp_path / "q", qwen / "llm", tmp_path / "llm")
+    recipe = merge.to_reach(0.02, vlm, llm, base, ("attention", "mlp"))
+    assert (recipe.method, recipe.alpha, recipe.rounding) == ("task_arithmetic", 0.02, "stochastic")
+    jobs = {tmp_path / "chance": recipe, tmp_path / "near": replace(recipe, rounding="nearest")}
+    list(merge.merge(vlm, llm, jobs, vlm))
+    rho = {path.name: displacement(vlm, llm, path).rho for path in jobs}
+    assert rho["chance"] == pytest.approx(0.02, rel=0.15)
+    assert rho["near"] < 0.5 * rho["chance"]
+
+
+def near(folder, llm, target):
+    """A text-only model whose decoder is that of the VLM, but for a twentieth of each weight."""
+    shutil.copytree(llm, target)
+    tensors, ours = read(llm), read(folder / "vlm")
+    for weight in pair(folder / "vlm", llm).weights:
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+        tensors[weight.llm_key] = ours[weight.vlm_key].float() * (1 + 0.05 * noise)
+    save_file(tensors, target / "model.safetensors")
+    return target
+
+
+def test_prior_then_train(qwen, rows, tmp_path, capsys):
+    prior = tmp_path / "prior"
+    words = ("--variant", "random", "--dtype", "float32", "--seed", 2, "--out", prior)
+    assert run("prior", qwen / "vlm", qwen / "llm", *words) == 0
+    sets = [f"vlm={qwen / 'vlm'}", f"data={rows}", f"prior={prior}", "steps=2", "batch=2"]
+    words = [word for setting in sets for word in ("--set", setting)]
+    assert run("train", "pocket_drift", *words, "--out", tmp_path / "out") == 0
+    made = json.loads((tmp_path / "out" / "made.json").read_text())
+    assert made["method"] == "drift"
+    assert made["settings"]["prior"] == str(prior)
+    assert made["settings"]["batch"] == 2
+    said = capsys.readouterr().out
+    assert "random, 25 tensors of Qwen2.5-VL" in said
+    assert "pulling 20 tensors (14 attention, 6 mlp), 15,488 parameters, 99.0%" in said
+
+
+def test_distance_and_families(qwen, tmp_path, capsys):
+    out, plot = tmp_path / "d.json", tmp_path / "d.svg"
+    words = ("--out", out, "--plot", plot, "--of", qwen / "vlm", "--modules", "mlp")
+    assert run("distance", qwen / "vlm", qwen / "llm", *words) == 0
+    found = json.loads(out.read_text())
+    assert found["family"] == "Qwen2.5-VL"
+    assert found["displacements"][0]["by_role"] == {"mlp": 0.0}
+    assert "<svg" in plot.read_text()
+    assert run("families", "--check", qwen / "vlm", qwen / "llm") == 0
+    assert "Qwen2.5-VL: 27 tensors paired" in capsys.readouterr().out
+    assert run("families") == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("Qwen2.5-VL"))
+    words = row.split()
+    assert words[1:4] == ["qwen2_5_vl", "model.layers.*", "qwen2"]
+    assert row.rstrip().endswith("Qwen2.5-VL-7B-Instruct + DeepSeek-R1-Distill-Qwen-7B")
+    assert sum(line.split(" ")[0] != "" for line in lines) == 1 + len(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["merge", "V", "L", "--alpha", "0.5"], "give --alpha with --out"),
+        (["merge", "V", "L", "--alphas", "0,1", "--out", "o"], "or --alphas with --out-dir"),
+        (["merge", "V", "L", "--alphas", "0,x", "--out-dir", "o"], "--alphas takes numbers"),
+        (["merge", "V", "L", "--alphas", ".1,.101", "--out-dir", "o"], "the same to two digits"),
+        (["merge", "V", "nowhere", "--alpha", "1", "--out", "o"], "nowhere holds no config.json"),
+        (
+            ["merge", "V", "L", "--modules", "ffn", "--alpha", "1", "--out", "o"],
+            "--modules takes attention, mlp, norm",
+        ),
+        (["prior", "V", "L", "--variant", "best", "--out", "o"], "no prior is called 'best'"),
+        (["train", "nowhere", "--out", "o"], "there is no recipe nowhere"),
+        (["train", "pocket_sft", "--out", "o"], "does not say vlm and data"),
+        (["distance", "L", "V", "--out", "o.json"], "'qwen2', which is no VLM family known"),
+        (["merge", "V"], "Missing argument 'LLM'"),
+        (["blend"], "No such command 'blend'"),
+    ],
+)
+def test_slips_are_one_sentence_and_leave_nothing(
+    qwen, tmp_path, capsys, monkeypatch, words, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    places = {"V": str(qwen / "vlm"), "L": str(qwen / "llm")}
+    assert run(*(places.get(word, word) for word in words)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("driftbench: ") and sentence in said
+    assert said.count("\n") == 1 and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_and_an_interruption_are_said(qwen, tmp_path, capsys, monkeypatch):
+    import errno
+
+    def fail(error):
+        def rewrite(*args):
+            raise error
+
+        monkeypatch.setattr(merge, "rewrite", rewrite)
+        return run("merge", qwen / "vlm", qwen / "llm", "--alpha", 0.3, "--out", tmp_path / "m")
+
+    assert fail(OSError(errno.ENOSPC, "no space")) == 2
+    assert "driftbench: the disk is full" in capsys.readouterr().err
+    assert fail(KeyboardInterrupt()) == 130
+    assert "driftbench: interrupted; what was complete is kept" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

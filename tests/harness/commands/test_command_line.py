@@ -1,0 +1,180 @@
+"""The commands as a stranger types them."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tasks
+from driftbench import __main__
+from harness.checkpoints.preflight import Checkpoint
+from harness.commands import cells
+from harness.engines.scripted import ScriptedEngine
+from harness.evaluate import grade
+from harness.evaluate import run as room
+from harness.runs import records
+
+COMMANDS = ("eval", "score", "tasks", "parity", "doctor", "reproduce", *__main__.ELSEWHERE)
+
+
+def python(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True)
+
+
+def test_help_comes_within_a_second_and_names_every_command():
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        result = python("-m", "driftbench", "--help")
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1.0
+    assert result.returncode == 0
+    listed = result.stdout.partition("Commands:")[2]
+    for command in COMMANDS:
+        assert f"\n  {command} " in listed
+    assert "..." not in listed
+
+
+def test_help_score_and_tasks_load_nothing_heavy(tmp_path, finished):
+    heavy = {"torch", "transformers", "vllm", "lm_eval", "datasets", "pandas", "matplotlib"}
+    for words in (["--help"], ["eval", "--help"], ["tasks"], ["score", str(finished)]):
+        code = f"""
+import sys
+from harness import cli
+try:
+    status = cli.guarded({words!r})
+except SystemExit as end:
+    status = end.code
+assert not status, status
+print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
+"""
+        result = python("-c", code)
+        assert (result.returncode, result.stderr) == (0, "[]\n"), words
+
+
+@pytest.fixture
+def finished(tmp_path, world, capsys) -> Path:
+    checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
+    (card,) = room.run(
+        [checkpoint], [tasks.load("pocket")], tmp_path / "runs" / "vlm", room.Asked(data=world),
+        engine=lambda c: ScriptedEngine(c, {f"q{n}": "7" for n in range(5)}),
+    )  # fmt: skip
+    capsys.readouterr()
+    return tmp_path / "runs" / "vlm"
+
+
+def test_score_prints_the_cells(finished, capsys):
+    assert __main__.run(["score", str(finished)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == "run task group score n open truncated error".split()
+    # 5 of 7 right: 71.4 %, standard error sqrt(5/7 · 2/7 / 6) = 18.4 %
+    assert printed[1].split() == "vlm pocket all 71.4 ± 18.4 7 0 0 2".split()
+    assert printed[-1] == "vlm: the engine failed on 2, at first: no answer in the script"
+
+
+def test_a_long_table_leaves_the_groups_out(finished, capsys, monkeypatch):
+    monkeypatch.setattr(cells, "MOST_LINES", 4)
+    assert __main__.run(["score", str(finished)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in printed[:2]] == ["group", "all"]
+    assert printed[2].startswith("the groups are in each run's cells.json")
+
+
+def test_an_unfinished_run_says_so(finished, capsys):
+    log = finished / "responses.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:3]))
+    assert __main__.run(["score", str(finished)]) == 0
+    assert "vlm: not finished, 3 of 7 answers are there" in capsys.readouterr().out
+
+
+def test_tasks_lists_every_task_whole(capsys):
+    assert __main__.run(["tasks"]) == 0
+    printed = capsys.readouterr().out
+    for name in tasks.names():
+        assert name in printed
+    assert "…" not in printed
+
+
+MISTAKES = [
+    ("evla x", "no such command evla: did you mean eval? see `driftbench --help`"),
+    ("xyz", "no such command xyz; see `driftbench --help`"),
+    (
+        "eval x --tsks p",
+        "no such option --tsks: did you mean --tasks? see `driftbench eval --help`",
+    ),
+    ("eval x", "missing option '--tasks'; see `driftbench eval --help`"),
+    ("eval", "missing argument 'CKPT...'; see `driftbench eval --help`"),
+    ("eval x --limit 0 --tasks pocket --out o", "invalid value for '--limit': "),
+    ("eval x --limit two --tasks pocket --out o", "invalid value for '--limit': "),
+    ("eval x --tasks pokcet --out o", "there is no task 'pokcet': did you mean pocket? the tasks"),
+    ("eval x --tasks , --out o", "--tasks names none: the tasks are ai2d"),
+    (
+        "eval x --tasks pocket --out o --engine vlm",
+        "no engine 'vlm': did you mean vllm? the engines",
+    ),
+    ("eval x --tasks pocket --out o --data nowhere", "--data nowhere is not a folder"),
+    ("eval nowhere --tasks pocket --out o", "there is no checkpoint folder nowhere"),
+    ("score nowhere", "nowhere is not a run folder: it has no run.json"),
+    ("tasks --all", "no such option --all; see `driftbench tasks --help`"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, capsys, line, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert __main__.run(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("driftbench: ")
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_says_what_is_kept(monkeypatch, capsys, finished):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grade, "score", interrupt)
+    assert __main__.run(["score", str(finished)]) == 130
+    assert "every answer that came is kept" in capsys.readouterr().err
+
+
+def test_a_full_disk_gives_one_sentence(monkeypatch, capsys, finished):
+    def full(*_):
+        raise OSError(28, "No space left on device", "/x/cells.json")
+
+    monkeypatch.setattr(records, "write_json", full)
+    assert __main__.run(["score", str(finished)]) == 2
+    assert capsys.readouterr().err == "driftbench: No space left on device: /x/cells.json\n"
+
+
+def test_nothing_typed_is_a_question_for_help(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["driftbench"])
+    with pytest.raises(SystemExit) as end:
+        __main__.main()
+    assert end.value.code == 0
+    assert "Usage: driftbench" in capsys.readouterr().out
+
+
+def test_doctor_and_reproduce_hand_on_what_was_typed(monkeypatch):
+    from harness.commands import doctor
+    from harness.studies import runner
+
+    called = []
+
+    def run(study, out, jobs, gpus):
+        called.append((study.name, len(study.steps), out, jobs, gpus))
+
+    monkeypatch.setattr(doctor, "run", lambda: 3)
+    monkeypatch.setattr(runner, "run", run)
+    assert __main__.run(["doctor"]) == 3
+    assert __main__.run(["reproduce", "pocket"]) == 0
+    words = ["reproduce", "pocket", "--seeds", "5", "--controls", "--out", "o", "--jobs", "2"]
+    assert __main__.run(words) == 0
+    assert called == [
+        ("pocket", 26, Path("runs/pocket"), None, 1),
+        ("pocket", 321, Path("o"), 2, 1),
+    ]

@@ -1,0 +1,180 @@
+"""`driftbench show`, `diff` and `runs`."""
+
+import hashlib
+import io
+import re
+
+import graded
+import pytest
+from PIL import Image as Pillow
+
+from driftbench import __main__
+from harness.commands import look
+from harness.runs.records import Image
+
+THINKING = "<think>one two three</think>so {}\x1b[2J\u202e"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    def groups(id):
+        return ("first" if id in ("q0", "q1") else "second",)
+
+    a = graded.write(tmp_path / "a", graded.bits("110010"), groups=groups, text=THINKING)
+    b = graded.write(tmp_path / "b", graded.bits("101110"), groups=groups)
+    return a, b
+
+
+def said(capsys, *words):
+    assert __main__.run(list(map(str, words))) == 0
+    return capsys.readouterr().out
+
+
+def test_show_folds_the_thought_and_escapes_the_rest(pair, capsys):
+    out = said(capsys, "show", pair[0], "q2")
+    assert out.splitlines() == [
+        "t q2",
+        "what is q2?",
+        "truth 7",
+        "",
+        "answer (3 tokens)",
+        r"[a thought of 3 words; --thoughts shows it]so 3\x1b[2J\u202e",
+        "verdict wrong, by rule, read as 3",
+    ]
+    whole = said(capsys, "show", pair[0], "q2", "--thoughts")
+    assert r"<think>one two three</think>so 3\x1b[2J\u202e" in whole
+
+
+@pytest.mark.parametrize(
+    "text, folded",
+    [
+        ("<think>a b</think>7", "[a thought of 2 words; --thoughts shows it]7"),
+        ("a b c</think>7", "[a thought of 3 words; --thoughts shows it]7"),
+        ("<think>a b", "[a thought of 2 words; --thoughts shows it]"),
+        ("plain 7", "plain 7"),
+    ],
+)
+def test_thoughts_closed_or_not(text, folded):
+    assert look.THOUGHT.sub(look._folded, text) == folded
+
+
+def picture(colors):
+    image = Pillow.new("RGB", (len(colors[0]), len(colors)))
+    image.putdata([color for line in colors for color in line])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    data = file.getvalue()
+    return Image(hashlib.sha256(data).hexdigest(), ".png", data)
+
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def test_show_names_the_picture_where_there_is_no_terminal(tmp_path, capsys):
+    image = picture([[RED]])
+    run = graded.write(tmp_path / "a", graded.bits("1"), images=[image])
+    out = said(capsys, "show", run, "q0")
+    assert out.splitlines()[1] == str(tmp_path / "images" / f"{image.sha256}.png")
+    (tmp_path / "images" / f"{image.sha256}.png").unlink()
+    assert "is missing" in said(capsys, "show", run, "q0")
+
+
+def test_show_draws_the_picture_in_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(look, "_colors", lambda: "truecolor")
+    run = graded.write(tmp_path / "a", graded.bits("1"), images=[picture([[RED], [BLUE]])])
+    assert "\x1b[38;2;255;0;0;48;2;0;0;255m▀\x1b[0m" in said(capsys, "show", run, "q0")
+    broken = Image("0" * 64, ".png", b"no picture")
+    run = graded.write(tmp_path / "b", graded.bits("1"), images=[broken])
+    assert "the picture cannot be read" in said(capsys, "show", run, "q0")
+
+
+def test_a_half_block_shows_two_pixels(tmp_path):
+    path = tmp_path / "p.png"
+    path.write_bytes(picture([[RED, BLUE], [BLUE, WHITE], [WHITE, RED], [RED, RED]]).data)
+    lines = look.half_blocks(path, 80).splitlines()
+    assert [len(re.findall("▀", line)) for line in lines] == [2, 2]
+    assert lines[0].startswith(
+        "\x1b[38;2;255;0;0;48;2;0;0;255m▀\x1b[38;2;0;0;255;48;2;255;255;255m▀"
+    )
+    assert look.half_blocks(path, 80, False).startswith("\x1b[38;5;196;48;5;21m▀")
+    Pillow.new("RGBA", (300, 100), (0, 0, 0, 0)).save(path)
+    wide = look.half_blocks(path, 60).splitlines()
+    assert (len(wide), wide[0].count("▀")) == (10, 60)
+    assert "38;2;255;255;255" in wide[0]  # transparent is white
+
+
+def test_diff_lists_what_flipped(pair, capsys):
+    lines = said(capsys, "diff", *pair).splitlines()
+    assert lines[0] == "t: of 6 questions 2 became right and 1 wrong from a to b"
+    assert [line.split()[1] for line in lines[2:5]] == ["q1", "q2", "q3"]
+    assert lines[2].split()[2:] == ["first", "7", "(right)", "3", "(wrong)"]
+    assert lines[5].endswith("3 of 3")
+    right = said(capsys, "diff", *pair, "--to", "right", "--limit", "1").splitlines()
+    assert [line.split()[1] for line in right[2:3]] == ["q2"]
+    assert right[-1].endswith("1 of 2")
+    first = said(capsys, "diff", *pair, "--group", "first", "--task", "t").splitlines()
+    assert first[0] == "t, first: of 2 questions 0 became right and 1 wrong from a to b"
+
+
+def test_diff_counts_several_answers(tmp_path, capsys):
+    a = graded.write(tmp_path / "a", {"q": ["7", "3", "3"], "r": ["7", "7", None]})
+    b = graded.write(tmp_path / "b", {"q": ["7", "7", "3"], "r": ["7", "3", "7"]})
+    lines = said(capsys, "diff", a, b).splitlines()
+    assert lines[2].split() == "t q 1 of 3 right 2 of 3 right".split()
+    assert lines[3].endswith("1 of 1")
+
+
+def test_diff_escapes_what_a_model_answered(tmp_path, capsys):
+    a = graded.write(tmp_path / "[red]a", {"q": ["\x1b[31m[bold]x"]})
+    b = graded.write(tmp_path / "b", {"q": ["7"]})
+    out = said(capsys, "diff", a, b)
+    assert r"\x1b[31m[bold]x (wrong)" in out and "[red]a" in out and "\x1b" not in out
+
+
+def test_runs_lists_what_is_on_disk(tmp_path, pair, capsys):
+    graded.write(tmp_path / "deep" / "er" / "c", graded.bits("1"), finished=False)
+    graded.write(pair[0] / "scored" / "official", graded.bits("1"))
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "run.json").write_text("{")
+    assert __main__.run(["runs", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    lines = [line.split() for line in captured.out.splitlines()]
+    assert [line[0] for line in lines] == ["run", "a", "b", "deep/er/c"]
+    assert lines[1][1:6] == ["a", "t", "6", "–", "yes"]
+    assert lines[3][5] == "no"
+    assert "bad/run.json cannot be read as a run card" in captured.err
+
+
+MISTAKES = [
+    ("show {a} q9", "a has no question 'q9': near are q"),
+    ("show {a} q0 --task u", "a has no task 'u': it has t"),
+    ("show {root} q0", "is not a run folder: it has no run.json"),
+    ("diff {a} {b} --to left", "--to is right or wrong, not 'left'"),
+    ("diff {a} {b} --group frst", "there is no group 'frst': did you mean first? there are all, "),
+    ("diff {a} {b} --task tt", "the two runs share no task 'tt': did you mean t? they share t"),
+    ("diff {a} {root}/other", "the two runs have no task in common"),
+    ("runs {root}/nowhere", "there is no folder {root}/nowhere"),
+    ("runs {root}/empty", "{root}/empty holds no run: `driftbench eval` writes them"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_a_mistake_gives_one_sentence(tmp_path, pair, capsys, line, sentence):
+    graded.write(tmp_path / "other", graded.bits("1"), task="u")
+    (tmp_path / "empty").mkdir()
+    places = {"root": tmp_path, "a": pair[0], "b": pair[1]}
+    assert __main__.run(line.format(**places).split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("driftbench: ") and captured.err.count("\n") == 1
+    assert sentence.format(**places) in captured.err
+
+
+def test_a_question_of_two_tasks_has_to_be_told_apart(tmp_path, pair, capsys):
+    other = graded.write(tmp_path / "x" / "a", graded.bits("1"), task="u")
+    for file in ("questions", "responses", "verdicts"):
+        with (pair[0] / f"{file}.jsonl").open("ab") as lines:
+            lines.write((other / f"{file}.jsonl").read_bytes())
+    assert __main__.run(["show", str(pair[0]), "q0"]) == 2
+    assert "t, u have a question q0: choose one by --task" in capsys.readouterr().err
+    assert said(capsys, "show", pair[0], "q0", "--task", "u").startswith("u q0\n")

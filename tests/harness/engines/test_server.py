@@ -1,0 +1,859 @@
+"""Endpoints that answer, and endpoints that misbehave: the results are those of a quiet run."""
+
+import base64
+import functools
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+from PIL import Image as Pillow
+from pretend import Pretend, answer, completion
+
+import tasks
+from common.errors import UserError
+from driftbench import __main__
+from harness.checkpoints.preflight import open_checkpoint
+from harness.engines import Ask, endpoint, server
+from harness.engines.endpoint import Failed, address, content
+from harness.engines.server import ServerEngine, Service, served_checkpoint
+from harness.evaluate.run import Asked, run
+from harness.runs import records
+from harness.runs.records import Image, Question, Sampling
+
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """Rows of the pocket task, each with a picture."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "a.png").write_bytes(tiny.picture(1))
+    with (folder / "test.jsonl").open("w") as file:
+        for number in range(COUNT):
+            row = {"id": f"q{number}", "question": f"<image>what is {number}?", "answer": "7",
+                   "group": "perception", "images": ["a.png"]}  # fmt: skip
+            file.write(json.dumps(row) + "\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    """Wait as long as ever, a hundred times faster."""
+    monkeypatch.setattr(server, "FIRST_WAIT", 0.005)
+    monkeypatch.setattr(server, "LONGEST_WAIT", 0.6)
+
+
+def evaluate(
+    out: Path, data: Path, *pretended: Pretend | str, model="vlm", weights=None, **settings
+):
+    rules = {
+        name: settings.pop(name) for name in ("key", "timeout", "patience") if name in settings
+    }
+    urls = tuple(one if isinstance(one, str) else one.url for one in pretended)
+    service = Service(urls, **{"patience": 5.0, **rules})
+    return run(
+        [served_checkpoint(model, service, weights)], [tasks.load("pocket")], out,
+        Asked(data=data, **settings), engine=functools.partial(ServerEngine, service=service),
+    )  # fmt: skip
+
+
+def results(out: Path) -> list:
+    """All that a run says, but how long it took and in which order answers came."""
+    said = [replace(r, seconds=0.0) for r in records.read_responses(out)]
+    files = [
+        (out / name).read_bytes() for name in ("questions.jsonl", "verdicts.jsonl", "cells.json")
+    ]
+    return [sorted(said, key=lambda r: (len(r.id), r.id, r.sample)), files]
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory, many) -> list:
+    """Results of an undisturbed run; every run here is named vlm, as it is in them."""
+    out = tmp_path_factory.mktemp("quiet") / "vlm"
+    with Pretend() as pretend:
+        evaluate(out, many, pretend)
+    assert len(records.read_verdicts(out)) == COUNT
+    assert len({r.text for r in records.read_responses(out)}) == 10
+    return results(out)
+
+
+def asked(pretend: Pretend) -> list[str]:
+    """Texts of the questions that came with a picture."""
+    contents = [body["messages"][0]["content"] for body in pretend.bodies]
+    return [content[1]["text"] for content in contents if not isinstance(content, str)]
+
+
+# What is sent, and what is made of the reply
+
+
+def test_a_question_is_sent_with_its_pictures_in_their_places(tmp_path, world):
+    with Pretend() as pretend:
+        evaluate(tmp_path / "vlm", world, pretend)
+    first, second = ((world / "images" / f"{n}.png").read_bytes() for n in (0, 2))
+    url = "data:image/png;base64,"
+    sent = [body["messages"] for body in pretend.bodies]
+    assert [
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": url + base64.b64encode(first).decode()}},
+                {"type": "text", "text": "first"},
+                {
+                    "type": "image_url",
+                    "image_url": {"url": url + base64.b64encode(second).decode()},
+                },
+                {"type": "text", "text": "second"},
+            ],
+        }
+    ] in sent
+    assert [{"role": "user", "content": "what is 3 + 4?"}] in sent
+    assert {
+        (body["model"], body["temperature"], body["max_tokens"]) for body in pretend.bodies
+    } == {("vlm", 0.0, 40)}
+    # A checkpoint's generation config must not come in by the server's defaults.
+    neutral = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    for body in pretend.bodies:
+        assert {name: body[name] for name in neutral} == neutral
+        assert "seed" not in body and "stop" not in body
+
+
+def test_each_drawn_answer_is_a_request_of_its_own_seed(tmp_path, world):
+    drawn = Sampling(temperature=0.7, top_p=0.9, top_k=20, n=3, stop=("END",))
+    with Pretend() as pretend:
+        evaluate(tmp_path / "vlm", world, pretend, sampling=drawn, limit=2)
+    assert len(pretend.bodies) == 6
+    assert len({body["seed"] for body in pretend.bodies}) == 6
+    for body in pretend.bodies:
+        assert (body["temperature"], body["top_p"], body["top_k"]) == (0.7, 0.9, 20)
+        assert body["stop"] == ["END"]
+    assert {(r.id, r.sample) for r in records.read_responses(tmp_path / "vlm")} == {
+        (id, sample) for id in ("q0", "q1") for sample in range(3)
+    }
+
+
+def ask(*data: bytes) -> Ask:
+    images = tuple(Image("", ".png", one) for one in data)
+    return Ask(Question("t", "1", "<image>" * len(data), images, {}), "", Sampling(), 0, "k")
+
+
+def encoded(picture: Pillow.Image, format: str, **settings) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format, **settings)
+    return file.getvalue()
+
+
+def sent(data: bytes) -> tuple[str, bytes]:
+    (part,) = content(ask(data))
+    head, _, tail = part["image_url"]["url"].partition(",")
+    return head, base64.b64decode(tail)
+
+
+def test_a_picture_that_servers_would_read_differently_is_sent_as_the_pixels_we_see():
+    plain = Pillow.new("RGB", (4, 2), "red")
+    for format in ("PNG", "JPEG", "WEBP"):
+        data = encoded(plain, format)
+        assert sent(data) == (f"data:image/{format.lower()};base64", data)
+    clear = Pillow.new("RGBA", (4, 2), (0, 0, 0, 0))
+    head, data = sent(encoded(clear, "PNG"))
+    assert (head, Pillow.open(io.BytesIO(data)).getpixel((0, 0))) == (
+        "data:image/png;base64",
+        (255, 255, 255),
+    )
+    turned = Pillow.Exif()
+    turned[endpoint.ORIENTATION] = 6
+    _, data = sent(encoded(plain, "JPEG", exif=turned))
+    again = Pillow.open(io.BytesIO(data))
+    assert (again.size, again.getexif().get(endpoint.ORIENTATION)) == ((4, 2), None)
+    for other in (encoded(plain, "BMP"), encoded(plain.convert("CMYK"), "JPEG")):
+        head, data = sent(other)
+        assert (head, Pillow.open(io.BytesIO(data)).mode) == ("data:image/png;base64", "RGB")
+    with pytest.raises(endpoint.Refused, match="a picture cannot be decoded"):
+        content(ask(b"no picture"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "finish"),
+    [
+        (completion("7"), "7", "stop"),
+        (completion("so far", "length"), "so far", "length"),
+        (completion("7", reasoning="3 + 4"), "<think>3 + 4</think>7", "stop"),
+        (completion("7", reasoning_content="3 + 4"), "<think>3 + 4</think>7", "stop"),
+        (completion(None, "length", reasoning="3 +"), "<think>3 +", "length"),
+        (completion(None), "", "stop"),
+    ],
+)
+def test_what_was_generated_is_kept_whole(tmp_path, many, reply, text, finish):
+    with Pretend(lambda number, body: reply) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend, limit=1)
+    (response,) = records.read_responses(tmp_path / "vlm")
+    assert (response.text, response.finish, response.tokens_in) == (text, finish, 10)
+
+
+def test_tokens_are_counted_where_the_endpoint_tells_them(tmp_path, many):
+    told = completion("7")
+    usage = {"prompt_tokens": 30, "completion_tokens": 2,
+             "prompt_tokens_details": {"multimodal_tokens": {"image": 16}}}  # fmt: skip
+    replies = [{**told, "usage": usage}, {**told, "usage": None}]
+    with Pretend(lambda number, body: replies[number]) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend, limit=2)
+    counts = {
+        (r.tokens_in, r.tokens_image, r.tokens_out)
+        for r in records.read_responses(tmp_path / "vlm")
+    }
+    assert counts == {(30, 16, 2), (0, 0, 0)}
+
+
+# Who is asked
+
+
+def test_endpoints_share_the_questions(tmp_path, many, quiet):
+    def slowly(number, body):
+        time.sleep(0.02)
+        return completion(answer(body))
+
+    with Pretend(slowly) as one, Pretend(slowly) as two:
+        (card,) = evaluate(tmp_path / "vlm", many, one, two)
+    assert len(one.bodies) + len(two.bodies) == COUNT
+    assert one.bodies and two.bodies
+    assert results(tmp_path / "vlm") == quiet
+    assert (card.engine, card.engine_version, card.dtype) == ("server", "vllm 0.32.0", "unknown")
+    assert card.device == f"{one.url} {two.url}"
+    assert card.notes == (
+        "vlm is served: its weights could not be verified, only its name is known",
+    )
+
+
+def test_the_limit_grows_with_answers_and_falls_once_for_failures_together():
+    line = server._Line(None, now=0.0)  # type: ignore[arg-type]
+    assert line.limit == 16
+    for _ in range(16):
+        line.succeeded(now=1.0)
+    assert line.limit == 32
+    for _ in range(20):
+        line.failed(Failed("busy", wait=1.0), began=1.0, now=2.0, patience=60.0)
+    assert line.limit == 16 and 3.0 <= line.resumes <= 3.01
+    for _ in range(16):
+        line.succeeded(now=4.0)
+    assert 16.9 < line.limit < 17.0
+    line.failed(Failed("busy"), began=4.5, now=5.0, patience=60.0)
+    assert 8.4 < line.limit < 8.5
+    assert "asks to wait 61 s" in line.failed(Failed("busy", wait=61.0), 6.0, 6.0, patience=60.0)
+    assert not line.failed(Failed("busy"), began=65.0, now=65.0, patience=60.0)
+    assert line.failed(Failed("busy"), began=65.1, now=65.1, patience=60.0) == "busy"
+
+
+def test_the_pause_doubles_from_failure_to_failure(monkeypatch):
+    monkeypatch.setattr(server, "FIRST_WAIT", 1.0)
+    monkeypatch.setattr(server, "LONGEST_WAIT", 60.0)
+    for failures, longest in [(1, 1.0), (2, 2.0), (5, 16.0), (7, 60.0), (2000, 60.0)]:
+        waits = [server._backoff(failures) for _ in range(200)]
+        assert longest / 2 <= min(waits) < 0.6 * longest < 0.9 * longest < max(waits) <= longest
+
+
+# Faults
+
+
+def silent(handler):
+    """Reply half of something, and hang up."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{")
+    handler.close_connection = True
+
+
+def nonsense(handler):
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+
+
+FAULTS = {
+    "500": (500, {"error": {"message": "out of luck"}}),
+    "502 in HTML": lambda handler: handler.wfile.write(
+        b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 13\r\n\r\n<html></html>"
+    ),
+    "503": (503, {"detail": "later"}, {"retry-after": "0"}),
+    "429": (429, {"error": {"message": "too fast"}}),
+    "broken in the middle": silent,
+    "not JSON": nonsense,
+    "not an object": (200, ["hello"]),
+    "empty choices": (200, {"choices": []}),
+    "no message": (200, {"choices": [{"finish_reason": "stop"}]}),
+    "text of a number": (200, completion(7)),
+    "no reason to end": (200, completion("7", None)),
+    "aborted": (200, completion("7", "abort")),
+    "an error for a success": (200, {"error": {"message": "provider failed"}}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_third_of_the_questions_brings_two_faults_first(tmp_path, many, quiet, fault):
+    tries: dict[str, int] = {}
+
+    def reply(number, body):
+        tries[answer(body, 1000)] = tries.get(answer(body, 1000), 0) + 1
+        faulty = int(answer(body, 3)) == 0 and tries[answer(body, 1000)] <= 2
+        return FAULTS[fault] if faulty else completion(answer(body))
+
+    with Pretend(reply) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend, patience=60.0)
+    assert card.finished
+    assert results(tmp_path / "vlm") == quiet
+    assert len(pretend.bodies) > 1.3 * COUNT
+
+
+def test_an_endpoint_that_bears_four_at_a_time_gets_no_more_for_long(tmp_path, many, quiet):
+    flying = []
+    turned_away = []
+
+    def limited(number, body):
+        flying.append(number)
+        crowded = len(flying) > 4
+        time.sleep(0.02)
+        flying.remove(number)
+        if crowded:
+            turned_away.append(number)
+            return 429, {"error": {"message": "too many at once"}}, {"retry-after": "0.3"}
+        return completion(answer(body))
+
+    with Pretend(limited) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend)
+    assert results(tmp_path / "vlm") == quiet
+    assert 0 < len(turned_away) < COUNT
+
+
+def test_an_endpoint_that_asks_for_too_long_a_wait_ends_the_run_in_one_sentence(tmp_path, many):
+    quota = (429, {"error": {"message": "quota used up"}}, {"retry-after": "7200"})
+    with Pretend(lambda number, body: quota) as pretend:
+        with pytest.raises(UserError, match="quota used up; it asks to wait 7200 s") as error:
+            evaluate(tmp_path / "vlm", many, pretend)
+    assert str(error.value).endswith("every answer that came is kept, the same command goes on")
+
+
+def test_a_date_to_wait_for_is_understood():
+    due = 3023335680.0  # that moment, in seconds after 1970
+    wait = endpoint._retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
+    assert wait is not None and abs(wait - (due - time.time())) < 2
+    assert endpoint._retry_after("1.5") == 1.5
+    assert endpoint._retry_after("soon") is None
+
+
+@pytest.mark.parametrize("fault", ["500", "empty choices", "broken in the middle"])
+def test_a_question_that_never_brings_an_answer_is_an_error_and_asked_again_later(
+    tmp_path, many, quiet, fault
+):
+    def reply(number, body):
+        return FAULTS[fault] if "what is 59?" in json.dumps(body) else completion(answer(body))
+
+    with Pretend(reply) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend)
+        errors = [r for r in records.read_responses(tmp_path / "vlm") if r.finish == "error"]
+        assert [r.id for r in errors] == ["q59"]
+        assert errors[0].reason.startswith("no answer in 8 tries, at last: ")
+        assert not errors[0].lasting
+        assert asked(pretend).count("what is 59?") == 8
+        # Alone in the second run: nobody else's answer shows that the endpoint is sound.
+        evaluate(tmp_path / "vlm", many, pretend)
+        assert records.read_cells(tmp_path / "vlm")[0].error == 1
+    with Pretend(port=pretend.port) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend)
+        assert asked(pretend) == ["what is 59?"]
+    assert results(tmp_path / "vlm") == quiet
+
+
+def test_a_refused_question_is_an_error_at_once(tmp_path, many):
+    def reply(number, body):
+        if "what is 5?" in json.dumps(body):
+            return 400, {"error": {"message": "the picture is too large"}}
+        if "what is 6?" in json.dumps(body):
+            return completion("", "content_filter")
+        return completion(answer(body))
+
+    with Pretend(reply) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend)
+    reasons = {r.id: r.reason for r in records.read_responses(tmp_path / "vlm") if r.reason}
+    assert reasons == {
+        "q5": "HTTP 400: the picture is too large",
+        "q6": "the endpoint withheld the answer (content_filter)",
+    }
+    assert len(pretend.bodies) == COUNT
+    with Pretend(reply) as again:
+        evaluate(tmp_path / "vlm", many, again)
+        assert asked(again) == []
+        evaluate(tmp_path / "vlm", many, again, retry_errors=True)
+        assert sorted(asked(again)) == ["what is 5?", "what is 6?"]
+
+
+def test_an_endpoint_that_refuses_everything_ends_the_run(tmp_path, many):
+    refused = (400, {"error": {"message": "temperature 0 is not supported"}})
+    with Pretend(lambda number, body: refused) as pretend:
+        with pytest.raises(
+            UserError, match="answers none of the first 20 questions: HTTP 400: temp"
+        ):
+            evaluate(tmp_path / "vlm", many, pretend)
+    assert len(pretend.bodies) < COUNT
+
+
+def test_one_of_two_endpoints_is_dead_from_the_beginning(tmp_path, many, quiet, capsys):
+    with Pretend() as gone:
+        pass
+    with Pretend() as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, gone, pretend)
+    assert card.finished
+    assert results(tmp_path / "vlm") == quiet
+    assert f"{gone.url} is down" in capsys.readouterr().err
+
+
+def test_one_of_two_dies_in_the_middle(tmp_path, many, quiet):
+    dying = Pretend()
+
+    def reply(number, body):
+        time.sleep(0.01)
+        if number == 10:
+            threading.Thread(target=dying.die).start()
+            time.sleep(0.2)
+        return completion(answer(body))
+
+    dying.reply = reply
+    with Pretend(lambda number, body: (time.sleep(0.01), completion(answer(body)))[1]) as pretend:
+        dying.__enter__()
+        (card,) = evaluate(tmp_path / "vlm", many, dying, pretend)
+    assert card.finished
+    assert results(tmp_path / "vlm") == quiet
+    assert len(dying.bodies) > 10
+
+
+def test_when_all_are_dead_what_came_is_kept_and_the_rest_is_asked_later(tmp_path, many, quiet):
+    dying = Pretend()
+
+    def reply(number, body):
+        if number == 30:
+            threading.Thread(target=dying.die).start()
+        if number >= 30:
+            time.sleep(0.5)
+        return completion(answer(body))
+
+    dying.reply = reply
+    dying.__enter__()
+    with pytest.raises(UserError, match="no endpoint answers any more: .* takes no connection"):
+        evaluate(tmp_path / "vlm", many, dying, patience=0.3)
+    kept = {r.id for r in records.read_responses(tmp_path / "vlm")}
+    assert len(kept) >= 20
+    assert not records.read_card(tmp_path / "vlm").finished
+    with Pretend(port=dying.port) as again:
+        evaluate(tmp_path / "vlm", many, again)
+    assert len(again.bodies) == COUNT - len(kept)
+    assert results(tmp_path / "vlm") == quiet
+
+
+def test_an_endpoint_that_comes_back_is_asked_again(tmp_path, many, quiet):
+    first = Pretend()
+    second = Pretend()
+
+    def restart():
+        first.die()
+        time.sleep(0.3)
+        second.port = first.port
+        second.__enter__()
+
+    def reply(number, body):
+        if number == 20:
+            threading.Thread(target=restart).start()
+        time.sleep(0.3 if number >= 20 else 0.001)
+        return completion(answer(body))
+
+    first.reply = reply
+    first.__enter__()
+    evaluate(tmp_path / "vlm", many, first, patience=60.0)
+    second.die()
+    assert second.bodies
+    assert results(tmp_path / "vlm") == quiet
+
+
+def test_an_endpoint_that_comes_back_as_another_is_not_asked(tmp_path, many):
+    first = Pretend()
+    second = Pretend(version="0.33.0")
+
+    def restart():
+        first.die()
+        time.sleep(0.3)
+        second.port = first.port
+        second.__enter__()
+
+    def reply(number, body):
+        if number == 20:
+            threading.Thread(target=restart).start()
+        time.sleep(0.3 if number >= 20 else 0.001)
+        return completion(answer(body))
+
+    first.reply = reply
+    first.__enter__()
+    with pytest.raises(UserError, match="it serves something else as vlm now"):
+        evaluate(tmp_path / "vlm", many, first, patience=60.0)
+    second.die()
+    assert second.bodies == []
+
+
+def test_a_slow_answer_is_given_up_and_asked_for_again(tmp_path, many, quiet):
+    slow = set()
+
+    def reply(number, body):
+        text = json.dumps(body)
+        if "what is 3?" in text and text not in slow:
+            slow.add(text)
+            time.sleep(1.0)
+        return completion(answer(body))
+
+    with Pretend(reply) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend, timeout=0.4)
+    assert results(tmp_path / "vlm") == quiet
+    assert asked(pretend).count("what is 3?") == 2
+
+
+STOPPING = """
+import os, signal, sys
+from pretend import Pretend, answer, completion
+
+def reply(number, body):
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return completion(answer(body))
+
+with Pretend(reply) as pretend:
+    print(pretend.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_questions_are_taken_back_from_an_endpoint_that_hangs(tmp_path, many, quiet, monkeypatch):
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(endpoint, "CONNECT_SECONDS", 0.5)
+    hanging = subprocess.Popen(
+        [sys.executable, "-c", STOPPING], text=True, cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        url = hanging.stdout.readline().strip()
+        with Pretend(lambda n, body: (time.sleep(0.02), completion(answer(body)))[1]) as sound:
+            (card,) = evaluate(tmp_path / "vlm", many, url, sound, timeout=600.0, patience=600.0)
+    finally:
+        hanging.kill()
+        hanging.communicate()
+    assert card.seconds < 60
+    assert results(tmp_path / "vlm") == quiet
+
+
+def test_a_run_that_is_left_in_the_middle_leaves_nothing_behind(many):
+    with Pretend(lambda n, body: (time.sleep(0.05), completion(answer(body)))[1]) as pretend:
+        service = Service((pretend.url,))
+        engine = ServerEngine(served_checkpoint("vlm", service), service)
+        asks = (
+            Ask(Question("t", str(n), f"what is {n}?", (), {}), "", Sampling(), 0, str(n))
+            for n in range(500)
+        )
+        begun = engine.ask(asks)
+        next(begun)
+        begun.close()
+        begun = len(pretend.bodies)
+        time.sleep(0.2)
+        assert len(pretend.bodies) == begun < 100
+        assert "endpoints" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_trouble_with_the_questions_themselves_is_not_swallowed():
+    def asks():
+        yield Ask(Question("t", "1", "what?", (), {}), "", Sampling(), 0, "1")
+        raise OSError(5, "Input/output error", "picture.png")
+
+    with Pretend() as pretend:
+        service = Service((pretend.url,))
+        engine = ServerEngine(served_checkpoint("vlm", service), service)
+        with pytest.raises(OSError, match="picture.png"):
+            list(engine.ask(asks()))
+
+
+# Dialects
+
+
+def test_fields_that_an_endpoint_does_not_know_are_left_out_and_said(tmp_path, many, quiet):
+    def openai(number, body):
+        for name in ("top_k", "min_p", "repetition_penalty", "seed"):
+            if name in body:
+                return 400, {"error": {"message": f"Unrecognized request argument: {name}"}}
+        if "max_tokens" in body:
+            words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return 400, {"error": {"message": words}}
+        return {**completion(answer(body)), "model": "vlm-2026-01-01"}
+
+    with Pretend(openai) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend)
+    assert results(tmp_path / "vlm") == quiet
+    assert card.notes[1:] == (
+        f"{pretend.url} takes no min_p, repetition_penalty, top_k: its own settings hold there",
+        f"{pretend.url} says that vlm-2026-01-01 answered",
+    )
+    assert records.read_card(tmp_path / "vlm").notes == card.notes
+    assert pretend.bodies[-1]["max_completion_tokens"] == 40
+    with Pretend(openai) as pretend:
+        with pytest.raises(UserError, match="it takes no top_k: leave --top-k out"):
+            drawn = Sampling(temperature=1.0, top_k=5)
+            evaluate(tmp_path / "drawn" / "vlm", many, pretend, sampling=drawn)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 64 tokens",
+        "max_tokens=400 cannot be greater than max_model_len=256.",
+    ],
+)
+def test_a_bound_beyond_the_context_ends_at_the_context(tmp_path, many, words):
+    def short(number, body):
+        if "max_tokens" in body:
+            return 400, {"error": {"message": words}}
+        return completion("cut", "length")
+
+    with Pretend(short) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend, limit=1)
+    (response,) = records.read_responses(tmp_path / "vlm")
+    assert (response.text, response.finish) == ("cut", "length")
+
+
+@pytest.mark.parametrize(("family", "special"), [("llava_next", True), ("idefics3", False)])
+def test_where_the_weights_are_at_hand_tokens_are_theirs(
+    tmp_path, world, checkpoints, family, special
+):
+    from transformers import AutoTokenizer
+
+    weights = open_checkpoint(checkpoints[f"{family}-a"])
+    ids = AutoTokenizer.from_pretrained(weights.path).encode("seven", add_special_tokens=False)
+
+    def reply(number, body):
+        told = completion(" s e v e n")
+        told["choices"][0]["token_ids"] = [*ids, 3]  # 3 ends a text
+        return told
+
+    with Pretend(reply) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", world, pretend, weights=weights)
+    assert {r.text for r in records.read_responses(tmp_path / "vlm")} == {"seven"}
+    assert {body["add_special_tokens"] for body in pretend.bodies} == {special}
+    assert card.notes == (
+        "vlm is served: its weights could not be verified, they are taken to be those of "
+        f"{weights.path}",
+    )
+
+
+# Names and secrets
+
+
+def test_a_served_model_is_named_by_all_that_is_told_of_it(checkpoints):
+
+    def named(version="0.32.0", weights=None, **card):
+        with Pretend(card={"id": "vlm", "owned_by": "vllm", **card}, version=version) as pretend:
+            return served_checkpoint("vlm", Service((pretend.url,)), weights)
+
+    local = open_checkpoint(checkpoints["llava_next-a"])
+    plain = named()
+    assert plain.fingerprint.startswith("served:vlm:")
+    assert plain == named()
+    assert plain.fingerprint == named(max_model_len=99, created=5).fingerprint
+    others = [named(root="/models/a"), named(version="0.33.0"), named(weights=local)]
+    assert len({plain.fingerprint, *(other.fingerprint for other in others)}) == 4
+    assert plain.is_multimodal and others[2].pixels == local.pixels != {}
+    assert not named(weights=open_checkpoint(checkpoints["llava_next-text"])).is_multimodal
+
+
+def test_of_an_adapter_that_is_served_the_record_names_the_adapter(checkpoints, tmp_path):
+    base = open_checkpoint(checkpoints["qwen2_5_vl-a"])
+    adapter = replace(base, adapter=SimpleNamespace(path=tmp_path / "adapter"))
+    with Pretend() as pretend:
+        service = Service((pretend.url,))
+        engine = ServerEngine(served_checkpoint("vlm", service, adapter), service)
+    assert engine.notes == (
+        "vlm is served: its weights could not be verified, they are taken to be those of "
+        f"{tmp_path / 'adapter'}",
+    )
+
+
+def test_a_run_goes_on_at_other_addresses_and_not_with_another_model(tmp_path, many):
+    with Pretend() as one:
+        evaluate(tmp_path / "vlm", many, one, limit=5)
+    with Pretend() as two:
+        evaluate(tmp_path / "vlm", many, two, limit=8)
+    assert len(two.bodies) == 3
+    with Pretend(version="0.33.0") as three:
+        with pytest.raises(UserError, match=r"another run \(other fingerprint, engine_version\)"):
+            evaluate(tmp_path / "vlm", many, three)
+    assert three.bodies == []
+
+
+def test_endpoints_must_serve_the_same(tmp_path, many):
+    with Pretend() as one, Pretend(card={"id": "vlm", "root": "/other"}) as two:
+        with pytest.raises(UserError, match="serve different things as vlm: .*/other"):
+            evaluate(tmp_path / "vlm", many, one, two)
+        with pytest.raises(UserError, match="does not serve vml: did you mean vlm"):
+            evaluate(tmp_path / "vlm", many, one, model="vml")
+    with pytest.raises(UserError, match="no endpoint answers: .* it takes no connection"):
+        evaluate(tmp_path / "vlm", many, one, two)
+    assert not (tmp_path / "vlm").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("localhost:8000", "is no endpoint: give its address as http://HOST:PORT/v1"),
+        ("ftp://host/v1", "is no endpoint"),
+        ("https://me:secret@host/v1", "the endpoint at host is given with a password or a query"),
+        ("https://host/v1?key=secret", "the endpoint at host is given with a password or a query"),
+    ],
+)
+def test_an_address_is_checked_and_its_secret_not_repeated(url, says):
+    with pytest.raises(UserError, match=says) as error:
+        address(url)
+    assert "secret" not in str(error.value)
+
+
+def test_an_address_may_be_given_short_or_long():
+    for url in ("http://host:8000", "http://host:8000/", "http://host:8000/v1/chat/completions"):
+        assert address(url) == "http://host:8000/v1"
+    assert address("https://host/api/v3/") == "https://host/api/v3"
+
+
+def test_the_key_is_sent_and_written_nowhere(tmp_path, many, capfd):
+    key = "sk-very-secret-1234"
+
+    def reply(number, body):
+        if number < 3:
+            return 400, {"error": {"message": f"the key {key} may not see this picture"}}
+        return completion(answer(body))
+
+    with Pretend(reply) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend, key=key, limit=20)
+    assert {headers["authorization"] for headers in pretend.headers} == {f"Bearer {key}"}
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"the key [key] may not" in data for data in written)
+    assert not any(key.encode() in data for data in written)
+    with Pretend(lambda number, body: (401, {"error": f"wrong key {key}"})) as pretend:
+        with pytest.raises(UserError, match=r"wrong key \[key\]"):
+            evaluate(tmp_path / "other", many, pretend, key=key)
+    assert key not in "".join(capfd.readouterr()) + repr(Service((), key))
+
+
+# The command line
+
+
+def test_eval_asks_endpoints(tmp_path, world, capsys, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "abc")
+    words = [
+        "eval",
+        "vlm",
+        "--tasks",
+        "pocket",
+        "--data",
+        str(world),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    with Pretend() as one, Pretend() as two:
+        given = ["--endpoint", f"{one.url},{two.url}", "--key-env", "MY_KEY"]
+        assert __main__.run([*words, *given]) == 0
+        assert __main__.run([*words, *given, "--engine", "server"]) == 0
+    # Which of the two is asked first is nobody's business.
+    keys = {headers["authorization"] for headers in (*one.headers, *two.headers)}
+    assert keys == {"Bearer abc"}
+    assert len(one.bodies) + len(two.bodies) == 7
+    assert "run: vlm is served: its weights could not be verified" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--engine", "server"], "the engine server asks endpoints: give --endpoint"),
+        (["--endpoint", "http://h", "--engine", "hf"], "are for --engine server"),
+        (["--endpoint", "nowhere"], "'nowhere' is no endpoint"),
+        (["--endpoint", "http://h", "--key-env", "UNSET_KEY"], "UNSET_KEY that --key-env names is"),
+        (["--engine", "serve"], "did you mean server? the engines are auto, vllm, hf, server, ray"),
+    ],
+)
+def test_slips_are_told_in_one_sentence(tmp_path, world, capsys, given, says):
+    words = [
+        "eval",
+        "vlm",
+        "--tasks",
+        "pocket",
+        "--data",
+        str(world),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert __main__.run([*words, *given]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+
+
+def able(number, body):
+    """Count one token a word and ten a picture; draw by the seed."""
+    parts = body["messages"][0]["content"]
+    parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
+    tokens = sum(10 if part["type"] == "image_url" else len(part["text"].split()) for part in parts)
+    greedy = body["temperature"] == 0 or body.get("top_k") == 1
+    words = [answer(body) if greedy else str(body["seed"]), *"abcdefghijk"]
+    kept = words[: body["max_tokens"]]
+    reply = completion(" ".join(kept), "stop" if len(kept) == len(words) else "length")
+    return {**reply, "usage": {"prompt_tokens": tokens, "completion_tokens": len(kept)}}
+
+
+def table(capsys) -> dict[str, tuple[str, str]]:
+    lines = capsys.readouterr().out.splitlines()[1:]
+    at = max(len(line) - len(line[26:].lstrip()) for line in lines[:1])
+    found = {}
+    for line in lines:
+        what, _, rest = line.strip().partition("  ")
+        able, _, detail = rest.strip().partition(" ")
+        found[what] = (able, detail.strip())
+    assert at
+    return found
+
+
+def test_serve_check_tells_what_an_endpoint_can_do(capsys):
+    card = {"id": "vlm", "owned_by": "vllm", "max_model_len": 4096}
+    with Pretend(able, card=card) as pretend:
+        assert __main__.run(["serve-check", pretend.url]) == 0
+    found = table(capsys)
+    assert {able for able, _ in found.values()} == {"yes"}
+    assert found["models"] == ("yes", "vlm")
+    assert found["software"] == ("yes", "vllm 0.32.0")
+    assert found["context"] == ("yes", "4096 tokens")
+    assert found["bound of tokens"] == ("yes", "4 tokens of at most 4, ended by length")
+    assert found["16 questions at once"][1].startswith("16 answered in ")
+
+
+def test_serve_check_sees_through_an_endpoint_that_pretends(capsys):
+    def poor(number, body):
+        content = body["messages"][0]["content"]
+        if not isinstance(content, str):  # takes the pictures, and does not look at them
+            content = "".join(part.get("text", "") for part in content)
+        if "top_k" in body:
+            return 400, {"error": {"message": "unknown field top_k"}}
+        said = completion(f"[red]{number}\x1b[31m " + "on " * 60, "stop")
+        return {**said, "usage": {"prompt_tokens": len(content), "completion_tokens": 60}}
+
+    with Pretend(poor) as pretend:
+        assert __main__.run(["serve-check", pretend.url, "--model", "vlm"]) == 2
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out and "[red]" in printed.out
+    verdicts = {line[:24].strip(): line[24:].split()[0] for line in printed.out.splitlines()[1:]}
+    assert verdicts == {
+        "models": "yes", "examined": "yes", "software": "yes", "context": "no", "text": "yes",
+        "one picture": "NO", "pictures between texts": "no", "bound of tokens": "NO",
+        "greedy answers repeat": "no", "a seed repeats": "no", "top_k": "no",
+        "16 questions at once": "yes",
+    }  # fmt: skip
+    assert __main__.run(["serve-check", pretend.url]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "cannot be examined: it takes no connection" in said.err

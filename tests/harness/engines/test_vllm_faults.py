@@ -1,0 +1,106 @@
+"""vLLM that fails in the middle costs at most the questions that make it fail."""
+
+import subprocess
+import sys
+
+import pytest
+import tiny
+
+from common.errors import UserError
+from harness.checkpoints.preflight import open_checkpoint
+from harness.engines import Ask
+from harness.engines.vllm import MOST_FAILURES, Room, VllmEngine
+from harness.runs import records
+from harness.runs.records import Sampling
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoints):
+    made = VllmEngine(open_checkpoint(checkpoints["qwen2_5_vl-a"]), Room(context=64))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def poisonous(engine, monkeypatch):
+    """vLLM runs out of memory while it holds a question about poison."""
+    engine.start()
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    held = set()
+    add, step = LLMEngine.add_request, LLMEngine.step
+
+    def add_poison(self, name, prompt, params, **rest):
+        if "poison" in prompt["prompt"]:
+            held.add((id(self), name))
+        return add(self, name, prompt, params, **rest)
+
+    def step_or_fail(self):
+        if any(owner == id(self) for owner, _ in held):
+            raise RuntimeError("out of memory: 3 GiB asked for")
+        return step(self)
+
+    monkeypatch.setattr(LLMEngine, "add_request", add_poison)
+    monkeypatch.setattr(LLMEngine, "step", step_or_fail)
+
+
+def asks(engine, prompts):
+    sampling = Sampling(max_tokens=4)
+    for number, prompt in enumerate(prompts):
+        question = tiny.question(str(number), prompt)
+        yield Ask(question, engine.render(question), sampling, 0, str(number))
+
+
+def test_the_rest_is_answered_when_one_question_makes_it_fail(engine, poisonous, capsys):
+    prompts = [f"what is {n}?" for n in range(6)]
+    expected = {r.id: r.text for r in engine.ask(asks(engine, prompts))}
+    prompts[3] = "drink the poison"
+    found = {r.id: r for r in engine.ask(asks(engine, prompts))}
+    assert {id: found[id].text for id in "01245"} == {id: expected[id] for id in "01245"}
+    assert {found[id].finish for id in "01245"} == {"length"}
+    assert (found["3"].finish, found["3"].text) == ("error", "")
+    assert "out of memory" in found["3"].reason
+    assert not found["3"].lasting
+    assert "is started again" in capsys.readouterr().err
+
+
+def test_it_stops_when_every_question_makes_it_fail(engine, poisonous):
+    with pytest.raises(UserError, match="out of memory.*--context"):
+        list(engine.ask(asks(engine, ["poison"] * (MOST_FAILURES + 1))))
+
+
+def test_a_prompt_beyond_the_given_context_is_refused_alone(engine):
+    long, short = (r for r in engine.ask(asks(engine, ["x" * 100, "x"])))
+    assert (long.finish, long.lasting) == ("error", True)
+    assert "64" in long.reason
+    assert short.finish == "length"
+
+
+STARVED = """
+import sys
+from harness import cli
+from harness.engines import vllm
+
+vllm.CACHE = (1 << 50, 1 << 50)
+sys.exit(cli.guarded(sys.argv[1:]))
+"""
+
+
+def test_too_little_memory_at_the_start_says_what_to_lower(tmp_path, checkpoints, world):
+    words = ["eval", str(checkpoints["qwen2_5_vl-text"]), "--tasks", "pocket", "--data", str(world)]
+    words += ["--engine", "vllm", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", STARVED, *words], capture_output=True, text=True)
+    sentence = done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert "vLLM does not start with Qwen2ForCausalLM: " in sentence
+    assert "memory" in sentence.split("Qwen2ForCausalLM: ")[1].split(";")[0]
+    assert sentence.endswith(
+        "ask for less with --context or --max-pixels, or give it more GPUs with --tensor-parallel"
+    )
+    assert not records.read_responses(tmp_path / "run")

@@ -1,0 +1,122 @@
+"""A look before a run: what it would ask, counted as the engines count it."""
+
+import re
+
+import pytest
+import tiny
+from pretend import Pretend
+from test_run import Script, evaluate
+
+import tasks
+from common.errors import UserError
+from driftbench import __main__
+from harness.checkpoints.preflight import open_checkpoint
+from harness.engines import vllm
+from harness.engines.hf import HfEngine
+from harness.evaluate.generate import Shard
+from harness.evaluate.run import Asked, plans, run
+from harness.runs import records
+from harness.runs.records import Sampling
+
+
+def tree(folder) -> dict:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.fixture(autouse=True)
+def no_engine_starts(monkeypatch):
+    def start(*_):
+        raise AssertionError("an engine starts")
+
+    monkeypatch.setattr(HfEngine, "start", start)
+    monkeypatch.setattr(vllm.VllmEngine, "start", start)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("budget", [{}, {"max_pixels": 3136, "min_pixels": 3136}])
+def test_tokens_are_those_that_the_engine_counts(
+    tmp_path, world, checkpoints, family, budget, monkeypatch
+):
+    checkpoint = open_checkpoint(checkpoints[f"{family}-a"])
+    wanted, before = [tasks.load("pocket")], tree(tmp_path)
+    (plan,) = plans(
+        [checkpoint], wanted, tmp_path / "vlm", Asked(data=world, **budget), engine="hf"
+    )
+    assert tree(tmp_path) == before
+    monkeypatch.undo()
+    run(
+        [checkpoint],
+        wanted,
+        tmp_path / "vlm",
+        Asked(data=world, max_tokens=1, **budget),
+        engine="hf",
+    )
+    told = [r.tokens_in for r in records.read_responses(tmp_path / "vlm")]
+    (part,) = plan.parts
+    assert (part.tokens, part.longest, plan.estimated) == (sum(told), max(told), False)
+    assert (part.questions, part.answers, part.there) == (7, 7, 0)
+
+
+def test_where_the_processor_does_not_tell_it_is_an_estimate(
+    tmp_path, world, checkpoints, monkeypatch
+):
+    checkpoint = open_checkpoint(checkpoints["qwen2_5_vl-a"])
+    asked = Asked(data=world)
+    wanted, out = [tasks.load("pocket")], tmp_path / "vlm"
+    (exact,) = plans([checkpoint], wanted, out, asked, engine="hf")
+    import transformers
+
+    monkeypatch.delattr(transformers.Qwen2_5_VLProcessor, "_get_num_multimodal_tokens")
+    (plan,) = plans([checkpoint], wanted, out, asked, engine="hf")
+    assert (plan.estimated, plan.parts) == (True, exact.parts)
+    from harness.evaluate import dry_run as room
+
+    monkeypatch.setattr(room, "SAMPLE", 1)
+    (plan,) = plans([checkpoint], wanted, out, asked, engine="hf")
+    # The first picture, enlarged to 3 x 2 tokens, stands for all 6.
+    assert (plan.estimated, plan.parts[0].tokens_image) == (True, 36)
+
+
+def test_what_is_there_and_how_fast_it_went(tmp_path, world):
+    drawn = {"sampling": Sampling(temperature=1.0, n=2)}
+    with Pretend() as pretend:
+        words = ["eval", "vlm", "--tasks", "pocket", "--data", str(world), "--temperature", "1"]
+        words += ["--n", "2", "--endpoint", pretend.url, "--out"]
+        assert __main__.run([*words, str(tmp_path / "a")]) == 0
+        assert __main__.run([*words, str(tmp_path / "b"), "--shard", "1/2"]) == 0
+        before, asked = tree(tmp_path), len(pretend.bodies)
+        from harness.commands.serve_check import at_endpoints
+
+        found, maker = at_endpoints(["vlm"], [pretend.url], None, None, 10.0)
+        settings = Asked(data=world, **drawn)
+        (plan,) = plans(found, [tasks.load("pocket")], tmp_path / "b", settings, engine=maker)
+        (other,) = plans(found, [tasks.load("pocket")], tmp_path / "c", settings, engine=maker)
+    assert (tree(tmp_path), len(pretend.bodies)) == (before, asked)
+    (part,) = plan.parts
+    assert (part.answers, part.there, part.tokens) == (14, 8, None)
+    card = records.read_card(tmp_path / "b")
+    assert plan.pace.run == tmp_path / "b"
+    assert plan.pace.tokens_per_second == pytest.approx(8 / card.seconds)  # a token an answer
+    assert plan.pace.seconds == pytest.approx(6 * card.seconds / 8)
+    longer = max((tmp_path / "a", tmp_path / "b"), key=lambda run: records.read_card(run).seconds)
+    assert other.pace.run == longer
+
+
+def test_the_command_prints_it_and_writes_nothing(tmp_path, world, checkpoints, capsys):
+    out = tmp_path / "vlm"
+    words = ["eval", str(checkpoints["qwen2_5_vl-a"]), "--tasks", "pocket", "--data", str(world)]
+    words += ["--engine", "hf", "--out", str(out), "--dry-run"]
+    assert __main__.run(words) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].split()[:6] == ["vlm", "pocket", "7", "7", "0", "7"]
+    assert re.fullmatch(r"vlm: no run beside it by hf .* on this device tells .*", printed[2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_another_run_is_refused_before_too(tmp_path, world):
+    evaluate(tmp_path / "vlm", world, Script(), shard=Shard(1, 2))
+    from test_run import checkpoint
+
+    with pytest.raises(UserError, match="holds another run"):
+        plans([checkpoint(fingerprint="g")], [tasks.load("pocket")], tmp_path / "vlm",
+              Asked(data=world), engine=Script())  # fmt: skip

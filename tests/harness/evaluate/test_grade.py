@@ -1,0 +1,159 @@
+"""One set of answers under each protocol: what is asked, what is scored, and what is kept apart."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+
+import tasks
+from common.errors import UserError
+from driftbench import __main__
+from harness.checkpoints.preflight import Checkpoint
+from harness.engines.scripted import ScriptedEngine
+from harness.evaluate.grade import begin, score
+from harness.evaluate.grade import how as how_of
+from harness.evaluate.run import Asked, run
+from harness.runs import records
+from harness.runs.records import Question, Response
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(tiny.picture(0))
+    pocket = {"id": "p", "question": "say 7", "answer": "7", "group": "perception", "images": []}
+    (folder / "test.jsonl").write_text(json.dumps(pocket) + "\n")
+    rows = [
+        {"benchmark": "MATH-V", "id": str(number), "question": f"How many? {number}",
+         "options": list("ABCDE"), "answer": "B", "level": 1, "subject": "algebra",
+         "image_file": "a.png"}
+        for number in range(3)
+    ]  # fmt: skip
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+SAID = {
+    "p": "7",
+    "0": "The answer is (B).",
+    "1": "<think>surely B",
+    "2": "B or C, I say B because of A",
+}
+
+
+def evaluate(out: Path, data: Path, *wanted, said=SAID, **settings):
+    checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
+    (card,) = run([checkpoint], list(wanted), out, Asked(data=data, **settings),
+                  engine=lambda c: ScriptedEngine(c, said))  # fmt: skip
+    return card
+
+
+def correct(folder: Path) -> dict[str, bool | None]:
+    return {verdict.id: verdict.correct for verdict in records.read_verdicts(folder)}
+
+
+def test_a_run_says_whose_prompts_it_was_asked_with_and_whose_rules_scored_it(tmp_path, data):
+    card = evaluate(tmp_path / "run", data, tasks.load("mathvision", "vlmevalkit"))
+    (task,) = card.tasks
+    assert (task.asked, task.protocol, task.reworded, task.whole) == (
+        "vlmevalkit", "vlmevalkit", 0, 3040,
+    )  # fmt: skip
+    (question, *_) = records.read_questions(tmp_path / "run")
+    assert question.prompt == tasks.load("mathvision", "vlmevalkit").to_prompt(question.row)
+    folder = score(tmp_path / "run", "official")
+    (task,) = records.read_card(folder).tasks
+    assert (task.asked, task.protocol, task.reworded) == ("vlmevalkit", "official", 3)
+
+
+def test_protocols_differ_and_the_headline_stays(tmp_path, data):
+    out = tmp_path / "run"
+    evaluate(out, data, tasks.load("mathvision"))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    assert correct(out) == {"0": True, "1": None, "2": None}
+    # The script reads a letter in front of a full stop; "surely b" is no answer to it.
+    assert correct(score(out, "official")) == {"0": True, "1": False, "2": False}
+    assert correct(score(out, "vlmevalkit")) == {"0": True, "1": True, "2": None}
+    assert {path: path.read_bytes() for path in before} == before
+    assert score(out, "robust") == out
+
+
+def test_of_several_tasks_those_are_scored_that_have_the_protocol(tmp_path, data):
+    out = tmp_path / "run"
+    evaluate(out, data, tasks.load("pocket"), tasks.load("mathvision"))
+    folder = score(out, "official")
+    assert {cell.task for cell in records.read_cells(folder)} == {"mathvision"}
+    assert [task.name for task in records.read_card(folder).tasks] == ["mathvision"]
+    evaluate(tmp_path / "pocket", data, tasks.load("pocket"))
+    with pytest.raises(UserError, match="pocket has no protocol 'official': it has robust"):
+        score(tmp_path / "pocket", "official")
+    assert not (tmp_path / "pocket" / "scored").exists()
+
+
+def test_further_answers_make_the_scores_beside_stale(tmp_path, data):
+    out = tmp_path / "run"
+    evaluate(out, data, tasks.load("mathvision"), limit=1)
+    score(out, "official")
+    evaluate(out, data, tasks.load("mathvision"))
+    assert not (out / "scored").exists()
+    assert len(correct(score(out, "official"))) == 3
+
+
+def test_a_run_under_another_protocol_is_another_run(tmp_path, data):
+    evaluate(tmp_path / "run", data, tasks.load("mathvision"))
+    with pytest.raises(UserError, match="holds another run"):
+        evaluate(tmp_path / "run", data, tasks.load("mathvision", "official"))
+
+
+def test_a_rule_that_breaks_leaves_its_answer_open_and_says_so(tmp_path, data, capsys):
+    def breaks(row, text):
+        if "think" in text:
+            raise RecursionError
+        return text, True
+
+    task = replace(tasks.load("mathvision"), verdict=breaks)
+    evaluate(tmp_path / "run", data, task)
+    assert correct(tmp_path / "run") == {"0": True, "1": None, "2": True}
+    said = capsys.readouterr().err
+    assert "the robust rule of mathvision broke on the response to 1 (RecursionError)" in said
+
+
+def test_eval_takes_a_protocol_and_groups(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "eval nowhere --out o --tasks"
+    assert __main__.run([*words.split(), "pocket", "--protocol", "official"]) == 2
+    assert "pocket has no protocol 'official': it has robust" in capsys.readouterr().err
+    assert __main__.run([*words.split(), "paper", "--protocol", "official"]) == 2
+    assert "there is no checkpoint folder nowhere" in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_asked_are_counted_and_the_first_named(tmp_path, data):
+    (data / "a.png").unlink()
+    with pytest.raises(UserError) as error:
+        evaluate(tmp_path / "run", data, tasks.load("mathvision"))
+    assert str(error.value).startswith("mathvision: 3 of 3 rows cannot be asked (0, 1, 2): row 0: ")
+    assert str(error.value).endswith("a.png does not exist")
+
+
+CUT_ROW = {"id": "1", "question_type": "free_form", "choices": [], "answer": "7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "correct", "how"),
+    [
+        ("We have 3 + 4 = 7", "stop", True, "rule"),
+        ("We have 3 + 4 = 7", "length", None, "truncated"),
+        ("The answer is 7", "length", None, "truncated"),  # of 70, maybe
+        ("The answer is 7. To be sure, we", "length", True, "rule"),
+        (r"So it is \boxed{7}. To be sure, we", "length", True, "rule"),
+        (r"<think> \boxed{7} To be sure, we", "length", None, "truncated"),
+    ],
+)
+def test_a_cut_response_has_the_answer_that_it_stated(text, finish, correct, how):
+    task = tasks.load("mathvision")
+    question = Question("mathvision", "1", "How many?", (), CUT_ROW)
+    response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1)
+    begun = begin(task, question, response)
+    assert (begun[1], how_of(begun, response)) == (correct, how)

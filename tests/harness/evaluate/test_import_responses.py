@@ -1,0 +1,362 @@
+"""Answers of other tools, in the forms that they write, scored as if asked here."""
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from driftbench import __main__
+from harness.evaluate.import_responses import answers_of, run_of
+from harness.runs import records
+
+CHOICES = list("ABCDE")
+ROWS = [
+    {"id": str(number), "question": f"What is the sum of {number} and four?\n<image1>",
+     "options": options, "answer": answer, "level": 1, "subject": "algebra",
+     "image": f"images/{number}.jpg"}
+    for number, (options, answer) in enumerate(
+        [([], "14"), (CHOICES, "B"), (CHOICES, "C"), ([], "9"), ([], "0.5")], start=11
+    )
+]  # fmt: skip
+TEXTS = ["so \\boxed{14}", "\\boxed{B}", "\\boxed{D}", "", "Half of it: \\boxed{\\frac{1}{2}}"]
+RIGHT = [True, True, False, None, True]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return folder
+
+
+def lines(path: Path, found) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in found))
+    return path
+
+
+def plain(folder: Path) -> Path:
+    return lines(
+        folder / "Model.jsonl",
+        [{"id": row["id"], "response": text} for row, text in zip(ROWS, TEXTS, strict=True)],
+    )
+
+
+def vlmevalkit_records():
+    return [
+        {"index": row["id"], "question": row["question"], "answer": row["answer"],
+         "prediction": text}
+        for row, text in zip(ROWS, TEXTS, strict=True)
+    ]  # fmt: skip
+
+
+def vlmevalkit_tsv(folder: Path) -> Path:
+    path = folder / "Model_MathVision.tsv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(vlmevalkit_records()[0]), delimiter="\t")
+        writer.writeheader()
+        writer.writerows(vlmevalkit_records())
+    return path
+
+
+def vlmevalkit_json(folder: Path) -> Path:
+    path = folder / "Model_MathVision.json"
+    path.write_text(json.dumps(vlmevalkit_records()))
+    return path
+
+
+def vlmevalkit_columns(folder: Path) -> Path:
+    """As pandas writes a table by default."""
+    path = folder / "Model_MathVision.json"
+    found = vlmevalkit_records()
+    path.write_text(
+        json.dumps({name: {str(n): r[name] for n, r in enumerate(found)} for name in found[0]})
+    )
+    return path
+
+
+def vlmevalkit_xlsx(folder: Path) -> Path:
+    path = folder / "Model_MathVision.xlsx"
+    write_sheet(path, vlmevalkit_records())
+    return path
+
+
+def lm_eval(folder: Path) -> Path:
+    return lines(
+        folder / "samples_mathvision_2026-01-01.jsonl",
+        [
+            {"doc_id": number, "doc": row, "target": row["answer"], "resps": [[text]],
+             "filtered_resps": [text[:3]], "acc": 0.0}
+            for number, (row, text) in enumerate(zip(ROWS, TEXTS, strict=True))
+        ],
+    )  # fmt: skip
+
+
+def lmms_eval(folder: Path) -> Path:
+    """Documents without ids: the place in the dataset is all there is."""
+    return lines(
+        folder / "20260101_samples_mathvision_test.jsonl",
+        [
+            {"doc_id": number, "doc": {"question": row["question"]}, "target": row["answer"],
+             "resps": [text], "filtered_resps": [text]}
+            for number, (row, text) in enumerate(zip(ROWS, TEXTS, strict=True))
+        ],
+    )  # fmt: skip
+
+
+def by_id(folder: Path) -> Path:
+    path = folder / "output.json"
+    path.write_text(json.dumps(
+        {row["id"]: {"response": text} for row, text in zip(ROWS, TEXTS, strict=True)}
+    ))  # fmt: skip
+    return path
+
+
+def write_sheet(path: Path, found) -> None:
+    """Write a workbook as openpyxl does: numbers as numbers, texts in a table of their own."""
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    strings: list[str] = []
+
+    def cell(column: int, row: int, value: str) -> str:
+        at = f"{chr(65 + column)}{row}"
+        if value == "":
+            return ""
+        if value.isdigit():
+            return f'<c r="{at}"><v>{value}</v></c>'
+        escaped = value.replace("&", "&amp;").replace("<", "&lt;").replace("\x0b", "_x000B_")
+        strings.append(f'<si><t xml:space="preserve">{escaped}</t></si>')
+        return f'<c r="{at}" t="s"><v>{len(strings) - 1}</v></c>'
+
+    table = [list(found[0]), *(list(record.values()) for record in found)]
+    body = "".join(
+        f'<row r="{n}">' + "".join(cell(k, n, value) for k, value in enumerate(row)) + "</row>"
+        for n, row in enumerate(table, start=1)
+    )
+    with zipfile.ZipFile(path, "w") as book:
+        sheet = f"<worksheet {space}><sheetData>{body}</sheetData></worksheet>"
+        book.writestr("xl/worksheets/sheet1.xml", sheet)
+        book.writestr("xl/sharedStrings.xml", f"<sst {space}>{''.join(strings)}</sst>")
+
+
+FORMS = [plain, vlmevalkit_tsv, vlmevalkit_json, vlmevalkit_columns, vlmevalkit_xlsx, lm_eval,
+         lmms_eval, by_id]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS, ids=[form.__name__ for form in FORMS])
+def test_every_form_gives_the_same_verdicts(tmp_path, data, form, capsys):
+    out = tmp_path / "run"
+    words = ["score", "--task", "mathvision", "--responses", str(form(tmp_path)), "--out", str(out)]
+    assert __main__.run([*words, "--data", str(data)]) == 0
+    found = records.read_verdicts(out)
+    assert [(v.id, v.correct) for v in found] == [
+        (row["id"], right) for row, right in zip(ROWS, RIGHT, strict=True)
+    ]
+    card = records.read_card(out)
+    assert (card.engine, card.finished, card.tasks[0].asked) == ("elsewhere", True, "")
+    cells = {cell.group: cell for cell in records.read_cells(out)}
+    # An empty cell of a workbook is no answer; elsewhere it is an empty one.
+    unread = "error" if form is vlmevalkit_xlsx else "open"
+    assert (cells["all"].correct, getattr(cells["all"], unread)) == (3, 1)
+    assert cells["subject: algebra"].n == 5
+    assert "mathvision has 3040 questions, 5 are used here" in capsys.readouterr().out
+
+
+def test_the_same_answers_are_scored_under_each_protocol(tmp_path, data):
+    out = tmp_path / "run"
+    run_of(plain(tmp_path), "mathvision", out, data=data, name="theirs")
+    assert __main__.run(["score", str(out)]) == 0
+    own = {name: (out / name).read_bytes() for name in ("verdicts.jsonl", "cells.json", "run.json")}
+    for protocol in ("official", "vlmevalkit"):
+        assert __main__.run(["score", str(out), "--protocol", protocol]) == 0
+        card = records.read_card(out / "scored" / protocol)
+        assert (card.name, card.tasks[0].protocol) == (f"theirs ({protocol})", protocol)
+    assert own == {name: (out / name).read_bytes() for name in own}
+    official = records.read_verdicts(out / "scored" / "official")
+    assert [verdict.correct for verdict in official] == [True, True, False, False, True]
+    asked = records.read_card(out / "scored" / "vlmevalkit").tasks[0]
+    assert (asked.reworded, records.read_card(out / "scored" / "official").tasks[0].reworded) == (
+        5,
+        0,
+    )
+
+
+def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, capsys):
+    out = tmp_path / "run"
+    texts = [
+        "\x1b[2Jthe sum \u202eis \\boxed{14}.",
+        "B because of A\n\nThe answer is B.",
+        "",
+        "9",
+        "x",
+    ]
+    found = [{"id": row["id"], "response": text} for row, text in zip(ROWS, texts, strict=True)]
+    run_of(lines(tmp_path / "a.jsonl", found), "mathvision", out, data=data)
+    assert __main__.run(["score", str(out)]) == 0
+    capsys.readouterr()
+    assert __main__.run(["score", str(out), "--diff", "--protocol", "vlmevalkit"]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\u202e" not in printed
+    assert "mathvision/11  robust: right, read 14  vlmevalkit: open" in printed
+    assert "\\x1b[2Jthe sum \\u202eis \\boxed{14}." in printed
+    assert printed.splitlines()[0] == "a: where robust and vlmevalkit disagree"
+    assert "mathvision/14" not in printed
+    assert not (out / "scored").exists()
+    assert __main__.run(["score", str(out), "--diff", "--protocol", "robust"]) == 2
+
+
+def test_an_extraction_stands_for_the_judges_first_reply(tmp_path, data):
+    out = tmp_path / "run"
+    found = [{"id": row["id"], "response": "?", "extraction": row["answer"]} for row in ROWS]
+    path = lines(tmp_path / "a.jsonl", found)
+    run_of(path, "mathvision", out, data=data, protocol="vlmevalkit")
+    assert __main__.run(["score", str(out)]) == 0
+    assert [(v.how, v.correct) for v in records.read_verdicts(out)] == [("judge", True)] * 5
+
+
+def test_several_answers_to_a_question_are_samples(tmp_path, data):
+    out = tmp_path / "run"
+    found = [
+        {"doc_id": number, "doc": row, "resps": [[text, "none"]]}
+        for number, (row, text) in enumerate(zip(ROWS, TEXTS, strict=True))
+    ]
+    run_of(lines(tmp_path / "samples_a.jsonl", found), "mathvision", out, data=data)
+    assert __main__.run(["score", str(out)]) == 0
+    assert records.read_card(out).sampling.n == 2
+    assert records.read_cells(out)[0].score == 3 / 10
+
+
+def test_answers_without_a_row_and_rows_without_an_answer_are_counted(tmp_path, data, capsys):
+    out = tmp_path / "run"
+    found = [{"id": row["id"], "response": text} for row, text in zip(ROWS, TEXTS, strict=True)]
+    found[0]["id"] = "999"
+    found[1] = {"id": ROWS[1]["id"]}
+    found[2]["response"] = "Failed to obtain answer via API. "
+    path = lines(tmp_path / "a.jsonl", found)
+    words = ["score", "--task", "mathvision", "--responses", str(path)]
+    words += ["--out", str(out), "--data", str(data)]
+    assert __main__.run(words) == 0
+    printed = capsys.readouterr().out
+    assert "a: 1 answers are to no row of mathvision (999)" in printed
+    assert "the engine failed on 3, at first: a.jsonl has no answer" in printed
+    cell = records.read_cells(out)[0]
+    assert (cell.n, cell.correct, cell.error) == (5, 1, 3)
+    reasons = [response.reason for response in records.read_responses(out)]
+    assert reasons[2] == "a.jsonl says: Failed to obtain answer via API"
+
+
+def test_the_same_command_again_makes_the_same_run(tmp_path, data):
+    out = tmp_path / "run"
+    words = [
+        "score",
+        "--task",
+        "mathvision",
+        "--responses",
+        str(plain(tmp_path)),
+        "--out",
+        str(out),
+    ]
+    assert __main__.run([*words, "--data", str(data)]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert __main__.run([*words, "--data", str(data)]) == 0
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+BAD = {
+    "a.parquet": (b"", "convert it to JSON lines or TSV"),
+    "a.jsonl": (b"{\n", "cannot be read"),
+    "b.jsonl": (b"\x80\x81\xff", "cannot be read"),
+    "c.jsonl": (b"[1]\n", "line 1 is not a JSON object"),
+    "d.jsonl": (b"", "holds no answers"),
+    "e.jsonl": (b'{"response": "7"}\n', "names no rows: expected one of the fields id, pid"),
+    "f.jsonl": (b'{"id": "x", "response": "7"}\n', "rows that mathvision does not have (id x"),
+    "g.jsonl": (b'{"id": "11", "response": "7"}\n' * 2, "answers 11 2 times: give each answer its"),
+    "h.json": (b'{"a": 3}', "cannot be read"),
+    "i.xlsx": (b"PK", "it is no XLSX workbook"),
+    "j.jsonl": (b'{"id": "11", "sample": "one", "response": "7"}\n', "cannot be read"),
+    "k.json": (b"[" * 100_000, "cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_is_no_answers_gives_one_sentence(tmp_path, data, capsys, name):
+    content, sentence = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    words = f"score --task mathvision --responses {tmp_path / name} --out {tmp_path / 'run'}"
+    assert __main__.run([*words.split(), "--data", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_that_are_numbered_in_another_way_are_noticed(tmp_path, data):
+    shifted = [
+        {**record, "index": str(int(record["index"]) - 1)} for record in vlmevalkit_records()
+    ]
+    with pytest.raises(
+        UserError, match="other questions or answers than mathvision in 4 of 4 rows"
+    ):
+        run_of(lines(tmp_path / "a.jsonl", shifted), "mathvision", tmp_path / "run", data=data)
+
+
+MISTAKES = [
+    ("score", "name a run folder, or --responses FILE"),
+    ("score x --task mathvision", "--task, --out, --data and --name are for --responses"),
+    ("score --responses a.jsonl --out o", "--responses needs --task TASK and --out RUN"),
+    ("score x --responses a.jsonl", "--responses makes a run of its own: leave RUN and --diff out"),
+    ("score --responses a.jsonl --task mathvision --out o", "there is no file a.jsonl"),
+    ("score --responses a.jsonl --task mathvison --out o", "did you mean mathvision?"),
+    ("score x --judge http://h/v1", "need the judge's name, --judge-model"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, capsys, line, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert __main__.run(line.split()) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_protocol_of_a_run_names_those_there_are(tmp_path, data, capsys):
+    run_of(plain(tmp_path), "mathvision", tmp_path / "run", data=data)
+    assert __main__.run(["score", str(tmp_path / "run"), "--protocol", "offical"]) == 2
+    assert "mathvision has no protocol 'offical': it has" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "scored").exists()
+
+
+def test_a_folder_of_another_run_is_left_alone(tmp_path, data):
+    run_of(plain(tmp_path), "mathvision", tmp_path / "run", data=data)
+    other = lines(tmp_path / "other.jsonl", [{"id": "11", "response": "14"}])
+    with pytest.raises(UserError, match="holds another run: choose another --out"):
+        run_of(other, "mathvision", tmp_path / "run", data=data)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="is not empty and holds no run"):
+        run_of(other, "mathvision", tmp_path / "full", data=data)
+
+
+HOSTILE = ["", "\x00" * 1000, "9**9**9**9", "{" * 20_000, "\\boxed{" * 5_000, "a" * 1_000_000,
+           "<think>" * 50_000, "the answer is " * 20_000, "\udc80\ufffe", "1" * 10**5]  # fmt: skip
+
+
+def test_whatever_a_model_wrote_it_is_graded(tmp_path, data, capsys):
+    for number in range(0, len(HOSTILE), len(ROWS)):
+        out = tmp_path / f"run{number}"
+        texts = HOSTILE[number : number + len(ROWS)]
+        found = [{"id": row["id"], "response": text} for row, text in zip(ROWS, texts, strict=True)]
+        run_of(lines(tmp_path / f"{number}.jsonl", found), "mathvision", out, data=data)
+        for protocol in ("robust", "official", "vlmevalkit"):
+            assert __main__.run(["score", str(out), "--protocol", protocol]) == 0
+        assert __main__.run(["score", str(out), "--diff"]) == 0
+        assert [v.correct for v in records.read_verdicts(out)].count(True) == 0
+    assert "broke on" not in capsys.readouterr().err
+
+
+def test_a_control_character_in_a_workbook_is_read_back(tmp_path):
+    write_sheet(tmp_path / "a.xlsx", [{"index": "1", "prediction": "a\x0bb < c & d\n é"}])
+    (answer,) = answers_of(tmp_path / "a.xlsx")
+    assert (answer.names, answer.text) == ({"index": "1"}, "a\x0bb < c & d\n é")

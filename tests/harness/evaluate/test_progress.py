@@ -1,0 +1,76 @@
+import io
+import sys
+
+import pytest
+
+from harness.evaluate import progress
+from harness.evaluate.progress import Progress, reading
+from harness.runs.records import Response
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only moves when told."""
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    made = Clock()
+    monkeypatch.setattr(progress, "time", made)
+    return made
+
+
+def step(bar, how="rule"):
+    bar.step(Response("k", "t", "1", 0, "7", "stop", 5, 0, 20, 0.1), how)
+
+
+def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(clock, capsys):
+    with Progress("vlm", 100) as bar:
+        step(bar)
+        clock.now = 20.0
+        step(bar, "open")
+        assert capsys.readouterr().err == ""
+        clock.now = 40.0
+        step(bar, "truncated")
+        step(bar)
+    assert capsys.readouterr().err == (
+        "vlm: 3/100  0.1/s  2 tokens/s  1 open  1 truncated  eta 0:21:33\n"
+    )
+
+
+def test_a_terminal_shows_nothing_in_the_first_two_seconds(clock, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with Progress("vlm", 3) as bar:
+        clock.now = 1.0
+        step(bar)
+        assert screen.getvalue() == ""
+        clock.now = 3.0
+        step(bar, "open")
+    assert "2/3" in screen.getvalue()
+    assert "1 open" in screen.getvalue()
+
+
+def test_reading_a_small_file_is_silent_and_a_large_one_says_so(capsys):
+    with reading("reading a", 10) as moved:
+        moved(10)
+    assert capsys.readouterr().err == ""
+    with reading("reading a", 2 << 30) as moved:
+        moved(2 << 30)
+    assert capsys.readouterr().err == "driftbench: reading a (2.1 GB)\n"
+
+
+def test_reading_a_large_file_moves_a_bar_on_a_terminal(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with reading("reading a", 2 << 30) as moved:
+        moved(1 << 30)
+    assert "50%" in screen.getvalue()

@@ -1,0 +1,139 @@
+"""Published outputs scored again: every row is exact, and a row that is not is seen."""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import places
+import pytest
+
+from common.errors import UserError
+from driftbench import __main__
+from harness.evaluate import published_verdicts
+
+OPEN = places.SHARED / "parity" / "open"
+
+needs_parity = pytest.mark.skipif(
+    not OPEN.exists(), reason=f"the published outputs are not at {OPEN}"
+)
+
+
+@pytest.fixture(scope="module")
+def found() -> list[published_verdicts.Outcome]:
+    return list(published_verdicts.outcomes(OPEN))
+
+
+@needs_parity
+def test_every_published_row_is_reproduced(found):
+    assert [(one.file, one.what, one.wrong) for one in found if one.wrong] == []
+    verdicts = [one for one in found if one.what == "official"]
+    assert {one.file.partition("__")[0] for one in verdicts} == {
+        "mathvista_testmini", "mathv_test", "logicvista", "wemath_testmini", "mmmu_val",
+        "mmmu_pro", "mmstar_val", "pope_adversarial", "hallusionbench",
+    }  # fmt: skip
+    assert sum(one.rows for one in verdicts if one.file.startswith("mathv_test")) == 24_320
+    for one in verdicts:
+        if not one.flagged:
+            assert one.score == one.published, one.file
+
+
+@needs_parity
+def test_what_is_flagged_is_drawn_or_stale(found):
+    flagged = {(one.file, one.what): one.flagged for one in found if one.flagged}
+    assert flagged == {
+        ("mathv_test__Gemini-Pro.jsonl.gz", "official"): 1,
+        ("mathvista_testmini__chatgpt.jsonl.gz", "official: scores"): 1,
+        ("mmmu_val__llava1.5_13b.jsonl.gz", "official"): 2,
+        ("mmmu_pro__gpt-4o_vision_direct.jsonl.gz", "official"): 48,
+    }
+
+
+@needs_parity
+def test_the_tables_are_reproduced(found):
+    tables = [one for one in found if one.file.endswith(".json")]
+    vectors = [one for one in tables if one.file == "rule_vectors.json"]
+    assert len(vectors) == 14 and all(one.rows == one.agree > 0 for one in vectors)
+    assert [one.agree for one in tables if one not in vectors] == [4, 4, 4]
+
+
+# A folder of one's own
+
+
+RECORDS = [
+    {"id": "1", "choices": [], "answer": "9", "response": "\\boxed{9}", "official_verdict": True,
+     "official_extraction": "9"},
+    {"id": "2", "choices": [], "answer": "9", "response": "The answer is 8",
+     "official_verdict": False, "official_extraction": "8"},
+    {"id": "3", "choices": list("ABCDE"), "answer": "B", "response": "\\boxed{B}",
+     "official_verdict": True, "official_extraction": "b"},
+]  # fmt: skip
+SCORES = {"-all": "2/3=66.67%", "-level1": "2/3=66.67%", "algebra": "2/3=66.67%"}
+
+
+def folder_of(tmp_path, records, scores=SCORES, **entry) -> Path:
+    content = gzip.compress(b"".join(
+        json.dumps({"benchmark": "MATH-V", "question_type": "x",
+                    "metadata": {"level": 1, "subject": "algebra"}, **record}).encode() + b"\n"
+        for record in records
+    ))  # fmt: skip
+    (tmp_path / "a.jsonl.gz").write_bytes(content)
+    listed = {"file": "a.jsonl.gz", "benchmark": "MATH-V", "official_scores": scores,
+              "sha256": hashlib.sha256(content).hexdigest(), **entry}  # fmt: skip
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": [listed]}))
+    return tmp_path
+
+
+def test_a_folder_that_agrees_ends_well(tmp_path, capsys):
+    assert __main__.run(["parity", str(folder_of(tmp_path, RECORDS))]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].split() == "a.jsonl.gz official 3 3 66.67 66.67 0.0".split()
+    assert printed[2].split()[:5] == "a.jsonl.gz official: scores 3 3".split()
+    assert printed[3].split()[:5] == "a.jsonl.gz official, extraction 3 3".split()
+    assert printed[-1].startswith("9 of 9 agree, 0 are flagged, 0 differ; ")
+
+
+def test_one_verdict_that_differs_is_named_and_ends_badly(tmp_path, capsys):
+    records = [RECORDS[0], {**RECORDS[1], "id": "2\x1b[2J", "official_verdict": True}, RECORDS[2]]
+    assert __main__.run(["parity", str(folder_of(tmp_path, records))]) == 1
+    printed = capsys.readouterr().out
+    assert "a.jsonl.gz, official: 1 differ\n  2\\x1b[2J: False, published True" in printed
+    assert "8 of 9 agree, 0 are flagged, 1 differ; " in printed
+
+
+@pytest.mark.parametrize("flag", [{"random_fallback": True}, {"rerun_verdict": False}])
+def test_a_row_that_is_flagged_may_differ(tmp_path, flag):
+    records = [RECORDS[0], {**RECORDS[1], "official_verdict": True, **flag}, RECORDS[2]]
+    folder = folder_of(tmp_path, records, {"-all": "3/3=100.0%"})
+    outcomes = list(published_verdicts.outcomes(folder))
+    assert (outcomes[0].agree, outcomes[0].flagged, outcomes[0].wrong) == (2, 1, ())
+    assert (outcomes[1].what, outcomes[1].agree) == ("official: scores", 1)
+
+
+def test_a_record_that_lacks_a_field_differs_and_breaks_nothing(tmp_path):
+    bare = {name: value for name, value in RECORDS[0].items() if name != "answer"}
+    outcomes = list(published_verdicts.outcomes(folder_of(tmp_path, [bare, *RECORDS[1:]])))
+    assert outcomes[0].wrong == ("1: \"KeyError 'answer'\", published 'a value'",)
+
+
+MISTAKES = [
+    ({"sha256": "0"}, "a.jsonl.gz is not the file that its manifest.json lists: copy it again"),
+    ({"file": "b.jsonl.gz"}, "b.jsonl.gz is not the file that its manifest.json lists"),
+    ({"benchmark": "MATH-X"}, "is of the benchmark 'MATH-X': expected one of MathVista, MATH-V"),
+]
+
+
+@pytest.mark.parametrize(("entry", "sentence"), MISTAKES)
+def test_a_folder_that_is_not_whole_gives_one_sentence(tmp_path, entry, sentence):
+    folder = folder_of(tmp_path, RECORDS, **entry)
+    with pytest.raises(UserError) as error:
+        list(published_verdicts.outcomes(folder))
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("manifest", [None, "[", "[]", '{"files": 3}'])
+def test_a_folder_without_a_manifest_gives_one_sentence(tmp_path, capsys, manifest):
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    assert __main__.run(["parity", str(tmp_path)]) == 2
+    assert "manifest.json" in capsys.readouterr().err

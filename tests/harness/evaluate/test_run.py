@@ -1,0 +1,428 @@
+"""Asking, resuming and grading, with scripted answers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import tasks
+from common.errors import UserError
+from harness.checkpoints.preflight import Checkpoint
+from harness.engines import Ask
+from harness.engines.scripted import ScriptedEngine
+from harness.evaluate import run as room
+from harness.evaluate.grade import score
+from harness.evaluate.run import Asked, run
+from harness.runs import records
+from harness.runs.records import Sampling
+
+
+def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -> Checkpoint:
+    return Checkpoint(
+        Path(f"/checkpoints/{name}"), name, fingerprint, surroundings, {}, "Any", multimodal, None,
+        {"size": 56} if multimodal else {},
+    )  # fmt: skip
+
+
+class Script:
+    """Makes scripted engines; keeps what they were asked and how often one was made."""
+
+    def __init__(self, answers=lambda ask: "7"):
+        self.answers = answers
+        self.asked: list[tuple[str, int]] = []
+        self.made = 0
+
+    def __call__(self, checkpoint: Checkpoint) -> ScriptedEngine:
+        self.made += 1
+        return ScriptedEngine(checkpoint, self._answer)
+
+    def _answer(self, ask: Ask) -> str | None:
+        self.asked.append((ask.question.id, ask.sample))
+        return self.answers(ask)
+
+
+def evaluate(out, world, script, checkpoints=None, shard=None, **settings):
+    opened, wanted = checkpoints or [checkpoint()], [tasks.load("pocket")]
+    return run(opened, wanted, out, Asked(data=world, **settings), engine=script, shard=shard)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+ANSWERS = {
+    "q0": "<think> 3 + 4 </think> 7",
+    "q1": "8",
+    "q2": "<think> never ends",
+    "q3": " ".join(["<think>"] + ["on"] * 60),
+    "q4": " ".join(["7"] * 60),
+    "q5": "7",
+}
+"""q6 is missing: the engine fails on it."""
+
+
+def test_a_run_is_graded_and_counted(tmp_path, world):
+    script = Script(lambda ask: ANSWERS.get(ask.question.id))
+    (card,) = evaluate(tmp_path / "vlm", world, script)
+    verdicts = {v.id: (v.correct, v.answer, v.how) for v in records.read_verdicts(tmp_path / "vlm")}
+    assert verdicts == {
+        "q0": (True, "7", "rule"),
+        "q1": (False, "8", "rule"),
+        "q2": (None, None, "open"),
+        "q3": (None, None, "truncated"),
+        "q4": (None, None, "truncated"),  # the last word of a text that was cut is no answer
+        "q5": (True, "7", "rule"),
+        "q6": (None, None, "error"),
+    }
+    cells = {cell.group: cell for cell in records.read_cells(tmp_path / "vlm")}
+    whole = cells["all"]
+    assert (whole.run, whole.n, whole.correct, whole.score) == ("vlm", 7, 2, 2 / 7)
+    assert (whole.open, whole.truncated, whole.error) == (1, 2, 1)
+    assert set(cells) == {
+        "all", "perception", "reasoning-image", "reasoning-both", "reasoning-text",
+    }  # fmt: skip
+    assert (card.name, card.finished, card.tasks[0].n, card.tasks[0].max_tokens) == (
+        "vlm", True, 7, 40,
+    )  # fmt: skip
+    assert records.read_card(tmp_path / "vlm") == card
+    failed = [r for r in records.read_responses(tmp_path / "vlm") if r.finish == "error"]
+    assert [(r.id, r.text, r.reason) for r in failed] == [("q6", "", "no answer in the script")]
+
+
+def test_the_pictures_lie_beside_the_run(tmp_path, world):
+    evaluate(tmp_path / "runs" / "vlm", world, Script())
+    stored = {path.read_bytes() for path in (tmp_path / "runs" / "images").iterdir()}
+    assert stored == {path.read_bytes() for path in (world / "images").iterdir()}
+    for question in records.read_questions(tmp_path / "runs" / "vlm"):
+        for image in question.images:
+            assert records.image_path(tmp_path / "runs" / "vlm", image).exists()
+        assert str(world) not in json.dumps(question.row)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, world):
+    evaluate(tmp_path / "vlm", world, Script())
+    before = files(tmp_path / "vlm")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "vlm").iterdir()}
+    script = Script()
+    (card,) = evaluate(tmp_path / "vlm", world, script)
+    assert (script.asked, card.finished) == ([], True)
+    assert files(tmp_path / "vlm") == before
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "vlm").iterdir()}
+
+
+KILLED = """
+import sys, time, tasks
+from pathlib import Path
+sys.path[:0] = sys.argv[3:]
+from harness.evaluate.run import Asked, run
+from test_run import checkpoint
+from harness.engines.scripted import ScriptedEngine
+
+def slow(ask):
+    time.sleep(0.2)
+    return "7"
+
+wanted = [tasks.load("pocket")]
+run([checkpoint()], wanted, Path(sys.argv[1]), Asked(data=Path(sys.argv[2])),
+    engine=lambda c: ScriptedEngine(c, slow))
+"""
+
+
+def test_after_a_kill_nothing_is_asked_twice_and_the_results_are_the_same(tmp_path, world):
+    evaluate(tmp_path / "whole" / "vlm", world, Script())
+    killed = tmp_path / "killed" / "vlm"
+    here = str(Path(__file__).parents[1])
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(killed), str(world), here])
+    log = killed / "responses.jsonl"
+    deadline = time.monotonic() + 30
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    answered = [r.id for r in records.read_responses(killed)]
+    assert 3 <= len(answered) < 7
+    assert not records.read_card(killed).finished
+    with log.open("ab") as file:
+        file.write(b'{"key": "half a li')
+    script = Script()
+    (card,) = evaluate(killed, world, script)
+    assert sorted(answered + [id for id, _ in script.asked]) == [f"q{n}" for n in range(7)]
+    assert card.finished
+    for name in ("questions.jsonl", "verdicts.jsonl", "cells.json"):
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / "vlm" / name).read_bytes()
+    both = [records.read_responses(folder) for folder in (killed, tmp_path / "whole" / "vlm")]
+    assert sorted(both[0], key=lambda r: r.id) == sorted(both[1], key=lambda r: r.id)
+
+
+def test_an_interruption_keeps_what_came_and_the_time_it_took(tmp_path, world):
+    def interrupted(ask):
+        if ask.question.id == "q3":
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        return "7"
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path / "vlm", world, Script(interrupted))
+    assert [r.id for r in records.read_responses(tmp_path / "vlm")] == ["q0", "q1", "q2"]
+    before = records.read_card(tmp_path / "vlm")
+    assert (before.finished, before.seconds >= 0.03) == (False, True)
+    graded = records.read_card(score(tmp_path / "vlm"))
+    assert (len(records.read_verdicts(tmp_path / "vlm")), graded.finished) == (3, False)
+    script = Script()
+    (card,) = evaluate(tmp_path / "vlm", world, script)
+    assert [id for id, _ in script.asked] == ["q3", "q4", "q5", "q6"]
+    assert card.finished and card.seconds >= before.seconds
+
+
+def test_errors_are_asked_again_and_the_last_answer_counts(tmp_path, world):
+    flaky = {"q0": None, "q1": "7"}
+    evaluate(tmp_path / "vlm", world, Script(lambda ask: flaky[ask.question.id]), limit=2)
+    script = Script()
+    (card,) = evaluate(tmp_path / "vlm", world, script, limit=2)
+    assert (script.asked, card.finished) == ([("q0", 0)], True)
+    assert [(r.id, r.text) for r in records.read_responses(tmp_path / "vlm")] == [
+        ("q0", "7"),
+        ("q1", "7"),
+    ]
+    lines = (tmp_path / "vlm" / "responses.jsonl").read_text().splitlines()
+    assert [json.loads(line)["finish"] for line in lines] == ["error", "stop", "stop"]
+    evaluate(tmp_path / "whole" / "vlm", world, Script(), limit=2)
+    for name in ("verdicts.jsonl", "cells.json"):
+        again, whole = tmp_path / "vlm" / name, tmp_path / "whole" / "vlm" / name
+        assert again.read_bytes() == whole.read_bytes()
+    evaluate(tmp_path / "vlm", world, script, limit=2)
+    assert script.asked == [("q0", 0)]
+
+
+TROUBLES = {"q0": ValueError("too long"), "q1": None, "q2": RuntimeError("out of memory")}
+
+
+def troubled(ask):
+    return TROUBLES.get(ask.question.id, "7")
+
+
+def test_what_would_fail_again_is_asked_again_on_demand_alone(tmp_path, world):
+    out = tmp_path / "vlm"
+    (card,) = evaluate(out, world, Script(troubled))
+    assert (card.finished, card.tasks[0].failed) == (True, 2)
+    assert {r.id: r.lasting for r in records.errors(out)} == {"q0": True, "q1": False, "q2": False}
+    script = Script()
+    (card,) = evaluate(out, world, script)
+    assert script.asked == [("q1", 0), ("q2", 0)]
+    assert (card.finished, card.tasks[0].failed) == (True, 0)
+    (cell,) = [cell for cell in records.read_cells(out) if cell.group == "all"]
+    assert (cell.correct, cell.error) == (6, 1)
+    before = files(out)
+    evaluate(out, world, script)
+    assert (len(script.asked), files(out)) == (2, before)
+    # In vain, once; and with an answer.
+    script = Script(troubled)
+    evaluate(out, world, script, retry_errors=True)
+    assert script.asked == [("q0", 0)]
+    script = Script()
+    evaluate(out, world, script, retry_errors=True)
+    evaluate(out, world, script, retry_errors=True)
+    assert script.asked == [("q0", 0)]
+    evaluate(tmp_path / "quiet" / "vlm", world, Script())
+    for name in ("verdicts.jsonl", "cells.json", "run.json"):
+        assert len({(run / name).read_bytes() for run in (out, tmp_path / "quiet" / "vlm")}) == (
+            1 if name != "run.json" else 2  # the seconds
+        )
+
+
+def test_what_failed_for_good_stays_so_when_the_engine_fails_on_it(tmp_path, world):
+    out = tmp_path / "vlm"
+    evaluate(out, world, Script(lambda ask: ValueError("too long")), limit=1)
+    evaluate(out, world, Script(lambda ask: None), limit=1, retry_errors=True)
+    (response,) = records.read_responses(out)
+    assert (response.lasting, response.reason) == (True, "too long")
+    script = Script()
+    evaluate(out, world, script, limit=1)
+    assert script.asked == []
+
+
+def test_errors_of_a_log_that_does_not_tell_them_apart_are_asked_again(tmp_path, world):
+    out = tmp_path / "vlm"
+    evaluate(out, world, Script(troubled))
+    lines = [json.loads(line) for line in (out / "responses.jsonl").read_text().splitlines()]
+    older = [{name: line[name] for name in line if name != "lasting"} for line in lines]
+    (out / "responses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
+    card = json.loads((out / "run.json").read_text())
+    del card["tasks"][0]["failed"]
+    (out / "run.json").write_text(json.dumps(card))
+    script = Script(troubled)
+    evaluate(out, world, script)
+    evaluate(out, world, script)
+    assert [id for id, _ in script.asked] == ["q0", "q1", "q2", "q1", "q2"]
+
+
+def test_more_questions_and_more_answers_go_on_from_what_is_there(tmp_path, world):
+    drawn = {"sampling": Sampling(temperature=1.0, n=2)}
+    evaluate(tmp_path / "vlm", world, Script(), limit=2, **drawn)
+    script = Script()
+    evaluate(tmp_path / "vlm", world, script, limit=3, sampling=Sampling(temperature=1.0, n=3))
+    assert script.asked == [("q0", 2), ("q1", 2), ("q2", 0), ("q2", 1), ("q2", 2)]
+    with pytest.raises(UserError, match="holds a larger run of the same kind"):
+        evaluate(tmp_path / "vlm", world, script, limit=2, **drawn)
+
+
+def test_each_answer_has_a_seed_of_its_own():
+    ask = Ask(records.Question("t", "1", "", (), {}), "", Sampling(), 0, "k")
+    others = [
+        replace(ask, sample=1),
+        replace(ask, sampling=Sampling(seed=1)),
+        replace(ask, question=replace(ask.question, id="2")),
+    ]
+    assert len({ask.seed, *(other.seed for other in others)}) == 4
+    assert replace(ask, key="other", prompt="other").seed == ask.seed
+
+
+@pytest.mark.parametrize(
+    ("settings", "differs"),
+    [
+        ({"checkpoints": [checkpoint(fingerprint="g")]}, "fingerprint"),
+        ({"sampling": Sampling(temperature=1.0)}, "sampling"),
+        ({"max_tokens": 50}, "sampling, tasks"),
+    ],
+)
+def test_another_run_in_the_folder_is_refused(tmp_path, world, settings, differs):
+    evaluate(tmp_path / "vlm", world, Script())
+    before = files(tmp_path / "vlm")
+    with pytest.raises(UserError) as error:
+        evaluate(tmp_path / "vlm", world, Script(), **settings)
+    assert str(error.value) == (
+        f"{tmp_path / 'vlm'} holds another run (other {differs}): "
+        "choose another --out, or add --overwrite"
+    )
+    assert files(tmp_path / "vlm") == before
+
+
+def test_another_run_is_dropped_when_asked_to_and_the_same_run_is_not(tmp_path, world):
+    evaluate(tmp_path / "vlm", world, Script())
+    other = {"checkpoints": [checkpoint(fingerprint="g")]}
+    evaluate(tmp_path / "vlm", world, Script(), overwrite=True, **other)
+    evaluate(tmp_path / "fresh", world, Script(), **other)
+    for name in ("responses.jsonl", "verdicts.jsonl", "questions.jsonl"):
+        lines = [
+            [json.loads(line) for line in (tmp_path / run / name).read_text().splitlines()]
+            for run in ("vlm", "fresh")
+        ]
+        for line in (*lines[0], *lines[1]):
+            line.pop("seconds", None)
+        assert lines[0] == lines[1]
+    script = Script()
+    evaluate(tmp_path / "vlm", world, script, overwrite=True, **other)
+    assert script.asked == []
+
+
+def test_other_rows_are_another_run(tmp_path, world):
+    evaluate(tmp_path / "vlm", world, Script())
+    other = tmp_path / "world"
+    other.mkdir()
+    row = {"id": "q0", "question": "new", "answer": "7", "group": "perception", "images": []}
+    (other / "test.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=r"holds another run \(other tasks\)"):
+        evaluate(tmp_path / "vlm", other, Script())
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, world):
+    (tmp_path / "vlm").mkdir()
+    (tmp_path / "vlm" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match=r"is not empty and holds no run \(thesis.tex\)"):
+        evaluate(tmp_path / "vlm", world, Script())
+    assert [path.name for path in tmp_path.rglob("*")] == ["vlm", "thesis.tex"]
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="file cannot be made: File exists"):
+        evaluate(tmp_path / "file", world, Script())
+
+
+def test_a_text_only_model_is_asked_the_questions_without_pictures(tmp_path, world):
+    script = Script()
+    (card,) = evaluate(tmp_path / "llm", world, script, [checkpoint(multimodal=False)])
+    assert [id for id, _ in script.asked] == ["q5", "q6"]
+    assert (card.tasks[0].n, card.tasks[0].skipped) == (2, 5)
+    assert [cell.group for cell in records.read_cells(tmp_path / "llm")] == [
+        "all",
+        "reasoning-text",
+    ]
+    with pytest.raises(
+        UserError, match="llm takes text only, and all that is asked of pocket show"
+    ):
+        both = [checkpoint("vlm"), checkpoint("llm", multimodal=False)]
+        evaluate(tmp_path / "other", world, script, both, limit=5)
+    assert not (tmp_path / "other" / "vlm").exists()
+
+
+def test_checkpoints_that_differ_in_weights_alone_share_an_engine(tmp_path, world):
+    script = Script()
+    three = [
+        checkpoint("a", "1"),
+        checkpoint("b", "2"),
+        checkpoint("c", "3", surroundings="other"),
+    ]
+    cards = evaluate(tmp_path, world, script, three)
+    assert (script.made, len(script.asked)) == (2, 21)
+    assert [card.name for card in cards] == ["a", "b", "c"]
+    keys = [{r.key for r in records.read_responses(tmp_path / name)} for name in "abc"]
+    assert len(set.union(*keys)) == 21
+    with pytest.raises(UserError, match="two checkpoints are named a"):
+        evaluate(tmp_path, world, script, [three[0], three[0]])
+
+
+def test_several_answers_at_temperature_0_are_refused(tmp_path, world):
+    with pytest.raises(UserError, match="2 answers at temperature 0 are all the same"):
+        evaluate(tmp_path / "vlm", world, Script(), sampling=Sampling(n=2))
+
+
+def test_score_applies_a_new_rule_to_what_is_on_disk(tmp_path, world, monkeypatch):
+    evaluate(tmp_path / "vlm", world, Script(lambda ask: "8"))
+    task = tasks.load("pocket")
+    changed = replace(task, version="2.0", verdict=lambda row, text: (text, text == "8"))
+    monkeypatch.setattr(tasks, "load", lambda name, protocol=None: changed)
+    card = records.read_card(score(tmp_path / "vlm"))
+    assert records.read_cells(tmp_path / "vlm")[0].score == 1.0
+    assert card.tasks[0].version == "2.0"
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="graded by version 2.0 of pocket, which is now 1.0: grade"):
+        evaluate(tmp_path / "vlm", world, Script())
+
+
+def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    keys = ("2steps_1", "2steps_2", "2steps_multi")
+    rows = [
+        {"benchmark": "We-Math", "ID": "2steps_9", "key": key, "question": "?", "option": "A. 1",
+         "answer": "A", "image_file": "a.png", "knowledge concept": "Parallel"}
+        for key in keys
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run([checkpoint()], [tasks.load("wemath")], tmp_path / "r" / "vlm", Asked(data=tmp_path),
+        engine=Script(lambda ask: "B" if ask.question.id.endswith("_1") else "A"))  # fmt: skip
+    found = records.read_summary(tmp_path / "r" / "vlm")
+    assert found["wemath"]["score strict"] == 0.0
+    assert found["wemath"]["score loose"] == 1.0
+
+
+def test_a_row_without_a_field_is_named(tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"id": "x", "images": []}\n')
+    with pytest.raises(
+        UserError, match="pocket: 1 of 1 rows cannot be asked .x.: it has no field 'question'"
+    ):
+        evaluate(tmp_path / "vlm", tmp_path, Script())
+
+
+def test_auto_goes_on_with_the_engine_that_began(tmp_path, world, monkeypatch):
+    evaluate(tmp_path / "vlm", world, Script())
+    card = replace(records.read_card(tmp_path / "vlm"), engine="hf")
+    maker = room.maker("auto", checkpoint(), card)
+    assert maker.__name__ == "HfEngine"

@@ -1,0 +1,63 @@
+import synthetic
+
+from harness.runs.records import Question
+from harness.statistics import scores
+from reports import load, tables
+from reports.plots import categories, style
+
+
+def write(folder, counts, runs):
+    """Runs of one task whose questions have groups; group → number of questions."""
+    questions = [
+        Question("t", f"{group}{i}", "?", (), {"answer": "7", "groups": (group,)})
+        for group, n in counts.items()
+        for i in range(n)
+    ]
+    for name, right in runs.items():
+        bits = [int(right(q.row["groups"][0], i)) for i, q in enumerate(questions)]
+        answers = synthetic.simple_answers(questions, bits)
+        synthetic.write_run(folder / name, questions, answers)
+    return load.collect([folder / name for name in runs])
+
+
+def test_kinds_are_apart_in_natural_order_without_the_small_and_the_crossed(tmp_path):
+    counts = {
+        "level: 10": 10, "level: 9": 10, "level: 2": 9, "subject: b": 12, "subject: a": 11,
+        "alone: x": 20, "level 1: a": 10, "level 1: b": 10, "plain": 10, "other": 10,
+    }  # fmt: skip
+    material = write(tmp_path, counts, {"a": lambda group, i: i % 2})
+    found = {block.title: [c.title for c in block.columns] for block in categories.blocks(material)}
+    assert found == {
+        "t: level": ["9", "10"],
+        "t: subject": ["a", "b"],
+        "t: group": ["other", "plain"],
+    }
+
+
+def test_a_table_of_categories_is_corrected_by_itself(tmp_path):
+    counts = {"level: 1": 40, "level: 2": 30, "subject: a": 20, "subject: b": 25}
+    runs = {
+        "base": lambda group, i: i % 3 == 0,
+        "better": lambda group, i: i % 3 == 0 or group == "level: 1",
+    }
+    material = write(tmp_path, counts, runs)
+    [level, subject] = [tables.compare(block) for block in categories.blocks(material)]
+    assert level.comparisons == 2
+    [_, better] = level.lines
+    raw = [entry.versus.p for entry in better.entries]
+    assert [entry.p for entry in better.entries] == scores.holm(raw)
+    assert [entry.noise for entry in better.entries] == [False, True]
+    [(one, n, _), (two, _, entries)] = tables.by_group(level)
+    assert (one, n, two) == ("1", "40", "2")
+    assert entries[1].versus.difference == 0
+    assert "| 1 | 40 | 35.0 ± 7.6 | 100.0 ± 0.0 (**+65.0" in tables.markdown([level])
+    with style._settings():
+        [axis] = categories.plot(level).draw().axes
+    marks = [line for line in axis.lines if line.get_marker() not in ("None", None, "")]
+    assert [round(line.get_xdata()[0], 9) for line in marks] == [65.0, 0.0]
+    filled = [line.get_markerfacecolor() != style.GROUND for line in marks]
+    assert filled == [True, False]
+
+
+def test_a_study_of_one_task_has_its_groups_as_columns_already(study):
+    assert categories.blocks(load.collect([study])) == []

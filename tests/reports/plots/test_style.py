@@ -1,0 +1,123 @@
+import itertools
+import re
+import warnings
+
+import pytest
+import synthetic
+
+from reports import load, published, tables
+from reports.plots import degradation, figures
+from reports.plots import style as plots
+
+
+@pytest.fixture(scope="module")
+def drawn(study):
+    return degradation.drawable(load.collect([study]).blocks)
+
+
+@pytest.fixture(scope="module")
+def figure(drawn):
+    with plots._settings():
+        return degradation.single(drawn[0], drawn).draw()
+
+
+def test_the_figure_is_the_same_bytes_each_time_and_fits_a_column(drawn, tmp_path):
+    from PIL import Image
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        assert plots.save(degradation.together(drawn), tmp_path / name).startswith("<svg")
+    a, b = tmp_path / "a", tmp_path / "b"
+    for file in ("merge_degradation.png", "merge_degradation.svg"):
+        assert (a / file).read_bytes() == (b / file).read_bytes()
+    with Image.open(a / "merge_degradation.png") as image:
+        assert image.width == round(200 * plots.INCHES)
+        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+    svg = (a / "merge_degradation.svg").read_text()
+    assert not re.search(r"<dc:date>|\d{4}-\d\d-\d\d", svg)
+
+
+def test_a_matplotlibrc_of_the_user_changes_nothing(drawn):
+    import matplotlib
+
+    plot = degradation.single(drawn[0], drawn)
+    before = plots.inline(plot)
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.grid": True}):
+        assert plots.inline(plot) == before
+
+
+def test_points_are_at_their_share_and_score_perception_and_reasoning_apart(drawn, figure):
+    block = drawn[0]
+    style = plots.styles(list(synthetic.GROUPS))
+    parts = degradation.parts(block)
+    assert [(name, [c.title for c in columns]) for name, columns in parts] == [
+        ("perception", ["perception"]),
+        ("reasoning", ["reasoning-image", "reasoning-both", "reasoning-text"]),
+    ]
+    for axis, (_, columns) in zip(figure.axes, parts, strict=True):
+        lines = {line.get_color(): line for line in axis.lines if len(line.get_xdata()) == 4}
+        for column in columns:
+            line = lines[style[column.title].color]
+            assert list(line.get_xdata()) == [0.0, 0.3, 0.7, 1.0]
+            scores = [100 * row.run.cells[column.key].score for row in block.sweep]
+            assert list(line.get_ydata()) == pytest.approx(scores)
+    labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert labels == ["0\nVLM", "0.3", "0.7", "1", "SFT", "DRIFT"]
+
+
+def test_published_sweeps_are_behind_and_named(drawn, figure):
+    [grey] = [
+        line
+        for line in published.sweeps("qwen2_5_vl", "Qwen2.5-VL", ["pope"])
+        if line.vlm == "Qwen2.5-VL-7B"
+    ]
+    found = [
+        [tuple(map(float, point)) for point in line.get_xydata()]
+        for line in figure.axes[0].lines
+        if line.get_color() == plots.GREY
+    ]
+    assert list(grey.points) in found
+    text = degradation.caption(drawn[0])
+    assert "Qwen2.5-VL-7B on pope" in text and "for the shape alone" in text
+    assert grey.source in text
+
+
+def test_things_differ_by_color_by_dashes_and_by_marker():
+    for a, b in itertools.combinations(plots.STYLES, 2):
+        assert a.color != b.color and a.dashes != b.dashes and a.marker != b.marker
+
+
+def test_the_inline_plot_carries_no_style_and_no_ground(drawn):
+    svg = plots.inline(degradation.single(drawn[0], drawn))
+    assert svg.startswith("<svg") and "style=" not in svg and "<style" not in svg
+    assert "currentColor" in svg and plots.INK not in svg and "width=" not in svg.split(">")[0]
+    names = re.findall(r' id="(.*?)"', svg)
+    assert len(names) == len(set(names))
+    used = set(re.findall(r'href="#(.*?)"|url\(#(.*?)\)', svg))
+    assert {a or b for a, b in used} <= set(names)
+
+
+def test_without_a_sweep_no_degradation_is_drawn(pair):
+    assert degradation.drawable(load.collect([pair]).blocks) == []
+
+
+def test_names_from_outside_are_only_names():
+    def draw():
+        from matplotlib.figure import Figure
+
+        made = Figure(figsize=(2, 1))
+        made.subplots().set_title(plots.plain("<b>\u2028 $\\frac{1}$ 漢 & " + "x" * 99))
+        return made
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = plots.inline(plots.Plot("x", "", "", draw))
+    assert "<b>" not in svg and "&lt;b&gt; $\\frac{1}$" in svg.replace("&#x", "")
+
+
+def test_plots_of_like_names_do_not_overwrite_each_other(study):
+    material = load.collect([study])
+    twice = [tables.compare(block) for block in material.blocks[:1]] * 2
+    names = [plot.name for found in figures.of(material, twice).values() for plot in found]
+    assert len(names) == len(set(names))
+    assert {"cost_qwen2_5_vl", "cost_qwen2_5_vl_2"} <= set(names)

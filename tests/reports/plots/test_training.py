@@ -1,0 +1,75 @@
+import csv
+import io
+import json
+
+import pytest
+
+from common.errors import UserError
+from reports.plots import style, training
+
+
+def write(folder, lines):
+    folder.mkdir()
+    (folder / training.LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def step(number, **roles):
+    modules = {role: {"cos": cos, "ratio": 1.0, "rho": 0.1} for role, cos in roles.items()}
+    return {"step": number, "loss": 2.0, "rho": number / 10, "grad_norm": 3.0, **modules}
+
+
+def test_a_log_is_read(tmp_path):
+    log = training.read(write(tmp_path / "drift", [step(1, mlp=-0.5), step(2, mlp=0.25)]))
+    assert log.checkpoint == "drift" and [s.rho for s in log.steps] == [0.1, 0.2]
+    assert training.cosines(log, "mlp") == ([1, 2], [-0.5, 0.25])
+    sft = training.read(write(tmp_path / "sft", [{"step": 1, "loss": 1.0}]))
+    assert training.pulled([log, sft]) == [log]
+    assert training.read(tmp_path) is None
+    rows = list(csv.DictReader(io.StringIO(training.long_form([("b", [log, sft])]))))
+    assert [(r["checkpoint"], r["step"], r["module"], r["cos"], r["rho"]) for r in rows] == [
+        ("drift", "1", "all", "", "0.1"),
+        ("drift", "1", "mlp", "-0.5", "0.1"),
+        ("drift", "2", "all", "", "0.2"),
+        ("drift", "2", "mlp", "0.25", "0.1"),
+        ("sft", "1", "all", "", ""),
+    ]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}', '{"step": 1, "rho": "x"}'])
+def test_a_broken_log_is_one_sentence(tmp_path, line):
+    (tmp_path / training.LOG).write_text(line + "\n")
+    with pytest.raises(UserError, match="line 1 is no step of a training"):
+        training.read(tmp_path)
+
+
+def test_running_mean_and_thinning_by_hand():
+    assert training.smooth([0.0, 3.0, 6.0, 3.0]) == [0.0, 3.0, 4.0, 3.0]
+    assert training.smooth([5.0]) == [5.0]
+    points = [(float(i), float(i % 2)) for i in range(2 * training.POINTS)]
+    x, y = training.thinned(points)
+    assert len(x) == training.POINTS and x[:2] == [0.5, 2.5] and set(y) == {0.5}
+
+
+def test_lines_are_at_their_steps(tmp_path):
+    log = training.read(
+        write(tmp_path / "drift", [step(n, attention=0.1 * n, mlp=-0.1 * n) for n in range(1, 5)])
+    )
+    with style._settings():
+        figure = training.plot("b", "B", [log]).draw()
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "cos(g, Δ)\nattention",
+        "cos(g, Δ)\nmlp",
+        "ρ",
+    ]
+    assert list(figure.axes[1].lines[0].get_ydata()) == pytest.approx([-0.1, -0.2, -0.3, -0.4])
+    assert list(figure.axes[2].lines[0].get_xydata()[:, 1]) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_no_two_lines_of_a_plot_look_alike():
+    row = {"step": 1, "modules": {"mlp": {"cosine": 0.1}}}
+    logs = [training.Log(f"run{i}", (training._step(row),)) for i in range(8)]
+    made = training.plots_of("b", "B", logs)
+    assert [plot.name for plot in made] == ["training_b", "training_b_2"]
+    shown = [[log.checkpoint for log in plot.draw.args[0]] for plot in made]
+    assert shown == [[f"run{i}" for i in range(6)], ["run6", "run7"]]

@@ -1,0 +1,65 @@
+import synthetic
+
+from reports import load, tables
+from reports import text as words
+
+
+def said(paths):
+    material = load.collect(paths)
+    return [words.differences(tables.compare(block), material.study) for block in material.blocks]
+
+
+def write(folder, **bits):
+    """Runs of one task, each given by its bits."""
+    for name, row in bits.items():
+        questions = synthetic.simple_questions(len(row))
+        synthetic.write_run(folder / name, questions, synthetic.simple_answers(questions, row))
+    return [folder / name for name in bits]
+
+
+def test_a_difference_outside_the_noise(tmp_path):
+    paths = write(tmp_path, sft=[0] * 20 + [1] * 20, drift=[1] * 20 + [1] * 19 + [0])
+    assert said(paths) == [
+        [
+            "drift scores 97.5 ± 2.5 and sft 50.0 ± 8.0 on pocket: a difference of +47.5 ± 8.8 "
+            "points, outside the noise (p < 0.001)."
+        ]
+    ]
+
+
+def test_a_difference_inside_the_noise_says_what_would_settle_it(tmp_path):
+    # 12 against 8 of 100: ψ = 0.2, δ = 0.04; Connor's formula: 978.7 questions, 12.38 points.
+    up, down, same = [0] * 12, [1] * 8, [1] * 80
+    paths = write(tmp_path, sft=up + down + same, drift=[1] * 12 + [0] * 8 + same)
+    [[text]] = said(paths)
+    assert "a difference of +4.0 ± 4.5 points, inside the noise (p = 0.50)" in text
+    assert "a single test on 100 questions finds a difference of 12.4 points four times" in text
+    assert "one as small as this takes about 979" in text
+
+
+def test_no_disagreement_is_said(tmp_path):
+    [[text]] = said(write(tmp_path, sft=[1, 0, 1], drift=[1, 0, 1]))
+    assert "disagree on too few questions" in text
+
+
+def test_a_study_speaks_of_drift_group_by_group(pair):
+    [[text]] = said([pair])
+    assert text == (
+        "DRIFT scores 62.5 ± 19.1 and SFT 50.0 ± 17.7 on the mean: a difference of "
+        "+12.5 ± 19.1 points, inside the noise (p = 1.00). The two disagree on too few questions "
+        "to tell them apart. Taken apart, DRIFT is inside the noise on a (+50.0 ± 28.9) and "
+        "b (−25.0 ± 25.0)."
+    )
+
+
+def test_merging_is_told_from_end_to_end(tmp_path):
+    questions = synthetic.simple_questions(40, groups=("see",))
+    bits = {0.0: [1] * 40, 0.5: [1] * 30 + [0] * 10, 1.0: [0] * 40}
+    for alpha, row in bits.items():
+        made = synthetic.made("merge", method="linear", alpha=alpha)
+        run = tmp_path / "llava_next" / "runs" / f"merge-{alpha:.2f}"
+        synthetic.write_run(run, questions, synthetic.simple_answers(questions, row), made=made)
+    [block] = load.collect([tmp_path]).blocks
+    assert words.merging(block) == [
+        "see falls from 100.0 ± 0.0 to 0.0 ± 0.0: −100.0 ± 0.0, p < 0.001"
+    ]

@@ -1,0 +1,117 @@
+import doctest
+import threading
+
+import pytest
+
+from tasks.grading import equivalence
+
+
+def test_the_examples_in_the_docstrings_hold():
+    result = doctest.testmod(equivalence)
+    assert result.failed == 0
+    assert result.attempted > 4
+
+
+SAME = [
+    # truth, stated
+    ("12", "12 cm"), ("12", r"12\text{ cm}^2"), ("12", "12.0"), ("12", "twelve"),
+    ("7", "seven apples"), ("7", "7 years old"), ("7", "$7.00"), ("-2", "-$2"), ("10000", "10,000"),
+    ("7", "approximately 7"), ("3.5", "3 1/2"), ("8.0", "8"), ("45^2", "2025"), ("5", "x = 5"),
+    (r"$\frac{90}{23}^{\circ}$", "90/23"), ("69{degrees}", "69"), ("90^\\circ", "90 degrees"),
+    (r"8\sqrt{3}{squareinches}", r"8\sqrt3"), (r"2\sqrt{113}", r"\sqrt{452}"),
+    ("1:2", "1:2"), ("1:2", "0.5"), (r"\frac{\pi}{6}", "30°"),
+    ("10\\%", "0.1"), ("10\\%", "10"), ("0.1", "10%"), ("50", "50 percent"),
+    (r"\sqrt{34}", "5.83"), (r"\frac{1}{3}", "0.333"), ("3.14", r"\pi"), ("1.41", "1.4142"),
+    ("(3,-4)", "(3, -4)"), ("(3,-4)", "3, -4"), ("[0, 2, 0, 2]", "[0,2,0,2]"),
+    ("[2014, 2016]", "2014 and 2016"), (r"\{1,2,3\}", r"\{3,2,1\}"), ("1,-2", "-2, 1"),
+    ("1,-2", "x=1 or x=-2"), (r"1 \pm \sqrt{19}", r"1-\sqrt{19}, 1+\sqrt{19}"),
+    (r"\left( 3, \frac{\pi}{2} \right)", "(3, π/2)"), (r"x \in [-2,7]", "[-2,7]"),
+    (r"(-\infty, 2) \cup (3, \infty)", r"(3,\infty)\cup(-\infty,2)"), ("1<x<5", "(1, 5)"),
+    (r"\begin{pmatrix} -1 \\ 2/5 \end{pmatrix}", r"\begin{bmatrix} -1 \\ 0.4 \end{bmatrix}"),
+    ("y = 2x + 3", "2x+3"), ("y=2x+3", "2x - y + 3 = 0"), ("x<5", "5>x"), ("x^2-3<0", "x^2<3"),
+    ("2516_8", "2516_{8}"), ("2516_8", "2516"), ("6 - 5i", "6-5i"), ("3R^2", "3R^2"),
+    (r"\text{Evelyn}", "evelyn."), ("the blue one", "Blue one"), (r"\text{(C)}", "C"),
+]  # fmt: skip
+
+DIFFERENT = [
+    ("12", "120"), ("5", "x+2"), ("5", "3 or 4"), ("50", "0.5"), ("5", "500"),
+    (r"\frac{1}{3}", "0.33"), ("4/9", "7/16"), ("12.5", "12.46"), (r"\sqrt{34}", "5.8"),
+    ("(2, 3)", "[2,3]"), ("(2, 3)", "(3, 2)"), ("[1, 2, 3]", "[1, 2]"), (r"\{1,2\}", r"\{1,3\}"),
+    ("x<5", r"x \le 5"), ("y=2x+3", "y=2x-3"), (r"\text{Evelyn}", "Carla"), ("odd", "even"),
+    ("2516_8", "2517"),
+]  # fmt: skip
+
+UNCLEAR = [
+    ("12", "it is unclear"), ("12", "N/A"), ("12", "cannot"), ("12", ""), ("12", "12 or 13"),
+    ("12", "9**9**9**9"), ("12", "1" * 1000), ("cat", "either the cat or the dog on the mat"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "verdict"),
+    [(*pair, True) for pair in SAME]
+    + [(*pair, False) for pair in DIFFERENT]
+    + [(*pair, None) for pair in UNCLEAR],
+)
+def test_answers_are_the_same_different_or_unclear(truth, said, verdict):
+    assert equivalence.same(truth, said) is verdict
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "precision", "verdict"),
+    [
+        ("1.4", "1.414", 1, True), ("1.4", "1.36", 1, True), ("1.4", "1.45", 1, True),
+        ("1.4", "1.46", 1, False), ("1.4", r"\sqrt 2", 1, True), ("1.41", "1.4", 2, False),
+        ("8", "7.026", None, False), ("1.4", "1.414", None, False),
+    ],
+)  # fmt: skip
+def test_precision_says_how_far_a_stated_number_may_be(truth, said, precision, verdict):
+    assert equivalence.same(truth, said, precision=precision) is verdict
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "unit", "verdict"),
+    [
+        ("1000", "1 kg", "g", True), ("1000", "1000 g", "g", True), ("1000", "1000", "g", True),
+        ("1000", "1 g", "g", False), ("2", "24 months", "years", True), ("50", "0.5", "%", True),
+        ("31.42%", "0.31", None, False), ("31.42%", "31.4159%", None, True),
+        ("1/7", "14.60%", None, False), ("1/7", "14.29%", None, True),
+        ("50", "0.5", None, False), ("50", "0.5", "percent", True), ("3", "3 hours", "days", False),
+    ],
+)  # fmt: skip
+def test_the_units_of_the_question_and_the_answer_are_brought_together(truth, said, unit, verdict):
+    assert equivalence.same(truth, said, unit=unit) is verdict
+
+
+@pytest.mark.parametrize(
+    ("truth", "shape"),
+    [
+        ("12", "number"), ("12 cm", "number"), (r"\frac{\sqrt 3}{2}", "number"),
+        ("x = 5", "number"),
+        ("8\\sqrt{3}{squareinches}", "number"), ("[1, 2]", "list"), ("1, -2", "list"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "list"), ("2x + 1", "formula"), ("x < 5", "formula"),
+        ("Evelyn", "words"), ("the left one", "words"), ("C", "words"), ("odd", "words"),
+    ],
+)  # fmt: skip
+def test_a_true_answer_has_a_shape(truth, shape):
+    assert equivalence.shape(truth) == shape
+
+
+def test_math_verify_that_takes_too_long_is_stopped_and_started_again(monkeypatch):
+    assert equivalence.same("x^2-3<0", "x^2<3") is True
+    monkeypatch.setattr(equivalence, "SECONDS", 0)
+    assert equivalence.same("x^2-3<0", "3>x^2") is None
+    monkeypatch.setattr(equivalence, "SECONDS", 30)
+    assert equivalence.same("x^2-3<0", "x^2<3") is True
+
+
+def test_math_verify_answers_in_other_threads(monkeypatch):
+    monkeypatch.setattr(equivalence, "SECONDS", 30)
+    found = []
+    ask = [threading.Thread(target=lambda: found.append(equivalence.same("x^2-3<0", "x^2<3")))]
+    ask.append(threading.Thread(target=lambda: found.append(equivalence.same("x^2-3<0", "x^2<4"))))
+    for thread in ask:
+        thread.start()
+    for thread in ask:
+        thread.join()
+    assert sorted(found) == [False, True]
