@@ -53,7 +53,7 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     from harness.checkpoints.preflight import open_checkpoint
     from harness.engines.vllm import VllmEngine
     from harness.evaluate.run import Asked, run
-    from harness.runs import records
+    from harness.runs.folder import image_path, read_questions
 
     checkpoint = open_checkpoint(given.checkpoint)
     wanted = [tasks.load(name) for name in tasks.expand(given.tasks.split(","))]
@@ -72,11 +72,10 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
 
     ours()  # the first questions of an engine take longer
     first = folder / "round-0"
-    questions = records.read_questions(first / "run")
+    questions = read_questions(first / "run")
     prompts = [engine.render(question) for question in questions]
     pictures = [
-        [records.image_path(first / "run", image) for image in question.images]
-        for question in questions
+        [image_path(first / "run", image) for image in question.images] for question in questions
     ]
     sampling = _sampling(wanted[0].max_tokens)
     times: dict[str, list[float]] = {"vLLM by itself": [], "driftbench eval": []}
@@ -154,15 +153,15 @@ def _forget(llm: Any) -> None:
 def _transformers(checkpoint: Any, questions: list[Any], folder: Path) -> float:
     from harness.engines import Ask
     from harness.engines.hf import HfEngine
-    from harness.runs import records
-    from harness.runs.records import Sampling
+    from harness.runs.folder import image_path
+    from harness.runs.schema import Sampling
 
     engine = HfEngine(checkpoint)
     engine.start()
     asks = []
     for question in questions[:PEER_QUESTIONS]:
         images = tuple(
-            replace(image, data=records.image_path(folder / "round-0" / "run", image).read_bytes())
+            replace(image, data=image_path(folder / "round-0" / "run", image).read_bytes())
             for image in question.images
         )
         whole = replace(question, images=images)

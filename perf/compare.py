@@ -59,10 +59,10 @@ def _run(folder: Path, seed: int) -> Path:
 
 
 def _differences(a: Path, b: Path) -> list[float]:
-    from harness.runs import records
+    from harness.runs.folder import read_verdicts
     from harness.statistics import scores
 
-    first, second = (scores.question_scores(records.read_verdicts(run)) for run in (a, b))
+    first, second = (scores.question_scores(read_verdicts(run)) for run in (a, b))
     return [second[key] - first[key] for key in first]
 
 

@@ -143,7 +143,7 @@ def _write(
     from harness.engines import Ask
     from harness.engines.server import ServerEngine, Service, served_checkpoint
     from harness.evaluate import run as room
-    from harness.runs.records import Response, Sampling
+    from harness.runs.schema import Response, Sampling
 
     generator = random.Random(0)
     text = " ".join(

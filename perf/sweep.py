@@ -75,9 +75,9 @@ def _seconds(*words: object) -> float:
 
 
 def _said(run: Path) -> dict[str, str]:
-    from harness.runs import records
+    from harness.runs import log
 
-    return {response.id: response.text for response in records.read_responses(run)}
+    return {response.id: response.text for response in log.read_responses(run)}
 
 
 if __name__ == "__main__":

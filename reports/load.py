@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from harness.runs import records
-from harness.runs.records import Cell, Question, RunCard, Verdict
+from harness.runs.folder import read_card, read_questions, read_verdicts
+from harness.runs.schema import Cell, Question, RunCard, Verdict
 from harness.statistics import scores
 from reports.plots import maps, training
 from reports.plots.maps import Distances
@@ -183,11 +183,9 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     """
     name = name or folder.resolve().name
     try:
-        card = records.read_card(folder)
-        verdicts = records.read_verdicts(folder)
+        card = read_card(folder)
+        verdicts = read_verdicts(folder)
         cells = scores.cells(name, verdicts)
-    except records.UserError as error:
-        raise UserError(str(error)) from error
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{folder / 'verdicts.jsonl'} cannot be read: {error}") from error
     groups: dict[tuple[str, str], list[Verdict]] = {}
@@ -516,9 +514,7 @@ def _questions(runs: Sequence[Run], notes: list[str]) -> dict[tuple[str, str], A
 
 def _read_questions(run: Run) -> list[Question]:
     try:
-        return records.read_questions(run.folder)
-    except records.UserError as error:
-        raise UserError(str(error)) from error
+        return read_questions(run.folder)
     except (TypeError, KeyError) as error:
         raise UserError(f"{run.folder / 'questions.jsonl'} cannot be read: {error}") from error
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from harness.runs import records
+from harness.runs import folder
 from reports import tables
 from reports.load import Block, Row
 
@@ -131,7 +131,7 @@ def _compared(row: Row, entry: dict[str, str]) -> list[Beside]:
 
 def _metric(row: Row, task: str, name: str) -> float | None:
     try:
-        return records.read_summary(row.run.folder).get(task, {}).get(name)
+        return folder.read_summary(row.run.folder).get(task, {}).get(name)
     except (OSError, ValueError):
         return None
 

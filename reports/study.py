@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.runs import records
-from harness.runs.records import Verdict
+from harness.runs.folder import read_questions
+from harness.runs.schema import Verdict
 from harness.statistics import scores as tally
 from harness.statistics import seeds
 from harness.statistics.seeds import Replicated
@@ -344,7 +344,7 @@ def _floors(asked: Sequence[_Asked]) -> dict[str, float]:
         run = next(iter(seed.runs.values()))
         floors = {
             (question.task, question.id): question.row.get("floor")
-            for question in records.read_questions(run.folder)
+            for question in read_questions(run.folder)
         }
         for (task, group), verdicts in _tested(run):
             values = [floors.get((task, verdict.id)) for verdict in verdicts]

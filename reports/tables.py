@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.runs.records import Cell
+from harness.runs.schema import Cell
 from harness.statistics import scores
 from harness.statistics.scores import Paired
 from reports.load import Block, Column, Material, Row, Run

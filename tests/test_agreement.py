@@ -23,7 +23,7 @@ from harness.checkpoints.preflight import open_checkpoint
 from harness.engines.endpoint import address
 from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.evaluate.run import Asked, run
-from harness.runs import records
+from harness.runs.log import read_responses
 
 PER_GROUP = 12
 
@@ -63,7 +63,7 @@ def test_greedy_answers_agree_on_48_questions(family, tmp_path):
 
 
 def answers(folder: Path) -> dict[str, tuple]:
-    responses = records.read_responses(folder)
+    responses = read_responses(folder)
     return {r.id: (r.text, r.finish, r.tokens_in, r.tokens_out) for r in responses}
 
 

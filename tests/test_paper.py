@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import warm
 
-from harness.runs.records import read_card
+from harness.runs.folder import read_card
 from harness.studies import recipe, runner
 
 QWEN = "seed-0/qwen2_5_vl"

@@ -13,7 +13,8 @@ from drift.pocket import models, world
 from harness.checkpoints.preflight import open_checkpoint
 from harness.evaluate.merge_sweep import Method, best, merges
 from harness.evaluate.run import Asked, run
-from harness.runs import records
+from harness.runs import log
+from harness.runs.folder import read_card
 
 ALPHAS = (0.0, 0.3, 1.0)
 
@@ -29,7 +30,7 @@ def here(tmp_path_factory):
 
 
 def said(folder):
-    return {r.id: r.text for r in records.read_responses(folder)}
+    return {r.id: r.text for r in log.read_responses(folder)}
 
 
 @pytest.mark.slow
@@ -47,7 +48,7 @@ def test_poured_merges_answer_like_loaded_ones(here):
     answers = [said(here / "poured" / point.name) for point in points]
     assert answers == [said(here / "loaded" / point.name) for point in points]
     assert answers[0] != answers[1] != answers[2]
-    cards = [records.read_card(here / "poured" / point.name) for point in points]
+    cards = [read_card(here / "poured" / point.name) for point in points]
     assert [card.made["settings"]["alpha"] for card in cards] == list(ALPHAS)
     assert len({card.fingerprint for card in cards}) == len(ALPHAS)
     chosen, scores = best([here / "poured" / point.name for point in points], ALPHAS)

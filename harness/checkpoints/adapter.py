@@ -15,7 +15,7 @@ from typing import Any
 
 from common.errors import UserError
 from harness.checkpoints.weights import Header, digests, header
-from harness.runs.records import canonical
+from harness.runs.schema import canonical
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
-from harness.runs.records import PixelBudget
+from harness.runs.schema import PixelBudget
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,7 +19,7 @@ from typing import Any
 from common.errors import UserError
 from harness.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, open_adapter
 from harness.checkpoints.weights import Header, digests, header
-from harness.runs.records import canonical
+from harness.runs.schema import canonical
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.runs import records
-from harness.runs.records import SCORED, RunCard, TaskCard
+from harness.runs import log
+from harness.runs.folder import SCORED, read_card, read_cells, read_summary, read_verdicts
+from harness.runs.schema import RunCard, TaskCard
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,7 @@ def print_cells(folders: Sequence[Path]) -> None:
     table = Table(*columns, box=None)
     for column in table.columns[3:]:
         column.justify = "right"
-    cells = [cell for folder in folders for cell in records.read_cells(folder)]
+    cells = [cell for folder in folders for cell in read_cells(folder)]
     if brief := len(cells) > MOST_LINES:
         cells = [cell for cell in cells if cell.group == "all"]
     for cell in cells:
@@ -60,16 +61,16 @@ def print_cells(folders: Sequence[Path]) -> None:
 
 
 def _notes(folder: Path) -> Iterator[str]:
-    card, cells = records.read_card(folder), records.read_cells(folder)
+    card, cells = read_card(folder), read_cells(folder)
     if not card.finished:
         wanted = card.sampling.n * sum(task.n for task in card.tasks)
-        there = len(records.read_verdicts(folder)) or len(records.read_responses(_answered(folder)))
+        there = len(read_verdicts(folder)) or len(log.read_responses(_answered(folder)))
         yield f"{card.name}: not finished, {there} of {wanted} answers are there"
     if any(cell.error for cell in cells):
         yield from _error_notes(card, folder)
     for note in card.notes:
         yield f"{card.name}: {note}"
-    for name, metrics in records.read_summary(folder).items():
+    for name, metrics in read_summary(folder).items():
         listed = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
         yield f"{card.name}: {name}: {listed}"
     for task in card.tasks:
@@ -79,7 +80,7 @@ def _notes(folder: Path) -> Iterator[str]:
 
 def _error_notes(card: RunCard, folder: Path) -> Iterator[str]:
     names = {task.name for task in card.tasks}
-    errors = [error for error in records.errors(_answered(folder)) if error.task in names]
+    errors = [error for error in log.errors(_answered(folder)) if error.task in names]
     failed = [error.reason for error in errors if not error.lasting]
     refused = [error.reason for error in errors if error.lasting]
     if failed:

@@ -95,13 +95,13 @@ def agree(
 
     from rich.table import Table
 
-    from harness.runs import records
+    from harness.runs.folder import SCORED, read_card
     from harness.statistics import compare as comparison
     from harness.statistics.agreement import agreement
 
-    own = records.read_card(run)
+    own = read_card(run)
     there = [*dict.fromkeys(task.protocol for task in own.tasks)]
-    there += sorted(path.parent.name for path in run.glob(f"{records.SCORED}/*/run.json"))
+    there += sorted(path.parent.name for path in run.glob(f"{SCORED}/*/run.json"))
     names = [name.strip() for name in protocols.split(",")] if protocols else there
     if len(names) < 2:
         raise UserError(

@@ -133,7 +133,7 @@ def evaluate(
     part = chosen_shard(shard)
     from harness.commands.dry_run import print_plans
     from harness.evaluate.run import Asked, plans, run
-    from harness.runs.records import Sampling
+    from harness.runs.schema import Sampling
 
     maker: Any = chosen_engine(engine, tensor_parallel, context, gpu_memory)
     if engine == "server" or (endpoint and engine == "auto"):

@@ -16,7 +16,7 @@ from harness.commands.cells import console, printable
 from harness.commands.compare import plain_cell
 
 if TYPE_CHECKING:
-    from harness.runs.records import Question, Response, Verdict
+    from harness.runs.schema import Question, Response, Verdict
     from harness.statistics.compare import Run
 
 WIDTH = 72
@@ -36,15 +36,15 @@ def show(
     protocol: Annotated[str | None, Option(help="Whose verdicts; default: the run's.")] = None,
 ) -> None:
     """Show a question, its pictures, and what was answered."""
-    from harness.runs import records
+    from harness.runs.folder import image_path, read_questions
     from harness.statistics.compare import read_run, root
 
     graded = read_run(run, protocol)
-    question = _question(records.read_questions(root(run)), id, task, run)
+    question = _question(read_questions(root(run)), id, task, run)
     verdicts = {v.sample: v for v in graded.verdicts.get((question.task, "all"), []) if v.id == id}
     print(_bold(f"{printable(question.task)} {printable(id)}"))
     for image in question.images:
-        _print_picture(records.image_path(root(run), image))
+        _print_picture(image_path(root(run), image))
     print(_block(question.prompt))
     if "answer" in question.row:
         print(_bold("truth"), printable(str(question.row["answer"])))
@@ -108,7 +108,7 @@ def runs(
     """List the runs on disk."""
     from rich.table import Table
 
-    from harness.runs import records
+    from harness.runs.folder import read_card, read_cells
 
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: name the one that holds the runs")
@@ -117,7 +117,7 @@ def runs(
     broken = []
     for path in _cards(folder):
         try:
-            card, cells = records.read_card(path.parent), records.read_cells(path.parent)
+            card, cells = read_card(path.parent), read_cells(path.parent)
         except UserError as error:
             broken.append(str(error))
             continue
@@ -157,11 +157,11 @@ def _question(questions: "Sequence[Question]", id: str, task: str | None, run: P
 
 
 def _responses(run: Path, question: "Question") -> "list[Response]":
-    from harness.runs import records
+    from harness.runs import log
 
     own = [
         response
-        for response in records.read_responses(run)
+        for response in log.read_responses(run)
         if (response.task, response.id) == (question.task, question.id)
     ]
     if not own:
@@ -226,7 +226,7 @@ def _said(verdicts: "list[Verdict]") -> str:
 
 
 def _cards(folder: Path) -> list[Path]:
-    from harness.runs.records import SCORED
+    from harness.runs.folder import SCORED
 
     found = folder.rglob("run.json")
     return sorted(path for path in found if path.parent.parent.name != SCORED)

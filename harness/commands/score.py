@@ -12,7 +12,7 @@ from harness.commands.cells import print_cells, printable
 
 if TYPE_CHECKING:
     from harness.evaluate.judge import Judge
-    from harness.runs.records import Verdict
+    from harness.runs.schema import Verdict
 
 END = 300
 """Characters at the end of a response that --diff shows."""
@@ -131,9 +131,10 @@ def _hired(
 
 def _print_diff(folder: Path, protocol: str) -> None:
     from harness.evaluate.grade import disagreements
-    from harness.runs import records
+    from harness.runs import log
+    from harness.runs.folder import read_card
 
-    card = records.read_card(folder)
+    card = read_card(folder)
     print(f"{card.name}: where robust and {protocol} disagree")
     count = 0
     for question, response, robust, other in disagreements(folder, protocol):
@@ -142,7 +143,7 @@ def _print_diff(folder: Path, protocol: str) -> None:
         print(f" ({response.sample})" if card.sampling.n > 1 else "", end="")
         print(f"  robust: {_said(robust)}  {protocol}: {_said(other)}")
         print(f"  …{printable(response.text[-END:])}" if response.text else "  (empty)")
-    print(f"\n{count} of {len(records.read_responses(folder))} answers")
+    print(f"\n{count} of {len(log.read_responses(folder))} answers")
 
 
 def _said(verdict: "Verdict") -> str:

@@ -15,7 +15,7 @@ import typer
 from typer import Argument, Option
 
 from common.errors import UserError
-from harness.runs.records import Image, Question, Response, Sampling
+from harness.runs.schema import Image, Question, Response, Sampling
 
 if TYPE_CHECKING:
     from harness.checkpoints.preflight import Checkpoint

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.checkpoints.preflight import Checkpoint
-from harness.runs.records import Question, Response, Sampling
+from harness.runs.schema import Question, Response, Sampling
 
 
 @dataclass(frozen=True)

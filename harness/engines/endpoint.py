@@ -19,7 +19,7 @@ from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, rendering, said
 from harness.engines.pictures import decoded_image
-from harness.runs.records import Finish, Image, Response
+from harness.runs.schema import Finish, Image, Response
 
 if TYPE_CHECKING:
     import aiohttp

@@ -18,7 +18,7 @@ from harness.checkpoints import adapter
 from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantization
 from harness.engines import Ask, is_lasting, refusal, rendering, said
 from harness.engines.pictures import decoded
-from harness.runs.records import Question, Response, Sampling
+from harness.runs.schema import Question, Response, Sampling
 
 MOST_ROWS = 32
 """Questions at a time, where memory allows."""

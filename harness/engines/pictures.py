@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.checkpoints.image_size import fitted
 from harness.engines import Ask
-from harness.runs.records import Image, Question
+from harness.runs.schema import Image, Question
 from tasks import files
 
 THREADS = 4

@@ -17,7 +17,7 @@ from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, said
 from harness.engines.vllm import Room, VllmEngine
-from harness.runs.records import Question, Response
+from harness.runs.schema import Question, Response
 
 CHUNK = 8
 """Questions in one piece of the queue."""

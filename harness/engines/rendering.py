@@ -6,7 +6,7 @@ from common import torch_guard
 from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import said
-from harness.runs.records import Question
+from harness.runs.schema import Question
 
 MARK = "<image>"
 

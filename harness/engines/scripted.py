@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, is_lasting, refusal, said
-from harness.runs.records import Question, Response
+from harness.runs.schema import Question, Response
 
 
 class ScriptedEngine:

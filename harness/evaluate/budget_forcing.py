@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.engines import Ask
-from harness.runs.records import Response
+from harness.runs.schema import Response
 from tasks.grading.extract import THINK_CLOSE, THINK_OPEN
 
 CLOSING = f"\n{THINK_CLOSE}\n\nFinal Answer: "

@@ -14,8 +14,9 @@ from harness.checkpoints.image_size import fit, fitted
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, rendering
 from harness.evaluate.generate import Job, Wanted, asks_of, place_of
-from harness.runs import records
-from harness.runs.records import Question, RunCard
+from harness.runs import log
+from harness.runs.folder import read_card
+from harness.runs.schema import Image, Question, RunCard
 from tasks import files
 
 SAMPLE = 8
@@ -73,7 +74,7 @@ def plan(job: Job, pictures: dict[str, Path]) -> Plan:
     """
     asks = list(asks_of(job, job.questions))
     retry = job.wanted.asked.retry_errors
-    known = set(records.answered(job.folder, lasting=not retry)) if job.folder.is_dir() else set()
+    known = set(log.answered(job.folder, lasting=not retry)) if job.folder.is_dir() else set()
     left = [ask for ask in asks if place_of(ask) not in known]
     counter = _counter(job, pictures)
     parts = [_part(task.name, asks, left, counter) for task in job.wanted.tasks]
@@ -143,9 +144,9 @@ class _Counter:
         return self._image[sha256]
 
     def _measured(self, path: Path) -> int:
-        from PIL import Image
+        from PIL import Image as Picture
 
-        with Image.open(path) as picture:
+        with Picture.open(path) as picture:
             sides = picture.size
         if hasattr(self._processor, "_get_num_multimodal_tokens"):
             # vLLM's transformers backend counts by it too. Height comes first.
@@ -153,7 +154,7 @@ class _Counter:
             told = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
             return told["num_image_tokens"][0]
         self.estimated = True
-        question = Question("plan", "", rendering.MARK, (records.Image(path.name, "", b""),), {})
+        question = Question("plan", "", rendering.MARK, (Image(path.name, "", b""),), {})
         prompt = rendering.render(self._processor, self._checkpoint, question)
         special = rendering.adds_special_tokens(self._processor, self._checkpoint, prompt)
         text = self._tokenizer(prompt, add_special_tokens=special)["input_ids"]
@@ -180,7 +181,7 @@ def _pace(job: Job, left: Sequence[Ask]) -> Pace | None:
         ),
     )
     made: dict[str, list[int]] = {}
-    for response in records.read_responses(folder):
+    for response in log.read_responses(folder):
         if response.finish != "error":
             made.setdefault(response.task, []).append(response.tokens_out)
     every = [count for counts in made.values() for count in counts]
@@ -196,7 +197,7 @@ def _pace(job: Job, left: Sequence[Ask]) -> Pace | None:
 def _alike(job: Job, folder: Path) -> RunCard | None:
     """Return the card of a run that the same engine made on the same device."""
     with suppress(UserError):
-        card = records.read_card(folder)
+        card = read_card(folder)
         same = (card.engine, card.device) == (job.engine.name, job.engine.device)
         return card if same and card.seconds > 0 else None
     return None

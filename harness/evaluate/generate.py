@@ -10,14 +10,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import write_whole
 from harness.checkpoints.image_size import budget_of, setting
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, Engine
 from harness.evaluate.budget_forcing import continuations, joined
 from harness.evaluate.grade import Readings, begin, how, place
 from harness.evaluate.progress import Progress
-from harness.runs import locks, records
-from harness.runs.records import PixelBudget, Question, Response, RunCard, Sampling
+from harness.runs import locks
+from harness.runs.folder import image_path, read_card, read_keys, read_made_keys, write_json
+from harness.runs.log import Log, answered, read_responses
+from harness.runs.schema import (
+    UTF8,
+    PixelBudget,
+    Question,
+    Response,
+    RunCard,
+    Sampling,
+    canonical,
+    key,
+)
 from tasks import Task
 
 SAVE_SECONDS = 10.0
@@ -121,7 +133,7 @@ def make_keys(job: Job, beside: bool = False) -> None:
         UserError: They ask other prompts.
     """
     of = _made_of(job)
-    old = records.read_made_keys(job.folder)
+    old = read_made_keys(job.folder)
     if old is not None and old["of"] == of:
         return
     keys: Keys = {}
@@ -135,7 +147,7 @@ def make_keys(job: Job, beside: bool = False) -> None:
             )
         return
     content = json.dumps({"of": of, "keys": keys}, ensure_ascii=False)
-    records.write_whole(job.folder / "keys.json", content.encode(*records.UTF8))
+    write_whole(job.folder / "keys.json", content.encode(*UTF8))
 
 
 def _made_of(job: Job) -> str:
@@ -147,14 +159,14 @@ def _made_of(job: Job) -> str:
         "questions": hashlib.sha256(job.content).hexdigest(),
         "code": _code(),
     }
-    return hashlib.sha256(records.canonical(content).encode(*records.UTF8)).hexdigest()
+    return hashlib.sha256(canonical(content).encode(*UTF8)).hexdigest()
 
 
 def _code() -> str:
     """Return the sha256 of what makes prompts and keys here."""
     here = Path(__file__).parent
     engines = sorted((here.parent / "engines").glob("*.py"))
-    files = [here.parent / "runs" / "records.py", here / "generate.py", *engines]
+    files = [here.parent / "runs" / "schema.py", here / "generate.py", *engines]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -173,7 +185,7 @@ def asks_of(job: Job, questions: Iterable[Question]) -> Iterator[Ask]:
 
 def _key(job: Job, task: str, prompt: str, images: list[str], sample: int) -> str:
     checkpoint, engine = job.checkpoint, job.engine
-    return records.key(
+    return key(
         fingerprint=checkpoint.fingerprint,
         adapter=checkpoint.adapter.fingerprint if checkpoint.adapter else None,
         prompt=prompt,
@@ -213,7 +225,7 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
     log_name = f"responses.{shard.name}.jsonl" if shard else "responses.jsonl"
     with (
         _Clock(folder, engine, beside=shard is not None) as clock,
-        records.Log(folder, log_name) as log,
+        Log(folder, log_name) as log,
         progress,
     ):
         for response in engine.ask(_with_pictures(asks, folder, budget)):
@@ -236,8 +248,8 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
 
 def _missing(job: Job, questions: Sequence[Question]) -> tuple[list[Ask], int]:
     """Return what is to be asked, and how many answers of the run are there."""
-    wanted = records.read_keys(job.folder) or set()
-    known = set(records.answered(job.folder, lasting=not job.wanted.asked.retry_errors))
+    wanted = read_keys(job.folder) or set()
+    known = set(answered(job.folder, lasting=not job.wanted.asked.retry_errors))
     missing = wanted - known
     if strangers := len(known - wanted):
         print(
@@ -264,7 +276,7 @@ def _cut(job: Job, questions: Sequence[Question]) -> list[tuple[Ask, Response]]:
         return []
     cut = [
         response
-        for response in records.read_responses(job.folder)
+        for response in read_responses(job.folder)
         if response.finish == "length"
         and not response.forced
         and (asked.retry_errors or not response.lasting)
@@ -278,7 +290,7 @@ def _with_pictures(asks: Iterable[Ask], folder: Path, budget: PixelBudget | None
     """Read the pictures when their turn comes, so that memory does not grow with the data."""
     for ask in asks:
         images = tuple(
-            replace(image, data=records.image_path(folder, image).read_bytes(), budget=budget)
+            replace(image, data=image_path(folder, image).read_bytes(), budget=budget)
             for image in ask.question.images
         )
         yield replace(ask, question=replace(ask.question, images=images))
@@ -306,8 +318,8 @@ class _Clock:
     def _save(self) -> None:
         now = time.monotonic()
         with locks.locked(self._folder, "card", brief=True):
-            card = records.read_card(self._folder)
-            records.write_json(self._folder / "run.json", self._added(card, now - self._saved))
+            card = read_card(self._folder)
+            write_json(self._folder / "run.json", self._added(card, now - self._saved))
         self._saved = now
 
     def _added(self, card: RunCard, seconds: float) -> RunCard:

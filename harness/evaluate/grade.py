@@ -17,8 +17,9 @@ import tasks
 from common.errors import UserError
 from harness.evaluate.judge import Judge, settled
 from harness.evaluate.progress import counted
-from harness.runs import locks, records
-from harness.runs.records import SCORED, How, Question, Response, RunCard, TaskCard, Verdict
+from harness.runs import locks, log
+from harness.runs.folder import SCORED, count, read_card, read_questions, write_json, write_lines
+from harness.runs.schema import How, Question, Response, RunCard, TaskCard, Verdict
 from harness.statistics import scores
 from tasks import Task
 from tasks.grading.extract import stated
@@ -44,7 +45,7 @@ def score(folder: Path, protocol: str | None = None, judge: Judge | None = None)
         UserError: It is no run, or another process writes it.
         UserError: None of its tasks has the protocol.
     """
-    card = records.read_card(folder)
+    card = read_card(folder)
     with locks.locked(folder):
         own = {task.name: own_protocol(task) for task in card.tasks}
         if protocol is None or set(own.values()) == {protocol}:
@@ -76,7 +77,7 @@ def _loaded(protocols: dict[str, str]) -> list[Task]:
 
 
 def _judge_of(into: Path) -> dict[str, str] | None:
-    return records.read_card(into).judge if (into / "run.json").exists() else None
+    return read_card(into).judge if (into / "run.json").exists() else None
 
 
 def grade(
@@ -102,7 +103,7 @@ def grade(
     """
     into = into or folder
     by_name = {task.name: task for task in graded_tasks}
-    questions = [q for q in records.read_questions(folder) if q.task in by_name]
+    questions = [q for q in read_questions(folder) if q.task in by_name]
     graded = verdicts_of(folder, card, by_name, questions, judge, readings)
     verdicts = graded.verdicts
     cards = tuple(
@@ -117,13 +118,13 @@ def grade(
     card = replace(card, tasks=cards, finished=len(verdicts) == asked)
     if graded.judge is not None:
         card = replace(card, judge=graded.judge.record)
-    if into == folder and records.count(folder / "verdicts.jsonl") != len(verdicts):
+    if into == folder and count(folder / "verdicts.jsonl") != len(verdicts):
         drop_scored(folder)
     (into / "answers.parquet").unlink(missing_ok=True)  # it has the verdicts before these
-    records.write_lines(into / "verdicts.jsonl", verdicts)
-    records.write_json(into / "cells.json", scores.cells(card.name, verdicts))
-    records.write_json(into / "summary.json", _summaries(graded_tasks, questions, verdicts))
-    records.write_json(into / "run.json", card)
+    write_lines(into / "verdicts.jsonl", verdicts)
+    write_json(into / "cells.json", scores.cells(card.name, verdicts))
+    write_json(into / "summary.json", _summaries(graded_tasks, questions, verdicts))
+    write_json(into / "run.json", card)
     return card
 
 
@@ -143,7 +144,7 @@ def verdicts_of(
     """Judge all responses to some questions."""
     if judge is None and card.judge is not None:
         judge = Judge(folder, card.judge)
-    responses = {(r.task, r.id, r.sample): r for r in records.read_responses(folder)}
+    responses = {(r.task, r.id, r.sample): r for r in log.read_responses(folder)}
     wanted = [
         (question, response)
         for question in questions
@@ -163,7 +164,7 @@ def verdicts_of(
     waiting = Counter(
         q.task for (q, _), (_, used) in zip(wanted, ends, strict=True) if used is None
     )
-    failed = Counter(r.task for _, r in wanted if records.failed(r))
+    failed = Counter(r.task for _, r in wanted if log.failed(r))
     return Graded(verdicts, waiting, failed, judge)
 
 
@@ -292,13 +293,13 @@ def disagreements(
         Question, response, the robust verdict, the other one; where one says right and the other
         wrong or open.
     """
-    card = records.read_card(folder)
+    card = read_card(folder)
     names = [task.name for task in card.tasks if has(task, protocol)]
     if not names:
         tasks.load(card.tasks[0].name, protocol)
     if protocol == tasks.ROBUST:
         raise UserError("robust is one of the two that are compared: name the other --protocol")
-    questions = [q for q in records.read_questions(folder) if q.task in names]
+    questions = [q for q in read_questions(folder) if q.task in names]
     recorded = replace(card, judge=_judge_of(folder / SCORED / protocol) or card.judge)
     found = []
     for one in (tasks.ROBUST, protocol):
@@ -306,7 +307,7 @@ def disagreements(
         verdicts = verdicts_of(folder, recorded, by_name, questions).verdicts
         found.append({(v.task, v.id, v.sample): v for v in verdicts})
     by_id = {(q.task, q.id): q for q in questions}
-    for response in records.read_responses(folder):
+    for response in log.read_responses(folder):
         at = (response.task, response.id, response.sample)
         if at in found[0] and (found[0][at].correct is True) != (found[1][at].correct is True):
             yield by_id[response.task, response.id], response, found[0][at], found[1][at]

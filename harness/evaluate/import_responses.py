@@ -22,8 +22,8 @@ from common.errors import UserError
 from harness.evaluate.prompts import revision, unasked
 from harness.evaluate.run import code_version, packages
 from harness.evaluate.spreadsheet import read_sheet
-from harness.runs import locks, records
-from harness.runs.records import Response, RunCard, Sampling, TaskCard
+from harness.runs import folder, locks
+from harness.runs.schema import UTF8, Response, RunCard, Sampling, TaskCard
 from tasks import Row
 from tasks.files import commit, first
 
@@ -127,7 +127,7 @@ def run_of(
 
 def _write(out: Path, card: RunCard, questions: list[Any], responses: list[Response]) -> None:
     if (out / "run.json").exists():
-        old = records.read_card(out)
+        old = folder.read_card(out)
         same = [(t.name, t.protocol) for t in old.tasks] == [
             (t.name, t.protocol) for t in card.tasks
         ]
@@ -138,9 +138,9 @@ def _write(out: Path, card: RunCard, questions: list[Any], responses: list[Respo
         raise UserError(f"{out} is not empty and holds no run: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     with locks.locked(out):
-        records.write_lines(out / "questions.jsonl", questions)
-        records.write_lines(out / "responses.jsonl", responses)
-        records.write_json(out / "run.json", card)
+        folder.write_lines(out / "questions.jsonl", questions)
+        folder.write_lines(out / "responses.jsonl", responses)
+        folder.write_json(out / "run.json", card)
 
 
 def _response(path: Path, task: str, id: str, sample: int, answers: dict[int, Answer]) -> Response:
@@ -151,7 +151,7 @@ def _response(path: Path, task: str, id: str, sample: int, answers: dict[int, An
         text, reason = None, f"{path.name} says: {FAILED}"
     content = f"{path.name}/{task}/{id}/{sample}/{text}"
     return Response(
-        key=hashlib.sha256(content.encode(*records.UTF8)).hexdigest(),
+        key=hashlib.sha256(content.encode(*UTF8)).hexdigest(),
         task=task,
         id=id,
         sample=sample,

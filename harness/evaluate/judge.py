@@ -21,8 +21,9 @@ from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, Engine
 from harness.evaluate.progress import counted
-from harness.runs import records
-from harness.runs.records import Question, Sampling
+from harness.runs import folder
+from harness.runs.log import Log
+from harness.runs.schema import UTF8, Question, Sampling, canonical
 from tasks.grading import extract
 from tasks.judging import OPEN, Judging, Reading, Request
 
@@ -53,7 +54,7 @@ class Judge:
         self._engine = engine
         self._known = {
             line["key"]: line["reply"]
-            for line in records.read_replies(run)
+            for line in folder.read_replies(run)
             if line["judge"] == record["fingerprint"]
         }
 
@@ -70,7 +71,7 @@ class Judge:
     def _ask(self, engine: Engine, requests: dict[str, Request]) -> None:
         asks = [_as_ask(engine, key, request) for key, request in requests.items()]
         answered = 0
-        with records.Log(self._run, "judge.jsonl") as log:
+        with Log(self._run, "judge.jsonl") as log:
             try:
                 for response in counted("asking the judge", engine.ask(asks), len(asks)):
                     if response.finish == "error":
@@ -87,8 +88,8 @@ class Judge:
 
 def key(request: Request) -> str:
     """Return the content address of a request."""
-    content = records.canonical(dataclasses.asdict(request))
-    return hashlib.sha256(content.encode(*records.UTF8)).hexdigest()
+    content = canonical(dataclasses.asdict(request))
+    return hashlib.sha256(content.encode(*UTF8)).hexdigest()
 
 
 def _as_ask(engine: Engine, key: str, request: Request) -> Ask:

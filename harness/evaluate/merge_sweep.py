@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint, Merge, open_checkpoint
-from harness.runs import records
-from harness.runs.records import canonical
+from harness.runs.folder import read_cells
+from harness.runs.schema import canonical
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def best(folders: Sequence[Path], alphas: Sequence[float]) -> tuple[float, list[
     """
     scores = []
     for folder in folders:
-        whole = [cell.score for cell in records.read_cells(folder) if cell.group == "all"]
+        whole = [cell.score for cell in read_cells(folder) if cell.group == "all"]
         scores.append(sum(whole) / len(whole))
     return max(zip(scores, alphas, strict=True), key=lambda pair: (pair[0], -pair[1]))[1], scores
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.runs.records import How, Response
+from harness.runs.schema import How, Response
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

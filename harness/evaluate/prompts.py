@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import UserError
-from harness.runs import records
-from harness.runs.records import Image, Question
+from common.files import settle, write_whole
+from harness.runs import folder
+from harness.runs.schema import UTF8, Image, Question, canonical
 from tasks import Row, Task
 from tasks.files import FOLDER, first
 
@@ -54,11 +55,11 @@ class Pictures:
         suffix = path.suffix.lower()
         if known.get(name, [])[:3] == stamp:
             image = Image(str(known[name][3]), suffix, b"")
-            if self._run is None or records.has_image(self._run, image, status.st_size):
+            if self._run is None or folder.has_image(self._run, image, status.st_size):
                 return image
         content = path.read_bytes()
         whole = Image(hashlib.sha256(content).hexdigest(), suffix, content)
-        if self._run is not None and (stored := records.store_image(self._run, whole)):
+        if self._run is not None and (stored := folder.store_image(self._run, whole)):
             self._unsettled.append(stored)
         known[name] = [*stamp, whole.sha256]
         self._read[parent] = self._read.get(parent, 0) + 1
@@ -78,7 +79,7 @@ class Pictures:
         Raises:
             UserError: A picture cannot be written.
         """
-        records.settle(self._unsettled)
+        settle(self._unsettled)
         self._unsettled.clear()
         for parent, count in self._read.items():
             if count >= self.WORTHWHILE:
@@ -86,12 +87,12 @@ class Pictures:
                 # A cache that cannot be written costs time, nothing else.
                 with suppress(OSError, UserError):
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    records.write_whole(path, json.dumps(self._known[parent]).encode())
+                    write_whole(path, json.dumps(self._known[parent]).encode())
 
 
 def _remembered(parent: str) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    name = hashlib.sha256(os.path.realpath(parent).encode(*records.UTF8)).hexdigest()
+    name = hashlib.sha256(os.path.realpath(parent).encode(*UTF8)).hexdigest()
     return Path(base) / "driftbench" / "named" / f"{name}.json"
 
 
@@ -120,7 +121,7 @@ def questions_of(task: Task, rows: Sequence[Row], pictures: Pictures) -> list[Qu
 def revision(rows: Sequence[Row]) -> str:
     """Return the sha256 of rows, wherever they lie."""
     bare = [{name: row[name] for name in row if name != FOLDER} for row in rows]
-    return hashlib.sha256(records.canonical(bare).encode(*records.UTF8)).hexdigest()
+    return hashlib.sha256(canonical(bare).encode(*UTF8)).hexdigest()
 
 
 def _question(task: Task, row: Row, pictures: Pictures) -> Question:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import write_whole
 from harness.checkpoints.image_size import budget_of, differs_from_training, setting
 from harness.checkpoints.preflight import Checkpoint, swappable
 from harness.engines import Engine
@@ -24,8 +25,10 @@ from harness.evaluate.dry_run import Plan, plan
 from harness.evaluate.generate import Asked, Job, Shard, Wanted, answer, make_keys
 from harness.evaluate.grade import drop_scored, grade
 from harness.evaluate.prompts import Pictures, questions_of, revision
-from harness.runs import locks, records
-from harness.runs.records import Question, RunCard, TaskCard
+from harness.runs import locks
+from harness.runs.folder import as_lines, read_card, read_cells, write_json
+from harness.runs.log import logs, read_responses
+from harness.runs.schema import Question, RunCard, TaskCard
 from tasks import Task
 from tasks.files import commit
 
@@ -96,7 +99,7 @@ def plans(
     wanted = _wanted(checkpoints, wanted_tasks, folders, asked, pictures)
     found = []
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
-        old = records.read_card(folder) if (folder / "run.json").exists() else None
+        old = read_card(folder) if (folder / "run.json").exists() else None
         job = _job(folder, checkpoint, wanted, maker(engine, checkpoint, old)(checkpoint))
         if old is not None and not asked.overwrite:
             _check_same(folder, old, _card(job))
@@ -212,7 +215,7 @@ def _run_one(
     except OSError as error:
         raise UserError(f"{folder} cannot be made: {error.strerror}") from error
     with locks.locked(folder, shard.name if shard else ""):
-        old = records.read_card(folder) if (folder / "run.json").exists() else None
+        old = read_card(folder) if (folder / "run.json").exists() else None
         engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
         job = _job(folder, checkpoint, wanted, engine)
         return _run_alone(job) if shard is None else _run_shard(job, shard)
@@ -220,7 +223,7 @@ def _run_one(
 
 def _job(folder: Path, checkpoint: Checkpoint, wanted: Wanted, engine: Engine) -> Job:
     questions = _askable(wanted, checkpoint)
-    content = records.as_lines(questions)
+    content = as_lines(questions)
     return Job(folder, checkpoint, wanted, engine, questions, content, packages())
 
 
@@ -229,7 +232,7 @@ def _run_alone(job: Job) -> RunCard:
     if done:
         return card
     readings = answer(job)
-    card = records.read_card(job.folder)
+    card = read_card(job.folder)
     return grade(job.folder, card, job.wanted.tasks, readings=readings)
 
 
@@ -244,18 +247,18 @@ def _run_shard(job: Job, shard: Shard) -> RunCard:
         readings = answer(job, shard)
     # Of several that end at the same time, all but one are refused; that one sees all answers.
     with suppress(locks.Busy), locks.locked(job.folder, brief=True):
-        card = records.read_card(job.folder)
-        there = {(r.task, r.id, r.sample) for r in records.read_responses(job.folder)}
+        card = read_card(job.folder)
+        there = {(r.task, r.id, r.sample) for r in read_responses(job.folder)}
         if len(there) >= len(job.questions) * card.sampling.n:
             return grade(job.folder, card, job.wanted.tasks, readings=readings)
-    return records.read_card(job.folder)
+    return read_card(job.folder)
 
 
 def _begin(job: Job) -> tuple[RunCard, bool]:
     """Write what is asked, unless it lies there; return the card, and whether nothing is left."""
     folder = job.folder
     _sweep(folder)
-    old = records.read_card(folder) if (folder / "run.json").exists() else None
+    old = read_card(folder) if (folder / "run.json").exists() else None
     card = _card(job)
     if old is not None:
         try:
@@ -269,16 +272,16 @@ def _begin(job: Job) -> tuple[RunCard, bool]:
             card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge)
             if _is_done(job, old, card):
                 return old, True
-    records.write_json(folder / "run.json", card)
+    write_json(folder / "run.json", card)
     if not _same_questions(job):
-        records.write_whole(folder / "questions.jsonl", job.content)
+        write_whole(folder / "questions.jsonl", job.content)
     make_keys(job)
     return card, False
 
 
 def _join(job: Job) -> None:
     """Check that what other shards ask is the same."""
-    old = records.read_card(job.folder)
+    old = read_card(job.folder)
     card = _card(job)
     _check_same(job.folder, old, card)
     if not _same_questions(job) or old.sampling.n != card.sampling.n:
@@ -405,7 +408,7 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
 
 def _drop(folder: Path) -> None:
     """Remove the files of a run; the card last, so that what is left is never taken for a run."""
-    for log in records.logs(folder):
+    for log in logs(folder):
         log.unlink()
     for name in ("judge.jsonl", "answers.parquet"):
         (folder / name).unlink(missing_ok=True)
@@ -430,7 +433,7 @@ def _is_done(job: Job, old: RunCard, new: RunCard) -> bool:
 
 def _asks_again(job: Job, old: RunCard) -> bool:
     """Whether some of what has failed is to be asked again."""
-    asked, cells = job.wanted.asked, records.read_cells(job.folder)
+    asked, cells = job.wanted.asked, read_cells(job.folder)
     if not asked.retry_errors and all(task.failed is not None for task in old.tasks):
         return any(task.failed for task in old.tasks)
     return any(cell.error or (asked.sampling.force and cell.truncated) for cell in cells)

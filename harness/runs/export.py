@@ -13,9 +13,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.runs import locks, records
+from harness.runs import locks
+from harness.runs import folder
+from harness.runs.log import logs, read_responses
+from harness.runs.schema import UTF8
 from common.errors import UserError
-from harness.runs.records import Response, Verdict
+from harness.runs.schema import Response, Verdict
 
 NAME = "answers.parquet"
 
@@ -33,18 +36,18 @@ def compact(run: Path) -> Path:
     Raises:
         UserError: It is no run, or another process writes it.
     """
-    records.read_card(run)
+    folder.read_card(run)
     with locks.locked(run):
-        responses = records.read_responses(run)
+        responses = read_responses(run)
         if not responses:
             raise UserError(f"{run} has no answer yet")
-        logs = records.logs(run)
+        logs = logs(run)
         # The whole first, then what is in it: killed between, answers are there twice, not never.
-        records.write_lines(run / "responses.jsonl", responses)
+        folder.write_lines(run / "responses.jsonl", responses)
         for log in logs:
             if log.name != "responses.jsonl":
                 log.unlink()
-        verdicts = {(v.task, v.id, v.sample): v for v in records.read_verdicts(run)}
+        verdicts = {(v.task, v.id, v.sample): v for v in folder.read_verdicts(run)}
         _write(run, responses, verdicts)
     return run / NAME
 
@@ -86,5 +89,5 @@ def _write(
 def _storable(value: Any) -> Any:
     """Return what Arrow can hold: a lone surrogate in a model's text is no Unicode."""
     if isinstance(value, str):
-        return value.encode(*records.UTF8).decode()
+        return value.encode(*UTF8).decode()
     return list(value) if isinstance(value, tuple) else value

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.runs.records import Verdict
+from harness.runs.schema import Verdict
 
 
 @dataclass(frozen=True)

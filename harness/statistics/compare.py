@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError
-from harness.runs import records
-from harness.runs.records import SCORED, Question, RunCard, Verdict
+from harness.runs.folder import SCORED, read_card, read_questions, read_verdicts
+from harness.runs.schema import Question, RunCard, Verdict
 from harness.statistics import pass_at_k, scores, seeds
 from harness.statistics.resampling import LEVEL
 from harness.statistics.scores import Paired
@@ -109,7 +109,7 @@ def read_run(folder: Path, protocol: str | None = None) -> Run:
     Raises:
         UserError: It is no run, has no verdicts (of that protocol), or a file is broken.
     """
-    card = records.read_card(folder)
+    card = read_card(folder)
     if protocol is not None and {task.protocol for task in card.tasks} != {protocol}:
         beside = folder / SCORED / protocol
         if not (beside / "run.json").exists():
@@ -117,10 +117,10 @@ def read_run(folder: Path, protocol: str | None = None) -> Run:
                 f"{folder} was not scored by {protocol}: "
                 f"`driftbench score {folder} --protocol {protocol}` does that"
             )
-        folder, card = beside, dataclasses.replace(records.read_card(beside), name=card.name)
+        folder, card = beside, dataclasses.replace(read_card(beside), name=card.name)
     verdicts: dict[tuple[str, str], list[Verdict]] = {}
     seen: set[tuple[str, str, int]] = set()
-    for verdict in records.read_verdicts(folder):
+    for verdict in read_verdicts(folder):
         answer = verdict.task, verdict.id, verdict.sample
         if answer in seen:
             raise UserError(
@@ -380,8 +380,7 @@ def _reworded(a: Run, b: Run, task: str) -> int:
     if not (first.exists() and second.exists()) or _same_bytes(first, second):
         return 0
     mine, other = (
-        {q.id: q for q in records.read_questions(path.parent) if q.task == task}
-        for path in (first, second)
+        {q.id: q for q in read_questions(path.parent) if q.task == task} for path in (first, second)
     )
     return sum(_asked(mine[id]) != _asked(other[id]) for id in mine if id in other)
 

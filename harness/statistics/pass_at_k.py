@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.runs.records import Verdict
+from harness.runs.schema import Verdict
 from harness.statistics import scores
 from harness.statistics.scores import Score
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from harness.runs.records import Cell, Verdict
+from harness.runs.schema import Cell, Verdict
 from harness.statistics import resampling
 from harness.statistics.resampling import LEVEL
 

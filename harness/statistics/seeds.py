@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.runs.records import Verdict
+from harness.runs.schema import Verdict
 from harness.statistics import scores as tally
 from harness.statistics.resampling import LEVEL
 from harness.statistics.scores import Key, Score

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from common.errors import UserError
 from harness.evaluate import data_parallel
-from harness.runs.records import write_json
+from harness.runs.folder import write_json
 from harness.studies.recipe import ACCUMULATE, GPUS, Recipe, Step, after
 
 STATE = "steps"

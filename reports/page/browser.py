@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from harness.runs import records
-from harness.runs.records import Image, Question, Response, Verdict
+from harness.runs import log
+from harness.runs.folder import image_path
+from harness.runs.schema import Image, Question, Response, Verdict
 from reports.load import Asked, Block, Material, Row, Run
 
 PIXELS = 300
@@ -161,9 +162,7 @@ def _answers(run: Run, asked: Sequence[Question], texts: "_Texts") -> list[list[
 
 def _responses(run: Run) -> list[Response]:
     try:
-        return records.read_responses(run.folder)
-    except records.UserError as error:
-        raise UserError(str(error)) from error
+        return log.read_responses(run.folder)
     except (TypeError, KeyError) as error:
         raise UserError(f"{run.folder / 'responses.jsonl'} cannot be read: {error}") from error
 
@@ -227,7 +226,7 @@ class _Pictures:
     def place(self, folder: Path, image: Image) -> int:
         if image.sha256 not in self._places:
             self._places[image.sha256] = len(self.found)
-            self.found.append(self._encoded(records.image_path(folder, image)))
+            self.found.append(self._encoded(image_path(folder, image)))
         return self._places[image.sha256]
 
     def _encoded(self, path: Path) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from harness.runs.records import Cell
+from harness.runs.schema import Cell
 from reports import published
 from reports.load import Block, Column, Row
 from reports.plots import style as plots

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pico import read
 from safetensors.torch import load_file, save_file
-from test_weights import shard
+from test_checkpoints import shard
 
 from common.errors import UserError
 from drift import merge as merging

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from harness.runs import records
-from harness.runs.records import Question, Response, RunCard, Sampling, TaskCard, Verdict
+from harness.runs.folder import store_image, write_json, write_lines
+from harness.runs.schema import Question, Response, RunCard, Sampling, TaskCard, Verdict
 
 
 def card(name, tasks, n, **changes):
@@ -66,11 +66,11 @@ def write(
             own = ("all", *groups(id))
             verdicts.append(Verdict(task, id, sample, correct, answer, how, own, cluster(id)))
     for image in images:
-        records.store_image(folder, image)
-    records.write_lines(folder / "questions.jsonl", questions)
-    records.write_lines(folder / "responses.jsonl", responses)
-    records.write_lines(folder / "verdicts.jsonl", verdicts)
-    records.write_json(folder / "run.json", card(folder.name, [task], len(answers), **changes))
+        store_image(folder, image)
+    write_lines(folder / "questions.jsonl", questions)
+    write_lines(folder / "responses.jsonl", responses)
+    write_lines(folder / "verdicts.jsonl", verdicts)
+    write_json(folder / "run.json", card(folder.name, [task], len(answers), **changes))
     return folder
 
 

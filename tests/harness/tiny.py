@@ -14,7 +14,7 @@ import string
 from pathlib import Path
 from typing import Any
 
-from harness.runs.records import Image, Question
+from harness.runs.schema import Image, Question
 
 FAMILIES = ("qwen2_5_vl", "llava_next", "idefics3")
 LACKING = "idefics2"

@@ -6,8 +6,8 @@ import json
 import math
 import random
 
-from harness.runs import records
-from harness.runs.records import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
+from harness.runs.folder import _plain, store_image
+from harness.runs.schema import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
 
 GROUPS = ("perception", "reasoning-image", "reasoning-both", "reasoning-text")
 ALPHAS = tuple(i / 10 for i in range(11))
@@ -59,14 +59,14 @@ def write_run(folder, questions, answers, **card_fields):
             verdicts.append(Verdict(q.task, q.id, sample, correct, answer, how, groups))
     for q in asked:
         for image in q.images:
-            records.store_image(folder, image)
+            store_image(folder, image)
     tasks = tuple(dict.fromkeys(q.task for q in asked))
     fields = {"tasks": tasks, "n": len(asked), **card_fields}
     # json.dumps: `records.write_lines` waits for the disk, which a large study cannot afford.
     for name, rows in (("questions", asked), ("responses", responses), ("verdicts", verdicts)):
-        text = "".join(json.dumps(records._plain(row)) + "\n" for row in rows)
+        text = "".join(json.dumps(_plain(row)) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text)
-    (folder / "run.json").write_text(json.dumps(records._plain(card(folder.name, **fields))))
+    (folder / "run.json").write_text(json.dumps(_plain(card(folder.name, **fields))))
 
 
 def simple_questions(n, task="pocket", groups=(), prompt="3 + 4 ?", **row):

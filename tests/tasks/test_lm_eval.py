@@ -10,7 +10,8 @@ import tasks
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.run import Asked, run
-from harness.runs import records
+from harness.runs import log
+from harness.runs.folder import read_cells, read_questions
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -92,10 +93,10 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
         checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
         run([checkpoint], own, tmp_path / protocol, Asked(data=folder),
             engine=lambda c: ScriptedEngine(c, lambda ask: says(ask.prompt)))  # fmt: skip
-        questions = records.read_questions(tmp_path / protocol)
+        questions = read_questions(tmp_path / protocol)
         if protocol == "robust":
             asked = [(question.prompt, len(question.images)) for question in questions]
-        for cell in records.read_cells(tmp_path / protocol):
+        for cell in read_cells(tmp_path / protocol):
             if cell.group == "all":
                 assert found[cell.task][f"{metric},none"] == pytest.approx(cell.score), cell.task
                 scores.append(cell.score)
@@ -152,7 +153,6 @@ def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(t
     from drift.pocket import models
     from harness.checkpoints.preflight import open_checkpoint
     from harness.evaluate.run import Asked, run
-    from harness.runs import records
 
     torch.manual_seed(0)
     models.save(models.vlm("qwen2_5_vl", 1000.0), "qwen2_5_vl", tmp_path / "model")
@@ -164,7 +164,7 @@ def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(t
             [open_checkpoint(tmp_path / "model")], [tasks.load(task) for task in THREE],
             tmp_path / name, Asked(data=tmp_path, max_tokens=8), engine="hf",
         )  # fmt: skip
-        texts = {(r.task, r.id): r.text for r in records.read_responses(tmp_path / name)}
+        texts = {(r.task, r.id): r.text for r in log.read_responses(tmp_path / name)}
         return texts
 
     def right(task, texts):

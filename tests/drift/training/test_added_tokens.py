@@ -5,7 +5,7 @@ import pytest
 import torch
 import transformers as tf
 from pico import read
-from test_train import config_of
+from test_trainer import config_of
 
 from common.errors import UserError
 from drift.training import trainer as training

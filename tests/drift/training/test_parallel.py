@@ -9,7 +9,7 @@ import pytest
 import torch
 import worker
 from pico import read
-from test_train import config_of, log_of
+from test_trainer import config_of, log_of
 
 
 def free_port() -> int:

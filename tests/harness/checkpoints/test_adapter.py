@@ -15,7 +15,8 @@ from harness.checkpoints.adapter import plain
 from harness.checkpoints.preflight import Checkpoint, open_checkpoint, swappable
 from harness.evaluate.merge_sweep import Method, merges
 from harness.evaluate.run import Asked, run
-from harness.runs import records
+from harness.runs import log
+from harness.runs.folder import read_card
 
 
 @pytest.fixture(autouse=True)
@@ -251,7 +252,7 @@ def said(world: Path, out: Path, engine: str, *checkpoints: Checkpoint) -> list[
     task = [tasks.load("pocket")]
     run(list(checkpoints), task, out, Asked(data=world, max_tokens=12), engine=engine)
     folders = [out / c.name for c in checkpoints] if len(checkpoints) > 1 else [out]
-    return [{r.id: r.text for r in records.read_responses(folder)} for folder in folders]
+    return [{r.id: r.text for r in log.read_responses(folder)} for folder in folders]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -266,7 +267,7 @@ def test_an_adapter_answers_as_its_weights_merged(family, adapted, world, tmp_pa
     assert all(len({one[id], two[id], plain[id]}) == 3 for id in one)
     if family != tiny.LACKING:
         assert said(world, tmp_path / "vllm", "vllm", *adapters) == [one, two]
-    card = records.read_card(tmp_path / "hf" / names[0])
+    card = read_card(tmp_path / "hf" / names[0])
     assert card.checkpoint == str(adapted[names[0]])
     assert card.notes[0] == f"a LoRA adapter of rank 4 on {adapted[family]}"
 

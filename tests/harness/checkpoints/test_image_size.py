@@ -17,8 +17,8 @@ from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask, endpoint, pictures
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.run import Asked, run
-from harness.runs import records
-from harness.runs.records import Image, PixelBudget, Question, Sampling
+from harness.runs import log
+from harness.runs.schema import Image, PixelBudget, Question, Sampling
 
 QWEN = {
     "size": {"shortest_edge": 3136, "longest_edge": 12845056},
@@ -81,13 +81,13 @@ def test_the_budget_is_part_of_the_run_and_of_each_key(tmp_path, world):
         return card
 
     assert evaluate().pixels == TILES
-    (plain,) = records.read_responses(tmp_path / "vlm")
+    (plain,) = log.read_responses(tmp_path / "vlm")
     assert plain.tokens_image == 1
     with pytest.raises(UserError, match="holds another run .other pixels"):
         evaluate(max_pixels=512)
     card = evaluate(max_pixels=512, overwrite=True)
     assert card.pixels == {**TILES, "asked": {"max_pixels": 512}}
-    (small,) = records.read_responses(tmp_path / "vlm")
+    (small,) = log.read_responses(tmp_path / "vlm")
     assert small.key != plain.key
     assert seen == [(56, 28), (32, 16)]
 

@@ -14,9 +14,10 @@ from harness.commands import cells
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate import grade
 from harness.evaluate import run as room
-from harness.runs import records
+from harness.runs import folder
 
-COMMANDS = ("eval", "score", "tasks", "parity", "doctor", "reproduce", *__main__.ELSEWHERE)
+COMMANDS = ("eval", "score", "tasks", "parity", "doctor", "reproduce", "train", "prior")
+COMMANDS += ("merge", "families", "distance", "pocket", "report")
 
 
 def python(*words: str) -> subprocess.CompletedProcess:
@@ -139,14 +140,14 @@ def test_an_interruption_says_what_is_kept(monkeypatch, capsys, finished):
 
     monkeypatch.setattr(grade, "score", interrupt)
     assert __main__.run(["score", str(finished)]) == 130
-    assert "every answer that came is kept" in capsys.readouterr().err
+    assert "what is complete is kept, the same command goes on" in capsys.readouterr().err
 
 
 def test_a_full_disk_gives_one_sentence(monkeypatch, capsys, finished):
     def full(*_):
         raise OSError(28, "No space left on device", "/x/cells.json")
 
-    monkeypatch.setattr(records, "write_json", full)
+    monkeypatch.setattr(folder, "write_json", full)
     assert __main__.run(["score", str(finished)]) == 2
     assert capsys.readouterr().err == "driftbench: No space left on device: /x/cells.json\n"
 

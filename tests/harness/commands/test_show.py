@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from driftbench import __main__
 from harness.commands import look
-from harness.runs.records import Image
+from harness.runs.schema import Image
 
 THINKING = "<think>one two three</think>so {}\x1b[2J\u202e"
 

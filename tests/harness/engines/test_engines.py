@@ -17,8 +17,8 @@ from harness.engines import Ask
 from harness.engines.hf import HfEngine
 from harness.engines.vllm import VllmEngine
 from harness.evaluate.run import Asked, run
-from harness.runs import records
-from harness.runs.records import Sampling
+from harness.runs import log
+from harness.runs.schema import Image, Question, Sampling
 
 # Third-party packages, imported here for the first time, warn about each other.
 pytestmark = [
@@ -50,7 +50,7 @@ def answers(tmp_path_factory, checkpoints, world) -> dict[str, dict[str, list]]:
 
 
 def _said(folder: Path) -> list:
-    responses = sorted(records.read_responses(folder), key=lambda r: r.id)
+    responses = sorted(log.read_responses(folder), key=lambda r: r.id)
     return [(r.id, r.text, r.finish, r.tokens_in, r.tokens_image, r.tokens_out) for r in responses]
 
 
@@ -97,9 +97,7 @@ def said(engine, wanted: list[Ask]) -> dict[str, str]:
 
 
 def test_what_cannot_be_answered_is_an_error_with_its_reason_and_holds_up_nothing(engine):
-    broken = records.Question(
-        "pocket", "broken", "<image>what?", (records.Image("0", ".png", b"no picture"),), {}
-    )
+    broken = Question("pocket", "broken", "<image>what?", (Image("0", ".png", b"no picture"),), {})
     long = tiny.question("long", "x" * tiny.CONTEXT)
     questions = [tiny.question("1"), broken, tiny.question("2"), long, tiny.question("3")]
     found = {response.id: response for response in engine.ask(asks(engine, questions))}
@@ -156,7 +154,7 @@ def test_a_finished_run_is_recognised_without_loading_anything(
     words = ["eval", str(checkpoints["qwen2_5_vl-a"]), "--tasks", "pocket", "--data", str(data),
              "--out", str(tmp_path / "run")]  # fmt: skip
     assert __main__.run([*words, "--engine", engine]) == 0
-    assert {r.id for r in records.errors(tmp_path / "run")} == {"broken", "long"}
+    assert {r.id for r in log.errors(tmp_path / "run")} == {"broken", "long"}
     code = f"""
 import sys
 from harness import cli

@@ -18,8 +18,8 @@ from harness.engines import Ask, hf, vllm
 from harness.engines.hf import HfEngine
 from harness.engines.vllm import VllmEngine
 from harness.evaluate.run import Asked, run
-from harness.runs import records
-from harness.runs.records import Image, Sampling
+from harness.runs.folder import read_card
+from harness.runs.schema import Image, Question, Sampling
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -56,7 +56,7 @@ def said(engine, wanted: list[Ask]) -> dict[str, tuple]:
     }
 
 
-def mixed(count: int) -> list[records.Question]:
+def mixed(count: int) -> list[Question]:
     """Questions of all lengths, with none to two pictures of all shapes."""
     chance = random.Random(0)
     questions = []
@@ -66,7 +66,7 @@ def mixed(count: int) -> list[records.Question]:
             for n in range(chance.choice([0, 1, 1, 2]))
         )
         prompt = "<image>" * len(pictures) + "w" * chance.randint(1, 60) + "?"
-        questions.append(records.Question("pocket", str(number), prompt, pictures, {}))
+        questions.append(Question("pocket", str(number), prompt, pictures, {}))
     return questions
 
 
@@ -202,7 +202,7 @@ def test_a_family_that_vllm_lacks_is_answered_by_transformers_and_it_is_said(
     run([opened], [tasks.load("pocket")], tmp_path / "run", Asked(data=world, max_tokens=8))
     sentence = "vLLM does not have Idefics2ForConditionalGeneration: transformers answers"
     assert sum(sentence in line for line in capsys.readouterr().err.splitlines()) == 1
-    card = records.read_card(tmp_path / "run")
+    card = read_card(tmp_path / "run")
     assert card.engine == "hf"
     assert sentence in card.notes[0]
 

@@ -9,7 +9,7 @@ import torch
 
 from harness.engines import Ask
 from harness.engines.preprocessing import WORTHWHILE, Prepared
-from harness.runs.records import Question, Sampling
+from harness.runs.schema import Question, Sampling
 
 FRONT = os.getpid()
 

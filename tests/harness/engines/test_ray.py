@@ -9,7 +9,7 @@ from common.errors import UserError
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines.ray import RayEngine
 from harness.evaluate.run import Asked, run
-from harness.runs import records
+from harness.runs import log
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
 
@@ -34,7 +34,7 @@ def two(checkpoint):
 
 
 def said(folder: Path) -> dict[str, tuple]:
-    responses = records.read_responses(folder)
+    responses = log.read_responses(folder)
     return {r.id: (r.key, r.text, r.finish, r.tokens_in, r.tokens_out) for r in responses}
 
 

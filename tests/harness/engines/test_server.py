@@ -25,8 +25,9 @@ from harness.engines import Ask, endpoint, server
 from harness.engines.endpoint import Failed, address, content
 from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.evaluate.run import Asked, run
-from harness.runs import records
-from harness.runs.records import Image, Question, Sampling
+from harness.runs import log
+from harness.runs.folder import read_card, read_cells, read_verdicts
+from harness.runs.schema import Image, Question, Sampling
 
 COUNT = 60
 
@@ -67,7 +68,7 @@ def evaluate(
 
 def results(out: Path) -> list:
     """All that a run says, but how long it took and in which order answers came."""
-    said = [replace(r, seconds=0.0) for r in records.read_responses(out)]
+    said = [replace(r, seconds=0.0) for r in log.read_responses(out)]
     files = [
         (out / name).read_bytes() for name in ("questions.jsonl", "verdicts.jsonl", "cells.json")
     ]
@@ -80,8 +81,8 @@ def quiet(tmp_path_factory, many) -> list:
     out = tmp_path_factory.mktemp("quiet") / "vlm"
     with Pretend() as pretend:
         evaluate(out, many, pretend)
-    assert len(records.read_verdicts(out)) == COUNT
-    assert len({r.text for r in records.read_responses(out)}) == 10
+    assert len(read_verdicts(out)) == COUNT
+    assert len({r.text for r in log.read_responses(out)}) == 10
     return results(out)
 
 
@@ -134,7 +135,7 @@ def test_each_drawn_answer_is_a_request_of_its_own_seed(tmp_path, world):
     for body in pretend.bodies:
         assert (body["temperature"], body["top_p"], body["top_k"]) == (0.7, 0.9, 20)
         assert body["stop"] == ["END"]
-    assert {(r.id, r.sample) for r in records.read_responses(tmp_path / "vlm")} == {
+    assert {(r.id, r.sample) for r in log.read_responses(tmp_path / "vlm")} == {
         (id, sample) for id in ("q0", "q1") for sample in range(3)
     }
 
@@ -193,7 +194,7 @@ def test_a_picture_that_servers_would_read_differently_is_sent_as_the_pixels_we_
 def test_what_was_generated_is_kept_whole(tmp_path, many, reply, text, finish):
     with Pretend(lambda number, body: reply) as pretend:
         evaluate(tmp_path / "vlm", many, pretend, limit=1)
-    (response,) = records.read_responses(tmp_path / "vlm")
+    (response,) = log.read_responses(tmp_path / "vlm")
     assert (response.text, response.finish, response.tokens_in) == (text, finish, 10)
 
 
@@ -205,8 +206,7 @@ def test_tokens_are_counted_where_the_endpoint_tells_them(tmp_path, many):
     with Pretend(lambda number, body: replies[number]) as pretend:
         evaluate(tmp_path / "vlm", many, pretend, limit=2)
     counts = {
-        (r.tokens_in, r.tokens_image, r.tokens_out)
-        for r in records.read_responses(tmp_path / "vlm")
+        (r.tokens_in, r.tokens_image, r.tokens_out) for r in log.read_responses(tmp_path / "vlm")
     }
     assert counts == {(30, 16, 2), (0, 0, 0)}
 
@@ -351,14 +351,14 @@ def test_a_question_that_never_brings_an_answer_is_an_error_and_asked_again_late
 
     with Pretend(reply) as pretend:
         evaluate(tmp_path / "vlm", many, pretend)
-        errors = [r for r in records.read_responses(tmp_path / "vlm") if r.finish == "error"]
+        errors = [r for r in log.read_responses(tmp_path / "vlm") if r.finish == "error"]
         assert [r.id for r in errors] == ["q59"]
         assert errors[0].reason.startswith("no answer in 8 tries, at last: ")
         assert not errors[0].lasting
         assert asked(pretend).count("what is 59?") == 8
         # Alone in the second run: nobody else's answer shows that the endpoint is sound.
         evaluate(tmp_path / "vlm", many, pretend)
-        assert records.read_cells(tmp_path / "vlm")[0].error == 1
+        assert read_cells(tmp_path / "vlm")[0].error == 1
     with Pretend(port=pretend.port) as pretend:
         evaluate(tmp_path / "vlm", many, pretend)
         assert asked(pretend) == ["what is 59?"]
@@ -375,7 +375,7 @@ def test_a_refused_question_is_an_error_at_once(tmp_path, many):
 
     with Pretend(reply) as pretend:
         evaluate(tmp_path / "vlm", many, pretend)
-    reasons = {r.id: r.reason for r in records.read_responses(tmp_path / "vlm") if r.reason}
+    reasons = {r.id: r.reason for r in log.read_responses(tmp_path / "vlm") if r.reason}
     assert reasons == {
         "q5": "HTTP 400: the picture is too large",
         "q6": "the endpoint withheld the answer (content_filter)",
@@ -441,9 +441,9 @@ def test_when_all_are_dead_what_came_is_kept_and_the_rest_is_asked_later(tmp_pat
     dying.__enter__()
     with pytest.raises(UserError, match="no endpoint answers any more: .* takes no connection"):
         evaluate(tmp_path / "vlm", many, dying, patience=0.3)
-    kept = {r.id for r in records.read_responses(tmp_path / "vlm")}
+    kept = {r.id for r in log.read_responses(tmp_path / "vlm")}
     assert len(kept) >= 20
-    assert not records.read_card(tmp_path / "vlm").finished
+    assert not read_card(tmp_path / "vlm").finished
     with Pretend(port=dying.port) as again:
         evaluate(tmp_path / "vlm", many, again)
     assert len(again.bodies) == COUNT - len(kept)
@@ -596,7 +596,7 @@ def test_fields_that_an_endpoint_does_not_know_are_left_out_and_said(tmp_path, m
         f"{pretend.url} takes no min_p, repetition_penalty, top_k: its own settings hold there",
         f"{pretend.url} says that vlm-2026-01-01 answered",
     )
-    assert records.read_card(tmp_path / "vlm").notes == card.notes
+    assert read_card(tmp_path / "vlm").notes == card.notes
     assert pretend.bodies[-1]["max_completion_tokens"] == 40
     with Pretend(openai) as pretend:
         with pytest.raises(UserError, match="it takes no top_k: leave --top-k out"):
@@ -619,7 +619,7 @@ def test_a_bound_beyond_the_context_ends_at_the_context(tmp_path, many, words):
 
     with Pretend(short) as pretend:
         evaluate(tmp_path / "vlm", many, pretend, limit=1)
-    (response,) = records.read_responses(tmp_path / "vlm")
+    (response,) = log.read_responses(tmp_path / "vlm")
     assert (response.text, response.finish) == ("cut", "length")
 
 
@@ -639,7 +639,7 @@ def test_where_the_weights_are_at_hand_tokens_are_theirs(
 
     with Pretend(reply) as pretend:
         (card,) = evaluate(tmp_path / "vlm", world, pretend, weights=weights)
-    assert {r.text for r in records.read_responses(tmp_path / "vlm")} == {"seven"}
+    assert {r.text for r in log.read_responses(tmp_path / "vlm")} == {"seven"}
     assert {body["add_special_tokens"] for body in pretend.bodies} == {special}
     assert card.notes == (
         "vlm is served: its weights could not be verified, they are taken to be those of "

@@ -10,8 +10,8 @@ from common.errors import UserError
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import Ask
 from harness.engines.vllm import MOST_FAILURES, Room, VllmEngine
-from harness.runs import records
-from harness.runs.records import Sampling
+from harness.runs import log
+from harness.runs.schema import Sampling
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -103,4 +103,4 @@ def test_too_little_memory_at_the_start_says_what_to_lower(tmp_path, checkpoints
     assert sentence.endswith(
         "ask for less with --context or --max-pixels, or give it more GPUs with --tensor-parallel"
     )
-    assert not records.read_responses(tmp_path / "run")
+    assert not log.read_responses(tmp_path / "run")

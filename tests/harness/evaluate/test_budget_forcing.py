@@ -1,11 +1,12 @@
 """Thoughts that are cut at the limit are closed and answered, once, and never quietly."""
 
 import pytest
-from test_run import Script, evaluate
+from scripted import Script, evaluate
 
 from harness.evaluate.budget_forcing import CLOSING, is_cut_thought
-from harness.runs import records
-from harness.runs.records import Response, Sampling, key
+from harness.runs import log
+from harness.runs.folder import read_verdicts
+from harness.runs.schema import Response, Sampling, key
 
 
 def response(text, finish="length"):
@@ -35,7 +36,7 @@ def thinker(ask):
 
 
 def said(folder):
-    return {r.id: r for r in records.read_responses(folder)}
+    return {r.id: r for r in log.read_responses(folder)}
 
 
 def test_the_answer_is_forced_out_of_the_cut_thought_alone(tmp_path, world):
@@ -45,7 +46,7 @@ def test_the_answer_is_forced_out_of_the_cut_thought_alone(tmp_path, world):
     assert found["q0"].text == "<think> so so" + CLOSING + "7"
     assert (found["q0"].forced, found["q0"].finish, found["q0"].tokens_out) == (True, "stop", 4)
     assert not any(r.forced for id, r in found.items() if id != "q0")
-    verdicts = {v.id: v for v in records.read_verdicts(tmp_path / "run")}
+    verdicts = {v.id: v for v in read_verdicts(tmp_path / "run")}
     assert verdicts["q0"].answer == "7"
     # The same again asks nothing.
     before = list(script.asked)

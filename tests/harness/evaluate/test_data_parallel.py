@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import UserError
 from harness.evaluate import data_parallel
-from harness.runs import records
+from harness.runs import folder
 
 
 def test_gpus_are_shared_out():
@@ -45,8 +45,8 @@ def test_two_replicas_answer_what_one_process_does(checkpoints, world, tmp_path)
     both = evaluate(checkpoint, world, tmp_path / "run", "--data-parallel", "2")
     assert (alone.returncode, both.returncode) == (0, 0), both.stderr
     assert both.stdout == alone.stdout
-    assert records.read_verdicts(tmp_path / "run") == records.read_verdicts(kept)
-    assert records.read_card(tmp_path / "run").finished
+    assert folder.read_verdicts(tmp_path / "run") == folder.read_verdicts(kept)
+    assert folder.read_card(tmp_path / "run").finished
 
 
 def test_a_replica_that_fails_is_told(checkpoints, world, tmp_path):

@@ -5,7 +5,7 @@ import re
 import pytest
 import tiny
 from pretend import Pretend
-from test_run import Script, evaluate
+from scripted import Script, evaluate
 
 import tasks
 from common.errors import UserError
@@ -15,8 +15,9 @@ from harness.engines import vllm
 from harness.engines.hf import HfEngine
 from harness.evaluate.generate import Shard
 from harness.evaluate.run import Asked, plans, run
-from harness.runs import records
-from harness.runs.records import Sampling
+from harness.runs import log
+from harness.runs.folder import read_card
+from harness.runs.schema import Sampling
 
 
 def tree(folder) -> dict:
@@ -51,7 +52,7 @@ def test_tokens_are_those_that_the_engine_counts(
         Asked(data=world, max_tokens=1, **budget),
         engine="hf",
     )
-    told = [r.tokens_in for r in records.read_responses(tmp_path / "vlm")]
+    told = [r.tokens_in for r in log.read_responses(tmp_path / "vlm")]
     (part,) = plan.parts
     assert (part.tokens, part.longest, plan.estimated) == (sum(told), max(told), False)
     assert (part.questions, part.answers, part.there) == (7, 7, 0)
@@ -94,11 +95,11 @@ def test_what_is_there_and_how_fast_it_went(tmp_path, world):
     assert (tree(tmp_path), len(pretend.bodies)) == (before, asked)
     (part,) = plan.parts
     assert (part.answers, part.there, part.tokens) == (14, 8, None)
-    card = records.read_card(tmp_path / "b")
+    card = read_card(tmp_path / "b")
     assert plan.pace.run == tmp_path / "b"
     assert plan.pace.tokens_per_second == pytest.approx(8 / card.seconds)  # a token an answer
     assert plan.pace.seconds == pytest.approx(6 * card.seconds / 8)
-    longer = max((tmp_path / "a", tmp_path / "b"), key=lambda run: records.read_card(run).seconds)
+    longer = max((tmp_path / "a", tmp_path / "b"), key=lambda run: read_card(run).seconds)
     assert other.pace.run == longer
 
 
@@ -115,7 +116,7 @@ def test_the_command_prints_it_and_writes_nothing(tmp_path, world, checkpoints, 
 
 def test_a_folder_of_another_run_is_refused_before_too(tmp_path, world):
     evaluate(tmp_path / "vlm", world, Script(), shard=Shard(1, 2))
-    from test_run import checkpoint
+    from scripted import checkpoint
 
     with pytest.raises(UserError, match="holds another run"):
         plans([checkpoint(fingerprint="g")], [tasks.load("pocket")], tmp_path / "vlm",

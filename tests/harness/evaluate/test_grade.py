@@ -15,8 +15,8 @@ from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.grade import begin, score
 from harness.evaluate.grade import how as how_of
 from harness.evaluate.run import Asked, run
-from harness.runs import records
-from harness.runs.records import Question, Response
+from harness.runs.folder import read_card, read_cells, read_questions, read_verdicts
+from harness.runs.schema import Question, Response
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def evaluate(out: Path, data: Path, *wanted, said=SAID, **settings):
 
 
 def correct(folder: Path) -> dict[str, bool | None]:
-    return {verdict.id: verdict.correct for verdict in records.read_verdicts(folder)}
+    return {verdict.id: verdict.correct for verdict in read_verdicts(folder)}
 
 
 def test_a_run_says_whose_prompts_it_was_asked_with_and_whose_rules_scored_it(tmp_path, data):
@@ -61,10 +61,10 @@ def test_a_run_says_whose_prompts_it_was_asked_with_and_whose_rules_scored_it(tm
     assert (task.asked, task.protocol, task.reworded, task.whole) == (
         "vlmevalkit", "vlmevalkit", 0, 3040,
     )  # fmt: skip
-    (question, *_) = records.read_questions(tmp_path / "run")
+    (question, *_) = read_questions(tmp_path / "run")
     assert question.prompt == tasks.load("mathvision", "vlmevalkit").to_prompt(question.row)
     folder = score(tmp_path / "run", "official")
-    (task,) = records.read_card(folder).tasks
+    (task,) = read_card(folder).tasks
     assert (task.asked, task.protocol, task.reworded) == ("vlmevalkit", "official", 3)
 
 
@@ -84,8 +84,8 @@ def test_of_several_tasks_those_are_scored_that_have_the_protocol(tmp_path, data
     out = tmp_path / "run"
     evaluate(out, data, tasks.load("pocket"), tasks.load("mathvision"))
     folder = score(out, "official")
-    assert {cell.task for cell in records.read_cells(folder)} == {"mathvision"}
-    assert [task.name for task in records.read_card(folder).tasks] == ["mathvision"]
+    assert {cell.task for cell in read_cells(folder)} == {"mathvision"}
+    assert [task.name for task in read_card(folder).tasks] == ["mathvision"]
     evaluate(tmp_path / "pocket", data, tasks.load("pocket"))
     with pytest.raises(UserError, match="pocket has no protocol 'official': it has robust"):
         score(tmp_path / "pocket", "official")

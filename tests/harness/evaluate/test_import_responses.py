@@ -10,7 +10,8 @@ import pytest
 from common.errors import UserError
 from driftbench import __main__
 from harness.evaluate.import_responses import answers_of, run_of
-from harness.runs import records
+from harness.runs import log
+from harness.runs.folder import read_card, read_cells, read_verdicts
 
 CHOICES = list("ABCDE")
 ROWS = [
@@ -150,13 +151,13 @@ def test_every_form_gives_the_same_verdicts(tmp_path, data, form, capsys):
     out = tmp_path / "run"
     words = ["score", "--task", "mathvision", "--responses", str(form(tmp_path)), "--out", str(out)]
     assert __main__.run([*words, "--data", str(data)]) == 0
-    found = records.read_verdicts(out)
+    found = read_verdicts(out)
     assert [(v.id, v.correct) for v in found] == [
         (row["id"], right) for row, right in zip(ROWS, RIGHT, strict=True)
     ]
-    card = records.read_card(out)
+    card = read_card(out)
     assert (card.engine, card.finished, card.tasks[0].asked) == ("elsewhere", True, "")
-    cells = {cell.group: cell for cell in records.read_cells(out)}
+    cells = {cell.group: cell for cell in read_cells(out)}
     # An empty cell of a workbook is no answer; elsewhere it is an empty one.
     unread = "error" if form is vlmevalkit_xlsx else "open"
     assert (cells["all"].correct, getattr(cells["all"], unread)) == (3, 1)
@@ -171,13 +172,13 @@ def test_the_same_answers_are_scored_under_each_protocol(tmp_path, data):
     own = {name: (out / name).read_bytes() for name in ("verdicts.jsonl", "cells.json", "run.json")}
     for protocol in ("official", "vlmevalkit"):
         assert __main__.run(["score", str(out), "--protocol", protocol]) == 0
-        card = records.read_card(out / "scored" / protocol)
+        card = read_card(out / "scored" / protocol)
         assert (card.name, card.tasks[0].protocol) == (f"theirs ({protocol})", protocol)
     assert own == {name: (out / name).read_bytes() for name in own}
-    official = records.read_verdicts(out / "scored" / "official")
+    official = read_verdicts(out / "scored" / "official")
     assert [verdict.correct for verdict in official] == [True, True, False, False, True]
-    asked = records.read_card(out / "scored" / "vlmevalkit").tasks[0]
-    assert (asked.reworded, records.read_card(out / "scored" / "official").tasks[0].reworded) == (
+    asked = read_card(out / "scored" / "vlmevalkit").tasks[0]
+    assert (asked.reworded, read_card(out / "scored" / "official").tasks[0].reworded) == (
         5,
         0,
     )
@@ -213,7 +214,7 @@ def test_an_extraction_stands_for_the_judges_first_reply(tmp_path, data):
     path = lines(tmp_path / "a.jsonl", found)
     run_of(path, "mathvision", out, data=data, protocol="vlmevalkit")
     assert __main__.run(["score", str(out)]) == 0
-    assert [(v.how, v.correct) for v in records.read_verdicts(out)] == [("judge", True)] * 5
+    assert [(v.how, v.correct) for v in read_verdicts(out)] == [("judge", True)] * 5
 
 
 def test_several_answers_to_a_question_are_samples(tmp_path, data):
@@ -224,8 +225,8 @@ def test_several_answers_to_a_question_are_samples(tmp_path, data):
     ]
     run_of(lines(tmp_path / "samples_a.jsonl", found), "mathvision", out, data=data)
     assert __main__.run(["score", str(out)]) == 0
-    assert records.read_card(out).sampling.n == 2
-    assert records.read_cells(out)[0].score == 3 / 10
+    assert read_card(out).sampling.n == 2
+    assert read_cells(out)[0].score == 3 / 10
 
 
 def test_answers_without_a_row_and_rows_without_an_answer_are_counted(tmp_path, data, capsys):
@@ -241,9 +242,9 @@ def test_answers_without_a_row_and_rows_without_an_answer_are_counted(tmp_path, 
     printed = capsys.readouterr().out
     assert "a: 1 answers are to no row of mathvision (999)" in printed
     assert "the engine failed on 3, at first: a.jsonl has no answer" in printed
-    cell = records.read_cells(out)[0]
+    cell = read_cells(out)[0]
     assert (cell.n, cell.correct, cell.error) == (5, 1, 3)
-    reasons = [response.reason for response in records.read_responses(out)]
+    reasons = [response.reason for response in log.read_responses(out)]
     assert reasons[2] == "a.jsonl says: Failed to obtain answer via API"
 
 
@@ -352,7 +353,7 @@ def test_whatever_a_model_wrote_it_is_graded(tmp_path, data, capsys):
         for protocol in ("robust", "official", "vlmevalkit"):
             assert __main__.run(["score", str(out), "--protocol", protocol]) == 0
         assert __main__.run(["score", str(out), "--diff"]) == 0
-        assert [v.correct for v in records.read_verdicts(out)].count(True) == 0
+        assert [v.correct for v in read_verdicts(out)].count(True) == 0
     assert "broke on" not in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.evaluate import judge
 from harness.evaluate.grade import score
 from harness.evaluate.judge import Judge, settled
-from harness.runs import records
+from harness.runs import folder
 from tasks.judging import OPEN, Request
 
 CHOICES = ["3/11", "8/11", "6/11"]
@@ -69,7 +69,7 @@ def judged(run: Path, pretend: Pretend, **rules) -> Judge:
 
 
 def hows(run: Path) -> list[tuple[str, bool | None]]:
-    return [(verdict.how, verdict.correct) for verdict in records.read_verdicts(run)]
+    return [(verdict.how, verdict.correct) for verdict in folder.read_verdicts(run)]
 
 
 DECIDED = [("judge", True), ("judge", True), ("judge", True), ("judge", False)]
@@ -87,7 +87,7 @@ def test_a_judge_reads_what_the_rules_left_open(theirs, capsys, monkeypatch):
         words = f"score {theirs} --judge {pretend.url} --judge-model vlm --judge-key-env JUDGE_KEY"
         assert __main__.run(words.split()) == 0
     assert hows(theirs) == DECIDED
-    assert records.read_cells(theirs)[0].score == 0.75
+    assert folder.read_cells(theirs)[0].score == 0.75
     assert len(pretend.bodies) == 4
     assert all(body["temperature"] == 0 for body in pretend.bodies)
     assert all(
@@ -96,7 +96,7 @@ def test_a_judge_reads_what_the_rules_left_open(theirs, capsys, monkeypatch):
         for body in pretend.bodies
     )
     assert {head["authorization"] for head in pretend.headers} == {"Bearer sk-very-secret"}
-    card = records.read_card(theirs)
+    card = folder.read_card(theirs)
     assert card.judge is not None and card.judge["name"] == "vlm"
     everything = b"".join(path.read_bytes() for path in theirs.rglob("*") if path.is_file())
     assert b"secret" not in everything and "secret" not in capsys.readouterr().out

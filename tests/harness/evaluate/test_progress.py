@@ -5,7 +5,7 @@ import pytest
 
 from harness.evaluate import progress
 from harness.evaluate.progress import Progress, reading
-from harness.runs.records import Response
+from harness.runs.schema import Response
 
 
 class Terminal(io.StringIO):

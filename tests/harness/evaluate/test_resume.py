@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_run import Script, checkpoint, evaluate, files
+from scripted import LONG, Script, checkpoint, evaluate, files
 
 import tasks
 from common.errors import UserError
 from harness.evaluate import grade, prompts
 from harness.evaluate import run as room
 from harness.evaluate.prompts import Pictures
-from harness.runs import records
+from harness.runs.folder import image_path, read_card, read_questions, read_verdicts
+from harness.runs.log import read_responses
 
 
 def results(folder) -> list[bytes]:
@@ -70,7 +71,7 @@ def test_what_is_said_of_another_broken_file_mends_it(tmp_path, world, name):
     evaluate(out, world, Script())
     whole = (out / name).read_bytes()
     (out / name).write_bytes(whole.replace(b"{", b"[", 1))
-    read = {"questions.jsonl": records.read_questions, "verdicts.jsonl": records.read_verdicts}
+    read = {"questions.jsonl": read_questions, "verdicts.jsonl": read_verdicts}
     with pytest.raises(UserError) as error:
         read[name](out)
     assert str(error.value).startswith(f"{out / name} line 1 is broken: ")
@@ -113,15 +114,12 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, world, monkeypatch):
     assert results(tmp_path / "vlm") == results(tmp_path / "quiet" / "vlm")
 
 
-LONG = "x" * 1600 + " 7"
-
 FILLS = """
 import resource, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from harness.errors import UserError
-from test_resume import LONG
-from test_run import Script, evaluate
+from common.errors import UserError
+from scripted import LONG, Script, evaluate
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (7000, resource.RLIM_INFINITY))
 try:
@@ -142,8 +140,8 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path, worl
         f"{out / 'responses.jsonl'} cannot be written (File too large): every answer in it is "
         "kept; make room, and the same command goes on\n"
     )
-    kept = [r.id for r in records.read_responses(out)]
-    assert 0 < len(kept) < 7 and not records.read_card(out).finished
+    kept = [r.id for r in read_responses(out)]
+    assert 0 < len(kept) < 7 and not read_card(out).finished
     assert (out / "responses.jsonl").read_bytes().endswith(b"}\n")
     assert not list(out.glob(".*"))
     script = Script(lambda ask: LONG)
@@ -156,7 +154,7 @@ def test_a_rule_reads_each_answer_once_and_only_what_is_on_disk(tmp_path, world)
     task, seen = tasks.load("pocket"), []
 
     def verdict(row, text):
-        stored = {r.id for r in records.read_responses(tmp_path / "vlm")}
+        stored = {r.id for r in read_responses(tmp_path / "vlm")}
         seen.append((row["id"], row["id"] in stored))
         return task.verdict(row, text)
 
@@ -211,7 +209,7 @@ def test_other_prompts_are_other_questions(tmp_path, world, monkeypatch):
 
     evaluate(tmp_path / "vlm", world, engine)
     assert len(script.asked) == 7
-    assert len(records.read_responses(tmp_path / "vlm")) == 7
+    assert len(read_responses(tmp_path / "vlm")) == 7
 
 
 def test_a_picture_is_read_once_until_it_is_touched(tmp_path, world, monkeypatch):
@@ -229,9 +227,9 @@ def test_a_picture_is_read_once_until_it_is_touched(tmp_path, world, monkeypatch
     assert again.image(path) == named
     assert "a.png" not in read
     # One that is not kept beside the run is read again, to be kept.
-    records.image_path(tmp_path / "runs" / "vlm", named).unlink()
+    image_path(tmp_path / "runs" / "vlm", named).unlink()
     assert Pictures(tmp_path / "runs" / "vlm").image(path) == named
-    assert records.image_path(tmp_path / "runs" / "vlm", named).read_bytes() == b"one"
+    assert image_path(tmp_path / "runs" / "vlm", named).read_bytes() == b"one"
     time.sleep(0.05)
     path.write_bytes(b"two")
     os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
@@ -245,9 +243,7 @@ def test_a_picture_is_read_once_until_it_is_touched(tmp_path, world, monkeypatch
 def test_keys_say_what_they_are(tmp_path, world):
     evaluate(tmp_path / "vlm", world, Script())
     made = json.loads((tmp_path / "vlm" / "keys.json").read_text())
-    assert made["keys"]["pocket"] == {
-        r.id: [r.key] for r in records.read_responses(tmp_path / "vlm")
-    }
+    assert made["keys"]["pocket"] == {r.id: [r.key] for r in read_responses(tmp_path / "vlm")}
     before = files(tmp_path / "vlm")
     made["keys"]["pocket"]["q0"] = ["f" * 64]
     (tmp_path / "vlm" / "keys.json").write_text(json.dumps(made))

@@ -10,67 +10,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scripted import ANSWERS, Script, checkpoint, evaluate, files
 
 import tasks
 from common.errors import UserError
-from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Ask
-from harness.engines.scripted import ScriptedEngine
 from harness.evaluate import run as room
 from harness.evaluate.grade import score
 from harness.evaluate.run import Asked, run
-from harness.runs import records
-from harness.runs.records import Sampling
-
-
-def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -> Checkpoint:
-    return Checkpoint(
-        Path(f"/checkpoints/{name}"), name, fingerprint, surroundings, {}, "Any", multimodal, None,
-        {"size": 56} if multimodal else {},
-    )  # fmt: skip
-
-
-class Script:
-    """Makes scripted engines; keeps what they were asked and how often one was made."""
-
-    def __init__(self, answers=lambda ask: "7"):
-        self.answers = answers
-        self.asked: list[tuple[str, int]] = []
-        self.made = 0
-
-    def __call__(self, checkpoint: Checkpoint) -> ScriptedEngine:
-        self.made += 1
-        return ScriptedEngine(checkpoint, self._answer)
-
-    def _answer(self, ask: Ask) -> str | None:
-        self.asked.append((ask.question.id, ask.sample))
-        return self.answers(ask)
-
-
-def evaluate(out, world, script, checkpoints=None, shard=None, **settings):
-    opened, wanted = checkpoints or [checkpoint()], [tasks.load("pocket")]
-    return run(opened, wanted, out, Asked(data=world, **settings), engine=script, shard=shard)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-ANSWERS = {
-    "q0": "<think> 3 + 4 </think> 7",
-    "q1": "8",
-    "q2": "<think> never ends",
-    "q3": " ".join(["<think>"] + ["on"] * 60),
-    "q4": " ".join(["7"] * 60),
-    "q5": "7",
-}
-"""q6 is missing: the engine fails on it."""
+from harness.runs.folder import (
+    image_path,
+    read_card,
+    read_cells,
+    read_questions,
+    read_summary,
+    read_verdicts,
+)
+from harness.runs.log import errors, read_responses
+from harness.runs.schema import Question, Sampling
 
 
 def test_a_run_is_graded_and_counted(tmp_path, world):
     script = Script(lambda ask: ANSWERS.get(ask.question.id))
     (card,) = evaluate(tmp_path / "vlm", world, script)
-    verdicts = {v.id: (v.correct, v.answer, v.how) for v in records.read_verdicts(tmp_path / "vlm")}
+    verdicts = {v.id: (v.correct, v.answer, v.how) for v in read_verdicts(tmp_path / "vlm")}
     assert verdicts == {
         "q0": (True, "7", "rule"),
         "q1": (False, "8", "rule"),
@@ -80,7 +43,7 @@ def test_a_run_is_graded_and_counted(tmp_path, world):
         "q5": (True, "7", "rule"),
         "q6": (None, None, "error"),
     }
-    cells = {cell.group: cell for cell in records.read_cells(tmp_path / "vlm")}
+    cells = {cell.group: cell for cell in read_cells(tmp_path / "vlm")}
     whole = cells["all"]
     assert (whole.run, whole.n, whole.correct, whole.score) == ("vlm", 7, 2, 2 / 7)
     assert (whole.open, whole.truncated, whole.error) == (1, 2, 1)
@@ -90,8 +53,8 @@ def test_a_run_is_graded_and_counted(tmp_path, world):
     assert (card.name, card.finished, card.tasks[0].n, card.tasks[0].max_tokens) == (
         "vlm", True, 7, 40,
     )  # fmt: skip
-    assert records.read_card(tmp_path / "vlm") == card
-    failed = [r for r in records.read_responses(tmp_path / "vlm") if r.finish == "error"]
+    assert read_card(tmp_path / "vlm") == card
+    failed = [r for r in read_responses(tmp_path / "vlm") if r.finish == "error"]
     assert [(r.id, r.text, r.reason) for r in failed] == [("q6", "", "no answer in the script")]
 
 
@@ -99,9 +62,9 @@ def test_the_pictures_lie_beside_the_run(tmp_path, world):
     evaluate(tmp_path / "runs" / "vlm", world, Script())
     stored = {path.read_bytes() for path in (tmp_path / "runs" / "images").iterdir()}
     assert stored == {path.read_bytes() for path in (world / "images").iterdir()}
-    for question in records.read_questions(tmp_path / "runs" / "vlm"):
+    for question in read_questions(tmp_path / "runs" / "vlm"):
         for image in question.images:
-            assert records.image_path(tmp_path / "runs" / "vlm", image).exists()
+            assert image_path(tmp_path / "runs" / "vlm", image).exists()
         assert str(world) not in json.dumps(question.row)
 
 
@@ -121,7 +84,7 @@ import sys, time, tasks
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 from harness.evaluate.run import Asked, run
-from test_run import checkpoint
+from scripted import checkpoint
 from harness.engines.scripted import ScriptedEngine
 
 def slow(ask):
@@ -147,9 +110,9 @@ def test_after_a_kill_nothing_is_asked_twice_and_the_results_are_the_same(tmp_pa
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    answered = [r.id for r in records.read_responses(killed)]
+    answered = [r.id for r in read_responses(killed)]
     assert 3 <= len(answered) < 7
-    assert not records.read_card(killed).finished
+    assert not read_card(killed).finished
     with log.open("ab") as file:
         file.write(b'{"key": "half a li')
     script = Script()
@@ -158,7 +121,7 @@ def test_after_a_kill_nothing_is_asked_twice_and_the_results_are_the_same(tmp_pa
     assert card.finished
     for name in ("questions.jsonl", "verdicts.jsonl", "cells.json"):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / "vlm" / name).read_bytes()
-    both = [records.read_responses(folder) for folder in (killed, tmp_path / "whole" / "vlm")]
+    both = [read_responses(folder) for folder in (killed, tmp_path / "whole" / "vlm")]
     assert sorted(both[0], key=lambda r: r.id) == sorted(both[1], key=lambda r: r.id)
 
 
@@ -171,11 +134,11 @@ def test_an_interruption_keeps_what_came_and_the_time_it_took(tmp_path, world):
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(tmp_path / "vlm", world, Script(interrupted))
-    assert [r.id for r in records.read_responses(tmp_path / "vlm")] == ["q0", "q1", "q2"]
-    before = records.read_card(tmp_path / "vlm")
+    assert [r.id for r in read_responses(tmp_path / "vlm")] == ["q0", "q1", "q2"]
+    before = read_card(tmp_path / "vlm")
     assert (before.finished, before.seconds >= 0.03) == (False, True)
-    graded = records.read_card(score(tmp_path / "vlm"))
-    assert (len(records.read_verdicts(tmp_path / "vlm")), graded.finished) == (3, False)
+    graded = read_card(score(tmp_path / "vlm"))
+    assert (len(read_verdicts(tmp_path / "vlm")), graded.finished) == (3, False)
     script = Script()
     (card,) = evaluate(tmp_path / "vlm", world, script)
     assert [id for id, _ in script.asked] == ["q3", "q4", "q5", "q6"]
@@ -188,7 +151,7 @@ def test_errors_are_asked_again_and_the_last_answer_counts(tmp_path, world):
     script = Script()
     (card,) = evaluate(tmp_path / "vlm", world, script, limit=2)
     assert (script.asked, card.finished) == ([("q0", 0)], True)
-    assert [(r.id, r.text) for r in records.read_responses(tmp_path / "vlm")] == [
+    assert [(r.id, r.text) for r in read_responses(tmp_path / "vlm")] == [
         ("q0", "7"),
         ("q1", "7"),
     ]
@@ -213,12 +176,12 @@ def test_what_would_fail_again_is_asked_again_on_demand_alone(tmp_path, world):
     out = tmp_path / "vlm"
     (card,) = evaluate(out, world, Script(troubled))
     assert (card.finished, card.tasks[0].failed) == (True, 2)
-    assert {r.id: r.lasting for r in records.errors(out)} == {"q0": True, "q1": False, "q2": False}
+    assert {r.id: r.lasting for r in errors(out)} == {"q0": True, "q1": False, "q2": False}
     script = Script()
     (card,) = evaluate(out, world, script)
     assert script.asked == [("q1", 0), ("q2", 0)]
     assert (card.finished, card.tasks[0].failed) == (True, 0)
-    (cell,) = [cell for cell in records.read_cells(out) if cell.group == "all"]
+    (cell,) = [cell for cell in read_cells(out) if cell.group == "all"]
     assert (cell.correct, cell.error) == (6, 1)
     before = files(out)
     evaluate(out, world, script)
@@ -242,7 +205,7 @@ def test_what_failed_for_good_stays_so_when_the_engine_fails_on_it(tmp_path, wor
     out = tmp_path / "vlm"
     evaluate(out, world, Script(lambda ask: ValueError("too long")), limit=1)
     evaluate(out, world, Script(lambda ask: None), limit=1, retry_errors=True)
-    (response,) = records.read_responses(out)
+    (response,) = read_responses(out)
     assert (response.lasting, response.reason) == (True, "too long")
     script = Script()
     evaluate(out, world, script, limit=1)
@@ -275,7 +238,7 @@ def test_more_questions_and_more_answers_go_on_from_what_is_there(tmp_path, worl
 
 
 def test_each_answer_has_a_seed_of_its_own():
-    ask = Ask(records.Question("t", "1", "", (), {}), "", Sampling(), 0, "k")
+    ask = Ask(Question("t", "1", "", (), {}), "", Sampling(), 0, "k")
     others = [
         replace(ask, sample=1),
         replace(ask, sampling=Sampling(seed=1)),
@@ -349,7 +312,7 @@ def test_a_text_only_model_is_asked_the_questions_without_pictures(tmp_path, wor
     (card,) = evaluate(tmp_path / "llm", world, script, [checkpoint(multimodal=False)])
     assert [id for id, _ in script.asked] == ["q5", "q6"]
     assert (card.tasks[0].n, card.tasks[0].skipped) == (2, 5)
-    assert [cell.group for cell in records.read_cells(tmp_path / "llm")] == [
+    assert [cell.group for cell in read_cells(tmp_path / "llm")] == [
         "all",
         "reasoning-text",
     ]
@@ -371,7 +334,7 @@ def test_checkpoints_that_differ_in_weights_alone_share_an_engine(tmp_path, worl
     cards = evaluate(tmp_path, world, script, three)
     assert (script.made, len(script.asked)) == (2, 21)
     assert [card.name for card in cards] == ["a", "b", "c"]
-    keys = [{r.key for r in records.read_responses(tmp_path / name)} for name in "abc"]
+    keys = [{r.key for r in read_responses(tmp_path / name)} for name in "abc"]
     assert len(set.union(*keys)) == 21
     with pytest.raises(UserError, match="two checkpoints are named a"):
         evaluate(tmp_path, world, script, [three[0], three[0]])
@@ -387,8 +350,8 @@ def test_score_applies_a_new_rule_to_what_is_on_disk(tmp_path, world, monkeypatc
     task = tasks.load("pocket")
     changed = replace(task, version="2.0", verdict=lambda row, text: (text, text == "8"))
     monkeypatch.setattr(tasks, "load", lambda name, protocol=None: changed)
-    card = records.read_card(score(tmp_path / "vlm"))
-    assert records.read_cells(tmp_path / "vlm")[0].score == 1.0
+    card = read_card(score(tmp_path / "vlm"))
+    assert read_cells(tmp_path / "vlm")[0].score == 1.0
     assert card.tasks[0].version == "2.0"
     monkeypatch.undo()
     with pytest.raises(UserError, match="graded by version 2.0 of pocket, which is now 1.0: grade"):
@@ -408,7 +371,7 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run([checkpoint()], [tasks.load("wemath")], tmp_path / "r" / "vlm", Asked(data=tmp_path),
         engine=Script(lambda ask: "B" if ask.question.id.endswith("_1") else "A"))  # fmt: skip
-    found = records.read_summary(tmp_path / "r" / "vlm")
+    found = read_summary(tmp_path / "r" / "vlm")
     assert found["wemath"]["score strict"] == 0.0
     assert found["wemath"]["score loose"] == 1.0
 
@@ -423,6 +386,6 @@ def test_a_row_without_a_field_is_named(tmp_path):
 
 def test_auto_goes_on_with_the_engine_that_began(tmp_path, world, monkeypatch):
     evaluate(tmp_path / "vlm", world, Script())
-    card = replace(records.read_card(tmp_path / "vlm"), engine="hf")
+    card = replace(read_card(tmp_path / "vlm"), engine="hf")
     maker = room.maker("auto", checkpoint(), card)
     assert maker.__name__ == "HfEngine"

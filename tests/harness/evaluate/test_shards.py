@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_run import Script, checkpoint, evaluate
+from scripted import Script, checkpoint, evaluate
 
 import tasks
 from common.errors import UserError
@@ -16,9 +16,10 @@ from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.generate import Shard
 from harness.evaluate.grade import score
 from harness.evaluate.run import Asked, run
-from harness.runs import records
+from harness.runs.folder import read_card
 from harness.runs.locks import Busy
-from harness.runs.records import Sampling
+from harness.runs.log import logs, read_responses
+from harness.runs.schema import Sampling
 
 SPAWN = multiprocessing.get_context("spawn")
 RESULTS = ("questions.jsonl", "verdicts.jsonl", "cells.json", "summary.json", "keys.json")
@@ -30,8 +31,8 @@ def answer(ask) -> str | None:
 
 
 def results(folder: Path) -> list:
-    said = sorted(records.read_responses(folder), key=lambda r: (r.id, r.sample))
-    card = replace(records.read_card(folder), seconds=0.0)
+    said = sorted(read_responses(folder), key=lambda r: (r.id, r.sample))
+    card = replace(read_card(folder), seconds=0.0)
     files = [(folder / name).read_bytes() for name in RESULTS]
     return [[replace(r, seconds=0.0) for r in said], card, files]
 
@@ -102,7 +103,7 @@ def test_at_the_same_time_too(tmp_path, world, quiet):
     assert sorted(ends.get() for _ in shards) == [False, False, True]
     assert results(out) == quiet
     assert not list(out.glob(".*"))
-    lines = [line for log in records.logs(out) for line in log.read_bytes().splitlines()]
+    lines = [line for log in logs(out) for line in log.read_bytes().splitlines()]
     assert len(lines) == 14
 
 
@@ -133,7 +134,7 @@ def test_a_shard_is_refused_where_it_would_spoil_a_run(tmp_path, world):
     assert "is being written by process" in trouble["the whole"]
     assert "holds another run (other fingerprint)" in trouble["another run"]
     assert "is being written by shards that ask less" in trouble["more"]
-    assert records.read_card(out).finished
+    assert read_card(out).finished
 
 
 def test_the_time_of_all_shards_is_kept(tmp_path, world):
@@ -143,7 +144,7 @@ def test_the_time_of_all_shards_is_kept(tmp_path, world):
 
     for index in (1, 2):
         evaluate(tmp_path / "vlm", world, Script(slow), shard=Shard(index, 2))
-    assert records.read_card(tmp_path / "vlm").seconds >= 7 * 0.02
+    assert read_card(tmp_path / "vlm").seconds >= 7 * 0.02
 
 
 @pytest.mark.parametrize("word", ["3/2", "0/2", "1", "one/two", "1/", "/2", "-1/2", "1/2/3"])

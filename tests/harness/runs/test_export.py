@@ -4,15 +4,15 @@ import json
 
 import pandas
 import pytest
-from test_run import ANSWERS, Script, evaluate, files
+from scripted import ANSWERS, Script, evaluate, files
 
 from driftbench import __main__
-from harness.runs import records
+from harness.runs import folder, log
 from harness.evaluate.generate import Shard
 from harness.runs.export import compact
 from common.errors import UserError
 from harness.evaluate.grade import score
-from harness.runs.records import Sampling
+from harness.runs.schema import Sampling
 
 
 def test_each_answer_is_a_row_with_its_verdict(tmp_path, world, capsys):
@@ -23,7 +23,7 @@ def test_each_answer_is_a_row_with_its_verdict(tmp_path, world, capsys):
     table = pandas.read_parquet(out / "answers.parquet").set_index("id")
     assert list(table.index) == [f"q{n}" for n in range(7)]
     for response, verdict in zip(
-        records.read_responses(out), records.read_verdicts(out), strict=True
+        log.read_responses(out), folder.read_verdicts(out), strict=True
     ):
         row = table.loc[response.id]
         for name in ("key", "task", "sample", "text", "finish", "tokens_out", "seconds", "reason"):
@@ -43,10 +43,10 @@ def test_the_logs_of_shards_become_one_and_the_run_goes_on(tmp_path, world):
     evaluate(out, world, Script(lambda ask: None), limit=1, **drawn)
     for index in (1, 2):
         evaluate(out, world, Script(), limit=4, shard=Shard(index, 2), **drawn)
-    before = records.read_responses(out)
+    before = log.read_responses(out)
     compact(out)
-    assert [path.name for path in records.logs(out)] == ["responses.jsonl"]
-    assert records.read_responses(out) == before
+    assert [path.name for path in log.logs(out)] == ["responses.jsonl"]
+    assert log.read_responses(out) == before
     assert len((out / "responses.jsonl").read_bytes().splitlines()) == 8
     whole = files(out)
     script = Script()

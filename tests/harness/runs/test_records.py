@@ -9,9 +9,12 @@ import threading
 import pytest
 import tiny
 
-from harness.runs import records
+from harness.runs import folder
+from harness.runs.log import answered, os, read_responses
+from harness.runs.schema import Image, key
 from common.errors import UserError
-from harness.runs.records import Cell, Log, Response, RunCard, Sampling, TaskCard, Verdict
+from harness.runs.log import Log
+from harness.runs.schema import Cell, Response, RunCard, Sampling, TaskCard, Verdict
 
 BASE = {
     "fingerprint": "f",
@@ -50,15 +53,15 @@ BASE = {
     ids=str,
 )
 def test_the_key_changes_with_each_thing_that_could_change_an_answer(change):
-    assert records.key(**{**BASE, **change}) != records.key(**BASE)
+    assert key(**{**BASE, **change}) != key(**BASE)
 
 
 def test_the_key_does_not_change_with_the_number_of_answers_nor_with_the_order_of_settings():
-    assert records.key(**{**BASE, "sampling": Sampling(temperature=0.6, n=8)}) == records.key(
+    assert key(**{**BASE, "sampling": Sampling(temperature=0.6, n=8)}) == key(
         **BASE
     )
     pixels = [{"a": 1, "b": 2}, {"b": 2, "a": 1}]
-    assert len({records.key(**{**BASE, "pixels": p}) for p in pixels}) == 1
+    assert len({key(**{**BASE, "pixels": p}) for p in pixels}) == 1
 
 
 def response(number: int, text: str = "7") -> Response:
@@ -72,14 +75,14 @@ def test_a_response_reads_back_as_it_was(tmp_path, text):
     with Log(tmp_path) as log:
         log.append(response(1, text))
         log.append(response(2))
-    assert records.read_responses(tmp_path) == [response(1, text), response(2)]
+    assert read_responses(tmp_path) == [response(1, text), response(2)]
 
 
 def test_the_log_is_appended_to(tmp_path):
     for number in range(3):
         with Log(tmp_path) as log:
             log.append(response(number))
-    assert [r.id for r in records.read_responses(tmp_path)] == ["q0", "q1", "q2"]
+    assert [r.id for r in read_responses(tmp_path)] == ["q0", "q1", "q2"]
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
@@ -89,10 +92,10 @@ def test_a_torn_last_line_is_left_out_and_then_cut_off(tmp_path, cut):
             log.append(response(number))
     path = tmp_path / "responses.jsonl"
     os.truncate(path, path.stat().st_size - cut)
-    assert records.read_responses(tmp_path) == [response(0), response(1)]
+    assert read_responses(tmp_path) == [response(0), response(1)]
     with Log(tmp_path) as log:
         log.append(response(3))
-    assert records.read_responses(tmp_path) == [response(0), response(1), response(3)]
+    assert read_responses(tmp_path) == [response(0), response(1), response(3)]
 
 
 def test_a_file_that_is_one_torn_line_is_emptied(tmp_path):
@@ -104,14 +107,14 @@ def test_a_file_that_is_one_torn_line_is_emptied(tmp_path):
 def test_every_appended_line_is_with_the_operating_system_at_once(tmp_path):
     log = Log(tmp_path)
     log.append(response(0))
-    assert records.read_responses(tmp_path) == [response(0)]
+    assert read_responses(tmp_path) == [response(0)]
     log.close()
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "responses.jsonl").write_text('{"key": "k"}\n{}\n')
     with pytest.raises(UserError, match=r"responses.jsonl line 1 is not a Response \(.*missing"):
-        records.read_responses(tmp_path)
+        read_responses(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["7", 'a "finish": "error", b', "\\", "…\n"])
@@ -125,13 +128,13 @@ def test_what_is_answered_is_told_without_reading_the_texts(tmp_path, text):
         log.append(response(2, text))
     with (tmp_path / "responses.jsonl").open("ab") as file:
         file.write(b'{"key": "torn", "task": "pocket", "id": "q9", "sample": 0, "text": "')
-    assert list(records.answered(tmp_path)) == [
+    assert list(answered(tmp_path)) == [
         ("pocket", "q1", 0, "k1"),
         ("pöcket", 'q"3', 1, "k3"),
         ("pocket", "q2", 0, "k2"),
     ]
-    everything = [r for r in records.read_responses(tmp_path) if r.finish != "error"]
-    assert [(r.task, r.id, r.sample, r.key) for r in everything] == list(records.answered(tmp_path))
+    everything = [r for r in read_responses(tmp_path) if r.finish != "error"]
+    assert [(r.task, r.id, r.sample, r.key) for r in everything] == list(answered(tmp_path))
 
 
 def test_an_answer_stands_for_the_error_in_another_log(tmp_path):
@@ -139,7 +142,7 @@ def test_an_answer_stands_for_the_error_in_another_log(tmp_path):
     for name, one in (("1of2", response(1)), ("2of2", failed)):
         with Log(tmp_path, f"responses.{name}.jsonl") as log:
             log.append(one)
-    assert records.read_responses(tmp_path) == [response(1)]
+    assert read_responses(tmp_path) == [response(1)]
 
 
 def test_lines_of_another_run_are_no_answers(tmp_path):
@@ -148,17 +151,19 @@ def test_lines_of_another_run_are_no_answers(tmp_path):
             log.append(response(number))
     keys = {"of": "x", "keys": {"pocket": {"q0": ["k0"], "q1": ["other"]}}}
     (tmp_path / "keys.json").write_text(json.dumps(keys))
-    assert records.read_responses(tmp_path) == [response(0)]
+    assert read_responses(tmp_path) == [response(0)]
     (tmp_path / "keys.json").write_text("{")
     with pytest.raises(UserError, match="keys.json is not JSON .*: remove it"):
-        records.read_responses(tmp_path)
+        read_responses(tmp_path)
 
 
 FILLS = """
 import resource, sys
 from pathlib import Path
-from harness.errors import UserError
-from harness.runs.records import Log, Response, write_lines
+from common.errors import UserError
+from harness.runs.folder import write_lines
+from harness.runs.log import Log
+from harness.runs.schema import Response
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 answer = Response("k", "pocket", "q", 0, "so " * 50, "stop", 5, 2, 1, 0.1)
@@ -204,7 +209,7 @@ def test_lines_reach_the_disk_soon_after_the_last_one(tmp_path, monkeypatch):
     synced = threading.Event()
     real = os.fsync
     monkeypatch.setattr(Log, "SYNC_SECONDS", 0.01)
-    monkeypatch.setattr(records.os, "fsync", lambda file: (real(file), synced.set()))
+    monkeypatch.setattr(os, "fsync", lambda file: (real(file), synced.set()))
     with Log(tmp_path) as log:
         log.append(response(0))
         assert synced.wait(20)
@@ -217,7 +222,7 @@ def test_a_disk_that_fails_later_is_told_with_the_next_line(tmp_path, monkeypatc
 
     failed = threading.Event()
     monkeypatch.setattr(Log, "SYNC_SECONDS", 0.01)
-    monkeypatch.setattr(records.os, "fsync", fails)
+    monkeypatch.setattr(os, "fsync", fails)
     log = Log(tmp_path)
     log.append(response(0))
     assert failed.wait(20)
@@ -252,17 +257,17 @@ def test_records_read_back_as_they_were(tmp_path):
     verdicts = [Verdict("t", "1", 0, None, None, "open", ("all", "x"))]
     questions = [tiny.question("1", "<image>what?", 1, answer="7"), tiny.question("2")]
     cell = Cell("r", "t", "all", 1, 0, 1, 0, 0, 0.0, math.nan)
-    records.write_json(tmp_path / "run.json", CARD)
-    records.write_lines(tmp_path / "verdicts.jsonl", verdicts)
-    records.write_lines(tmp_path / "questions.jsonl", questions)
-    records.write_json(tmp_path / "cells.json", [cell])
-    assert records.read_card(tmp_path) == CARD
-    assert records.read_verdicts(tmp_path) == verdicts
-    read = records.read_questions(tmp_path)
+    folder.write_json(tmp_path / "run.json", CARD)
+    folder.write_lines(tmp_path / "verdicts.jsonl", verdicts)
+    folder.write_lines(tmp_path / "questions.jsonl", questions)
+    folder.write_json(tmp_path / "cells.json", [cell])
+    assert folder.read_card(tmp_path) == CARD
+    assert folder.read_verdicts(tmp_path) == verdicts
+    read = folder.read_questions(tmp_path)
     assert [q.images[0].data for q in read if q.images] == [b""]
     assert [(q.id, q.prompt, q.row) for q in read] == [(q.id, q.prompt, q.row) for q in questions]
     assert [image.sha256 for q in read for image in q.images] == ["0" * 64]
-    assert math.isnan(records.read_cells(tmp_path)[0].stderr)
+    assert math.isnan(folder.read_cells(tmp_path)[0].stderr)
     # Standard JSON: no NaN, no image bytes.
     assert json.loads((tmp_path / "cells.json").read_text())[0]["stderr"] is None
     assert "data" not in json.loads((tmp_path / "questions.jsonl").read_text().splitlines()[0])
@@ -270,9 +275,9 @@ def test_records_read_back_as_they_were(tmp_path):
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "run.json"
-    records.write_json(path, {"a": 1})
+    folder.write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        records.write_json(path, {"a": object()})
+        folder.write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -282,18 +287,18 @@ def test_a_folder_without_a_run_card_says_so(tmp_path, text):
     if text is not None:
         (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match="is not a run folder|cannot be read as a run card"):
-        records.read_card(tmp_path)
+        folder.read_card(tmp_path)
 
 
 def test_a_picture_is_stored_once_beside_the_run(tmp_path):
     run = tmp_path / "runs" / "vlm"
-    image = records.Image("ab", ".png", b"bytes")
-    records.store_image(run, image)
+    image = Image("ab", ".png", b"bytes")
+    folder.store_image(run, image)
     path = tmp_path / "runs" / "images" / "ab.png"
     assert path.read_bytes() == b"bytes"
     before = path.stat().st_mtime_ns
-    records.store_image(run, image)
+    folder.store_image(run, image)
     assert path.stat().st_mtime_ns == before
     path.write_bytes(b"by")  # as a crash would leave it
-    records.store_image(run, image)
+    folder.store_image(run, image)
     assert path.read_bytes() == b"bytes"

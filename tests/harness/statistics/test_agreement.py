@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from harness.runs.records import Verdict
+from harness.runs.schema import Verdict
 from harness.statistics.agreement import agreement
 
 

@@ -2,7 +2,7 @@
 
 import tasks
 from harness.evaluate.grade import cluster_of as named
-from harness.runs.records import Image, Question
+from harness.runs.schema import Image, Question
 
 
 def cluster_of(task, row, images=()):

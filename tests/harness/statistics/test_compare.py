@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from driftbench import __main__
-from harness.runs import records
-from harness.runs.records import Sampling
+from harness.runs.folder import read_verdicts
+from harness.runs.schema import Sampling
 from harness.statistics import scores as tally
 
 PUBLISHED = places.SHARED / "parity" / "open"
@@ -355,4 +355,4 @@ def test_records_written_without_clusters_still_read(pair):
     for line in lines:
         del line["cluster"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert {verdict.cluster for verdict in records.read_verdicts(pair[0])} == {""}
+    assert {verdict.cluster for verdict in read_verdicts(pair[0])} == {""}

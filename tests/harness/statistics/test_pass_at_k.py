@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from harness.runs.records import Verdict
+from harness.runs.schema import Verdict
 from harness.statistics import pass_at_k, scores
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from harness.runs.records import Verdict
+from harness.runs.schema import Verdict
 from harness.statistics import resampling
 from harness.statistics import scores as tally
 

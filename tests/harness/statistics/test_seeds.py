@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.runs.records import Verdict
+from harness.runs.schema import Verdict
 from harness.statistics import scores, seeds
 
 

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 import synthetic
 
-from harness.runs.records import Image, Question
+from harness.runs.schema import Image, Question
 from reports import load, tables
 from reports.page import browser, page
 from reports.plots import categories

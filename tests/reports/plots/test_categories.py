@@ -1,6 +1,6 @@
 import synthetic
 
-from harness.runs.records import Question
+from harness.runs.schema import Question
 from harness.statistics import scores
 from reports import load, tables
 from reports.plots import categories, style

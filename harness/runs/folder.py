@@ -1,0 +1,243 @@
+"""How a run lies on disk: its folder, read and written.
+
+A run folder holds one checkpoint's answers:
+
+    run.json           RunCard: what was asked, of what, how; counts and seconds
+    questions.jsonl    Question without the image bytes: their sha256 names a file in ../images/
+    responses.jsonl    Response, one line each, appended the moment it finishes; a shard of the run
+                       (`--shard 1/2`) has a log of its own, `responses.1of2.jsonl`
+    keys.json          task → id → the key of each of its answers, and what they are made of; a line
+                       of a log that has another key is of another run, and no answer
+    verdicts.jsonl     Verdict of each response under the protocol of the run card
+    cells.json         list of Cell: what the tables print
+    summary.json       task → its own metrics, for tasks whose metric is more than a mean
+    answers.parquet    responses and verdicts together, for pandas: see `harness.runs.export`
+    judge.jsonl        what a judge replied, where one was asked: see `harness.evaluate.judge`
+    scored/<protocol>/ run.json, verdicts.jsonl, cells.json, summary.json of the same responses
+                       under another protocol
+
+The images lie beside the run folder, in `../images/<sha256><suffix>`, shared by neighbouring runs.
+Only the logs and `judge.jsonl` are ever appended to; every other file is written aside and renamed,
+so that a reader sees the old one or the new one, whole.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.errors import UserError
+from common.files import write_whole
+from harness.runs.schema import UTF8, Cell, Image, Question, RunCard, Sampling, TaskCard, Verdict
+
+T = TypeVar("T")
+
+
+SCORED = "scored"
+"""Folder in a run folder, with the verdicts of protocols beside the run's own."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` (records included) as JSON, aside first and then renamed over `path`."""
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(path, (text + "\n").encode(*UTF8))
+
+
+def write_lines(path: Path, records: Iterable[Any]) -> None:
+    """Write one record a line, aside first and then renamed over `path`."""
+    write_whole(path, as_lines(records))
+
+
+def as_lines(records: Iterable[Any]) -> bytes:
+    """Return what `write_lines` writes."""
+    return "".join(map(encoded, records)).encode(*UTF8)
+
+
+def read_card(run: Path) -> RunCard:
+    """Read the `run.json` of a run folder.
+
+    Raises:
+        UserError: There is none, or it is not one of ours.
+    """
+    path = run / "run.json"
+    if not path.exists():
+        raise UserError(f"{run} is not a run folder: it has no run.json")
+    try:
+        card = json.loads(path.read_text())
+        tasks = tuple(TaskCard(**task) for task in card["tasks"])
+        parts = {"tasks": tasks, "sampling": _sampling(card["sampling"])}
+        return RunCard(**{**card, **parts, "notes": tuple(card.get("notes", ()))})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as a run card: {error}") from error
+
+
+def read_questions(run: Path) -> list[Question]:
+    """Read the questions of a run folder; `Image.data` is empty, see `image_path`."""
+    found = read_records(Question, run / "questions.jsonl")
+    return [
+        dataclasses.replace(
+            question,
+            images=tuple(Image(data=b"", **image) for image in question.images),  # type: ignore[arg-type]
+        )
+        for question in found
+    ]
+
+
+def read_keys(run: Path) -> set[tuple[str, str, int, str]] | None:
+    """Read task, id, sample and key of all answers of a run; None where no file says them."""
+    found = read_made_keys(run)
+    if found is None:
+        return None
+    return {
+        (task, id, sample, key)
+        for task, by_id in found["keys"].items()
+        for id, keys in by_id.items()
+        for sample, key in enumerate(keys)
+    }
+
+
+def read_made_keys(run: Path) -> dict[str, Any] | None:
+    """Read `keys.json`: `keys`, task → id → keys, and `of`, what they were made of."""
+    path = run / "keys.json"
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not JSON ({error}): remove it, the next run makes it anew"
+        ) from error
+
+
+def read_verdicts(run: Path) -> list[Verdict]:
+    """Read the verdicts of a run folder, in the order of the questions."""
+    return list(read_records(Verdict, run / "verdicts.jsonl", tuples=("groups",)))
+
+
+def read_cells(run: Path) -> list[Cell]:
+    """Read the cells of a run folder. An unknown standard error (null on disk) is nan."""
+    path = run / "cells.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return [
+        Cell(**{**row, "stderr": math.nan if row["stderr"] is None else row["stderr"]})
+        for row in rows
+    ]
+
+
+def read_summary(run: Path) -> dict[str, dict[str, float]]:
+    """Read the tasks' own metrics of a run folder: task → metric → value; empty where none are."""
+    path = run / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_replies(run: Path) -> list[dict[str, str]]:
+    """Read what judges replied in a run folder: `key` of the request, `judge`, `reply`."""
+    return list(read_records(dict, run / "judge.jsonl"))
+
+
+def image_path(run: Path, image: Image) -> Path:
+    """Where a run's picture lies: beside the run folder, under its own sha256."""
+    return run.parent / "images" / f"{image.sha256}{image.suffix}"
+
+
+def has_image(run: Path, image: Image, size: int) -> bool:
+    """Whether a picture of so many bytes is kept beside the run folder."""
+    try:
+        return os.stat(image_path(run, image)).st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def store_image(run: Path, image: Image) -> Path | None:
+    """Keep a picture beside the run folder, once for all runs there.
+
+    Returns:
+        The file, for `settle`; None where it is there.
+    """
+    path = image_path(run, image)
+    if has_image(run, image, len(image.data)):
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, image.data, settled=False)
+    return path
+
+
+def _sampling(row: dict[str, Any]) -> Sampling:
+    return Sampling(**{**row, "stop": tuple(row["stop"])})
+
+
+def _plain(value: Any) -> Any:
+    """Records as dicts, tuples as lists, image bytes left out, nan and infinity as None."""
+    if isinstance(value, Image):
+        return {"sha256": value.sha256, "suffix": value.suffix}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if isinstance(value, Image):
+        return {"sha256": value.sha256, "suffix": value.suffix}
+    return vars(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_fields)
+
+
+def encoded(record: Any) -> str:
+    try:
+        return _ENCODER.encode(record) + "\n"
+    except ValueError:  # nan or infinity
+        return _ENCODER.encode(_plain(record)) + "\n"
+
+
+def read_records(kind: type[T], path: Path, tuples: tuple[str, ...] = ()) -> Iterator[T]:
+    """Yield the lines of a file as records."""
+    for number, line in lines(path):
+        yield decoded(kind, path, number, line, tuples)
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield numbers and lines; a last line without its newline is not there yet."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield number, line
+
+
+def count(path: Path) -> int:
+    """Return how many records a file holds, whatever is in them."""
+    return sum(1 for _ in lines(path))
+
+
+def decoded(kind: type[T], path: Path, number: int, line: bytes, tuples: tuple[str, ...] = ()) -> T:
+    try:
+        row = json.loads(line)
+        for name in tuples:
+            row[name] = tuple(row[name])
+        return kind(**row)
+    except json.JSONDecodeError:
+        wrong = "is broken"
+    except (ValueError, TypeError, KeyError) as error:
+        wrong = f"is not a {kind.__name__} ({error})"
+    raise UserError(f"{path} line {number} {wrong}: {_remedy(path, number)}")
+
+
+def _remedy(path: Path, number: int) -> str:
+    """Return what to do about a line that cannot be read."""
+    if path.name == "questions.jsonl":
+        return "the same `driftbench eval` makes the file anew"
+    if path.name == "verdicts.jsonl":
+        return f"`driftbench score {path.parent}` makes the file anew"
+    return f"remove the line (sed -i {number}d {path}), and what it said is asked for again"

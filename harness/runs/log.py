@@ -1,0 +1,194 @@
+"""The log of a run: what a model said, appended the moment it came, and read back."""
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from common.errors import UserError
+from harness.runs.folder import decoded, encoded, lines, read_keys, read_records
+from harness.runs.schema import UTF8, Response
+
+ANSWERED = re.compile(
+    rb'\{"key": "([^"\\]*)", "task": "([^"\\]*)", "id": "([^"\\]*)", "sample": (\d+), '
+    rb'"text": ".*", "finish": "(?!error).*\}\n',
+    re.DOTALL,
+)
+"""A line as `Log` writes it, unless it is an error. No text has `", "finish"` in it: a quote in a
+text has a backslash before it."""
+
+
+def read_responses(run: Path) -> list[Response]:
+    """Read the responses of a run folder, log by log, in the order in which they were first asked.
+
+    Of what was asked again, the answer. A last line that was cut off by a crash is left out, and so
+    are the lines of another run: see `keys.json` above.
+    """
+    wanted = read_keys(run)
+    found: dict[tuple[str, str, int, str], Response] = {}
+    for path in logs(run):
+        for response in read_records(Response, path):
+            place = (response.task, response.id, response.sample, response.key)
+            if wanted is not None and place not in wanted:
+                continue
+            if place not in found or _worth(response) >= _worth(found[place]):
+                found[place] = response
+    return list(found.values())
+
+
+def _worth(response: Response) -> int:
+    """An answer stands for the error before it, a forced answer for the thought it goes on from.
+
+    So does what failed for good for what failed this time.
+    """
+    if response.finish == "error":
+        return response.lasting
+    return 2 + response.lasting + 2 * response.forced
+
+
+def failed(response: Response) -> bool:
+    """Whether the engine failed, and not the question: it is asked again when the run goes on."""
+    return (response.finish == "error" or response.reason != "") and not response.lasting
+
+
+def logs(run: Path) -> list[Path]:
+    """Return the logs of a run folder: its own first, then those of shards."""
+    return sorted(run.glob("responses.jsonl")) + sorted(run.glob("responses.*of*.jsonl"))
+
+
+def answered(run: Path, lasting: bool = True) -> Iterator[tuple[str, str, int, str]]:
+    """Yield task, id, sample and key of each answer in the logs, in any order.
+
+    Args:
+        run: The run folder.
+        lasting: Errors that would come again count as answers.
+    """
+    for place, error in _skimmed(run):
+        if error is None or (lasting and error.lasting):
+            yield place
+
+
+def errors(run: Path) -> list[Response]:
+    """Read the responses of a run folder that are errors, in the order of the logs."""
+    wanted, done = read_keys(run), set()
+    found: dict[tuple[str, str, int, str], Response] = {}
+    for place, error in _skimmed(run):
+        if error is None:
+            done.add(place)
+        elif wanted is None or place in wanted:
+            if place not in found or _worth(error) >= _worth(found[place]):
+                found[place] = error
+    return [error for place, error in found.items() if place not in done]
+
+
+def _skimmed(run: Path) -> Iterator[tuple[tuple[str, str, int, str], Response | None]]:
+    """Yield task, id, sample and key of each line of the logs, and the response if it is an error.
+
+    The texts are not parsed: that is what takes the time.
+    """
+    for path in logs(run):
+        for number, line in lines(path):
+            if found := ANSWERED.fullmatch(line):
+                key, task, id, sample = found.groups()
+                yield (task.decode(), id.decode(), int(sample), key.decode()), None
+            else:
+                response = decoded(Response, path, number, line)
+                place = (response.task, response.id, response.sample, response.key)
+                yield place, response if response.finish == "error" else None
+
+
+class Log:
+    """The responses of a run, or what a judge replied, appended one line at a time.
+
+    A line reaches the operating system at once, so that killing the process loses nothing; it
+    reaches the disk within `SYNC_SECONDS`, so that losing power loses that much.
+    """
+
+    SYNC_SECONDS = 1.0
+
+    def __init__(self, run: Path, name: str = "responses.jsonl") -> None:
+        self._path = run / name
+        _drop_torn_tail(self._path)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._size = os.fstat(self._file).st_size
+        self._synced = True
+        self._trouble: OSError | None = None
+        self._closing = threading.Event()
+        self._timer: threading.Thread | None = None
+
+    def append(self, record: Response | dict[str, str]) -> None:
+        """Add one record.
+
+        Raises:
+            UserError: It cannot be written; all before it are.
+        """
+        line = encoded(record).encode(*UTF8)
+        try:
+            if self._trouble is not None:
+                raise self._trouble
+            written = 0
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise self._full(error) from error
+        self._size += len(line)
+        self._synced = False
+        if self._timer is None:
+            self._timer = threading.Thread(target=self._sync, name="fsync", daemon=True)
+            self._timer.start()
+
+    def _sync(self) -> None:
+        """Bring lines to the disk from time to time, beside whoever appends them."""
+        while not self._closing.wait(self.SYNC_SECONDS):
+            if not self._synced:
+                self._synced = True
+                try:
+                    os.fsync(self._file)
+                except OSError as error:
+                    self._trouble = error
+
+    def _full(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self._path} cannot be written ({error.strerror}): every answer in it is kept; make "
+            "room, and the same command goes on"
+        )
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        self._closing.set()
+        if self._timer is not None:
+            self._timer.join()
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._full(error) from error
+        finally:
+            os.close(self._file)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _drop_torn_tail(path: Path) -> None:
+    """Cut off a last line without its newline: the process died while writing it."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end != size:
+            file.truncate(end)

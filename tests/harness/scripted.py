@@ -1,0 +1,55 @@
+"""Runs whose answers a script gives."""
+
+from pathlib import Path
+
+import tasks
+from harness.checkpoints.preflight import Checkpoint
+from harness.engines import Ask
+from harness.engines.scripted import ScriptedEngine
+from harness.evaluate.run import Asked, run
+
+
+def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -> Checkpoint:
+    return Checkpoint(
+        Path(f"/checkpoints/{name}"), name, fingerprint, surroundings, {}, "Any", multimodal, None,
+        {"size": 56} if multimodal else {},
+    )  # fmt: skip
+
+
+class Script:
+    """Makes scripted engines; keeps what they were asked and how often one was made."""
+
+    def __init__(self, answers=lambda ask: "7"):
+        self.answers = answers
+        self.asked: list[tuple[str, int]] = []
+        self.made = 0
+
+    def __call__(self, checkpoint: Checkpoint) -> ScriptedEngine:
+        self.made += 1
+        return ScriptedEngine(checkpoint, self._answer)
+
+    def _answer(self, ask: Ask) -> str | None:
+        self.asked.append((ask.question.id, ask.sample))
+        return self.answers(ask)
+
+
+def evaluate(out, world, script, checkpoints=None, shard=None, **settings):
+    opened, wanted = checkpoints or [checkpoint()], [tasks.load("pocket")]
+    return run(opened, wanted, out, Asked(data=world, **settings), engine=script, shard=shard)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+ANSWERS = {
+    "q0": "<think> 3 + 4 </think> 7",
+    "q1": "8",
+    "q2": "<think> never ends",
+    "q3": " ".join(["<think>"] + ["on"] * 60),
+    "q4": " ".join(["7"] * 60),
+    "q5": "7",
+}
+"""q6 is missing: the engine fails on it."""
+
+LONG = "x" * 1600 + " 7"
