@@ -52,7 +52,7 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     import tasks
     from harness.checkpoints.preflight import open_checkpoint
     from harness.engines.vllm import VllmEngine
-    from harness.evaluate.run import Asked, run
+    from harness.evaluate.run import EvalConfig, run
     from harness.runs.folder import image_path, read_questions
 
     checkpoint = open_checkpoint(given.checkpoint)
@@ -64,7 +64,7 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     places = (folder / f"round-{i}" for i in count())
 
     def ours() -> None:
-        asked = Asked(data=given.data)
+        asked = EvalConfig(data=given.data)
         run([checkpoint], wanted, next(places) / "run", asked, engine=lambda _: engine)
 
     def raw() -> None:
@@ -151,24 +151,26 @@ def _forget(llm: Any) -> None:
 
 
 def _transformers(checkpoint: Any, questions: list[Any], folder: Path) -> float:
-    from harness.engines import Ask
+    from harness.engines import Request
     from harness.engines.hf import HfEngine
     from harness.runs.folder import image_path
     from harness.runs.schema import Sampling
 
     engine = HfEngine(checkpoint)
     engine.start()
-    asks = []
+    requests = []
     for question in questions[:PEER_QUESTIONS]:
         images = tuple(
             replace(image, data=image_path(folder / "round-0" / "run", image).read_bytes())
             for image in question.images
         )
         whole = replace(question, images=images)
-        asks.append(Ask(whole, engine.render(whole), Sampling(max_tokens=40), 0, question.id))
-    seconds = _seconds(lambda: [list(engine.ask([ask])) for ask in asks])
+        requests.append(
+            Request(whole, engine.render(whole), Sampling(max_tokens=40), 0, question.id)
+        )
+    seconds = _seconds(lambda: [list(engine.generate([request])) for request in requests])
     engine.close()
-    return len(asks) / seconds
+    return len(requests) / seconds
 
 
 LM_EVAL = """

@@ -140,7 +140,7 @@ def _write(
 ) -> None:
     """Make a run as the server engine would, without the requests."""
     import tasks
-    from harness.engines import Ask
+    from harness.engines import Request
     from harness.engines.server import ServerEngine, Service, served_checkpoint
     from harness.evaluate import run as room
     from harness.runs.schema import Response, Sampling
@@ -151,10 +151,15 @@ def _write(
     )
 
     class Ready(ServerEngine):
-        def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
-            for left, ask in zip(range(total - 1, -1, -1), asks, strict=True):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
+            for left, request in zip(range(total - 1, -1, -1), requests, strict=True):
                 if left >= left_out:
-                    where = (ask.key, ask.question.task, ask.question.id, ask.sample)
+                    where = (
+                        request.key,
+                        request.question.task,
+                        request.question.id,
+                        request.sample,
+                    )
                     yield Response(*where, f"{text} 7", "stop", 9, 4, given.words, 0.1)
 
     service = Service((pretend.url,))
@@ -165,7 +170,7 @@ def _write(
         [served_checkpoint("vlm", service)],
         [tasks.load(_task(given))],
         run,
-        room.Asked(data=data, sampling=sampling),
+        room.EvalConfig(data=data, sampling=sampling),
         engine=functools.partial(Ready, service=service),
     )
 

@@ -155,7 +155,7 @@ class Method:
     scores: dict[str, Mean]
     """By group."""
     unread: float
-    """Share of answers that are open or truncated, over groups and seeds."""
+    """Share of answers that are unparsed or truncated, over groups and seeds."""
     rho: Mean | None
     """Displacement along Δ, ⟨w − w₀, Δ⟩ / ‖Δ‖²."""
     moved: Mean | None
@@ -365,7 +365,7 @@ def _method(name: str, groups: Sequence[str], asked: Sequence[_Asked]) -> Method
         name=name,
         label=METHODS[name],
         scores=_scores(runs, groups),
-        unread=sum(v.how in ("open", "truncated") for v in verdicts) / len(verdicts),
+        unread=sum(v.how in ("unparsed", "truncated") for v in verdicts) / len(verdicts),
         rho=over_seeds(move["rho"] for move in moves) if moves else None,
         moved=over_seeds(move["moved"] for move in moves) if moves else None,
         seconds=math.fsum(seconds) / len(seconds) if seconds else None,

@@ -114,9 +114,9 @@ def _line(family: FamilyStudy, method: Method) -> list[str]:
 
 
 LEGEND = (
-    "unread: percent of answers that were open (no answer could be read) or truncated; they count "
-    "as wrong. ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖², moved = ‖w − w₀‖ / ‖Δ‖, over attention and MLPs: how far "
-    "toward the reasoner, and how far in all. seconds: of training, one thread."
+    "unread: percent of answers that were unparsed (no answer could be read) or truncated; they "
+    "count as wrong. ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖², moved = ‖w − w₀‖ / ‖Δ‖, over attention and MLPs: how "
+    "far toward the reasoner, and how far in all. seconds: of training, one thread."
 )
 
 

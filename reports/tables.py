@@ -207,7 +207,7 @@ def difference(entry: Entry) -> str:
 
 
 CAPTION = (
-    "Accuracy in percent ± standard error over questions. Open (no answer could be read), "
+    "Accuracy in percent ± standard error over questions. Unparsed (no answer could be read), "
     "truncated and error answers count as wrong. Each row is one checkpoint: the errors do not "
     "cover the spread between training seeds."
 )
@@ -255,7 +255,7 @@ def markdown(tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    counts = ["n", "open", "truncated", "error"]
+    counts = ["n", "unparsed", "truncated", "error"]
     lines = [
         ["", *map(plain, table.titles), *counts],
         ["---", *["---:"] * (len(table.titles) + 4)],
@@ -305,7 +305,7 @@ def _counts(line: Line) -> list[str]:
     total = line.total
     if total is None:
         return ["–"] * 4
-    return [str(value) for value in (total.n, total.open, total.truncated, total.error)]
+    return [str(value) for value in (total.n, total.unparsed, total.truncated, total.error)]
 
 
 def _floor_text(floor: float | None) -> str:
@@ -357,7 +357,7 @@ def _latex_table(table: Table) -> str:
         ]
         spec = f"lr{'c' * len(table.lines)}"
     else:
-        heads = ["", *table.titles, "n", "open", "trunc.", "error"]
+        heads = ["", *table.titles, "n", "unparsed", "trunc.", "error"]
         spec = f"l{'c' * len(table.titles)}rrrr"
         lines = [
             text
@@ -421,7 +421,7 @@ def floating(text: str, name: str, columns: str, lines: Sequence[str]) -> str:
 # CSV
 
 FIELDS = (
-    "block run label method alpha task group n correct open truncated error score stderr floor "
+    "block run label method alpha task group n correct unparsed truncated error score stderr floor "
     "baseline difference difference_stderr p p_holm only_run only_baseline test"
 ).split()
 
@@ -468,7 +468,7 @@ def _cell_fields(block: Block, row: Row, cell: Cell) -> dict[str, object]:
         "group": cell.group,
         "n": cell.n,
         "correct": cell.correct,
-        "open": cell.open,
+        "unparsed": cell.unparsed,
         "truncated": cell.truncated,
         "error": cell.error,
         "score": cell.score,

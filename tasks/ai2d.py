@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading
 
 Row = dict[str, Any]
 
@@ -73,7 +73,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text."""
     letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"]))
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def groups(row: Row) -> tuple[str, ...]:

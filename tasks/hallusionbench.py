@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import UserError
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request
 
 Row = dict[str, Any]
 Graded = list[tuple[Row, bool]]
@@ -118,7 +118,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read yes or no."""
     said = extract.read_yes_no(text)
-    return OPEN if said is None else (said, said == row["answer"].lower())
+    return UNPARSED if said is None else (said, said == row["answer"].lower())
 
 
 def groups(row: Row) -> tuple[str, ...]:

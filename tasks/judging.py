@@ -23,7 +23,7 @@ Row = dict[str, Any]
 Reading = tuple[str | None, bool | None]
 """What was read as the answer, and whether it is right; None where that is not known."""
 
-OPEN: Reading = (None, None)
+UNPARSED: Reading = (None, None)
 """Nobody could read the answer."""
 
 
@@ -58,7 +58,7 @@ def settle(
         replies: What a judge said, in the order in which it is asked.
 
     Returns:
-        The reading, `OPEN` where more replies were asked for than there are; and whether one of
+        The reading, `UNPARSED` where more replies were asked for than there are; and whether one of
         them was used.
     """
     reached = verdict(row, text)
@@ -73,4 +73,4 @@ def settle(
     except StopIteration as end:
         return end.value, used
     reached.close()
-    return OPEN, used
+    return UNPARSED, used

@@ -18,7 +18,7 @@ from typing import Any
 from common.errors import UserError
 from tasks import files
 from tasks.grading import extract
-from tasks.judging import OPEN, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request
 
 Row = dict[str, Any]
 
@@ -162,7 +162,7 @@ def official(row: Row, text: str) -> Judging:
         reply = yield Request(prompt, temperature=0.2, attempt=attempt)
         if (choices := _choices(reply)) is not None:
             return _listed(row, choices)
-    return OPEN
+    return UNPARSED
 
 
 def _choices(reply: str) -> list[str] | None:
@@ -220,17 +220,17 @@ _EXTRACT_VLMEVALKIT = (
 def by_vlmevalkit(row: Row, text: str) -> Judging:
     """Let the judge name the letters, in capitals and nothing else, in up to five tries.
 
-    The row without an answer is not among VLMEvalKit's 447, and stays open.
+    The row without an answer is not among VLMEvalKit's 447, and stays unparsed.
     """
     if not row["answer"]:
-        return OPEN
+        return UNPARSED
     prompt = _EXTRACT_VLMEVALKIT.format(row["question"], text)
     for attempt in range(5):
         reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
         if reply.isupper() and reply.isalpha():
             said = "".join(sorted(reply.lower()))
             return reply, said == "".join(sorted(row["answer"].lower().split(", ")))
-    return OPEN
+    return UNPARSED
 
 
 # Our own reading
@@ -243,13 +243,13 @@ def robust(row: Row, text: str) -> Reading:
     """Read a letter; letters or a number where the final answer is nothing else."""
     final = extract.final(text)
     if final is None:
-        return OPEN
+        return UNPARSED
     parts = [_symbol(part) for part in re.split(r",|;|&|\band\b", final[:LIST])]
     said = [part for part in parts if part]
     if None in parts or not said or len(final) > LIST:
         letter = extract.read_choice(text, dict.fromkeys("ABCDEFGHI", ""))
         if letter is None:
-            return OPEN
+            return UNPARSED
         said = [letter]
     return ", ".join(sorted(said)), sorted(said) == sorted(row["answer"].split(", "))
 

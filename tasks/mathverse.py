@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import UserError
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request
 
 Row = dict[str, Any]
 
@@ -220,7 +220,7 @@ def official(row: Row, text: str) -> Judging:
         judgement = reply.replace("Judgement:", "").strip()
         if judgement in ("0", "1"):
             return said, judgement == "1"
-    return OPEN
+    return UNPARSED
 
 
 # VLMEvalKit: vlmeval/dataset/utils/mathverse.py
@@ -235,7 +235,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
     prompt = f"\n{_EXTRACT}\n\n{examples}7.\nModel response: '{text}'\nExtracted Answer: "
     said = yield from vlmevalkit.extract(prompt)
     if said is None:
-        return OPEN
+        return UNPARSED
     if said.strip() == row["answer"].strip():
         return said, True
     # Braces stay doubled: the examples were written for `str.format`, which is not used here.
@@ -249,7 +249,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
         reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
         if reply.strip() in ("0", "1"):
             return said, reply.strip() == "1"
-    return OPEN
+    return UNPARSED
 
 
 # Our own reading
@@ -274,7 +274,7 @@ def robust(row: Row, text: str) -> Reading:
             return extract.read_value(text, truth.replace("\n", ", "))
         letter = named[0]
     said = extract.read_choice(text, choices)
-    return OPEN if said is None else (said, said == letter)
+    return UNPARSED if said is None else (said, said == letter)
 
 
 _OPTION = re.compile(r"^\s*\(?([A-H])\)?\s*[:.、]\s*(.*?)\s*$", re.MULTILINE)

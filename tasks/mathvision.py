@@ -16,7 +16,7 @@ from typing import Any
 from tasks import files
 from tasks.grading import arithmetic, latex2sympy, vlmevalkit
 from tasks.grading import extract as answers
-from tasks.judging import OPEN, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading
 
 Row = dict[str, Any]
 
@@ -324,7 +324,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
         prompt = _judge_prompt(row, text)
         reply = yield from vlmevalkit.extract(prompt)
         if reply is None:
-            return OPEN
+            return UNPARSED
         found = vlmevalkit.can_infer(reply, choices) if choices else reply
     return found, found is not None and close(row["answer"], found)
 
@@ -366,7 +366,7 @@ def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text; a value where there are no options."""
     if row["choices"]:
         letter = answers.read_choice(text, dict(_lettered(row)))
-        return OPEN if letter is None else (letter, letter == row["answer"])
+        return UNPARSED if letter is None else (letter, letter == row["answer"])
     # Four rows carry their answer boxed, and one a form feed for `\\f`.
     truth = (answers.boxed(row["answer"]) or row["answer"]).replace("\f", "\\f")
     return answers.read_value(text, truth)

@@ -6,7 +6,7 @@ judge's text from evaluation/prompts/ext_ans.py as other projects quote it, from
 VLMEvalKit (Apache-2.0) at cfa63b1d, its judge's text from vlmeval/dataset/utils/mathvista.py at
 09818277.
 
-The answers of `test` are not public: its verdicts stay open, and scores come from the authors.
+The answers of `test` are not public: its verdicts stay unparsed, and scores come from the authors.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import UserError
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request
 
 Row = dict[str, Any]
 
@@ -327,7 +327,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
         prompt = f"{_TASK}{examples}{query}\nModel respone: {text}Extracted answer:"
         said = yield from vlmevalkit.extract(prompt)
         if said is None:
-            return OPEN
+            return UNPARSED
     return said, hit(row, said) if row["answer"] else None
 
 
@@ -363,7 +363,7 @@ def robust(row: Row, text: str) -> Reading:
     if row["question_type"] == "multi_choice":
         letter = extract.read_choice(text, _lettered(row))
         if letter is None:
-            return OPEN
+            return UNPARSED
         return letter, _lettered(row).get(letter) == row["answer"] if row["answer"] else None
     precision = None if row["precision"] is None else int(row["precision"])
     return extract.read_value(text, row["answer"], unit=row["unit"], precision=precision)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading, settle
+from tasks.judging import UNPARSED, Judging, Reading, settle
 
 Row = dict[str, Any]
 
@@ -62,7 +62,7 @@ def official(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text."""
     letter = extract.read_choice(text, row["choices"])
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def groups(row: Row) -> tuple[str, ...]:

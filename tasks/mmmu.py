@@ -3,7 +3,7 @@
 Paper: Yue et al. 2024, "MMMU: A Massive Multi-discipline Multimodal Understanding and Reasoning
 Benchmark for Expert AGI", arXiv 2311.16502. Code: github.com/MMMU-Benchmark/MMMU at bb0b95a9.
 
-The official script draws a random letter where it reads none; here such an answer stays open.
+The official script draws a random letter where it reads none; here such an answer stays unparsed.
 """
 
 import ast
@@ -16,7 +16,7 @@ from typing import Any
 from common.errors import UserError
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading, settle
+from tasks.judging import UNPARSED, Judging, Reading, settle
 
 Row = dict[str, Any]
 
@@ -265,7 +265,7 @@ def official(row: Row, text: str) -> Reading:
         found = read_short(text)
         return " | ".join(str(value) for value in found)[:_SHOWN], agrees(found, row["answer"])
     letter = read_letter(text, vlmevalkit.lettered(row["choices"] or []))
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def _is_short(row: Row) -> bool:
@@ -291,7 +291,7 @@ def robust(row: Row, text: str) -> Reading:
         readings = [extract.read_value(text, gold) for gold in _all(row["answer"])]
         return next((reading for reading in readings if reading[1]), readings[0])
     letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"] or []))
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ Paper: Yue et al. 2024, "MMMU-Pro: A More Robust Multi-discipline Multimodal Und
 Benchmark", arXiv 2409.02813. Code: github.com/MMMU-Benchmark/MMMU at bb0b95a9, mmmu-pro/.
 
 The prompts are the chain-of-thought ones. The official script draws a random letter where it reads
-none; here such an answer stays open. Its GPT client sends the pictures behind the text; here they
-stand where the question names them, as in VLMEvalKit.
+none; here such an answer stays unparsed. Its GPT client sends the pictures behind the text; here
+they stand where the question names them, as in VLMEvalKit.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading
 from tasks.mmmu import listed, named_pictures, placed, read_letter
 
 Row = dict[str, Any]
@@ -101,7 +101,7 @@ def official(row: Row, text: str) -> Reading:
     _, marked, tail = text.rpartition("Answer:")
     named = [letter for letter in choices if letter in tail] if marked else []
     letter = named[0] if len(named) == 1 else read_letter(text, choices, LETTER_FORMS)
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def by_vlmevalkit(row: Row, text: str) -> Judging:
@@ -132,7 +132,7 @@ def _marked(text: str) -> str:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text."""
     letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"]))
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def process_results(row: Row, results: list[str]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading
 
 Row = dict[str, Any]
 
@@ -85,10 +85,10 @@ def _options(row: Row) -> list[tuple[str, str]]:
 
 
 def by_vlmevalkit(row: Row, text: str) -> Judging:
-    """Match with the options; a question without any stays open."""
+    """Match with the options; a question without any stays unparsed."""
     stem, choices = options(row["question"])
     if not choices:
-        return OPEN
+        return UNPARSED
     return (yield from vlmevalkit.choose(stem, choices, row["answer"], text))
 
 
@@ -97,10 +97,10 @@ def robust(row: Row, text: str) -> Reading:
     truth, choices = row["answer"], options(row["question"])[1]
     if choices:
         letter = extract.read_choice(text, choices)
-        return OPEN if letter is None else (letter, letter == truth)
+        return UNPARSED if letter is None else (letter, letter == truth)
     if truth.lower() in ("yes", "no"):
         said = extract.read_yes_no(text)
-        return OPEN if said is None else (said, said == truth.lower())
+        return UNPARSED if said is None else (said, said == truth.lower())
     return extract.read_value(text, truth)
 
 

@@ -5,7 +5,7 @@ Question Answering", arXiv 2209.09513. Code: github.com/lupantech/ScienceQA at 2
 
 Its script is for GPT-3 with examples in front. `official` asks and reads as LLaVA's evaluation
 does, which reads a bare letter and else has the script's own rule. Where the script draws a random
-option the answer stays open.
+option the answer stays unparsed.
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import Any
 
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading
 
 Row = dict[str, Any]
 
@@ -108,7 +108,7 @@ def official(row: Row, text: str) -> Reading:
     """Read a letter that is an option."""
     letter = read_letter(text)
     if letter is None or letter not in vlmevalkit.lettered(row["choices"]):
-        return OPEN
+        return UNPARSED
     return letter, None if row["answer"] is None else letter == row["answer"]
 
 
@@ -121,7 +121,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text."""
     letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"]))
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from common.errors import UserError
 from tasks import files
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import OPEN, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading
 
 Row = dict[str, Any]
 
@@ -270,7 +270,7 @@ def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text, without the signs of the form that was asked for."""
     plain = re.sub("<<|>>", " ", text).replace("<Answer>", "Answer")
     letter = extract.read_choice(plain, options(row))
-    return OPEN if letter is None else (letter, letter == row["answer"])
+    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 # Breakdowns and metrics

@@ -22,7 +22,7 @@ from drift.pocket import models, world
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines.endpoint import address
 from harness.engines.server import ServerEngine, Service, served_checkpoint
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs.log import read_responses
 
 PER_GROUP = 12
@@ -43,7 +43,7 @@ def test_greedy_answers_agree_on_48_questions(family, tmp_path):
             [open_checkpoint(tmp_path / "vlm")],
             [tasks.load("pocket")],
             tmp_path / engine,
-            Asked(data=tmp_path / "world"),
+            EvalConfig(data=tmp_path / "world"),
             engine=engine,
         )
         said[engine] = answers(tmp_path / engine)
@@ -56,7 +56,7 @@ def test_greedy_answers_agree_on_48_questions(family, tmp_path):
                 [served_checkpoint("pocket", service, open_checkpoint(tmp_path / "vlm"))],
                 [tasks.load("pocket")],
                 tmp_path / "server",
-                Asked(data=tmp_path / "world"),
+                EvalConfig(data=tmp_path / "world"),
                 engine=functools.partial(ServerEngine, service=service),
             )
         assert answers(tmp_path / "server") == said["vllm"]

@@ -12,7 +12,7 @@ from drift.merge import Recipe, merge
 from drift.pocket import models, world
 from harness.checkpoints.preflight import open_checkpoint
 from harness.evaluate.merge_sweep import Method, best, merges
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.folder import read_card
 
@@ -43,7 +43,7 @@ def test_poured_merges_answer_like_loaded_ones(here):
     }
     loaded = [open_checkpoint(out) for out, _ in merge(vlm, llm, recipes)]
     for name, checkpoints in (("poured", points), ("loaded", loaded)):
-        asked = Asked(data=here / "world")
+        asked = EvalConfig(data=here / "world")
         run(checkpoints, [tasks.load("pocket")], here / name, asked, engine="vllm")
     answers = [said(here / "poured" / point.name) for point in points]
     assert answers == [said(here / "loaded" / point.name) for point in points]

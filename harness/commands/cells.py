@@ -38,7 +38,7 @@ def print_cells(folders: Sequence[Path]) -> None:
     """Print the scores in some run folders, and notes on them."""
     from rich.table import Table
 
-    columns = ("run", "task", "group", "score", "n", "open", "truncated", "error")
+    columns = ("run", "task", "group", "score", "n", "unparsed", "truncated", "error")
     table = Table(*columns, box=None)
     for column in table.columns[3:]:
         column.justify = "right"
@@ -49,7 +49,7 @@ def print_cells(folders: Sequence[Path]) -> None:
         # One question says nothing about its own error.
         spread = "?" if math.isnan(cell.stderr) else f"{100 * cell.stderr:.1f}"
         score = f"{100 * cell.score:.1f} ± {spread}"
-        counts = (cell.n, cell.open, cell.truncated, cell.error)
+        counts = (cell.n, cell.unparsed, cell.truncated, cell.error)
         table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
     if cells:
         console().print(table)
@@ -114,6 +114,6 @@ def _task_notes(task: TaskCard) -> Iterator[str]:
         )
     if task.unjudged:
         yield (
-            f"{task.unjudged} answers to {task.name} are open: {task.protocol} lets a judge read "
-            "what its rules cannot (`driftbench score` takes --judge and --judge-model)"
+            f"{task.unjudged} answers to {task.name} are unparsed: {task.protocol} lets a judge "
+            "read what its rules cannot (`driftbench score` takes --judge and --judge-model)"
         )

@@ -144,7 +144,7 @@ def agree(
     if not table.row_count:
         raise UserError(f"{run}: {' and '.join(graded)} graded no task in common")
     console().print(table)
-    print("right, wrong and open are three verdicts; first and second only: right by one alone")
+    print("right, wrong and unparsed are three verdicts; first and second only: right by one alone")
 
 
 # What to compare
@@ -333,8 +333,8 @@ def _caption(found: "Comparison") -> list[str]:
     score = {"mean": "accuracy", "maj": "accuracy of the most frequent answer"}
     texts = [
         f"Scores are {score.get(found.metric, found.metric)} in percent ± standard error; "
-        "differences in points, paired on the same questions. Open, truncated and failed answers "
-        "count as wrong."
+        "differences in points, paired on the same questions. Unparsed, truncated and failed "
+        "answers count as wrong."
     ]
     if among > 1:
         texts.append(

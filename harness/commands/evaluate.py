@@ -132,7 +132,7 @@ def evaluate(
         raise UserError(f"--data {data} is not a folder")
     part = chosen_shard(shard)
     from harness.commands.dry_run import print_plans
-    from harness.evaluate.run import Asked, plans, run
+    from harness.evaluate.run import EvalConfig, plans, run
     from harness.runs.schema import Sampling
 
     maker: Any = chosen_engine(engine, tensor_parallel, context, gpu_memory)
@@ -150,7 +150,7 @@ def evaluate(
         from harness.checkpoints.preflight import open_checkpoint
 
         opened = [open_checkpoint(where, base, chat_template) for where in checkpoints]
-    asked = Asked(
+    config = EvalConfig(
         data=data,
         limit=limit,
         sampling=Sampling(temperature, top_p, top_k, seed=seed, n=n, force=force_answer),
@@ -161,12 +161,12 @@ def evaluate(
         retry_errors=retry_errors,
     )
     if dry_run:
-        print_plans(plans(opened, wanted, out, asked, engine=maker))
+        print_plans(plans(opened, wanted, out, config, engine=maker))
         return
     if data_parallel > 1:
         if part:
             raise UserError("--shard is one of the parts that --data-parallel makes: give one")
         replicas.run(sys.argv[1:], data_parallel, tensor_parallel)
     else:
-        run(opened, wanted, out, asked, engine=maker, shard=part)
+        run(opened, wanted, out, config, engine=maker, shard=part)
     print_cells([out] if len(opened) == 1 else [out / one.name for one in opened])

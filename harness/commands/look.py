@@ -215,7 +215,7 @@ def _right(pair: "tuple[list[Verdict], list[Verdict]]") -> float:
 
 
 def _said(verdicts: "list[Verdict]") -> str:
-    """`B (wrong)`, `open`, or of several answers `3 of 4 right`."""
+    """`B (wrong)`, `unparsed`, or of several answers `3 of 4 right`."""
     if len(verdicts) > 1:
         return f"{sum(v.correct is True for v in verdicts)} of {len(verdicts)} right"
     verdict = verdicts[0]

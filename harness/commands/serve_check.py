@@ -19,7 +19,7 @@ from harness.runs.schema import Image, Question, Response, Sampling
 
 if TYPE_CHECKING:
     from harness.checkpoints.preflight import Checkpoint
-    from harness.engines import Ask
+    from harness.engines import Request
     from harness.engines.endpoint import Endpoint, Served
     from harness.evaluate.run import Maker
 
@@ -170,41 +170,41 @@ class _Examiner:
             able, detail = False, str(trouble)
         return Finding(what, able, detail, needed)
 
-    async def _ask(
+    async def _request(
         self, prompt: str, pictures: int = 0, sample: int = 0, **sampling: float
     ) -> Response:
-        ask = _ask(prompt, pictures, sample, Sampling(**{"max_tokens": 32, **sampling}))  # type: ignore[arg-type]
-        return await self._endpoint.answer(ask, self._model)
+        request = _request(prompt, pictures, sample, Sampling(**{"max_tokens": 32, **sampling}))  # type: ignore[arg-type]
+        return await self._endpoint.answer(request, self._model)
 
     async def _text(self) -> tuple[bool, str]:
-        return True, _shown(await self._ask("What is 2 + 3? Answer with the number."))
+        return True, _shown(await self._request("What is 2 + 3? Answer with the number."))
 
     async def _picture(self) -> tuple[bool, str]:
-        without = await self._ask("Which colour is this?")
-        shown = await self._ask("<image>Which colour is this?", 1)
+        without = await self._request("Which colour is this?")
+        shown = await self._request("<image>Which colour is this?", 1)
         if shown.tokens_in and shown.tokens_in <= without.tokens_in:
             return False, f"the picture is ignored: the prompt has {shown.tokens_in} tokens with it"
         return True, f"{COLOURS[0]}: {_shown(shown)}"
 
     async def _pictures(self) -> tuple[bool, str]:
-        one = await self._ask("First: <image> Then:  Which colours?", 1)
-        two = await self._ask("First: <image> Then: <image> Which colours?", 2)
+        one = await self._request("First: <image> Then:  Which colours?", 1)
+        two = await self._request("First: <image> Then: <image> Which colours?", 2)
         if two.tokens_in and two.tokens_in <= one.tokens_in:
             return False, f"the second is ignored: the prompt has {two.tokens_in} tokens with it"
         return True, f"{' and '.join(COLOURS)}: {_shown(two)}"
 
     async def _bound(self) -> tuple[bool, str]:
-        found = await self._ask("Count from 1 to 100.", max_tokens=4)
+        found = await self._request("Count from 1 to 100.", max_tokens=4)
         kept = found.tokens_out <= 4 and (found.finish == "length" or found.tokens_out < 4)
         return kept, f"{found.tokens_out} tokens of at most 4, ended by {found.finish}"
 
     async def _greedy(self) -> tuple[bool, str]:
-        texts = {(await self._ask("Tell a short story.")).text for _ in range(3)}
+        texts = {(await self._request("Tell a short story.")).text for _ in range(3)}
         return len(texts) == 1, f"{len(texts)} different in 3"
 
     async def _seed(self) -> tuple[bool, str]:
         drawn = [
-            await self._ask("Tell a short story.", sample=sample, temperature=1.0)
+            await self._request("Tell a short story.", sample=sample, temperature=1.0)
             for sample in (0, 0, 1)
         ]
         if "seed" in self._endpoint.left_out:
@@ -214,8 +214,8 @@ class _Examiner:
         return same and other, unlike if same else "the same seed gives two different answers"
 
     async def _top_k(self) -> tuple[bool, str]:
-        greedy = await self._ask("Tell a short story.")
-        drawn = await self._ask("Tell a short story.", temperature=1.0, top_k=1)
+        greedy = await self._request("Tell a short story.")
+        drawn = await self._request("Tell a short story.", temperature=1.0, top_k=1)
         same = drawn.text == greedy.text
         return same, "the one best token is the greedy answer" if same else "taken, without effect"
 
@@ -223,10 +223,10 @@ class _Examiner:
         from harness.engines.endpoint import Closed, Failed, Refused
 
         began = time.monotonic()
-        await self._ask("What is 1 + 1?")
+        await self._request("What is 1 + 1?")
         alone = time.monotonic() - began
-        asks = [self._ask(f"What is {number} + {number}?") for number in range(TOGETHER)]
-        found = await asyncio.gather(*asks, return_exceptions=True)
+        requests = [self._request(f"What is {number} + {number}?") for number in range(TOGETHER)]
+        found = await asyncio.gather(*requests, return_exceptions=True)
         together = time.monotonic() - began - alone
         troubles = [one for one in found if isinstance(one, Failed | Closed | Refused)]
         answered = TOGETHER - len(troubles)
@@ -234,11 +234,11 @@ class _Examiner:
         return not troubles, f"{times}: {troubles[0]}" if troubles else times
 
 
-def _ask(prompt: str, pictures: int, sample: int, sampling: Sampling) -> "Ask":
-    from harness.engines import Ask
+def _request(prompt: str, pictures: int, sample: int, sampling: Sampling) -> "Request":
+    from harness.engines import Request
 
     images = tuple(Image("", ".png", _square(colour)) for colour in COLOURS[:pictures])
-    return Ask(Question("check", "", prompt, images, {}), "", sampling, sample, "")
+    return Request(Question("check", "", prompt, images, {}), "", sampling, sample, "")
 
 
 def _square(colour: str) -> bytes:

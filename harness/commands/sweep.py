@@ -55,7 +55,7 @@ def sweep(
     tuned: choose it on a validation split, and score its checkpoint on the test.
     """
     from harness.evaluate import merge_sweep as room
-    from harness.evaluate.run import Asked, run
+    from harness.evaluate.run import EvalConfig, run
 
     shares = _shares(alphas)
     if best is not None and best.exists():
@@ -75,7 +75,7 @@ def sweep(
         points,
         wanted,
         out if len(points) > 1 else folders[0],
-        Asked(data=data, limit=limit, max_tokens=max_tokens, overwrite=overwrite),
+        EvalConfig(data=data, limit=limit, max_tokens=max_tokens, overwrite=overwrite),
         engine=chosen_engine("vllm", tensor_parallel, context, gpu_memory),
     )
     print_cells(folders)

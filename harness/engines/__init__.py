@@ -13,7 +13,7 @@ from harness.runs.schema import Question, Response, Sampling
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """One answer that is wanted."""
 
     question: Question
@@ -48,12 +48,14 @@ class Engine(Protocol):
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
 
-    def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
         """Answer, in the order in which answers finish.
 
-        An ask that cannot be answered gives a Response with finish `error` and a reason; `lasting`
-        where that is the question's own (a prompt beyond the context). An engine that fails for all
-        raises UserError instead.
+        A request that cannot be answered gives a Response with finish `error` and a reason;
+        `lasting` where the error is permanent (a prompt beyond the context).
+
+        Raises:
+            UserError: The engine fails for all.
         """
 
     def swap(self, checkpoint: Checkpoint) -> None:
@@ -63,14 +65,14 @@ class Engine(Protocol):
         """Free everything; another engine can start in this process."""
 
 
-def refusal(ask: Ask, reason: str, lasting: bool = False) -> Response:
-    """Return the response to an ask that cannot be answered, for good or this time."""
-    question = ask.question
+def refusal(request: Request, reason: str, permanent: bool = False) -> Response:
+    """Return the response to a request that cannot be answered, for good or this time."""
+    question = request.question
     return Response(
-        key=ask.key,
+        key=request.key,
         task=question.task,
         id=question.id,
-        sample=ask.sample,
+        sample=request.sample,
         text="",
         finish="error",
         tokens_in=0,
@@ -78,11 +80,11 @@ def refusal(ask: Ask, reason: str, lasting: bool = False) -> Response:
         tokens_out=0,
         seconds=0.0,
         reason=reason,
-        lasting=lasting,
+        lasting=permanent,
     )
 
 
-def is_lasting(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Whether preparing a question fails whenever it is tried.
 
     It may not for want of memory, a file or a device, the last of which torch calls RuntimeError.

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, rendering, said
+from harness.engines import Request, rendering, said
 from harness.engines.pictures import decoded_image
 from harness.runs.schema import Finish, Image, Response
 
@@ -235,7 +235,7 @@ class Endpoint:
 
     # One question
 
-    async def answer(self, ask: Ask, model: str) -> Response:
+    async def answer(self, request: Request, model: str) -> Response:
         """Put one question; return its answer.
 
         Raises:
@@ -244,8 +244,8 @@ class Endpoint:
             Failed: It did not answer this time.
         """
         began = time.monotonic()
-        messages = [{"role": "user", "content": content(ask)}]
-        body = {"model": model, "messages": messages, **self._settings(ask)}
+        messages = [{"role": "user", "content": content(request)}]
+        body = {"model": model, "messages": messages, **self._settings(request)}
         while True:
             try:
                 reply = await self._send(
@@ -253,12 +253,12 @@ class Endpoint:
                 )
                 break
             except Refused as refused:
-                if not self._adapt(str(refused), body, ask):
+                if not self._adapt(str(refused), body, request):
                     raise
-        return self._response(ask, reply, time.monotonic() - began)
+        return self._response(request, reply, time.monotonic() - began)
 
-    def _settings(self, ask: Ask) -> dict[str, Any]:
-        sampling = ask.sampling
+    def _settings(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
         settings: dict[str, Any] = {
             **NEUTRAL,
             "temperature": sampling.temperature,
@@ -267,15 +267,15 @@ class Endpoint:
             self._bound: sampling.max_tokens,
         }
         if sampling.temperature > 0:
-            settings["seed"] = ask.seed
+            settings["seed"] = request.seed
         if sampling.stop:
             settings["stop"] = list(sampling.stop)
         if self.tokens:
-            settings["add_special_tokens"] = self.tokens.special(ask.prompt)
+            settings["add_special_tokens"] = self.tokens.special(request.prompt)
             settings["return_token_ids"] = True
         return {name: value for name, value in settings.items() if name not in self.left_out}
 
-    def _adapt(self, words: str, body: dict[str, Any], ask: Ask) -> bool:
+    def _adapt(self, words: str, body: dict[str, Any], request: Request) -> bool:
         """Change a refused request to what the endpoint takes and means the same, if it can be."""
         if "max_completion_tokens" in words and "max_tokens" in body:
             self._bound = "max_completion_tokens"
@@ -295,11 +295,11 @@ class Endpoint:
             del body[name]
         return bool(named)
 
-    def _response(self, ask: Ask, told: Any, seconds: float) -> Response:
+    def _response(self, request: Request, told: Any, seconds: float) -> Response:
         try:
             choice, usage = told["choices"][0], told.get("usage") or {}
             finish, text = choice["finish_reason"], _text(choice["message"])
-            if self.tokens and choice.get("token_ids") and not ask.sampling.stop:
+            if self.tokens and choice.get("token_ids") and not request.sampling.stop:
                 text = self.tokens.text(choice["token_ids"])
             details = usage.get("prompt_tokens_details") or {}
             image = (details.get("multimodal_tokens") or {}).get("image", 0)
@@ -314,10 +314,10 @@ class Endpoint:
         if isinstance(told.get("model"), str):
             self.names.add(told["model"])
         return Response(
-            key=ask.key,
-            task=ask.question.task,
-            id=ask.question.id,
-            sample=ask.sample,
+            key=request.key,
+            task=request.question.task,
+            id=request.question.id,
+            sample=request.sample,
             text=text,
             finish=FINISHES[finish],
             tokens_in=tokens[0],
@@ -413,20 +413,20 @@ def _retry_after(asked: str) -> float | None:
 # The message
 
 
-def content(ask: Ask) -> str | list[dict[str, Any]]:
+def content(request: Request) -> str | list[dict[str, Any]]:
     """Return a question as the content of a chat message, its pictures where they stand.
 
     Raises:
         Refused: A picture cannot be decoded.
     """
     parts: list[dict[str, Any]] = []
-    images = iter(ask.question.images)
-    for part in rendering.content(ask.question):
+    images = iter(request.question.images)
+    for part in rendering.content(request.question):
         if part["type"] == "image":
             parts.append({"type": "image_url", "image_url": {"url": _data_url(next(images))}})
         else:
             parts.append(part)
-    return parts if ask.question.images else ask.question.prompt
+    return parts if request.question.images else request.question.prompt
 
 
 def _may_be_turned(opened: "Pillow.Image", image: Image) -> bool:

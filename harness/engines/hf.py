@@ -16,7 +16,7 @@ from common import torch_guard
 from common.errors import UserError
 from harness.checkpoints import adapter
 from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantization
-from harness.engines import Ask, is_lasting, refusal, rendering, said
+from harness.engines import Request, is_permanent, refusal, rendering, said
 from harness.engines.pictures import decoded
 from harness.runs.schema import Question, Response, Sampling
 
@@ -37,16 +37,16 @@ MOST_FAILURES = 3
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 
-Row = tuple[Ask, list[Any]]
-"""An ask and its decoded pictures."""
+Row = tuple[Request, list[Any]]
+"""A request and its decoded pictures."""
 
 
 class _Unfit(Exception):
     """A question that cannot be put to this model, for good or this time."""
 
-    def __init__(self, words: str, lasting: bool = True) -> None:
+    def __init__(self, words: str, permanent: bool = True) -> None:
         super().__init__(words)
-        self.lasting = lasting
+        self.permanent = permanent
 
 
 class HfEngine:
@@ -90,20 +90,20 @@ class HfEngine:
         self._rows = 1 if rope.get("rope_type") in STRETCHING else MOST_ROWS
         self._loaded = self._checkpoint.fingerprint
 
-    def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
-        """Answer, batch by batch; see `Engine.ask`."""
+    def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """Answer, batch by batch; see `Engine.generate`."""
         self.start()
-        source = decoded(asks, ahead=MOST_ROWS)
+        source = decoded(requests, ahead=MOST_ROWS)
         while window := list(islice(source, WINDOW)):
             rows: list[Row] = []
-            for ask, pictures in window:
-                if ask.sampling.stop:
+            for request, pictures in window:
+                if request.sampling.stop:
                     raise UserError("the hf engine knows no stop strings: use --engine vllm")
                 if isinstance(pictures, Exception):
                     reason = f"a picture cannot be decoded: {said(pictures)}"
-                    yield refusal(ask, reason, lasting=True)
+                    yield refusal(request, reason, permanent=True)
                 else:
-                    rows.append((ask, pictures))
+                    rows.append((request, pictures))
             for alike in self._alike(rows):
                 while alike:
                     batch, alike = alike[: self._rows], alike[self._rows :]
@@ -121,9 +121,9 @@ class HfEngine:
     def _alike(self, rows: list[Row]) -> Iterator[list[Row]]:
         """Yield rows that can be asked together, about equally long ones beside each other."""
         groups: dict[Any, list[Row]] = {}
-        for ask, pictures in rows:
-            kind = bool(pictures), ask.sampling, self._adds_special_tokens(ask)
-            groups.setdefault(kind, []).append((ask, pictures))
+        for request, pictures in rows:
+            kind = bool(pictures), request.sampling, self._adds_special_tokens(request)
+            groups.setdefault(kind, []).append((request, pictures))
         for group in groups.values():
             yield sorted(group, key=_length)
 
@@ -135,7 +135,7 @@ class HfEngine:
         except Exception as error:
             # No common class: too little memory, a picture that the processor cannot take, …
             trouble, is_unfit = said(error), isinstance(error, _Unfit)
-            lasting = isinstance(error, _Unfit) and error.lasting
+            permanent = isinstance(error, _Unfit) and error.permanent
             if _is_memory(error):
                 self._rows = max(1, len(rows) // 2)
         # Not within the clause above, whose exception holds on to the memory.
@@ -155,7 +155,7 @@ class HfEngine:
                 f"transformers fails: {trouble}; if memory is short, lower --max-tokens or "
                 "--max-pixels"
             )
-        yield refusal(rows[0][0], trouble, lasting)
+        yield refusal(rows[0][0], trouble, permanent)
 
     def _together(self, rows: list[Row]) -> list[Response]:
         import torch
@@ -164,7 +164,7 @@ class HfEngine:
         try:
             inputs = self._inputs(rows)
         except Exception as error:
-            raise _Unfit(said(error), is_lasting(error)) from error
+            raise _Unfit(said(error), is_permanent(error)) from error
         lengths = inputs["attention_mask"].sum(1).tolist()
         rooms = [rendering.context(self._language) - length for length in lengths]
         if min(rooms) < 1:
@@ -177,7 +177,7 @@ class HfEngine:
             raise MemoryError("too little memory for so many questions at a time")
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
         ends = self._ends | {tokenizer.eos_token_id} - {None}
-        draw = _Draw(sampling, [ask.seed for ask, _ in rows], self.device)
+        draw = _Draw(sampling, [request.seed for request, _ in rows], self.device)
         with torch.inference_mode():
             # (rows, prompt + answer)
             ids = self._model.generate(
@@ -188,14 +188,14 @@ class HfEngine:
         width = inputs["input_ids"].shape[1]
         seconds = round(time.monotonic() - began, 4)
         responses = []
-        for row, (ask, _) in enumerate(rows):
+        for row, (request, _) in enumerate(rows):
             made = _cut(ids[row, width:].tolist(), ends)[: rooms[row]]
             responses.append(
                 Response(
-                    key=ask.key,
-                    task=ask.question.task,
-                    id=ask.question.id,
-                    sample=ask.sample,
+                    key=request.key,
+                    task=request.question.task,
+                    id=request.question.id,
+                    sample=request.sample,
                     text=tokenizer.decode(made, skip_special_tokens=True),
                     finish="stop" if made and made[-1] in ends else "length",
                     tokens_in=lengths[row],
@@ -211,7 +211,7 @@ class HfEngine:
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        prompts = [ask.prompt for ask, _ in rows]
+        prompts = [request.prompt for request, _ in rows]
         arguments = {
             "return_tensors": "pt",
             "padding": True,
@@ -223,8 +223,8 @@ class HfEngine:
             return self._processor(text=prompts, images=pictures, **arguments)
         return tokenizer(prompts, **arguments)
 
-    def _adds_special_tokens(self, ask: Ask) -> bool:
-        return rendering.adds_special_tokens(self._processor, self._checkpoint, ask.prompt)
+    def _adds_special_tokens(self, request: Request) -> bool:
+        return rendering.adds_special_tokens(self._processor, self._checkpoint, request.prompt)
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
         """Return the inputs on the model's device, pictures in its type."""
@@ -279,8 +279,8 @@ class _Draw:
 
 
 def _length(row: Row) -> tuple[int, int]:
-    ask, pictures = row
-    return sum(picture.width * picture.height for picture in pictures), len(ask.prompt)
+    request, pictures = row
+    return sum(picture.width * picture.height for picture in pictures), len(request.prompt)
 
 
 def _cut(made: list[int], ends: set[int]) -> list[int]:

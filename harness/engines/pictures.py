@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from harness.checkpoints.image_size import fitted
-from harness.engines import Ask
+from harness.engines import Request
 from harness.runs.schema import Image, Question
 from tasks import files
 
@@ -30,17 +30,22 @@ def decoded_image(image: Image) -> Any:
     return fitted(files.decoded(io.BytesIO(image.data)), image.budget)
 
 
-def decoded(asks: Iterable[Ask], ahead: int) -> Iterator[tuple[Ask, list[Any] | Exception]]:
-    """Yield asks with their pictures, in order, with `ahead` of them in the works."""
-    source = iter(asks)
+def decoded(
+    requests: Iterable[Request], ahead: int
+) -> Iterator[tuple[Request, list[Any] | Exception]]:
+    """Yield requests with their pictures, in order, with `ahead` of them in the works."""
+    source = iter(requests)
     with ThreadPoolExecutor(THREADS) as pool:
-        works: deque[tuple[Ask, Future[list[Any] | Exception]]] = deque()
+        works: deque[tuple[Request, Future[list[Any] | Exception]]] = deque()
 
         def start(count: int) -> None:
-            works.extend((ask, pool.submit(decode, ask.question)) for ask in islice(source, count))
+            works.extend(
+                (request, pool.submit(decode, request.question))
+                for request in islice(source, count)
+            )
 
         start(ahead)
         while works:
-            ask, future = works.popleft()
+            request, future = works.popleft()
             start(1)
-            yield ask, future.result()
+            yield request, future.result()

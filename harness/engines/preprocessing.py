@@ -15,16 +15,16 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import Any
 
-from harness.engines import Ask
+from harness.engines import Request
 
 MOST_WORKERS = 8
 CHUNK = 8
-"""Asks handed to a process at a time."""
+"""Requests handed to a process at a time."""
 WORTHWHILE = 32
-"""Fewer asks are prepared in this process: starting others would take longer."""
+"""Fewer are prepared in this process: starting others would take longer."""
 
-Prepare = Callable[[Ask], Any]
-"""What the engine needs of one ask; trouble with the ask is returned as an exception."""
+Prepare = Callable[[Request], Any]
+"""What the engine needs of one request; trouble with it is returned as an exception."""
 
 _prepare: Prepare
 """In a worker: inherited by forking, so that nothing is loaded twice."""
@@ -36,19 +36,19 @@ def workers() -> int:
 
 
 class Prepared:
-    """Asks with what was prepared for them, in order, some ahead of the consumer.
+    """Requests with what was prepared for them, in order, some ahead of the consumer.
 
     Use as a context manager; leaving it ends the processes.
     """
 
     def __init__(
-        self, asks: Iterable[Ask], prepare: Prepare, ahead: int, processes: int = 0
+        self, requests: Iterable[Request], prepare: Prepare, ahead: int, processes: int = 0
     ) -> None:
-        source = iter(asks)
+        source = iter(requests)
         self._prepare = prepare
         self._chunks = max(1, ahead // CHUNK)
-        self._ready: deque[tuple[Ask, Any]] = deque()
-        self._works: deque[tuple[list[Ask], Future[bytes]]] = deque()
+        self._ready: deque[tuple[Request, Any]] = deque()
+        self._works: deque[tuple[list[Request], Future[bytes]]] = deque()
         self._pool: ProcessPoolExecutor | None = None
         first = list(islice(source, WORTHWHILE))
         if len(first) == WORTHWHILE and processes:
@@ -62,8 +62,8 @@ class Prepared:
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def take(self, wait: bool) -> tuple[Ask, Any] | None:
-        """Return the next ask; None if it is not ready and `wait` is false.
+    def take(self, wait: bool) -> tuple[Request, Any] | None:
+        """Return the next request; None if it is not ready and `wait` is false.
 
         Raises:
             StopIteration: There is none left.
@@ -80,22 +80,24 @@ class Prepared:
         except BrokenProcessPool:
             # A process was killed, mostly for memory: this one goes on alone.
             self._pool = None
-            self._source = chain([ask for asks, _ in self._works for ask in asks], self._source)
-        ask = next(self._source)
-        self._ready.append((ask, self._prepare(ask)))
+            self._source = chain(
+                [request for requests, _ in self._works for request in requests], self._source
+            )
+        request = next(self._source)
+        self._ready.append((request, self._prepare(request)))
 
     def _collect(self, wait: bool) -> None:
         assert self._pool is not None
-        while len(self._works) < self._chunks and (asks := list(islice(self._source, CHUNK))):
-            self._works.append((asks, Future()))
-            self._works[-1] = (asks, self._pool.submit(_work, asks))
+        while len(self._works) < self._chunks and (requests := list(islice(self._source, CHUNK))):
+            self._works.append((requests, Future()))
+            self._works[-1] = (requests, self._pool.submit(_work, requests))
         if not self._works:
             raise StopIteration
-        asks, future = self._works[0]
+        requests, future = self._works[0]
         if wait or future.done():
             results = pickle.loads(future.result())
             self._works.popleft()
-            self._ready.extend(zip(asks, results, strict=True))
+            self._ready.extend(zip(requests, results, strict=True))
 
 
 def _pool(prepare: Prepare, processes: int) -> ProcessPoolExecutor:
@@ -116,9 +118,9 @@ def _settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _work(asks: list[Ask]) -> bytes:
+def _work(requests: list[Request]) -> bytes:
     file = io.BytesIO()
-    _Pickler(file, protocol=5).dump([_prepare(ask) for ask in asks])
+    _Pickler(file, protocol=5).dump([_prepare(request) for request in requests])
     return file.getvalue()
 
 

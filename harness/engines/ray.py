@@ -15,7 +15,7 @@ from typing import Any
 
 from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, said
+from harness.engines import Request, said
 from harness.engines.vllm import Room, VllmEngine
 from harness.runs.schema import Question, Response
 
@@ -77,13 +77,13 @@ class RayEngine:
                 raise _reported(error) from error
         self.device = f"ray: {len(self._workers)} x {self._here.device}"
 
-    def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
-        """Answer, in the order in which answers finish; see `Engine.ask`.
+    def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """Answer, in the order in which answers finish; see `Engine.generate`.
 
         What a worker that is lost had taken is asked of the others.
         """
         self.start()
-        left: Iterable[Ask] = asks
+        left: Iterable[Request] = requests
         try:
             while True:
                 feeder = _Feeder(left, len(self._workers))
@@ -119,7 +119,7 @@ class RayEngine:
         import ray
 
         streams = {
-            worker.ask.options(num_returns="streaming").remote(feeder.queue): worker
+            worker.generate.options(num_returns="streaming").remote(feeder.queue): worker
             for worker in self._workers
         }
         with feeder:
@@ -145,13 +145,13 @@ def _place(task: str, id: str, sample: int) -> tuple[str, str, int]:
 class _Feeder:
     """Fills a queue in a thread, no further ahead than the workers need."""
 
-    def __init__(self, asks: Iterable[Ask], workers: int) -> None:
+    def __init__(self, requests: Iterable[Request], workers: int) -> None:
         from ray.util.queue import Queue
 
         self.queue = Queue(AHEAD * workers)
-        self.open: dict[tuple[str, str, int], Ask] = {}
+        self.open: dict[tuple[str, str, int], Request] = {}
         """In the queue or with a worker."""
-        self._asks = iter(asks)
+        self._requests = iter(requests)
         self._ends = workers
         self._trouble: Exception | None = None
         self._left = False
@@ -169,20 +169,20 @@ class _Feeder:
 
     def _feed(self) -> None:
         try:
-            while asks := list(islice(self._asks, CHUNK)):
-                self.open |= {_place(a.question.task, a.question.id, a.sample): a for a in asks}
-                self._put(asks)
+            while requests := list(islice(self._requests, CHUNK)):
+                self.open |= {_place(a.question.task, a.question.id, a.sample): a for a in requests}
+                self._put(requests)
         except Exception as error:
             self._trouble = error
         for _ in range(self._ends):
             self._put(None)
 
-    def _put(self, asks: list[Ask] | None) -> None:
+    def _put(self, requests: list[Request] | None) -> None:
         from ray.util.queue import Full
 
         while not self._left:
             try:
-                return self.queue.put(asks, timeout=1.0)
+                return self.queue.put(requests, timeout=1.0)
             except Full:
                 continue
 
@@ -203,9 +203,9 @@ class _Worker:
         self._engine.swap(checkpoint)
         self._engine.start()
 
-    def ask(self, queue: Any) -> Iterator[Response]:
+    def generate(self, queue: Any) -> Iterator[Response]:
         pieces = iter(queue.get, None)
-        yield from self._engine.ask(ask for piece in pieces for ask in piece)
+        yield from self._engine.generate(request for piece in pieces for request in piece)
 
 
 def _hire(checkpoint: Checkpoint, room: Room, count: int | None) -> list[Any]:

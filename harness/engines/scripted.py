@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, is_lasting, refusal, said
+from harness.engines import Request, is_permanent, refusal, said
 from harness.runs.schema import Question, Response
 
 
@@ -19,15 +19,17 @@ class ScriptedEngine:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        answers: Callable[[Ask], str | Exception | None] | Mapping[str, str],
+        answers: Callable[[Request], str | Exception | None] | Mapping[str, str],
     ) -> None:
-        """Answer by a function of the ask, or by a table of question ids.
+        """Answer by a function of the request, or by a table of question ids.
 
         None, or an id that the table lacks, is a question that the engine fails on; an exception is
         the trouble with a question.
         """
         self.checkpoint = checkpoint
-        self._answer = answers if callable(answers) else lambda ask: answers.get(ask.question.id)
+        self._answer = (
+            answers if callable(answers) else lambda request: answers.get(request.question.id)
+        )
 
     def render(self, question: Question) -> str:
         """Return the question's own prompt."""
@@ -36,16 +38,16 @@ class ScriptedEngine:
     def start(self) -> None:
         """Nothing to load."""
 
-    def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
         """Answer in order."""
-        for ask in asks:
-            text = self._answer(ask)
+        for request in requests:
+            text = self._answer(request)
             if isinstance(text, str):
-                yield _response(ask, text)
+                yield _response(request, text)
             elif text is None:
-                yield refusal(ask, "no answer in the script")
+                yield refusal(request, "no answer in the script")
             else:
-                yield refusal(ask, said(text), is_lasting(text))
+                yield refusal(request, said(text), is_permanent(text))
 
     def swap(self, checkpoint: Checkpoint) -> None:
         """Go on with another checkpoint."""
@@ -55,18 +57,18 @@ class ScriptedEngine:
         """Nothing to free."""
 
 
-def _response(ask: Ask, text: str) -> Response:
+def _response(request: Request, text: str) -> Response:
     words = text.split(" ")
-    kept = words[: ask.sampling.max_tokens]
+    kept = words[: request.sampling.max_tokens]
     return Response(
-        key=ask.key,
-        task=ask.question.task,
-        id=ask.question.id,
-        sample=ask.sample,
+        key=request.key,
+        task=request.question.task,
+        id=request.question.id,
+        sample=request.sample,
         text=" ".join(kept),
         finish="stop" if len(kept) == len(words) else "length",
-        tokens_in=len(ask.prompt.split()),
-        tokens_image=len(ask.question.images),
+        tokens_in=len(request.prompt.split()),
+        tokens_image=len(request.question.images),
         tokens_out=len(kept),
         seconds=0.0,
     )

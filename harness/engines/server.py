@@ -26,7 +26,7 @@ from typing import Any
 
 from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, refusal, rendering
+from harness.engines import Request, refusal, rendering
 from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Served, Tokens
 from harness.runs.schema import Question, Response, Sampling, canonical
 
@@ -45,7 +45,7 @@ WATCH_SECONDS = 30.0
 MANY_REFUSALS = 20
 """Without one answer: not the questions are wrong, but what is asked of the endpoint."""
 
-PLAIN = Ask(Question("", "", "Say yes.", (), {}), "", Sampling(max_tokens=16), 0, "")
+PLAIN = Request(Question("", "", "Say yes.", (), {}), "", Sampling(max_tokens=16), 0, "")
 """A question that whoever lives answers."""
 
 
@@ -108,12 +108,12 @@ def served_checkpoint(
 
 
 async def _ask_all(
-    service: Service, ask: Callable[[Endpoint], Coroutine[Any, Any, Served]]
+    service: Service, call: Callable[[Endpoint], Coroutine[Any, Any, Served]]
 ) -> dict[str, Any]:
     """Ask all endpoints one thing at once; return each one's answer or exception."""
     endpoints = service.endpoints()
     try:
-        found = await asyncio.gather(*map(ask, endpoints), return_exceptions=True)
+        found = await asyncio.gather(*map(call, endpoints), return_exceptions=True)
     finally:
         for endpoint in endpoints:
             await endpoint.close()
@@ -173,15 +173,15 @@ class ServerEngine:
     def start(self) -> None:
         """Nothing to load."""
 
-    def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
-        """Answer, in the order in which answers finish; see `Engine.ask`.
+    def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """Answer, in the order in which answers finish; see `Engine.generate`.
 
         The requests are made in a thread of their own: they go on while the caller works.
         """
         if self._weights and self._served.owner == "vllm":
             for endpoint in self._endpoints:
                 endpoint.tokens = Tokens(self._processor, self._weights)
-        desk = _Desk(asks, self._served, self._endpoints, self._service.patience)
+        desk = _Desk(requests, self._served, self._endpoints, self._service.patience)
         thread = threading.Thread(target=desk.run, name="endpoints", daemon=True)
         thread.start()
         try:
@@ -208,7 +208,7 @@ class ServerEngine:
 class _Item:
     """A question on its way."""
 
-    ask: Ask
+    request: Request
     tries: int = 0
     """Of those that may be the question's fault."""
     failed: float = math.inf
@@ -279,11 +279,15 @@ class _Desk:
     """Hands questions to endpoints, in an event loop of its own."""
 
     def __init__(
-        self, asks: Iterable[Ask], served: Served, endpoints: list[Endpoint], patience: float
+        self,
+        requests: Iterable[Request],
+        served: Served,
+        endpoints: list[Endpoint],
+        patience: float,
     ) -> None:
         self.answers: SimpleQueue[Response | BaseException | None] = SimpleQueue()
         """None is the end."""
-        self._source = iter(asks)
+        self._source = iter(requests)
         self._served = served
         self._lines = [_Line(endpoint, time.monotonic()) for endpoint in endpoints]
         self._patience = patience
@@ -413,12 +417,12 @@ class _Desk:
         """Put one question to one endpoint."""
         began = time.monotonic()
         try:
-            response = await line.endpoint.answer(item.ask, self._served.model)
+            response = await line.endpoint.answer(item.request, self._served.model)
         except asyncio.CancelledError:
             self._put(item, -math.inf)
             raise
         except Refused as refused:
-            self._refuse(line, item, str(refused), lasting=True)
+            self._refuse(line, item, str(refused), permanent=True)
         except Closed as closed:
             self._put(item, -math.inf)
             self._give_up(line, str(closed))
@@ -437,7 +441,7 @@ class _Desk:
         tired = item.tries >= TRIES or line.tired(now, self._patience)
         if failure.counted and tired and await self._answers_others(line, item):
             reason = f"no answer in {item.tries} tries, at last: {failure}"
-            self._refuse(line, item, reason, lasting=False)
+            self._refuse(line, item, reason, permanent=False)
             return
         self._put(item, now + _backoff(item.tries) if failure.counted else -math.inf)
         self._failed(line, failure, began)
@@ -452,9 +456,9 @@ class _Desk:
             return False
         return True
 
-    def _refuse(self, line: _Line, item: _Item, reason: str, lasting: bool) -> None:
+    def _refuse(self, line: _Line, item: _Item, reason: str, permanent: bool) -> None:
         self._refused += 1
-        self.answers.put(refusal(item.ask, reason, lasting))
+        self.answers.put(refusal(item.request, reason, permanent))
         if not self._answered and self._refused >= MANY_REFUSALS:
             said = f"{line.endpoint.url} answers none of the first {self._refused} questions"
             self._end(UserError(f"{said}: {reason}"))

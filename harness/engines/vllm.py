@@ -20,7 +20,7 @@ from common import torch_guard
 from common.errors import UserError
 from harness.checkpoints.adapter import Adapter
 from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantization
-from harness.engines import Ask, is_lasting, refusal, rendering, said
+from harness.engines import Request, is_permanent, refusal, rendering, said
 from harness.engines.pictures import decode
 from harness.engines.preprocessing import Prepared, workers
 from harness.runs.schema import Question, Response
@@ -92,9 +92,9 @@ class _Failure(Exception):
 
 @dataclass
 class _Waiting:
-    """An ask inside the engine."""
+    """A request inside the engine."""
 
-    ask: Ask
+    request: Request
     since: float
     tokens_in: int
     tokens_image: int
@@ -145,8 +145,8 @@ class VllmEngine:
             self._adapt(wanted.adapter)
         self._loaded = wanted.fingerprint
 
-    def ask(self, asks: Iterable[Ask]) -> Iterator[Response]:
-        """Answer, in the order in which answers finish; see `Engine.ask`.
+    def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """Answer, in the order in which answers finish; see `Engine.generate`.
 
         When vLLM fails, for want of memory mostly, it is started again with half as much at a time.
         What was in it then is asked one by one, and refused if it makes vLLM fail alone.
@@ -157,13 +157,13 @@ class VllmEngine:
         try:
             # On a CPU the cores are the engine's own.
             beside = 0 if self._on_cpu else workers()
-            with Prepared(asks, self._prepare, min(window, 64), beside) as source:
+            with Prepared(requests, self._prepare, min(window, 64), beside) as source:
                 for half in range(MOST_FAILURES):
                     try:
                         yield from self._drain(source, max(1, window >> half), waiting)
                         return
                     except _Failure as failure:
-                        suspects = [waited.ask for waited in waiting.values()]
+                        suspects = [waited.request for waited in waiting.values()]
                         waiting.clear()
                         yield from self._one_by_one(suspects, failure)
                 self.close()
@@ -246,7 +246,7 @@ class VllmEngine:
                     yield refused
             yield from self._step(waiting)
 
-    def _one_by_one(self, asks: list[Ask], failure: "_Failure") -> Iterator[Response]:
+    def _one_by_one(self, requests: list[Request], failure: "_Failure") -> Iterator[Response]:
         """Answer alone what was in the engine when it failed.
 
         Raises:
@@ -255,33 +255,33 @@ class VllmEngine:
         failed = 0
         print(f"driftbench: vLLM failed ({failure}) and is started again", file=sys.stderr)
         self._restart()
-        for ask in asks:
+        for request in requests:
             waiting: dict[str, _Waiting] = {}
             try:
-                yield from self._drain(Prepared([ask], self._prepare, 1), 1, waiting)
+                yield from self._drain(Prepared([request], self._prepare, 1), 1, waiting)
                 failed = 0
             except _Failure as again:
                 failed += 1
                 if failed == MOST_FAILURES:
                     self.close()
                     raise UserError(f"vLLM fails: {again}{_advice(str(again))}") from again
-                yield refusal(ask, f"vLLM failed on it: {again}")
+                yield refusal(request, f"vLLM failed on it: {again}")
                 self._restart()
 
     def _restart(self) -> None:
         self.close()
         self.start()
 
-    def _prepare(self, ask: Ask) -> Any:
-        """Return what vLLM's renderer makes of an ask, or the trouble with it."""
-        pictures = decode(ask.question)
+    def _prepare(self, request: Request) -> Any:
+        """Return what vLLM's renderer makes of a request, or the trouble with it."""
+        pictures = decode(request.question)
         if isinstance(pictures, Exception):
             return ValueError(f"a picture cannot be decoded: {said(pictures)}")
-        prompt: dict[str, Any] = {"prompt": ask.prompt}
+        prompt: dict[str, Any] = {"prompt": request.prompt}
         if pictures:
             prompt["multi_modal_data"] = {"image": pictures}
         renderer = self._llm.llm_engine.renderer
-        special = rendering.adds_special_tokens(self._processor, self._checkpoint, ask.prompt)
+        special = rendering.adds_special_tokens(self._processor, self._checkpoint, request.prompt)
         try:
             rules = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=special)
             # vLLM's cache of pictures knows only those that were processed in its own process.
@@ -289,29 +289,31 @@ class VllmEngine:
         except Exception as error:
             # Too long, an unusual picture, …: vLLM has no common class for what is wrong with one.
             # Not all of its classes travel between processes.
-            return (ValueError if is_lasting(error) else RuntimeError)(said(error))
+            return (ValueError if is_permanent(error) else RuntimeError)(said(error))
         return rendered
 
-    def _add(self, ask: Ask, rendered: Any, waiting: dict[str, _Waiting]) -> Response | None:
-        """Hand one ask to the engine; return a response if it cannot take it."""
+    def _add(
+        self, request: Request, rendered: Any, waiting: dict[str, _Waiting]
+    ) -> Response | None:
+        """Hand one request to the engine; return a response if it cannot take it."""
         since = time.monotonic()
         if isinstance(rendered, Exception):
-            return refusal(ask, said(rendered), is_lasting(rendered))
+            return refusal(request, said(rendered), is_permanent(rendered))
         from vllm.v1.engine.exceptions import EngineDeadError
 
         name = str(next(self._names))
         places = rendered.get("mm_placeholders", {}).get("image", ())
         image_tokens = sum(place.get_num_embeds() for place in places)
-        waiting[name] = _Waiting(ask, since, len(rendered["prompt_token_ids"]), image_tokens)
+        waiting[name] = _Waiting(request, since, len(rendered["prompt_token_ids"]), image_tokens)
         try:
             self._llm.llm_engine.add_request(
-                name, rendered, _sampling_params(ask), lora_request=self._adapter
+                name, rendered, _sampling_params(request), lora_request=self._adapter
             )
         except EngineDeadError as error:
             raise _Failure(said(error)) from error
         except Exception as error:
             del waiting[name]
-            return refusal(ask, said(error), is_lasting(error))
+            return refusal(request, said(error), is_permanent(error))
         return None
 
     def _step(self, waiting: dict[str, _Waiting]) -> Iterator[Response]:
@@ -329,16 +331,16 @@ class VllmEngine:
                 yield self._response(waiting.pop(output.request_id), output.outputs[0])
 
     def _response(self, waited: _Waiting, answer: Any) -> Response:
-        ask = waited.ask
+        request = waited.request
         # Decoded in one piece: token by token, some tokenizers would lead with a blank.
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
         whole = tokenizer.decode(list(answer.token_ids), skip_special_tokens=True)
         return Response(
-            key=ask.key,
-            task=ask.question.task,
-            id=ask.question.id,
-            sample=ask.sample,
-            text=answer.text if ask.sampling.stop else whole,
+            key=request.key,
+            task=request.question.task,
+            id=request.question.id,
+            sample=request.sample,
+            text=answer.text if request.sampling.stop else whole,
             finish="length" if answer.finish_reason == "length" else "stop",
             tokens_in=waited.tokens_in,
             tokens_image=waited.tokens_image,
@@ -347,17 +349,17 @@ class VllmEngine:
         )
 
 
-def _sampling_params(ask: Ask) -> Any:
+def _sampling_params(request: Request) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    sampling = ask.sampling
+    sampling = request.sampling
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         max_tokens=sampling.max_tokens,
-        seed=ask.seed if sampling.temperature > 0 else None,
+        seed=request.seed if sampling.temperature > 0 else None,
         stop=list(sampling.stop),
         detokenize=bool(sampling.stop),
         skip_special_tokens=True,

@@ -8,7 +8,7 @@ asking, so it is off unless wanted, enters an answer's key, and each answer says
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from harness.engines import Ask
+from harness.engines import Request
 from harness.runs.schema import Response
 from tasks.grading.extract import THINK_CLOSE, THINK_OPEN
 
@@ -22,16 +22,19 @@ def is_cut_thought(prompt: str, response: Response) -> bool:
 
 
 def continuations(
-    asks: Sequence[Ask], responses: Iterable[Response]
-) -> Iterator[tuple[Ask, Response]]:
-    """Yield what is to be forced: the ask that continues a response, and that response."""
-    by_key = {(ask.question.task, ask.question.id, ask.sample, ask.key): ask for ask in asks}
+    requests: Sequence[Request], responses: Iterable[Response]
+) -> Iterator[tuple[Request, Response]]:
+    """Yield what is to be forced: the request that continues a response, and that response."""
+    by_key = {
+        (request.question.task, request.question.id, request.sample, request.key): request
+        for request in requests
+    }
     for response in responses:
-        ask = by_key.get((response.task, response.id, response.sample, response.key))
-        if ask and ask.sampling.force and is_cut_thought(ask.prompt, response):
-            sampling = replace(ask.sampling, max_tokens=ask.sampling.force, force=0)
-            prompt = ask.prompt + response.text + CLOSING
-            yield replace(ask, prompt=prompt, sampling=sampling), response
+        request = by_key.get((response.task, response.id, response.sample, response.key))
+        if request and request.sampling.force and is_cut_thought(request.prompt, response):
+            sampling = replace(request.sampling, max_tokens=request.sampling.force, force=0)
+            prompt = request.prompt + response.text + CLOSING
+            yield replace(request, prompt=prompt, sampling=sampling), response
 
 
 def joined(cut: Response, forced: Response) -> Response:

@@ -12,8 +12,8 @@ from pathlib import Path
 from common.errors import UserError
 from harness.checkpoints.image_size import fit, fitted
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, rendering
-from harness.evaluate.generate import Job, Wanted, asks_of, place_of
+from harness.engines import Request, rendering
+from harness.evaluate.generate import Job, Workload, place_of, requests_of
 from harness.runs import log
 from harness.runs.folder import read_card
 from harness.runs.schema import Image, Question, RunCard
@@ -72,12 +72,12 @@ def plan(job: Job, pictures: dict[str, Path]) -> Plan:
         job: The run; its folder need not be there.
         pictures: sha256 → where the picture lies.
     """
-    asks = list(asks_of(job, job.questions))
-    retry = job.wanted.asked.retry_errors
-    known = set(log.answered(job.folder, lasting=not retry)) if job.folder.is_dir() else set()
-    left = [ask for ask in asks if place_of(ask) not in known]
+    requests = list(requests_of(job, job.questions))
+    retry = job.wanted.config.retry_errors
+    known = set(log.answered(job.folder, permanent=not retry)) if job.folder.is_dir() else set()
+    left = [request for request in requests if place_of(request) not in known]
     counter = _counter(job, pictures)
-    parts = [_part(task.name, asks, left, counter) for task in job.wanted.tasks]
+    parts = [_part(task.name, requests, left, counter) for task in job.wanted.tasks]
     return Plan(
         name=job.folder.absolute().name,
         engine=f"{job.engine.name} {job.engine.version}",
@@ -87,13 +87,15 @@ def plan(job: Job, pictures: dict[str, Path]) -> Plan:
     )
 
 
-def _part(task: str, asks: Sequence[Ask], left: Sequence[Ask], counter: "_Counter | None") -> Part:
-    own = [ask for ask in asks if ask.question.task == task]
-    wanted = [ask for ask in left if ask.question.task == task]
-    counts = [counter.count(ask) for ask in wanted] if counter else None
+def _part(
+    task: str, requests: Sequence[Request], left: Sequence[Request], counter: "_Counter | None"
+) -> Part:
+    own = [request for request in requests if request.question.task == task]
+    wanted = [request for request in left if request.question.task == task]
+    counts = [counter.count(request) for request in wanted] if counter else None
     return Part(
         task=task,
-        questions=len({ask.question.id for ask in own}),
+        questions=len({request.question.id for request in own}),
         answers=len(own),
         there=len(own) - len(wanted),
         tokens=None if counts is None else sum(whole for whole, _ in counts),
@@ -114,7 +116,7 @@ def _counter(job: Job, pictures: dict[str, Path]) -> "_Counter | None":
 class _Counter:
     """Counts the tokens of prompts as the checkpoint's processor would make them."""
 
-    def __init__(self, wanted: Wanted, checkpoint: Checkpoint, pictures: dict[str, Path]) -> None:
+    def __init__(self, wanted: Workload, checkpoint: Checkpoint, pictures: dict[str, Path]) -> None:
         self.estimated = False
         self._checkpoint, self._pictures = checkpoint, pictures
         self._budget = wanted.budget(checkpoint)
@@ -123,15 +125,17 @@ class _Counter:
         self._text: dict[str, int] = {}
         self._image: dict[str, int] = {}
 
-    def count(self, ask: Ask) -> tuple[int, int]:
+    def count(self, request: Request) -> tuple[int, int]:
         """Return the tokens of a prompt, and those of them that stand for pictures."""
-        if ask.prompt not in self._text:
-            special = rendering.adds_special_tokens(self._processor, self._checkpoint, ask.prompt)
-            ids = self._tokenizer(ask.prompt, add_special_tokens=special)["input_ids"]
-            self._text[ask.prompt] = len(ids)
-        images = sum(self._tokens(image.sha256) for image in ask.question.images)
+        if request.prompt not in self._text:
+            special = rendering.adds_special_tokens(
+                self._processor, self._checkpoint, request.prompt
+            )
+            ids = self._tokenizer(request.prompt, add_special_tokens=special)["input_ids"]
+            self._text[request.prompt] = len(ids)
+        images = sum(self._tokens(image.sha256) for image in request.question.images)
         # Each picture's placeholder is one token of the text.
-        return self._text[ask.prompt] - len(ask.question.images) + images, images
+        return self._text[request.prompt] - len(request.question.images) + images, images
 
     def _tokens(self, sha256: str) -> int:
         """Return how many tokens a picture takes; 0 if it cannot be read."""
@@ -166,7 +170,7 @@ class _Counter:
 # Time
 
 
-def _pace(job: Job, left: Sequence[Ask]) -> Pace | None:
+def _pace(job: Job, left: Sequence[Request]) -> Pace | None:
     """Estimate by the run itself, as far as it is, else by the run beside it that is most alike."""
     beside = [path.parent for path in sorted(job.folder.parent.glob("*/run.json"))]
     cards = {folder: card for folder in beside if (card := _alike(job, folder))}
@@ -189,7 +193,7 @@ def _pace(job: Job, left: Sequence[Ask]) -> Pace | None:
         return None
     means = {task: sum(counts) / len(counts) for task, counts in made.items()}
     usual = sum(every) / len(every)
-    tokens = sum(means.get(ask.question.task, usual) for ask in left)
+    tokens = sum(means.get(request.question.task, usual) for request in left)
     rate = sum(every) / cards[folder].seconds
     return Pace(folder, rate, tokens / rate)
 

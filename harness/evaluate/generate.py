@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.files import write_whole
 from harness.checkpoints.image_size import budget_of, setting
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, Engine
+from harness.engines import Engine, Request
 from harness.evaluate.budget_forcing import continuations, joined
 from harness.evaluate.grade import Readings, begin, how, place
 from harness.evaluate.progress import Progress
@@ -40,7 +40,7 @@ Keys = dict[str, dict[str, list[str]]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalConfig:
     """What the user sets of a run."""
 
     data: Path | None = None
@@ -62,10 +62,10 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Workload:
     """What is asked of every checkpoint."""
 
-    asked: Asked
+    config: EvalConfig
     tasks: tuple[Task, ...]
     questions: tuple[Question, ...]
     """Of all tasks, in order; the images without their bytes."""
@@ -77,11 +77,11 @@ class Wanted:
     def sampling_of(self, task: str) -> Sampling:
         """Return the sampling of one task: its own bound of tokens, unless the user set one."""
         own = next(t.max_tokens for t in self.tasks if t.name == task)
-        return replace(self.asked.sampling, max_tokens=self.asked.max_tokens or own)
+        return replace(self.config.sampling, max_tokens=self.config.max_tokens or own)
 
     def budget(self, checkpoint: Checkpoint) -> PixelBudget | None:
         """Return the pixel budget that is asked of a checkpoint."""
-        return budget_of(checkpoint, self.asked.min_pixels, self.asked.max_pixels)
+        return budget_of(checkpoint, self.config.min_pixels, self.config.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Job:
 
     folder: Path
     checkpoint: Checkpoint
-    wanted: Wanted
+    wanted: Workload
     engine: Engine
     questions: Sequence[Question]
     """Of all shards."""
@@ -137,8 +137,9 @@ def make_keys(job: Job, beside: bool = False) -> None:
     if old is not None and old["of"] == of:
         return
     keys: Keys = {}
-    for ask in asks_of(job, job.questions):
-        keys.setdefault(ask.question.task, {}).setdefault(ask.question.id, []).append(ask.key)
+    for request in requests_of(job, job.questions):
+        by_id = keys.setdefault(request.question.task, {})
+        by_id.setdefault(request.question.id, []).append(request.key)
     if beside and old is not None:
         if old["keys"] != keys:
             raise UserError(
@@ -154,7 +155,7 @@ def _made_of(job: Job) -> str:
     """Return the sha256 of all that keys are made of; of prompts, of what renders them."""
     content = {
         "keys": [_key(job, task.name, "", [], 0) for task in job.wanted.tasks],
-        "n": job.wanted.asked.sampling.n,
+        "n": job.wanted.config.sampling.n,
         "packages": job.packages,
         "questions": hashlib.sha256(job.content).hexdigest(),
         "code": _code(),
@@ -170,7 +171,7 @@ def _code() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def asks_of(job: Job, questions: Iterable[Question]) -> Iterator[Ask]:
+def requests_of(job: Job, questions: Iterable[Question]) -> Iterator[Request]:
     """Render questions; yield what to ask, all samples of each."""
     for question in questions:
         name = question.task, question.id
@@ -180,7 +181,7 @@ def asks_of(job: Job, questions: Iterable[Question]) -> Iterator[Ask]:
         images = [image.sha256 for image in question.images]
         for sample in range(sampling.n):
             key = _key(job, question.task, job.prompts[name], images, sample)
-            yield Ask(question, job.prompts[name], sampling, sample, key)
+            yield Request(question, job.prompts[name], sampling, sample, key)
 
 
 def _key(job: Job, task: str, prompt: str, images: list[str], sample: int) -> str:
@@ -209,16 +210,16 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
         What the rules read in the answers that came.
     """
     questions = shard.of(job.questions) if shard else job.questions
-    asks, there = _missing(job, questions)
-    if not asks and not _cut(job, questions):
+    requests, there = _missing(job, questions)
+    if not requests and not _cut(job, questions):
         return {}
     engine, folder = job.engine, job.folder
     by_id = {(q.task, q.id): q for q in questions}
     by_name = {task.name: task for task in job.wanted.tasks}
     name = folder.absolute().name
-    progress = Progress(f"{name} ({shard.name})" if shard else name, len(asks))
+    progress = Progress(f"{name} ({shard.name})" if shard else name, len(requests))
     done = f", {there} are there" if there else ""
-    progress.say(f"{len(asks)} answers to get from {engine.name} {engine.version}{done}")
+    progress.say(f"{len(requests)} answers to get from {engine.name} {engine.version}{done}")
     engine.start()
     budget = job.wanted.budget(job.checkpoint)
     readings: Readings = {}
@@ -228,7 +229,7 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
         Log(folder, log_name) as log,
         progress,
     ):
-        for response in engine.ask(_with_pictures(asks, folder, budget)):
+        for response in engine.generate(_with_pictures(requests, folder, budget)):
             log.append(response)
             question = by_id[response.task, response.id]
             begun = begin(by_name[response.task], question, response)
@@ -239,17 +240,19 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
         if cut := _cut(job, questions):
             progress.say(f"{len(cut)} thoughts were cut at the limit; forcing their answers")
             firsts = {place(response): response for _, response in cut}
-            for forced in engine.ask(_with_pictures([ask for ask, _ in cut], folder, budget)):
+            for forced in engine.generate(
+                _with_pictures([request for request, _ in cut], folder, budget)
+            ):
                 log.append(joined(firsts[place(forced)], forced))
                 readings.pop(place(forced), None)
                 clock.tick()
     return readings
 
 
-def _missing(job: Job, questions: Sequence[Question]) -> tuple[list[Ask], int]:
+def _missing(job: Job, questions: Sequence[Question]) -> tuple[list[Request], int]:
     """Return what is to be asked, and how many answers of the run are there."""
     wanted = read_keys(job.folder) or set()
-    known = set(answered(job.folder, lasting=not job.wanted.asked.retry_errors))
+    known = set(answered(job.folder, permanent=not job.wanted.config.retry_errors))
     missing = wanted - known
     if strangers := len(known - wanted):
         print(
@@ -258,42 +261,45 @@ def _missing(job: Job, questions: Sequence[Question]) -> tuple[list[Ask], int]:
             file=sys.stderr,
         )
     names = {(task, id) for task, id, _, _ in missing}
-    asks = list(asks_of(job, [q for q in questions if (q.task, q.id) in names]))
-    if any(place_of(ask) not in wanted for ask in asks):
+    requests = list(requests_of(job, [q for q in questions if (q.task, q.id) in names]))
+    if any(place_of(request) not in wanted for request in requests):
         raise UserError(f"{job.folder / 'keys.json'} is of another run: remove it, and try again")
-    return [ask for ask in asks if place_of(ask) in missing], len(wanted) - len(missing)
+    left = [request for request in requests if place_of(request) in missing]
+    return left, len(wanted) - len(missing)
 
 
-def place_of(ask: Ask) -> tuple[str, str, int, str]:
+def place_of(request: Request) -> tuple[str, str, int, str]:
     """Return what its response will be found by: see `harness.evaluate.grade.place`."""
-    return ask.question.task, ask.question.id, ask.sample, ask.key
+    return request.question.task, request.question.id, request.sample, request.key
 
 
-def _cut(job: Job, questions: Sequence[Question]) -> list[tuple[Ask, Response]]:
+def _cut(job: Job, questions: Sequence[Question]) -> list[tuple[Request, Response]]:
     """Return the answers to be forced, and what they go on from."""
-    asked = job.wanted.asked
-    if not asked.sampling.force:
+    config = job.wanted.config
+    if not config.sampling.force:
         return []
     cut = [
         response
         for response in read_responses(job.folder)
         if response.finish == "length"
         and not response.forced
-        and (asked.retry_errors or not response.lasting)
+        and (config.retry_errors or not response.lasting)
     ]
     names = {(response.task, response.id) for response in cut}
-    asks = asks_of(job, [q for q in questions if (q.task, q.id) in names])
-    return list(continuations(list(asks), cut))
+    requests = requests_of(job, [q for q in questions if (q.task, q.id) in names])
+    return list(continuations(list(requests), cut))
 
 
-def _with_pictures(asks: Iterable[Ask], folder: Path, budget: PixelBudget | None) -> Iterator[Ask]:
+def _with_pictures(
+    requests: Iterable[Request], folder: Path, budget: PixelBudget | None
+) -> Iterator[Request]:
     """Read the pictures when their turn comes, so that memory does not grow with the data."""
-    for ask in asks:
+    for request in requests:
         images = tuple(
             replace(image, data=image_path(folder, image).read_bytes(), budget=budget)
-            for image in ask.question.images
+            for image in request.question.images
         )
-        yield replace(ask, question=replace(ask.question, images=images))
+        yield replace(request, question=replace(request.question, images=images))
 
 
 class _Clock:

@@ -23,7 +23,7 @@ from harness.runs.schema import How, Question, Response, RunCard, TaskCard, Verd
 from harness.statistics import scores
 from tasks import Task
 from tasks.grading.extract import stated
-from tasks.judging import OPEN, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading
 
 Readings = dict[tuple[str, str, int, str], Reading]
 """`place` of a response → what the rule read in it, where that took no judge."""
@@ -174,7 +174,7 @@ class Graded:
 
     verdicts: list[Verdict]
     unjudged: Counter[str]
-    """Task → answers that are open because no judge read them."""
+    """Task → answers that are unparsed because no judge read them."""
     failed: Counter[str]
     """Task → answers that the engine failed on, and not the question."""
     judge: Judge | None
@@ -200,16 +200,16 @@ def _is_torn(task: Task, response: Response) -> bool:
 def begin(task: Task, question: Question, response: Response) -> Reading | Judging:
     """Apply the rule to a response, as far as it goes without a judge."""
     if response.finish == "error" or (response.finish == "length" and _is_torn(task, response)):
-        return OPEN
+        return UNPARSED
     try:
         return task.verdict(question.row, response.text)
     except Exception as error:  # what a model wrote must not cost the verdicts of all others
         print(
             f"driftbench: the {task.protocol} rule of {task.name} broke on the response to "
-            f"{question.id} ({type(error).__name__}), which is left open",
+            f"{question.id} ({type(error).__name__}), which is left unparsed",
             file=sys.stderr,
         )
-        return OPEN
+        return UNPARSED
 
 
 def _verdict(
@@ -232,7 +232,7 @@ def _how(response: Response, reading: Reading, used: bool | None) -> How:
     if response.finish == "error":
         return "error"
     if reading[1] is None:
-        return "truncated" if response.finish == "length" else "open"
+        return "truncated" if response.finish == "length" else "unparsed"
     return "judge" if used else "rule"
 
 
@@ -291,7 +291,7 @@ def disagreements(
 
     Yields:
         Question, response, the robust verdict, the other one; where one says right and the other
-        wrong or open.
+        wrong or unparsed.
     """
     card = read_card(folder)
     names = [task.name for task in card.tasks if has(task, protocol)]

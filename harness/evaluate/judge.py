@@ -1,4 +1,4 @@
-"""A second, batched reading of the verdicts that rules left open, where a protocol has a judge.
+"""A second, batched reading of answers that rules left unparsed, where a protocol has a judge.
 
 A judge is any engine: an endpoint or a checkpoint. What it replied lies in the run folder, in
 `judge.jsonl`, one line a request that was answered, so that nothing is asked twice and a run is
@@ -7,7 +7,7 @@ graded again without it:
     {"key": "…", "judge": "<fingerprint>", "reply": "B"}
 
 The replies are validated by the protocol's own generator, see `tasks.judging`. What the judge could
-not answer stays open.
+not answer stays unparsed.
 """
 
 import dataclasses
@@ -18,14 +18,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from harness import engines
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, Engine
+from harness.engines import Engine
 from harness.evaluate.progress import counted
 from harness.runs import folder
 from harness.runs.log import Log
 from harness.runs.schema import UTF8, Question, Sampling, canonical
 from tasks.grading import extract
-from tasks.judging import OPEN, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request
 
 CONTROL = re.compile(r"<(?=\|[^<>|\s]{1,40}\|>|/?(?:image|s|think|start_of_turn|end_of_turn)>)")
 """Where a mark begins that a chat template or a tokenizer takes for its own. A response that is
@@ -69,11 +70,12 @@ class Judge:
         return found
 
     def _ask(self, engine: Engine, requests: dict[str, Request]) -> None:
-        asks = [_as_ask(engine, key, request) for key, request in requests.items()]
+        wanted = [_for_engine(engine, key, request) for key, request in requests.items()]
         answered = 0
         with Log(self._run, "judge.jsonl") as log:
             try:
-                for response in counted("asking the judge", engine.ask(asks), len(asks)):
+                found = counted("asking the judge", engine.generate(wanted), len(wanted))
+                for response in found:
                     if response.finish == "error":
                         self.reason = self.reason or response.reason
                         continue
@@ -83,7 +85,7 @@ class Judge:
                     log.append({"key": response.key, "judge": judge, "reply": response.text})
             except UserError as error:
                 self.reason = self.reason or str(error)
-        self.failed += len(asks) - answered
+        self.failed += len(requests) - answered
 
 
 def key(request: Request) -> str:
@@ -92,13 +94,13 @@ def key(request: Request) -> str:
     return hashlib.sha256(content.encode(*UTF8)).hexdigest()
 
 
-def _as_ask(engine: Engine, key: str, request: Request) -> Ask:
+def _for_engine(engine: Engine, key: str, request: Request) -> engines.Request:
     prompt = CONTROL.sub("< ", request.prompt)
     if request.system:
         prompt = f"{request.system}\n\n{prompt}"
     question = Question("judge", key, prompt, (), {})
     sampling = Sampling(temperature=request.temperature, max_tokens=request.max_tokens)
-    return Ask(question, engine.render(question), sampling, 0, key)
+    return engines.Request(question, engine.render(question), sampling, 0, key)
 
 
 def settled(
@@ -110,16 +112,16 @@ def settled(
 
     Args:
         begun: What verdict functions returned.
-        judge: Who replies; None: what asks stays open.
+        judge: Who replies; None: what asks stays unparsed.
         extractions: For each a reply to its first request, where another tool made one.
 
     Returns:
-        For each the reading, and whether a reply was used; None: it is open for want of one.
+        For each the reading, and whether a reply was used; None: it is unparsed for want of one.
     """
     ends: list[tuple[Reading, bool | None]] = []
     waiting: dict[int, tuple[Judging, Request]] = {}
     for number, (one, extraction) in enumerate(zip(begun, extractions, strict=True)):
-        ends.append((OPEN, None))
+        ends.append((UNPARSED, None))
         if not isinstance(one, tuple):
             _step(number, one, None, ends, waiting)
             if extraction is not None and number in waiting:
@@ -156,7 +158,7 @@ def _step(
         ends[number] = (end.value, reply is not None)
     except Exception as error:  # what a model or the judge wrote must not cost all other verdicts
         waiting.pop(number, None)
-        ends[number] = OPEN, False
+        ends[number] = UNPARSED, False
         print(f"driftbench: a rule broke on a reply ({type(error).__name__})", file=sys.stderr)
     else:
         waiting[number] = (judging, request)

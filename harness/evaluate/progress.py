@@ -28,7 +28,7 @@ class Progress:
         self._name, self._total = name, total
         self._began = self._shown = time.monotonic()
         self._done = self._tokens = 0
-        self._unread = {"open": 0, "truncated": 0, "error": 0}
+        self._unread = {"unparsed": 0, "truncated": 0, "error": 0}
         self._bar: Bar | None = None
 
     def __enter__(self) -> "Progress":

@@ -1,7 +1,7 @@
 """Ask the questions of some tasks, store every answer as it comes, grade, count.
 
-    asked = Asked(data=Path("world"), limit=100)
-    run([open_checkpoint("vlm")], [tasks.load("pocket")], Path("runs/vlm"), asked)
+    config = EvalConfig(data=Path("world"), limit=100)
+    run([open_checkpoint("vlm")], [tasks.load("pocket")], Path("runs/vlm"), config)
 
 Killing this at any moment loses only what was in flight. The same call again asks the rest. With a
 shard, each of several processes asks its part of the questions; the last of them grades all.
@@ -22,7 +22,7 @@ from harness.checkpoints.image_size import budget_of, differs_from_training, set
 from harness.checkpoints.preflight import Checkpoint, swappable
 from harness.engines import Engine
 from harness.evaluate.dry_run import Plan, plan
-from harness.evaluate.generate import Asked, Job, Shard, Wanted, answer, make_keys
+from harness.evaluate.generate import EvalConfig, Job, Shard, Workload, answer, make_keys
 from harness.evaluate.grade import drop_scored, grade
 from harness.evaluate.prompts import Pictures, questions_of, revision
 from harness.runs import locks
@@ -41,7 +41,7 @@ def run(
     checkpoints: Sequence[Checkpoint],
     wanted_tasks: Sequence[Task],
     out: Path,
-    asked: Asked = Asked(),
+    config: EvalConfig = EvalConfig(),
     *,
     engine: str | Maker = "auto",
     shard: Shard | None = None,
@@ -52,7 +52,7 @@ def run(
         checkpoints: One: `out` is its run folder. Several: each has `out/<name>`.
         wanted_tasks: What to ask.
         out: Where the run folders are written; one that holds part of this run is completed.
-        asked: All other settings.
+        config: All other settings.
         engine: `auto`, `vllm`, `hf`, or a function that makes one of a checkpoint; `auto` is vLLM
             where it knows the architecture.
         shard: The part of the questions to ask; other processes ask the others. Who finds that all
@@ -70,7 +70,7 @@ def run(
     # The questions stay: looking through them for garbage takes a third of the time to load them.
     gc.disable()
     try:
-        wanted = _wanted(checkpoints, wanted_tasks, folders, asked, pictures)
+        wanted = _wanted(checkpoints, wanted_tasks, folders, config, pictures)
     finally:
         gc.freeze()
         gc.enable()
@@ -89,19 +89,19 @@ def plans(
     checkpoints: Sequence[Checkpoint],
     wanted_tasks: Sequence[Task],
     out: Path,
-    asked: Asked = Asked(),
+    config: EvalConfig = EvalConfig(),
     *,
     engine: str | Maker = "auto",
 ) -> list[Plan]:
     """Tell what `run` would ask, given the same; nothing is written and no engine starts."""
     folders = _folders(checkpoints, out)
     pictures = Pictures(None)
-    wanted = _wanted(checkpoints, wanted_tasks, folders, asked, pictures)
+    wanted = _wanted(checkpoints, wanted_tasks, folders, config, pictures)
     found = []
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         old = read_card(folder) if (folder / "run.json").exists() else None
         job = _job(folder, checkpoint, wanted, maker(engine, checkpoint, old)(checkpoint))
-        if old is not None and not asked.overwrite:
+        if old is not None and not config.overwrite:
             _check_same(folder, old, _card(job))
         found.append(plan(job, pictures.paths))
     return found
@@ -126,27 +126,27 @@ def _wanted(
     checkpoints: Sequence[Checkpoint],
     wanted_tasks: Sequence[Task],
     folders: Sequence[Path],
-    asked: Asked,
+    config: EvalConfig,
     pictures: Pictures,
-) -> Wanted:
+) -> Workload:
     """Load the questions; refuse what cannot be asked, before anything is written."""
-    if asked.sampling.n > 1 and asked.sampling.temperature == 0:
+    if config.sampling.n > 1 and config.sampling.temperature == 0:
         raise UserError(
-            f"{asked.sampling.n} answers at temperature 0 are all the same: set --temperature"
+            f"{config.sampling.n} answers at temperature 0 are all the same: set --temperature"
         )
     for folder in folders:
         _check_free(folder)
     for checkpoint in checkpoints:
-        budget_of(checkpoint, asked.min_pixels, asked.max_pixels)
+        budget_of(checkpoint, config.min_pixels, config.max_pixels)
     questions: list[Question] = []
     revisions, commits = {}, {}
     for task in wanted_tasks:
-        rows = task.rows(asked.data)
+        rows = task.rows(config.data)
         revisions[task.name] = revision(rows)
-        local = asked.data is not None or task.source is None
+        local = config.data is not None or task.source is None
         commits[task.name] = None if local else commit(task.source)
-        questions.extend(questions_of(task, rows[: asked.limit], pictures))
-    wanted = Wanted(asked, tuple(wanted_tasks), tuple(questions), revisions, commits)
+        questions.extend(questions_of(task, rows[: config.limit], pictures))
+    wanted = Workload(config, tuple(wanted_tasks), tuple(questions), revisions, commits)
     for checkpoint in checkpoints:
         _check_askable(wanted, checkpoint)
     return wanted
@@ -204,7 +204,7 @@ def _instead_of_vllm(checkpoint: Checkpoint) -> Engine:
 
 def _run_one(
     checkpoint: Checkpoint,
-    wanted: Wanted,
+    wanted: Workload,
     folder: Path,
     engines: _Engines,
     choice: str | Maker,
@@ -221,7 +221,7 @@ def _run_one(
         return _run_alone(job) if shard is None else _run_shard(job, shard)
 
 
-def _job(folder: Path, checkpoint: Checkpoint, wanted: Wanted, engine: Engine) -> Job:
+def _job(folder: Path, checkpoint: Checkpoint, wanted: Workload, engine: Engine) -> Job:
     questions = _askable(wanted, checkpoint)
     content = as_lines(questions)
     return Job(folder, checkpoint, wanted, engine, questions, content, packages())
@@ -264,7 +264,7 @@ def _begin(job: Job) -> tuple[RunCard, bool]:
         try:
             _check_same(folder, old, card)
         except UserError:
-            if not job.wanted.asked.overwrite:
+            if not job.wanted.config.overwrite:
                 raise
             _drop(folder)
         else:
@@ -320,12 +320,12 @@ def _check_free(folder: Path) -> None:
         )
 
 
-def _askable(wanted: Wanted, checkpoint: Checkpoint) -> list[Question]:
+def _askable(wanted: Workload, checkpoint: Checkpoint) -> list[Question]:
     """Leave out questions with pictures where the model takes text only."""
     return [q for q in wanted.questions if checkpoint.is_multimodal or not q.images]
 
 
-def _check_askable(wanted: Wanted, checkpoint: Checkpoint) -> None:
+def _check_askable(wanted: Workload, checkpoint: Checkpoint) -> None:
     """Refuse a task of which nothing is left for this checkpoint."""
     left = {question.task for question in _askable(wanted, checkpoint)}
     for task in wanted.tasks:
@@ -366,11 +366,11 @@ def _card(job: Job) -> RunCard:
         made=checkpoint.made,
         engine=engine.name,
         engine_version=engine.version,
-        sampling=replace(wanted.asked.sampling, max_tokens=max(card.max_tokens for card in cards)),
+        sampling=replace(wanted.config.sampling, max_tokens=max(card.max_tokens for card in cards)),
         dtype=engine.dtype,
         pixels=setting(checkpoint, wanted.budget(checkpoint)),
         tasks=tuple(cards),
-        limit=wanted.asked.limit,
+        limit=wanted.config.limit,
         git=code_version(),
         packages=job.packages,
         device=engine.device,
@@ -433,10 +433,10 @@ def _is_done(job: Job, old: RunCard, new: RunCard) -> bool:
 
 def _asks_again(job: Job, old: RunCard) -> bool:
     """Whether some of what has failed is to be asked again."""
-    asked, cells = job.wanted.asked, read_cells(job.folder)
-    if not asked.retry_errors and all(task.failed is not None for task in old.tasks):
+    config, cells = job.wanted.config, read_cells(job.folder)
+    if not config.retry_errors and all(task.failed is not None for task in old.tasks):
         return any(task.failed for task in old.tasks)
-    return any(cell.error or (asked.sampling.force and cell.truncated) for cell in cells)
+    return any(cell.error or (config.sampling.force and cell.truncated) for cell in cells)
 
 
 # Where this was made

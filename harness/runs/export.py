@@ -13,12 +13,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.runs import locks
-from harness.runs import folder
-from harness.runs.log import logs, read_responses
-from harness.runs.schema import UTF8
 from common.errors import UserError
-from harness.runs.schema import Response, Verdict
+from harness.runs import folder, locks
+from harness.runs.log import logs, read_responses
+from harness.runs.schema import UTF8, Response, Verdict
 
 NAME = "answers.parquet"
 
@@ -41,10 +39,9 @@ def compact(run: Path) -> Path:
         responses = read_responses(run)
         if not responses:
             raise UserError(f"{run} has no answer yet")
-        logs = logs(run)
         # The whole first, then what is in it: killed between, answers are there twice, not never.
         folder.write_lines(run / "responses.jsonl", responses)
-        for log in logs:
+        for log in logs(run):
             if log.name != "responses.jsonl":
                 log.unlink()
         verdicts = {(v.task, v.id, v.sample): v for v in folder.read_verdicts(run)}

@@ -36,6 +36,9 @@ from harness.runs.schema import UTF8, Cell, Image, Question, RunCard, Sampling, 
 T = TypeVar("T")
 
 
+RENAMED = {"open": "unparsed"}
+"""Words in `verdicts.jsonl` and `cells.json` of older run folders."""
+
 SCORED = "scored"
 """Folder in a run folder, with the verdicts of protocols beside the run's own."""
 
@@ -114,17 +117,18 @@ def read_made_keys(run: Path) -> dict[str, Any] | None:
 
 def read_verdicts(run: Path) -> list[Verdict]:
     """Read the verdicts of a run folder, in the order of the questions."""
-    return list(read_records(Verdict, run / "verdicts.jsonl", tuples=("groups",)))
+    found = read_records(Verdict, run / "verdicts.jsonl", tuples=("groups",))
+    return [
+        dataclasses.replace(verdict, how="unparsed") if verdict.how in RENAMED else verdict
+        for verdict in found
+    ]
 
 
 def read_cells(run: Path) -> list[Cell]:
     """Read the cells of a run folder. An unknown standard error (null on disk) is nan."""
     path = run / "cells.json"
     rows = json.loads(path.read_text()) if path.exists() else []
-    return [
-        Cell(**{**row, "stderr": math.nan if row["stderr"] is None else row["stderr"]})
-        for row in rows
-    ]
+    return [_cell({RENAMED.get(name, name): value for name, value in row.items()}) for row in rows]
 
 
 def read_summary(run: Path) -> dict[str, dict[str, float]]:
@@ -167,6 +171,10 @@ def store_image(run: Path, image: Image) -> Path | None:
 
 def _sampling(row: dict[str, Any]) -> Sampling:
     return Sampling(**{**row, "stop": tuple(row["stop"])})
+
+
+def _cell(row: dict[str, Any]) -> Cell:
+    return Cell(**{**row, "stderr": math.nan if row["stderr"] is None else row["stderr"]})
 
 
 def _plain(value: Any) -> Any:

@@ -58,15 +58,15 @@ def logs(run: Path) -> list[Path]:
     return sorted(run.glob("responses.jsonl")) + sorted(run.glob("responses.*of*.jsonl"))
 
 
-def answered(run: Path, lasting: bool = True) -> Iterator[tuple[str, str, int, str]]:
+def answered(run: Path, permanent: bool = True) -> Iterator[tuple[str, str, int, str]]:
     """Yield task, id, sample and key of each answer in the logs, in any order.
 
     Args:
         run: The run folder.
-        lasting: Errors that would come again count as answers.
+        permanent: Errors that would come again count as answers.
     """
     for place, error in _skimmed(run):
-        if error is None or (lasting and error.lasting):
+        if error is None or (permanent and error.lasting):
             yield place
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 Finish = Literal["stop", "length", "error"]
 
 
-How = Literal["rule", "judge", "open", "truncated", "error"]
+How = Literal["rule", "judge", "unparsed", "truncated", "error"]
 
 
 UTF8 = ("utf-8", "backslashreplace")
@@ -102,8 +102,8 @@ class Response:
     extraction: str | None = None
     """What another tool read as the answer; it stands for the judge's first reply."""
     lasting: bool = False
-    """The `reason` is the question's own: a prompt beyond the context, an unreadable picture. Asked
-    again, it would fail again."""
+    """The error is permanent, the question's own: a prompt beyond the context, an unreadable
+    picture. Asked again, it would fail again."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Verdict:
     id: str
     sample: int
     correct: bool | None
-    """None: not known (open, truncated or error)."""
+    """None: not known (unparsed, truncated or error)."""
     answer: str | None
     """What was read as the final answer."""
     how: How
@@ -135,7 +135,7 @@ class Cell:
     n: int
     """Questions in the group."""
     correct: int
-    open: int
+    unparsed: int
     """No verdict: the answer could not be read. Counted as not correct."""
     truncated: int
     """Cut at the token limit before an answer. Counted as not correct."""
@@ -168,7 +168,7 @@ class TaskCard:
     asked: str = ""
     """Whose prompts the questions were asked with; empty: not known."""
     unjudged: int = 0
-    """Answers that are open because `protocol` wants a judge to read them, and none did."""
+    """Answers that are unparsed because `protocol` wants a judge to read them, and none did."""
     reworded: int = 0
     """Questions that `protocol` asks in other words than they were asked in."""
     whole: int = 0

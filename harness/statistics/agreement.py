@@ -14,7 +14,7 @@ class Agreement:
     n: int
     """Answers that both protocols graded."""
     counts: dict[tuple[str, str], int]
-    """(word of the first, word of the second) → answers; words are `right`, `wrong` and `open`."""
+    """(word of the first, word of the second) → answers; words: `right`, `wrong`, `unparsed`."""
     share: float
     """Of answers to which both say the same."""
     kappa: float
@@ -24,7 +24,7 @@ class Agreement:
     score_b: float
 
 
-WORDS = {True: "right", False: "wrong", None: "open"}
+WORDS = {True: "right", False: "wrong", None: "unparsed"}
 
 
 def agreement(a: Iterable[Verdict], b: Iterable[Verdict]) -> Agreement:

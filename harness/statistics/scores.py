@@ -80,8 +80,8 @@ def cells(run: str, verdicts: Iterable[Verdict], score: Score = mean) -> list[Ce
         score: Of a question.
 
     Returns:
-        A cell per task and group, in order of first appearance. `correct`, `open`, `truncated` and
-        `error` count answers, `n` counts questions; they add up when there is one answer a
+        A cell per task and group, in order of first appearance. `correct`, `unparsed`, `truncated`
+        and `error` count answers, `n` counts questions; they add up when there is one answer a
         question. `stderr` is the cluster-robust standard error of the mean (Liang & Zeger 1986;
         for evaluations Miller 2024, arXiv 2411.00640, section 2.2),
         √(G / (G − 1) · Σ_clusters (Σ_questions (score − mean))²) / n with G clusters. Where each
@@ -107,7 +107,7 @@ def _cell(run: str, task: str, group: str, verdicts: list[Verdict], score: Score
         group=group,
         n=len({(verdict.task, verdict.id) for verdict in verdicts}),
         correct=sum(verdict.correct is True for verdict in verdicts),
-        open=sum(verdict.how == "open" for verdict in verdicts),
+        unparsed=sum(verdict.how == "unparsed" for verdict in verdicts),
         truncated=sum(verdict.how == "truncated" for verdict in verdicts),
         error=sum(verdict.how == "error" for verdict in verdicts),
         score=value,
@@ -144,7 +144,7 @@ def mean_cell(
         group=group,
         n=sum(part.n for part in parts),
         correct=sum(part.correct for part in parts),
-        open=sum(part.open for part in parts),
+        unparsed=sum(part.unparsed for part in parts),
         truncated=sum(part.truncated for part in parts),
         error=sum(part.error for part in parts),
         score=math.fsum(part.score for part in parts) / len(parts),

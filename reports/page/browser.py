@@ -37,7 +37,7 @@ FOLDER = "pictures"
 """Beside the page, of pictures for which it has no room."""
 
 CODES = (
-    "open",
+    "unparsed",
     "truncated",
     "error",
     "wrong by rule",

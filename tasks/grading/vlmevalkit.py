@@ -3,14 +3,14 @@
 github.com/open-compass/VLMEvalKit (Apache-2.0) at cfa63b1d (2025-09-12). Its `SPLIT_THINK` is off,
 so a thought goes to the matcher with the answer. Where e8e78f05 (2026-08-18) differs, the function
 takes `head`. The random letter that VLMEvalKit draws after three failed judge replies is not drawn:
-such an answer stays open.
+such an answer stays unparsed.
 """
 
 import re
 from collections.abc import Generator, Mapping, Sequence
 from string import ascii_uppercase
 
-from tasks.judging import OPEN, Judging, Request
+from tasks.judging import UNPARSED, Judging, Request
 
 NO_OPTION = "Z"
 """What the matcher returns for an answer that refuses; it is never right."""
@@ -150,7 +150,7 @@ def choose(
             if letter := can_infer(reply, choices):
                 break
         else:
-            return OPEN
+            return UNPARSED
     return letter, letter == truth
 
 

@@ -62,7 +62,7 @@ def write(
             key = f"{task}{id}{sample}"
             responses.append(Response(key, task, id, sample, said, "stop", 9, 0, 3, 0.1))
             correct = None if answer is None else answer == "7"
-            how = "open" if answer is None else "rule"
+            how = "unparsed" if answer is None else "rule"
             own = ("all", *groups(id))
             verdicts.append(Verdict(task, id, sample, correct, answer, how, own, cluster(id)))
     for image in images:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import tasks
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask
+from harness.engines import Request
 from harness.engines.scripted import ScriptedEngine
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 
 
 def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -> Checkpoint:
@@ -19,7 +19,7 @@ def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -
 class Script:
     """Makes scripted engines; keeps what they were asked and how often one was made."""
 
-    def __init__(self, answers=lambda ask: "7"):
+    def __init__(self, answers=lambda request: "7"):
         self.answers = answers
         self.asked: list[tuple[str, int]] = []
         self.made = 0
@@ -28,14 +28,14 @@ class Script:
         self.made += 1
         return ScriptedEngine(checkpoint, self._answer)
 
-    def _answer(self, ask: Ask) -> str | None:
-        self.asked.append((ask.question.id, ask.sample))
-        return self.answers(ask)
+    def _answer(self, request: Request) -> str | None:
+        self.asked.append((request.question.id, request.sample))
+        return self.answers(request)
 
 
 def evaluate(out, world, script, checkpoints=None, shard=None, **settings):
     opened, wanted = checkpoints or [checkpoint()], [tasks.load("pocket")]
-    return run(opened, wanted, out, Asked(data=world, **settings), engine=script, shard=shard)
+    return run(opened, wanted, out, EvalConfig(data=world, **settings), engine=script, shard=shard)
 
 
 def files(folder: Path) -> dict[str, bytes]:

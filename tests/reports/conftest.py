@@ -25,7 +25,7 @@ def pair(tmp_path):
     ]
     answers = {
         "sft": [1, 0, 0, 0, 1, 1, 0, 1],
-        "drift": [1, 1, 1, 0, 1, "open", "truncated", 1],
+        "drift": [1, 1, 1, 0, 1, "unparsed", "truncated", 1],
     }
     for name, bits in answers.items():
         said = synthetic.simple_answers(questions, bits)

@@ -147,7 +147,7 @@ def pocket_answers(questions, skill, seed, text_only=False):
         if luck < 0.01:
             found[q.task, q.id] = [(None, "truncated", None, f"<think> {a} + {b} = {a} + " * 4)]
         elif luck < 0.015:
-            found[q.task, q.id] = [(None, "open", None, "<think> </think>")]
+            found[q.task, q.id] = [(None, "unparsed", None, "<think> </think>")]
         else:
             found[q.task, q.id] = [(answer == q.row["answer"], "rule", answer, text)]
     return found

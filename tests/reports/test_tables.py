@@ -22,7 +22,7 @@ def test_a_table_by_hand(pair):
     lines = tables.markdown([table]).splitlines()
     # Differences in a: 0 1 1 0; in b: 0 −1 0 0. Errors: √(¼·4/3/4), √((3/16 + 9/16)/3/4), and half
     # of their hypotenuse. p before Holm: 2·(½)², 1, and 2·4/8, so all are 1 after.
-    assert "|  | a | b | mean | n | open | truncated | error |" in lines
+    assert "|  | a | b | mean | n | unparsed | truncated | error |" in lines
     assert "| SFT | 25.0 ± 25.0 | 75.0 ± 25.0 | 50.0 ± 17.7 | 8 | 0 | 0 | 0 |" in lines
     assert (
         "| DRIFT | 75.0 ± 25.0 (+50.0 ± 28.9, p = 1.00, n.s.) "

@@ -1,6 +1,6 @@
 """A verdict that may ask a judge, driven with the replies at hand."""
 
-from tasks.judging import OPEN, Request, settle
+from tasks.judging import UNPARSED, Request, settle
 
 
 def plain(row, text):
@@ -14,7 +14,7 @@ def asking(row, text):
         reply = yield Request(f"Which? {text}", attempt=attempt)
         if reply in ("A", "B"):
             return reply, reply == row["answer"]
-    return OPEN
+    return UNPARSED
 
 
 ROW = {"answer": "B"}
@@ -32,9 +32,9 @@ def test_what_the_rule_reads_is_not_asked():
 def test_replies_are_given_in_order_until_one_serves():
     assert settle(asking, ROW, "hm", ["B"]) == (("B", True), True)
     assert settle(asking, ROW, "hm", ["well", "A", "B"]) == (("A", False), True)
-    assert settle(asking, ROW, "hm", ["well", "well"]) == (OPEN, True)
+    assert settle(asking, ROW, "hm", ["well", "well"]) == (UNPARSED, True)
 
 
 def test_without_enough_replies_it_is_open():
-    assert settle(asking, ROW, "hm") == (OPEN, False)
-    assert settle(asking, ROW, "hm", ["well"]) == (OPEN, True)
+    assert settle(asking, ROW, "hm") == (UNPARSED, False)
+    assert settle(asking, ROW, "hm", ["well"]) == (UNPARSED, True)

@@ -9,7 +9,7 @@ import pytest
 import tasks
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines.scripted import ScriptedEngine
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.folder import read_cells, read_questions
 
@@ -91,8 +91,8 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
     for metric, protocol in (("acc", "robust"), ("acc_official", "official")):
         own = [tasks.load(name, protocol) for name in NAMES if f"{metric},none" in found[name]]
         checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
-        run([checkpoint], own, tmp_path / protocol, Asked(data=folder),
-            engine=lambda c: ScriptedEngine(c, lambda ask: says(ask.prompt)))  # fmt: skip
+        run([checkpoint], own, tmp_path / protocol, EvalConfig(data=folder),
+            engine=lambda c: ScriptedEngine(c, lambda request: says(request.prompt)))  # fmt: skip
         questions = read_questions(tmp_path / protocol)
         if protocol == "robust":
             asked = [(question.prompt, len(question.images)) for question in questions]
@@ -152,7 +152,7 @@ def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(t
 
     from drift.pocket import models
     from harness.checkpoints.preflight import open_checkpoint
-    from harness.evaluate.run import Asked, run
+    from harness.evaluate.run import EvalConfig, run
 
     torch.manual_seed(0)
     models.save(models.vlm("qwen2_5_vl", 1000.0), "qwen2_5_vl", tmp_path / "model")
@@ -162,7 +162,7 @@ def test_stock_lm_eval_gives_a_pocket_model_the_score_that_driftbench_gives_it(t
     def ours(name):
         run(
             [open_checkpoint(tmp_path / "model")], [tasks.load(task) for task in THREE],
-            tmp_path / name, Asked(data=tmp_path, max_tokens=8), engine="hf",
+            tmp_path / name, EvalConfig(data=tmp_path, max_tokens=8), engine="hf",
         )  # fmt: skip
         texts = {(r.task, r.id): r.text for r in log.read_responses(tmp_path / name)}
         return texts

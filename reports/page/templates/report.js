@@ -2,9 +2,9 @@
 // Going through single questions. Everything from the data is set as text, never as markup.
 
 const $ = (id) => document.getElementById(id);
-const VERDICTS = ["anything", "right", "not right", "wrong", "open", "truncated", "error", "not asked"];
+const VERDICTS = ["anything", "right", "not right", "wrong", "unparsed", "truncated", "error", "not asked"];
 const FLIPS = ["whatever they say", "they differ", "the first is better", "the second is better"];
-const SIGNS = { right: "✓", wrong: "✗", open: "?", truncated: "…", error: "!" };
+const SIGNS = { right: "✓", wrong: "✗", unparsed: "?", truncated: "…", error: "!" };
 const PICTURE = /^(data:image\/(png|jpeg);base64,|pictures\/[0-9a-f]{64}\.[a-z]{2,5}$)/;
 
 let data = null;

@@ -14,7 +14,7 @@ from common.errors import UserError
 from harness.checkpoints.adapter import plain
 from harness.checkpoints.preflight import Checkpoint, open_checkpoint, swappable
 from harness.evaluate.merge_sweep import Method, merges
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.folder import read_card
 
@@ -250,7 +250,7 @@ def adapted(tmp_path_factory) -> dict[str, Path]:
 
 def said(world: Path, out: Path, engine: str, *checkpoints: Checkpoint) -> list[dict[str, str]]:
     task = [tasks.load("pocket")]
-    run(list(checkpoints), task, out, Asked(data=world, max_tokens=12), engine=engine)
+    run(list(checkpoints), task, out, EvalConfig(data=world, max_tokens=12), engine=engine)
     folders = [out / c.name for c in checkpoints] if len(checkpoints) > 1 else [out]
     return [{r.id: r.text for r in log.read_responses(folder)} for folder in folders]
 

@@ -14,9 +14,9 @@ from common.errors import UserError
 from driftbench import __main__
 from harness.checkpoints.image_size import budget_of, differs_from_training, fit
 from harness.checkpoints.preflight import Checkpoint
-from harness.engines import Ask, endpoint, pictures
+from harness.engines import Request, endpoint, pictures
 from harness.engines.scripted import ScriptedEngine
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.schema import Image, PixelBudget, Question, Sampling
 
@@ -58,7 +58,7 @@ def test_engines_and_endpoints_show_the_same_picture():
     question = Question("t", "q", "<image>?", (image,), {})
     (shown,) = pictures.decode(question)
     assert shown.size == (28, 28)
-    part = endpoint.content(Ask(question, "", Sampling(), 0, ""))[0]
+    part = endpoint.content(Request(question, "", Sampling(), 0, ""))[0]
     sent = base64.b64decode(part["image_url"]["url"].partition(",")[2])
     with Pillow.open(io.BytesIO(sent)) as opened:
         assert opened.tobytes() == shown.tobytes()
@@ -70,13 +70,13 @@ def test_engines_and_endpoints_show_the_same_picture():
 def test_the_budget_is_part_of_the_run_and_of_each_key(tmp_path, world):
     seen = []
 
-    def look(ask):
-        seen.extend(picture.size for picture in pictures.decode(ask.question))
+    def look(request):
+        seen.extend(picture.size for picture in pictures.decode(request.question))
         return "7"
 
     def evaluate(**budget):
         (card,) = run([checkpoint(TILES)], [tasks.load("pocket")], tmp_path / "vlm",
-                      Asked(data=world, limit=1, **budget),
+                      EvalConfig(data=world, limit=1, **budget),
                       engine=lambda c: ScriptedEngine(c, look))  # fmt: skip
         return card
 
@@ -114,8 +114,8 @@ def test_another_size_than_in_training_is_said(tmp_path, world):
     )
     assert differs_from_training(checkpoint(made=None), PixelBudget(None, 5000)) is None
     (card,) = run([checkpoint(made=made)], [tasks.load("pocket")], tmp_path / "vlm",
-                  Asked(data=world),
-                  engine=lambda c: ScriptedEngine(c, lambda ask: "7"))  # fmt: skip
+                  EvalConfig(data=world),
+                  engine=lambda c: ScriptedEngine(c, lambda request: "7"))  # fmt: skip
     assert card.notes == (
         "it was trained on pictures of at most 262144 pixels and is asked with at most 12845056: "
         "--max-pixels 262144 asks it as it was trained",

@@ -59,9 +59,12 @@ print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
 def finished(tmp_path, world, capsys) -> Path:
     checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
     (card,) = room.run(
-        [checkpoint], [tasks.load("pocket")], tmp_path / "runs" / "vlm", room.Asked(data=world),
+        [checkpoint],
+        [tasks.load("pocket")],
+        tmp_path / "runs" / "vlm",
+        room.EvalConfig(data=world),
         engine=lambda c: ScriptedEngine(c, {f"q{n}": "7" for n in range(5)}),
-    )  # fmt: skip
+    )
     capsys.readouterr()
     return tmp_path / "runs" / "vlm"
 
@@ -69,7 +72,7 @@ def finished(tmp_path, world, capsys) -> Path:
 def test_score_prints_the_cells(finished, capsys):
     assert __main__.run(["score", str(finished)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].split() == "run task group score n open truncated error".split()
+    assert printed[0].split() == "run task group score n unparsed truncated error".split()
     # 5 of 7 right: 71.4 %, standard error sqrt(5/7 · 2/7 / 6) = 18.4 %
     assert printed[1].split() == "vlm pocket all 71.4 ± 18.4 7 0 0 2".split()
     assert printed[-1] == "vlm: the engine failed on 2, at first: no answer in the script"

@@ -13,10 +13,10 @@ import tasks
 from common.errors import UserError
 from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
-from harness.engines import Ask
+from harness.engines import Request
 from harness.engines.hf import HfEngine
 from harness.engines.vllm import VllmEngine
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.schema import Image, Question, Sampling
 
@@ -38,11 +38,11 @@ def answers(tmp_path_factory, checkpoints, world) -> dict[str, dict[str, list]]:
     out = tmp_path_factory.mktemp("runs")
     opened = [open_checkpoint(path) for path in checkpoints.values()]
     task = [tasks.load("pocket")]
-    run(opened, task, out / "vllm", Asked(data=world), engine="vllm")
-    run(opened, task, out / "hf", Asked(data=world), engine="hf")
+    run(opened, task, out / "vllm", EvalConfig(data=world), engine="vllm")
+    run(opened, task, out / "hf", EvalConfig(data=world), engine="hf")
     for family in tiny.FAMILIES:
         fresh = open_checkpoint(checkpoints[f"{family}-b"])
-        run([fresh], task, out / "fresh" / fresh.name, Asked(data=world), engine="vllm")
+        run([fresh], task, out / "fresh" / fresh.name, EvalConfig(data=world), engine="vllm")
     return {
         engine.name: {folder.name: _said(folder) for folder in engine.iterdir() if folder.is_dir()}
         for engine in out.iterdir()
@@ -83,24 +83,24 @@ def engine(request, checkpoints, answers):
     made.close()
 
 
-def asks(engine, questions: list, samples: int = 1, **settings) -> list[Ask]:
+def requests(engine, questions: list, samples: int = 1, **settings) -> list[Request]:
     sampling = Sampling(**{"max_tokens": 12, **settings})
     return [
-        Ask(question, engine.render(question), sampling, sample, f"{question.id}/{sample}")
+        Request(question, engine.render(question), sampling, sample, f"{question.id}/{sample}")
         for question in questions
         for sample in range(samples)
     ]
 
 
-def said(engine, wanted: list[Ask]) -> dict[str, str]:
-    return {response.key: response.text for response in engine.ask(wanted)}
+def said(engine, wanted: list[Request]) -> dict[str, str]:
+    return {response.key: response.text for response in engine.generate(wanted)}
 
 
 def test_what_cannot_be_answered_is_an_error_with_its_reason_and_holds_up_nothing(engine):
     broken = Question("pocket", "broken", "<image>what?", (Image("0", ".png", b"no picture"),), {})
     long = tiny.question("long", "x" * tiny.CONTEXT)
     questions = [tiny.question("1"), broken, tiny.question("2"), long, tiny.question("3")]
-    found = {response.id: response for response in engine.ask(asks(engine, questions))}
+    found = {response.id: response for response in engine.generate(requests(engine, questions))}
     assert {id for id, response in found.items() if response.finish == "error"} == {
         "broken",
         "long",
@@ -113,26 +113,26 @@ def test_what_cannot_be_answered_is_an_error_with_its_reason_and_holds_up_nothin
 
 def test_an_answer_ends_at_the_context(engine):
     question = tiny.question("1", "x" * (tiny.CONTEXT - 40))
-    (response,) = engine.ask(asks(engine, [question], max_tokens=100))
+    (response,) = engine.generate(requests(engine, [question], max_tokens=100))
     assert response.tokens_in + response.tokens_out <= tiny.CONTEXT
     assert response.finish in ("length", "stop")
 
 
 def test_drawn_answers_differ_by_sample_and_repeat_in_any_order(engine):
     questions = [tiny.question(str(n), "<image>" * (n % 2) + "what?", n % 2) for n in range(4)]
-    wanted = asks(engine, questions, samples=3, temperature=1.0)
+    wanted = requests(engine, questions, samples=3, temperature=1.0)
     first = said(engine, wanted)
     assert said(engine, wanted[::-1]) == first
     assert said(engine, wanted[5:6]) == {wanted[5].key: first[wanted[5].key]}
     assert len(set(first.values())) == 12
-    other = said(engine, asks(engine, questions, samples=3, temperature=1.0, seed=1))
+    other = said(engine, requests(engine, questions, samples=3, temperature=1.0, seed=1))
     assert all(first[key] != text for key, text in other.items())
 
 
 def test_an_engine_left_in_the_middle_can_be_asked_again(engine):
-    wanted = asks(engine, [tiny.question(str(n), f"what is {n}?") for n in range(5)])
+    wanted = requests(engine, [tiny.question(str(n), f"what is {n}?") for n in range(5)])
     whole = said(engine, wanted)
-    begun = engine.ask(wanted)
+    begun = engine.generate(wanted)
     next(begun)
     begun.close()
     assert said(engine, wanted) == whole

@@ -14,10 +14,10 @@ import torch
 import tasks
 from common.errors import UserError
 from harness.checkpoints.preflight import open_checkpoint
-from harness.engines import Ask, hf, vllm
+from harness.engines import Request, hf, vllm
 from harness.engines.hf import HfEngine
 from harness.engines.vllm import VllmEngine
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card
 from harness.runs.schema import Image, Question, Sampling
 
@@ -44,15 +44,15 @@ def engine(checkpoints) -> HfEngine:
     return made
 
 
-def asks(engine, questions, **settings) -> list[Ask]:
+def requests(engine, questions, **settings) -> list[Request]:
     sampling = Sampling(**{"max_tokens": 16, **settings})
-    return [Ask(q, engine.render(q), sampling, 0, q.id) for q in questions]
+    return [Request(q, engine.render(q), sampling, 0, q.id) for q in questions]
 
 
-def said(engine, wanted: list[Ask]) -> dict[str, tuple]:
+def said(engine, wanted: list[Request]) -> dict[str, tuple]:
     return {
         r.key: (r.text, r.finish, r.tokens_in, r.tokens_image, r.tokens_out, r.reason)
-        for r in engine.ask(wanted)
+        for r in engine.generate(wanted)
     }
 
 
@@ -72,7 +72,7 @@ def mixed(count: int) -> list[Question]:
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_batch_answers_as_each_question_alone(any_family, temperature, monkeypatch):
-    wanted = asks(any_family, mixed(12), temperature=temperature)
+    wanted = requests(any_family, mixed(12), temperature=temperature)
     widths = spied(any_family, monkeypatch)
     together = said(any_family, wanted)
     assert max(widths) > 4
@@ -100,7 +100,7 @@ def test_too_little_memory_halves_the_batch_for_good(engine, monkeypatch):
         if rows > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    wanted = asks(engine, [tiny.question(str(n), f"what is {n}?") for n in range(20)])
+    wanted = requests(engine, [tiny.question(str(n), f"what is {n}?") for n in range(20)])
     expected = said(engine, wanted)
     widths = spied(engine, monkeypatch, fail)
     assert said(engine, wanted) == expected
@@ -110,7 +110,7 @@ def test_too_little_memory_halves_the_batch_for_good(engine, monkeypatch):
 
 
 def test_memory_that_is_known_to_be_short_is_not_tried(engine, monkeypatch):
-    wanted = asks(engine, [tiny.question(str(n), f"what is {n}?") for n in range(8)])
+    wanted = requests(engine, [tiny.question(str(n), f"what is {n}?") for n in range(8)])
     expected = said(engine, wanted)
     widths = spied(engine, monkeypatch)
     longest = max(tokens_in for _, _, tokens_in, *_ in expected.values()) + 16
@@ -125,8 +125,8 @@ def test_one_bad_row_is_a_refusal_and_not_the_batchs(engine):
     # Its text holds the family's own placeholder, for which there is no picture.
     bad = tiny.question("bad", f"<image>what is {tiny.IMAGE['qwen2_5_vl']}?", 1)
     long = tiny.question("long", "<image>" + "x" * tiny.CONTEXT, 1)
-    alone = said(engine, asks(engine, good))
-    found = said(engine, asks(engine, [*good[:2], bad, *good[2:], long]))
+    alone = said(engine, requests(engine, good))
+    found = said(engine, requests(engine, [*good[:2], bad, *good[2:], long]))
     assert {key: found[key] for key in alone} == alone
     assert found["bad"][1] == found["long"][1] == "error"
     assert "context" in found["long"][-1]
@@ -137,7 +137,7 @@ def test_what_fails_for_everybody_is_not_the_questions_fault(engine, monkeypatch
         raise RuntimeError("device-side assert")
 
     spied(engine, monkeypatch, fail)
-    wanted = asks(engine, [tiny.question(str(n)) for n in range(8)])
+    wanted = requests(engine, [tiny.question(str(n)) for n in range(8)])
     with pytest.raises(UserError, match="transformers fails: device-side assert"):
         said(engine, wanted)
 
@@ -188,7 +188,7 @@ def test_generation_defaults_of_a_checkpoint_do_not_leak(kind, checkpoints, tmp_
         ends = {"eos_token_id": 3, "pad_token_id": 0}
         (folder / "generation_config.json").write_text(json.dumps({**ends, **defaults}))
         engine = kind(open_checkpoint(folder))
-        said_by.append(said(engine, asks(engine, mixed(6))))
+        said_by.append(said(engine, requests(engine, mixed(6))))
         engine.close()
     assert said_by[0] == said_by[1]
     assert max(tokens_out for *_, tokens_out, _ in said_by[0].values()) > 3
@@ -199,7 +199,7 @@ def test_a_family_that_vllm_lacks_is_answered_by_transformers_and_it_is_said(
 ):
     assert not vllm.knows("Idefics2ForConditionalGeneration")
     opened = open_checkpoint(lacking)
-    run([opened], [tasks.load("pocket")], tmp_path / "run", Asked(data=world, max_tokens=8))
+    run([opened], [tasks.load("pocket")], tmp_path / "run", EvalConfig(data=world, max_tokens=8))
     sentence = "vLLM does not have Idefics2ForConditionalGeneration: transformers answers"
     assert sum(sentence in line for line in capsys.readouterr().err.splitlines()) == 1
     card = read_card(tmp_path / "run")

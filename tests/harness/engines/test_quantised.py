@@ -15,7 +15,7 @@ from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint, quantization
 from harness.engines import vllm
 from harness.engines.hf import HfEngine
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 
 pytestmark = [
@@ -93,7 +93,9 @@ def test_a_checkpoint_in_8_bits_answers_as_what_its_numbers_stand_for(
     said = []
     for one, engine in ((small, "vllm"), (plain, lambda c: rounding(HfEngine(c)))):
         out = tmp_path / "runs" / one.name
-        run([one], [tasks.load("pocket")], out, Asked(data=world, max_tokens=12), engine=engine)
+        run(
+            [one], [tasks.load("pocket")], out, EvalConfig(data=world, max_tokens=12), engine=engine
+        )
         said.append({response.id: response.text for response in log.read_responses(out)})
     # A number that lies between two of 8 bits falls to the other side now and then.
     assert sum(said[0][id] == said[1][id] for id in said[0]) >= 5

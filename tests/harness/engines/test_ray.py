@@ -8,7 +8,7 @@ import tasks
 from common.errors import UserError
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines.ray import RayEngine
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
@@ -42,13 +42,13 @@ def said(folder: Path) -> dict[str, tuple]:
 def in_process(tmp_path_factory, checkpoints, world) -> Path:
     out = tmp_path_factory.mktemp("in_process")
     opened = [open_checkpoint(checkpoints[f"qwen2_5_vl-{which}"]) for which in "ab"]
-    run(opened, [tasks.load("pocket")], out, Asked(data=world), engine="vllm")
+    run(opened, [tasks.load("pocket")], out, EvalConfig(data=world), engine="vllm")
     return out
 
 
 def test_workers_answer_like_vllm_in_process(tmp_path, checkpoints, world, in_process):
     opened = [open_checkpoint(checkpoints[f"qwen2_5_vl-{which}"]) for which in "ab"]
-    cards = run(opened, [tasks.load("pocket")], tmp_path, Asked(data=world), engine=two)
+    cards = run(opened, [tasks.load("pocket")], tmp_path, EvalConfig(data=world), engine=two)
     assert [card.device for card in cards] == ["ray: 2 x cpu"] * 2
     for card in cards:
         assert said(tmp_path / card.name) == said(in_process / card.name)
@@ -57,9 +57,9 @@ def test_workers_answer_like_vllm_in_process(tmp_path, checkpoints, world, in_pr
 
 def test_a_run_begun_in_a_cluster_goes_on_in_this_process(tmp_path, checkpoints, world):
     one = [open_checkpoint(checkpoints["qwen2_5_vl-a"])]
-    run(one, [tasks.load("pocket")], tmp_path / "vlm", Asked(data=world, limit=3), engine=two)
+    run(one, [tasks.load("pocket")], tmp_path / "vlm", EvalConfig(data=world, limit=3), engine=two)
     kept = said(tmp_path / "vlm")
-    run(one, [tasks.load("pocket")], tmp_path / "vlm", Asked(data=world), engine="vllm")
+    run(one, [tasks.load("pocket")], tmp_path / "vlm", EvalConfig(data=world), engine="vllm")
     lines = (tmp_path / "vlm" / "responses.jsonl").read_bytes().count(b"\n")
     assert (len(kept), lines) == (3, 7)
 
@@ -74,7 +74,7 @@ def test_what_a_lost_worker_had_is_asked_of_the_other(tmp_path, checkpoints, wor
                 yield response
 
     one = [open_checkpoint(checkpoints["qwen2_5_vl-a"])]
-    run(one, [tasks.load("pocket")], tmp_path / "qwen2_5_vl-a", Asked(data=world),
+    run(one, [tasks.load("pocket")], tmp_path / "qwen2_5_vl-a", EvalConfig(data=world),
         engine=lambda checkpoint: Lost(checkpoint, workers=2))  # fmt: skip
     assert said(tmp_path / "qwen2_5_vl-a") == said(in_process / "qwen2_5_vl-a")
 

@@ -21,10 +21,10 @@ import tasks
 from common.errors import UserError
 from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
-from harness.engines import Ask, endpoint, server
+from harness.engines import Request, endpoint, server
 from harness.engines.endpoint import Failed, address, content
 from harness.engines.server import ServerEngine, Service, served_checkpoint
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.folder import read_card, read_cells, read_verdicts
 from harness.runs.schema import Image, Question, Sampling
@@ -62,7 +62,7 @@ def evaluate(
     service = Service(urls, **{"patience": 5.0, **rules})
     return run(
         [served_checkpoint(model, service, weights)], [tasks.load("pocket")], out,
-        Asked(data=data, **settings), engine=functools.partial(ServerEngine, service=service),
+        EvalConfig(data=data, **settings), engine=functools.partial(ServerEngine, service=service),
     )  # fmt: skip
 
 
@@ -140,9 +140,9 @@ def test_each_drawn_answer_is_a_request_of_its_own_seed(tmp_path, world):
     }
 
 
-def ask(*data: bytes) -> Ask:
+def request(*data: bytes) -> Request:
     images = tuple(Image("", ".png", one) for one in data)
-    return Ask(Question("t", "1", "<image>" * len(data), images, {}), "", Sampling(), 0, "k")
+    return Request(Question("t", "1", "<image>" * len(data), images, {}), "", Sampling(), 0, "k")
 
 
 def encoded(picture: Pillow.Image, format: str, **settings) -> bytes:
@@ -152,7 +152,7 @@ def encoded(picture: Pillow.Image, format: str, **settings) -> bytes:
 
 
 def sent(data: bytes) -> tuple[str, bytes]:
-    (part,) = content(ask(data))
+    (part,) = content(request(data))
     head, _, tail = part["image_url"]["url"].partition(",")
     return head, base64.b64decode(tail)
 
@@ -177,7 +177,7 @@ def test_a_picture_that_servers_would_read_differently_is_sent_as_the_pixels_we_
         head, data = sent(other)
         assert (head, Pillow.open(io.BytesIO(data)).mode) == ("data:image/png;base64", "RGB")
     with pytest.raises(endpoint.Refused, match="a picture cannot be decoded"):
-        content(ask(b"no picture"))
+        content(request(b"no picture"))
 
 
 @pytest.mark.parametrize(
@@ -551,11 +551,11 @@ def test_a_run_that_is_left_in_the_middle_leaves_nothing_behind(many):
     with Pretend(lambda n, body: (time.sleep(0.05), completion(answer(body)))[1]) as pretend:
         service = Service((pretend.url,))
         engine = ServerEngine(served_checkpoint("vlm", service), service)
-        asks = (
-            Ask(Question("t", str(n), f"what is {n}?", (), {}), "", Sampling(), 0, str(n))
+        requests = (
+            Request(Question("t", str(n), f"what is {n}?", (), {}), "", Sampling(), 0, str(n))
             for n in range(500)
         )
-        begun = engine.ask(asks)
+        begun = engine.generate(requests)
         next(begun)
         begun.close()
         begun = len(pretend.bodies)
@@ -565,15 +565,15 @@ def test_a_run_that_is_left_in_the_middle_leaves_nothing_behind(many):
 
 
 def test_trouble_with_the_questions_themselves_is_not_swallowed():
-    def asks():
-        yield Ask(Question("t", "1", "what?", (), {}), "", Sampling(), 0, "1")
+    def requests():
+        yield Request(Question("t", "1", "what?", (), {}), "", Sampling(), 0, "1")
         raise OSError(5, "Input/output error", "picture.png")
 
     with Pretend() as pretend:
         service = Service((pretend.url,))
         engine = ServerEngine(served_checkpoint("vlm", service), service)
         with pytest.raises(OSError, match="picture.png"):
-            list(engine.ask(asks()))
+            list(engine.generate(requests()))
 
 
 # Dialects

@@ -8,7 +8,7 @@ import tiny
 
 from common.errors import UserError
 from harness.checkpoints.preflight import open_checkpoint
-from harness.engines import Ask
+from harness.engines import Request
 from harness.engines.vllm import MOST_FAILURES, Room, VllmEngine
 from harness.runs import log
 from harness.runs.schema import Sampling
@@ -50,18 +50,18 @@ def poisonous(engine, monkeypatch):
     monkeypatch.setattr(LLMEngine, "step", step_or_fail)
 
 
-def asks(engine, prompts):
+def requests(engine, prompts):
     sampling = Sampling(max_tokens=4)
     for number, prompt in enumerate(prompts):
         question = tiny.question(str(number), prompt)
-        yield Ask(question, engine.render(question), sampling, 0, str(number))
+        yield Request(question, engine.render(question), sampling, 0, str(number))
 
 
 def test_the_rest_is_answered_when_one_question_makes_it_fail(engine, poisonous, capsys):
     prompts = [f"what is {n}?" for n in range(6)]
-    expected = {r.id: r.text for r in engine.ask(asks(engine, prompts))}
+    expected = {r.id: r.text for r in engine.generate(requests(engine, prompts))}
     prompts[3] = "drink the poison"
-    found = {r.id: r for r in engine.ask(asks(engine, prompts))}
+    found = {r.id: r for r in engine.generate(requests(engine, prompts))}
     assert {id: found[id].text for id in "01245"} == {id: expected[id] for id in "01245"}
     assert {found[id].finish for id in "01245"} == {"length"}
     assert (found["3"].finish, found["3"].text) == ("error", "")
@@ -72,11 +72,11 @@ def test_the_rest_is_answered_when_one_question_makes_it_fail(engine, poisonous,
 
 def test_it_stops_when_every_question_makes_it_fail(engine, poisonous):
     with pytest.raises(UserError, match="out of memory.*--context"):
-        list(engine.ask(asks(engine, ["poison"] * (MOST_FAILURES + 1))))
+        list(engine.generate(requests(engine, ["poison"] * (MOST_FAILURES + 1))))
 
 
 def test_a_prompt_beyond_the_given_context_is_refused_alone(engine):
-    long, short = (r for r in engine.ask(asks(engine, ["x" * 100, "x"])))
+    long, short = (r for r in engine.generate(requests(engine, ["x" * 100, "x"])))
     assert (long.finish, long.lasting) == ("error", True)
     assert "64" in long.reason
     assert short.finish == "length"

@@ -28,11 +28,11 @@ def test_a_cut_thought_is_told(prompt, text, finish, cut):
     assert is_cut_thought(prompt, response(text, finish)) is cut
 
 
-def thinker(ask):
+def thinker(request):
     """Thinks on and on about q0, answers the rest at once; knows what to say when it is closed."""
-    if ask.prompt.endswith(CLOSING):
+    if request.prompt.endswith(CLOSING):
         return "7"
-    return "<think> " + "so " * 99 if ask.question.id == "q0" else "7"
+    return "<think> " + "so " * 99 if request.question.id == "q0" else "7"
 
 
 def said(folder):
@@ -58,10 +58,10 @@ def test_what_was_cut_before_a_crash_is_forced_after_it(tmp_path, world):
     class Crash(Exception):
         pass
 
-    def crashes(ask):
-        if ask.prompt.endswith(CLOSING):
+    def crashes(request):
+        if request.prompt.endswith(CLOSING):
             raise Crash
-        return thinker(ask)
+        return thinker(request)
 
     with pytest.raises(Crash):
         evaluate(tmp_path / "run", world, Script(crashes), sampling=Sampling(force=1), max_tokens=3)
@@ -72,7 +72,7 @@ def test_what_was_cut_before_a_crash_is_forced_after_it(tmp_path, world):
 
 
 def test_an_answer_that_could_not_be_forced_stays_as_it_was(tmp_path, world):
-    refuses = Script(lambda ask: None if ask.prompt.endswith(CLOSING) else thinker(ask))
+    refuses = Script(lambda request: None if request.prompt.endswith(CLOSING) else thinker(request))
     evaluate(tmp_path / "run", world, refuses, sampling=Sampling(force=1), max_tokens=3)
     found = said(tmp_path / "run")["q0"]
     assert (found.text, found.finish, found.forced) == ("<think> so so", "length", False)
@@ -82,7 +82,9 @@ def test_an_answer_that_could_not_be_forced_stays_as_it_was(tmp_path, world):
 @pytest.mark.parametrize(("trouble", "again"), [(None, 1), (ValueError("too long"), 0)])
 def test_it_is_forced_again_where_the_engine_failed(tmp_path, world, trouble, again):
     settings = {"sampling": Sampling(force=1), "max_tokens": 3}
-    fails = Script(lambda ask: trouble if ask.prompt.endswith(CLOSING) else thinker(ask))
+    fails = Script(
+        lambda request: trouble if request.prompt.endswith(CLOSING) else thinker(request)
+    )
     (card,) = evaluate(tmp_path / "run", world, fails, **settings)
     assert (card.finished, card.tasks[0].failed) == (True, again)
     script = Script(thinker)

@@ -14,7 +14,7 @@ from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import vllm
 from harness.engines.hf import HfEngine
 from harness.evaluate.generate import Shard
-from harness.evaluate.run import Asked, plans, run
+from harness.evaluate.run import EvalConfig, plans, run
 from harness.runs import log
 from harness.runs.folder import read_card
 from harness.runs.schema import Sampling
@@ -41,7 +41,7 @@ def test_tokens_are_those_that_the_engine_counts(
     checkpoint = open_checkpoint(checkpoints[f"{family}-a"])
     wanted, before = [tasks.load("pocket")], tree(tmp_path)
     (plan,) = plans(
-        [checkpoint], wanted, tmp_path / "vlm", Asked(data=world, **budget), engine="hf"
+        [checkpoint], wanted, tmp_path / "vlm", EvalConfig(data=world, **budget), engine="hf"
     )
     assert tree(tmp_path) == before
     monkeypatch.undo()
@@ -49,7 +49,7 @@ def test_tokens_are_those_that_the_engine_counts(
         [checkpoint],
         wanted,
         tmp_path / "vlm",
-        Asked(data=world, max_tokens=1, **budget),
+        EvalConfig(data=world, max_tokens=1, **budget),
         engine="hf",
     )
     told = [r.tokens_in for r in log.read_responses(tmp_path / "vlm")]
@@ -62,7 +62,7 @@ def test_where_the_processor_does_not_tell_it_is_an_estimate(
     tmp_path, world, checkpoints, monkeypatch
 ):
     checkpoint = open_checkpoint(checkpoints["qwen2_5_vl-a"])
-    asked = Asked(data=world)
+    asked = EvalConfig(data=world)
     wanted, out = [tasks.load("pocket")], tmp_path / "vlm"
     (exact,) = plans([checkpoint], wanted, out, asked, engine="hf")
     import transformers
@@ -89,7 +89,7 @@ def test_what_is_there_and_how_fast_it_went(tmp_path, world):
         from harness.commands.serve_check import at_endpoints
 
         found, maker = at_endpoints(["vlm"], [pretend.url], None, None, 10.0)
-        settings = Asked(data=world, **drawn)
+        settings = EvalConfig(data=world, **drawn)
         (plan,) = plans(found, [tasks.load("pocket")], tmp_path / "b", settings, engine=maker)
         (other,) = plans(found, [tasks.load("pocket")], tmp_path / "c", settings, engine=maker)
     assert (tree(tmp_path), len(pretend.bodies)) == (before, asked)
@@ -120,4 +120,4 @@ def test_a_folder_of_another_run_is_refused_before_too(tmp_path, world):
 
     with pytest.raises(UserError, match="holds another run"):
         plans([checkpoint(fingerprint="g")], [tasks.load("pocket")], tmp_path / "vlm",
-              Asked(data=world), engine=Script())  # fmt: skip
+              EvalConfig(data=world), engine=Script())  # fmt: skip

@@ -14,7 +14,7 @@ from harness.checkpoints.preflight import Checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.grade import begin, score
 from harness.evaluate.grade import how as how_of
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card, read_cells, read_questions, read_verdicts
 from harness.runs.schema import Question, Response
 
@@ -46,7 +46,7 @@ SAID = {
 
 def evaluate(out: Path, data: Path, *wanted, said=SAID, **settings):
     checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
-    (card,) = run([checkpoint], list(wanted), out, Asked(data=data, **settings),
+    (card,) = run([checkpoint], list(wanted), out, EvalConfig(data=data, **settings),
                   engine=lambda c: ScriptedEngine(c, said))  # fmt: skip
     return card
 

@@ -159,7 +159,7 @@ def test_every_form_gives_the_same_verdicts(tmp_path, data, form, capsys):
     assert (card.engine, card.finished, card.tasks[0].asked) == ("elsewhere", True, "")
     cells = {cell.group: cell for cell in read_cells(out)}
     # An empty cell of a workbook is no answer; elsewhere it is an empty one.
-    unread = "error" if form is vlmevalkit_xlsx else "open"
+    unread = "error" if form is vlmevalkit_xlsx else "unparsed"
     assert (cells["all"].correct, getattr(cells["all"], unread)) == (3, 1)
     assert cells["subject: algebra"].n == 5
     assert "mathvision has 3040 questions, 5 are used here" in capsys.readouterr().out
@@ -200,7 +200,7 @@ def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, capsys
     assert __main__.run(["score", str(out), "--diff", "--protocol", "vlmevalkit"]) == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed and "\u202e" not in printed
-    assert "mathvision/11  robust: right, read 14  vlmevalkit: open" in printed
+    assert "mathvision/11  robust: right, read 14  vlmevalkit: unparsed" in printed
     assert "\\x1b[2Jthe sum \\u202eis \\boxed{14}." in printed
     assert printed.splitlines()[0] == "a: where robust and vlmevalkit disagree"
     assert "mathvision/14" not in printed

@@ -1,4 +1,4 @@
-"""A judge that answers, and one that misbehaves: what it cannot settle stays open."""
+"""A judge that answers, and one that misbehaves: what it cannot settle stays unparsed."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.evaluate import judge
 from harness.evaluate.grade import score
 from harness.evaluate.judge import Judge, settled
 from harness.runs import folder
-from tasks.judging import OPEN, Request
+from tasks.judging import UNPARSED, Request
 
 CHOICES = ["3/11", "8/11", "6/11"]
 
@@ -77,8 +77,10 @@ DECIDED = [("judge", True), ("judge", True), ("judge", True), ("judge", False)]
 
 def test_without_a_judge_the_answers_are_open_and_the_table_says_so(theirs, capsys):
     assert __main__.run(["score", str(theirs)]) == 0
-    assert hows(theirs) == [("open", None)] * 4
-    assert "4 answers to mathvista are open: official lets a judge read" in capsys.readouterr().out
+    assert hows(theirs) == [("unparsed", None)] * 4
+    assert (
+        "4 answers to mathvista are unparsed: official lets a judge read" in capsys.readouterr().out
+    )
 
 
 def test_a_judge_reads_what_the_rules_left_open(theirs, capsys, monkeypatch):
@@ -172,7 +174,7 @@ def test_what_the_judge_never_answers_stays_open_and_is_counted(theirs, fault):
 
     with Pretend(reply) as pretend:
         found = judged(theirs, pretend)
-    assert hows(theirs) == [DECIDED[0], ("open", None), *DECIDED[2:]]
+    assert hows(theirs) == [DECIDED[0], ("unparsed", None), *DECIDED[2:]]
     assert (found.failed, bool(found.reason)) == (1, True)
     with Pretend(extracts, port=0) as pretend:
         judged(theirs, pretend)
@@ -190,7 +192,7 @@ def test_a_slow_judge_is_not_waited_for_for_ever(theirs):
 
     with Pretend(reply) as pretend:
         found = judged(theirs, pretend, timeout=0.2)
-    assert hows(theirs) == [*DECIDED[:2], ("open", None), DECIDED[3]]
+    assert hows(theirs) == [*DECIDED[:2], ("unparsed", None), DECIDED[3]]
     assert found.failed == 1
 
 
@@ -201,7 +203,7 @@ def test_a_judge_that_dies_leaves_the_rest_open(theirs):
         engine = ServerEngine(checkpoint, service)
     found = Judge(theirs, judge.record(checkpoint, engine), engine)
     score(theirs, judge=found)
-    assert hows(theirs) == [("open", None)] * 4
+    assert hows(theirs) == [("unparsed", None)] * 4
     assert (found.failed, bool(found.reason)) == (4, True)
 
 
@@ -236,7 +238,7 @@ def asks(tries: int = 3):
             reply = yield Request(f"Which letter is {text}?", temperature=attempt, attempt=attempt)
             if reply in ("A", "B"):
                 return reply, reply == row["answer"]
-        return OPEN
+        return UNPARSED
 
     return verdict
 
@@ -250,10 +252,12 @@ def scripted(tmp_path, answers) -> Judge:
 def test_verdicts_ask_in_rounds_until_a_reply_serves(tmp_path):
     asked = []
 
-    def reply(ask):
-        asked.append((ask.question.prompt[-2], ask.sampling.temperature, ask.question.id))
+    def reply(request):
+        asked.append(
+            (request.question.prompt[-2], request.sampling.temperature, request.question.id)
+        )
         return {"x": ["hm", "hm", "B"], "y": ["A"], "z": ["hm"] * 3}[asked[-1][0]][
-            int(ask.sampling.temperature)
+            int(request.sampling.temperature)
         ]
 
     found = settled(
@@ -262,7 +266,12 @@ def test_verdicts_ask_in_rounds_until_a_reply_serves(tmp_path):
         scripted(tmp_path, reply),
         [None] * 4,
     )  # fmt: skip
-    assert found == [(("B", True), True), (("7", True), False), (("A", False), True), (OPEN, True)]
+    assert found == [
+        (("B", True), True),
+        (("7", True), False),
+        (("A", False), True),
+        (UNPARSED, True),
+    ]
     assert [(name, temperature) for name, temperature, _ in asked] == [
         ("x", 0), ("y", 0), ("z", 0), ("x", 1), ("z", 1), ("x", 2), ("z", 2),
     ]  # fmt: skip
@@ -271,14 +280,14 @@ def test_verdicts_ask_in_rounds_until_a_reply_serves(tmp_path):
 
 def test_an_extraction_made_elsewhere_is_the_first_reply(tmp_path):
     one, two = asks()({"answer": "B"}, "x"), asks()({"answer": "B"}, "y")
-    found = settled([one, two], scripted(tmp_path, lambda ask: "A"), ["B", "unreadable"])
+    found = settled([one, two], scripted(tmp_path, lambda request: "A"), ["B", "unreadable"])
     assert found == [(("B", True), True), (("A", False), True)]
 
 
 def test_a_judge_that_thinks_aloud_is_read_after_its_thought(tmp_path):
     replies = iter(["<think>A or B, surely A", "<think>it is A</think> B"])
     found = settled(
-        [asks()({"answer": " B"}, "x")], scripted(tmp_path, lambda ask: next(replies)), [None]
+        [asks()({"answer": " B"}, "x")], scripted(tmp_path, lambda request: next(replies)), [None]
     )
     assert found == [(("B", False), True)]
 
@@ -289,27 +298,27 @@ def test_a_rule_that_breaks_on_a_reply_costs_its_own_verdict_only(tmp_path, caps
         raise RecursionError
 
     found = settled(
-        [breaks({}, ""), asks()({"answer": "B"}, "x")], scripted(tmp_path, lambda ask: "B"),
+        [breaks({}, ""), asks()({"answer": "B"}, "x")], scripted(tmp_path, lambda request: "B"),
         [None, None],
     )  # fmt: skip
-    assert found == [(OPEN, False), (("B", True), True)]
+    assert found == [(UNPARSED, False), (("B", True), True)]
     assert "a rule broke on a reply (RecursionError)" in capsys.readouterr().err
 
 
 def test_replies_before_an_engine_failed_are_kept(tmp_path):
     class Failing(ScriptedEngine):
-        def ask(self, asks):
-            yield from super().ask([next(iter(asks))])
+        def generate(self, requests):
+            yield from super().generate([next(iter(requests))])
             raise UserError("the endpoint is gone")
 
     checkpoint = Checkpoint(Path("/c/j"), "j", "f", "s", {}, "Any", True, None, {})
     who = {"name": "j", "fingerprint": "f", "engine": "scripted"}
-    failing = Judge(tmp_path, who, Failing(checkpoint, lambda ask: "B"))
+    failing = Judge(tmp_path, who, Failing(checkpoint, lambda request: "B"))
     begun = [asks()({"answer": "B"}, text) for text in "xyz"]
     assert settled(begun, failing, [None] * 3) == [
         (("B", True), True),
-        (OPEN, None),
-        (OPEN, None),
+        (UNPARSED, None),
+        (UNPARSED, None),
     ]
     assert (failing.failed, failing.reason) == (2, "the endpoint is gone")
     again = Judge(tmp_path, who)

@@ -36,13 +36,13 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(clock, capsys):
     with Progress("vlm", 100) as bar:
         step(bar)
         clock.now = 20.0
-        step(bar, "open")
+        step(bar, "unparsed")
         assert capsys.readouterr().err == ""
         clock.now = 40.0
         step(bar, "truncated")
         step(bar)
     assert capsys.readouterr().err == (
-        "vlm: 3/100  0.1/s  2 tokens/s  1 open  1 truncated  eta 0:21:33\n"
+        "vlm: 3/100  0.1/s  2 tokens/s  1 unparsed  1 truncated  eta 0:21:33\n"
     )
 
 
@@ -54,9 +54,9 @@ def test_a_terminal_shows_nothing_in_the_first_two_seconds(clock, monkeypatch):
         step(bar)
         assert screen.getvalue() == ""
         clock.now = 3.0
-        step(bar, "open")
+        step(bar, "unparsed")
     assert "2/3" in screen.getvalue()
-    assert "1 open" in screen.getvalue()
+    assert "1 unparsed" in screen.getvalue()
 
 
 def test_reading_a_small_file_is_silent_and_a_large_one_says_so(capsys):

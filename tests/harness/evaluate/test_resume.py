@@ -28,7 +28,7 @@ def results(folder) -> list[bytes]:
 
 def test_answers_of_another_run_are_not_used_and_said(tmp_path, world, capsys):
     evaluate(tmp_path / "quiet" / "vlm", world, Script())
-    evaluate(tmp_path / "other", world, Script(lambda ask: "8"), [checkpoint(fingerprint="g")])
+    evaluate(tmp_path / "other", world, Script(lambda request: "8"), [checkpoint(fingerprint="g")])
     evaluate(tmp_path / "vlm", world, Script(), limit=3)
     strange = (tmp_path / "other" / "responses.jsonl").read_bytes()
     with (tmp_path / "vlm" / "responses.jsonl").open("ab") as file:
@@ -98,8 +98,8 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, world, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: generator.uniform(-1e9, 1e10))
     monkeypatch.setattr(time, "time_ns", lambda: generator.randrange(1 << 62))
 
-    def stops(ask):
-        if ask.question.id == "q4":
+    def stops(request):
+        if request.question.id == "q4":
             raise KeyboardInterrupt
         return "7"
 
@@ -130,7 +130,7 @@ except UserError as error:
 
 
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path, world):
-    evaluate(tmp_path / "quiet" / "vlm", world, Script(lambda ask: LONG))
+    evaluate(tmp_path / "quiet" / "vlm", world, Script(lambda request: LONG))
     # Pictures have their place already: the log is what fills the disk.
     shutil.copytree(tmp_path / "quiet" / "images", tmp_path / "images")
     out, here = tmp_path / "vlm", str(Path(__file__).parents[1])
@@ -144,7 +144,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path, worl
     assert 0 < len(kept) < 7 and not read_card(out).finished
     assert (out / "responses.jsonl").read_bytes().endswith(b"}\n")
     assert not list(out.glob(".*"))
-    script = Script(lambda ask: LONG)
+    script = Script(lambda request: LONG)
     evaluate(out, world, script)
     assert [*kept, *(id for id, _ in script.asked)] == [f"q{n}" for n in range(7)]
     assert results(out) == results(tmp_path / "quiet" / "vlm")
@@ -159,7 +159,9 @@ def test_a_rule_reads_each_answer_once_and_only_what_is_on_disk(tmp_path, world)
         return task.verdict(row, text)
 
     watched = replace(task, verdict=verdict)
-    room.run([checkpoint()], [watched], tmp_path / "vlm", room.Asked(data=world), engine=Script())
+    room.run(
+        [checkpoint()], [watched], tmp_path / "vlm", room.EvalConfig(data=world), engine=Script()
+    )
     assert seen == [(f"q{n}", True) for n in range(7)]
     evaluate(tmp_path / "quiet" / "vlm", world, Script())
     assert results(tmp_path / "vlm") == results(tmp_path / "quiet" / "vlm")
@@ -186,7 +188,11 @@ class Counting(Script):
 
 
 def test_only_what_is_missing_is_rendered_again(tmp_path, world, monkeypatch):
-    evaluate(tmp_path / "vlm", world, Script(lambda ask: None if ask.question.id == "q3" else "7"))
+    evaluate(
+        tmp_path / "vlm",
+        world,
+        Script(lambda request: None if request.question.id == "q3" else "7"),
+    )
     script = Counting()
     evaluate(tmp_path / "vlm", world, script)
     assert (script.asked, script.rendered) == ([("q3", 0)], 1)

@@ -14,10 +14,10 @@ from scripted import ANSWERS, Script, checkpoint, evaluate, files
 
 import tasks
 from common.errors import UserError
-from harness.engines import Ask
+from harness.engines import Request
 from harness.evaluate import run as room
 from harness.evaluate.grade import score
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import (
     image_path,
     read_card,
@@ -31,13 +31,13 @@ from harness.runs.schema import Question, Sampling
 
 
 def test_a_run_is_graded_and_counted(tmp_path, world):
-    script = Script(lambda ask: ANSWERS.get(ask.question.id))
+    script = Script(lambda request: ANSWERS.get(request.question.id))
     (card,) = evaluate(tmp_path / "vlm", world, script)
     verdicts = {v.id: (v.correct, v.answer, v.how) for v in read_verdicts(tmp_path / "vlm")}
     assert verdicts == {
         "q0": (True, "7", "rule"),
         "q1": (False, "8", "rule"),
-        "q2": (None, None, "open"),
+        "q2": (None, None, "unparsed"),
         "q3": (None, None, "truncated"),
         "q4": (None, None, "truncated"),  # the last word of a text that was cut is no answer
         "q5": (True, "7", "rule"),
@@ -46,7 +46,7 @@ def test_a_run_is_graded_and_counted(tmp_path, world):
     cells = {cell.group: cell for cell in read_cells(tmp_path / "vlm")}
     whole = cells["all"]
     assert (whole.run, whole.n, whole.correct, whole.score) == ("vlm", 7, 2, 2 / 7)
-    assert (whole.open, whole.truncated, whole.error) == (1, 2, 1)
+    assert (whole.unparsed, whole.truncated, whole.error) == (1, 2, 1)
     assert set(cells) == {
         "all", "perception", "reasoning-image", "reasoning-both", "reasoning-text",
     }  # fmt: skip
@@ -83,16 +83,16 @@ KILLED = """
 import sys, time, tasks
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from scripted import checkpoint
 from harness.engines.scripted import ScriptedEngine
 
-def slow(ask):
+def slow(request):
     time.sleep(0.2)
     return "7"
 
 wanted = [tasks.load("pocket")]
-run([checkpoint()], wanted, Path(sys.argv[1]), Asked(data=Path(sys.argv[2])),
+run([checkpoint()], wanted, Path(sys.argv[1]), EvalConfig(data=Path(sys.argv[2])),
     engine=lambda c: ScriptedEngine(c, slow))
 """
 
@@ -126,8 +126,8 @@ def test_after_a_kill_nothing_is_asked_twice_and_the_results_are_the_same(tmp_pa
 
 
 def test_an_interruption_keeps_what_came_and_the_time_it_took(tmp_path, world):
-    def interrupted(ask):
-        if ask.question.id == "q3":
+    def interrupted(request):
+        if request.question.id == "q3":
             raise KeyboardInterrupt
         time.sleep(0.01)
         return "7"
@@ -147,7 +147,7 @@ def test_an_interruption_keeps_what_came_and_the_time_it_took(tmp_path, world):
 
 def test_errors_are_asked_again_and_the_last_answer_counts(tmp_path, world):
     flaky = {"q0": None, "q1": "7"}
-    evaluate(tmp_path / "vlm", world, Script(lambda ask: flaky[ask.question.id]), limit=2)
+    evaluate(tmp_path / "vlm", world, Script(lambda request: flaky[request.question.id]), limit=2)
     script = Script()
     (card,) = evaluate(tmp_path / "vlm", world, script, limit=2)
     assert (script.asked, card.finished) == ([("q0", 0)], True)
@@ -168,8 +168,8 @@ def test_errors_are_asked_again_and_the_last_answer_counts(tmp_path, world):
 TROUBLES = {"q0": ValueError("too long"), "q1": None, "q2": RuntimeError("out of memory")}
 
 
-def troubled(ask):
-    return TROUBLES.get(ask.question.id, "7")
+def troubled(request):
+    return TROUBLES.get(request.question.id, "7")
 
 
 def test_what_would_fail_again_is_asked_again_on_demand_alone(tmp_path, world):
@@ -203,8 +203,8 @@ def test_what_would_fail_again_is_asked_again_on_demand_alone(tmp_path, world):
 
 def test_what_failed_for_good_stays_so_when_the_engine_fails_on_it(tmp_path, world):
     out = tmp_path / "vlm"
-    evaluate(out, world, Script(lambda ask: ValueError("too long")), limit=1)
-    evaluate(out, world, Script(lambda ask: None), limit=1, retry_errors=True)
+    evaluate(out, world, Script(lambda request: ValueError("too long")), limit=1)
+    evaluate(out, world, Script(lambda request: None), limit=1, retry_errors=True)
     (response,) = read_responses(out)
     assert (response.lasting, response.reason) == (True, "too long")
     script = Script()
@@ -238,14 +238,14 @@ def test_more_questions_and_more_answers_go_on_from_what_is_there(tmp_path, worl
 
 
 def test_each_answer_has_a_seed_of_its_own():
-    ask = Ask(Question("t", "1", "", (), {}), "", Sampling(), 0, "k")
+    request = Request(Question("t", "1", "", (), {}), "", Sampling(), 0, "k")
     others = [
-        replace(ask, sample=1),
-        replace(ask, sampling=Sampling(seed=1)),
-        replace(ask, question=replace(ask.question, id="2")),
+        replace(request, sample=1),
+        replace(request, sampling=Sampling(seed=1)),
+        replace(request, question=replace(request.question, id="2")),
     ]
-    assert len({ask.seed, *(other.seed for other in others)}) == 4
-    assert replace(ask, key="other", prompt="other").seed == ask.seed
+    assert len({request.seed, *(other.seed for other in others)}) == 4
+    assert replace(request, key="other", prompt="other").seed == request.seed
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_several_answers_at_temperature_0_are_refused(tmp_path, world):
 
 
 def test_score_applies_a_new_rule_to_what_is_on_disk(tmp_path, world, monkeypatch):
-    evaluate(tmp_path / "vlm", world, Script(lambda ask: "8"))
+    evaluate(tmp_path / "vlm", world, Script(lambda request: "8"))
     task = tasks.load("pocket")
     changed = replace(task, version="2.0", verdict=lambda row, text: (text, text == "8"))
     monkeypatch.setattr(tasks, "load", lambda name, protocol=None: changed)
@@ -369,8 +369,8 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
         for key in keys
     ]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run([checkpoint()], [tasks.load("wemath")], tmp_path / "r" / "vlm", Asked(data=tmp_path),
-        engine=Script(lambda ask: "B" if ask.question.id.endswith("_1") else "A"))  # fmt: skip
+    run([checkpoint()], [tasks.load("wemath")], tmp_path / "r" / "vlm", EvalConfig(data=tmp_path),
+        engine=Script(lambda one: "B" if one.question.id.endswith("_1") else "A"))  # fmt: skip
     found = read_summary(tmp_path / "r" / "vlm")
     assert found["wemath"]["score strict"] == 0.0
     assert found["wemath"]["score loose"] == 1.0

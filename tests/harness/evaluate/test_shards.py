@@ -15,7 +15,7 @@ from harness.checkpoints.preflight import Checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.generate import Shard
 from harness.evaluate.grade import score
-from harness.evaluate.run import Asked, run
+from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card
 from harness.runs.locks import Busy
 from harness.runs.log import logs, read_responses
@@ -26,8 +26,8 @@ RESULTS = ("questions.jsonl", "verdicts.jsonl", "cells.json", "summary.json", "k
 DRAWN = {"sampling": Sampling(temperature=1.0, n=2)}
 
 
-def answer(ask) -> str | None:
-    return None if ask.question.id == "q6" else str(6 + int(ask.question.id[1]) % 3)
+def answer(request) -> str | None:
+    return None if request.question.id == "q6" else str(6 + int(request.question.id[1]) % 3)
 
 
 def results(folder: Path) -> list:
@@ -75,9 +75,9 @@ def test_any_other_number_of_shards_goes_on(tmp_path, world, quiet):
     assert {id for id, _ in script.asked} == {"q6"}
 
 
-def _answers(ask):
+def _answers(request):
     time.sleep(0.02)
-    return answer(ask)
+    return answer(request)
 
 
 def _engine(checkpoint: Checkpoint) -> ScriptedEngine:
@@ -86,7 +86,7 @@ def _engine(checkpoint: Checkpoint) -> ScriptedEngine:
 
 def _ask(out, world, shard, start, ends):
     start.wait()
-    (card,) = run([checkpoint()], [tasks.load("pocket")], out, Asked(data=world, **DRAWN),
+    (card,) = run([checkpoint()], [tasks.load("pocket")], out, EvalConfig(data=world, **DRAWN),
                   engine=_engine, shard=shard)  # fmt: skip
     ends.put(card.finished)
 
@@ -111,9 +111,9 @@ def test_a_shard_is_refused_where_it_would_spoil_a_run(tmp_path, world):
     out = tmp_path / "vlm"
     trouble = {}
 
-    def meanwhile(ask):
+    def meanwhile(request):
         """While the first of two shards asks, others come."""
-        if ask.question.id == "q0":
+        if request.question.id == "q0":
             others = {
                 "the same": {"shard": Shard(1, 2)},
                 "the whole": {},
@@ -138,7 +138,7 @@ def test_a_shard_is_refused_where_it_would_spoil_a_run(tmp_path, world):
 
 
 def test_the_time_of_all_shards_is_kept(tmp_path, world):
-    def slow(ask):
+    def slow(request):
         time.sleep(0.02)
         return "7"
 

@@ -17,7 +17,7 @@ from harness.runs.schema import Sampling
 
 def test_each_answer_is_a_row_with_its_verdict(tmp_path, world, capsys):
     out = tmp_path / "vlm"
-    evaluate(out, world, Script(lambda ask: ANSWERS.get(ask.question.id)))
+    evaluate(out, world, Script(lambda request: ANSWERS.get(request.question.id)))
     assert __main__.run(["compact", str(out)]) == 0
     assert capsys.readouterr().out == f"{out / 'answers.parquet'}\n"
     table = pandas.read_parquet(out / "answers.parquet").set_index("id")
@@ -40,7 +40,7 @@ def test_each_answer_is_a_row_with_its_verdict(tmp_path, world, capsys):
 
 def test_the_logs_of_shards_become_one_and_the_run_goes_on(tmp_path, world):
     out, drawn = tmp_path / "vlm", {"sampling": Sampling(temperature=1.0, n=2)}
-    evaluate(out, world, Script(lambda ask: None), limit=1, **drawn)
+    evaluate(out, world, Script(lambda request: None), limit=1, **drawn)
     for index in (1, 2):
         evaluate(out, world, Script(), limit=4, shard=Shard(index, 2), **drawn)
     before = log.read_responses(out)
@@ -60,7 +60,7 @@ def test_the_logs_of_shards_become_one_and_the_run_goes_on(tmp_path, world):
 
 def test_a_run_that_is_not_graded_has_no_verdicts_yet(tmp_path, world):
     out = tmp_path / "vlm"
-    evaluate(out, world, Script(lambda ask: "\udc80 7"), shard=Shard(1, 2))
+    evaluate(out, world, Script(lambda request: "\udc80 7"), shard=Shard(1, 2))
     compact(out)
     table = pandas.read_parquet(out / "answers.parquet")
     assert len(table) == 4 and table.correct.isna().all() and table.groups.isna().all()
@@ -76,7 +76,7 @@ def test_what_is_no_run_or_has_no_answer_is_named(tmp_path, world):
     with pytest.raises(UserError, match="is not a run folder"):
         compact(tmp_path)
 
-    def stops(ask):
+    def stops(request):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -254,7 +254,7 @@ CARD = RunCard(
 
 
 def test_records_read_back_as_they_were(tmp_path):
-    verdicts = [Verdict("t", "1", 0, None, None, "open", ("all", "x"))]
+    verdicts = [Verdict("t", "1", 0, None, None, "unparsed", ("all", "x"))]
     questions = [tiny.question("1", "<image>what?", 1, answer="7"), tiny.question("2")]
     cell = Cell("r", "t", "all", 1, 0, 1, 0, 0, 0.0, math.nan)
     folder.write_json(tmp_path / "run.json", CARD)
@@ -271,6 +271,19 @@ def test_records_read_back_as_they_were(tmp_path):
     # Standard JSON: no NaN, no image bytes.
     assert json.loads((tmp_path / "cells.json").read_text())[0]["stderr"] is None
     assert "data" not in json.loads((tmp_path / "questions.jsonl").read_text().splitlines()[0])
+
+
+def test_a_run_whose_files_say_open_reads_as_unparsed(tmp_path):
+    (tmp_path / "verdicts.jsonl").write_text(
+        '{"task": "t", "id": "1", "sample": 0, "correct": null, "answer": null, "how": "open", '
+        '"groups": ["all"], "cluster": ""}\n'
+    )
+    (tmp_path / "cells.json").write_text(
+        '[{"run": "r", "task": "t", "group": "all", "n": 3, "correct": 1, "open": 2, '
+        '"truncated": 0, "error": 0, "score": 0.5, "stderr": 0.1}]'
+    )
+    assert folder.read_verdicts(tmp_path) == [Verdict("t", "1", 0, None, None, "unparsed", ("all",))]
+    assert folder.read_cells(tmp_path) == [Cell("r", "t", "all", 3, 1, 2, 0, 0, 0.5, 0.1)]
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -14,7 +14,7 @@ def graded(words):
 
 
 def test_kappa_by_hand():
-    # 10 answers, 7 alike. Shares right 5, 6; wrong 4, 3; open 1, 1: chance 0.30 + 0.12 + 0.01.
+    # 10 answers, 7 alike. Shares right 5, 6; wrong 4, 3; unparsed 1, 1: chance 0.30 + 0.12 + 0.01.
     found = agreement(graded("rrrrrwwwwo"), graded("rrrrwwwrro"))
     assert (found.n, found.share) == (10, 0.7)
     assert found.counts == {
@@ -22,7 +22,7 @@ def test_kappa_by_hand():
         ("right", "wrong"): 1,
         ("wrong", "wrong"): 2,
         ("wrong", "right"): 2,
-        ("open", "open"): 1,
+        ("unparsed", "unparsed"): 1,
     }
     assert found.kappa == pytest.approx((0.7 - 0.43) / 0.57)
     assert (found.score_a, found.score_b) == (0.5, 0.6)

@@ -13,7 +13,13 @@ def answers(id, *given):
     """Verdicts of one question; the answer 7 is right, None could not be read."""
     return [
         Verdict(
-            "t", str(id), k, None if a is None else a == "7", a, "rule" if a else "open", ("all",)
+            "t",
+            str(id),
+            k,
+            None if a is None else a == "7",
+            a,
+            "rule" if a else "unparsed",
+            ("all",),
         )
         for k, a in enumerate(given)
     ]

@@ -28,13 +28,13 @@ def test_what_could_not_be_scored_is_counted_and_is_not_correct():
     verdicts = [
         verdict(1, True),
         verdict(2, False),
-        verdict(3, None, how="open"),
+        verdict(3, None, how="unparsed"),
         verdict(4, None, how="truncated"),
         verdict(5, None, how="truncated"),
         verdict(6, None, how="error"),
     ]
     [cell] = tally.cells("r", verdicts)
-    assert (cell.n, cell.correct, cell.open, cell.truncated, cell.error) == (6, 1, 1, 2, 1)
+    assert (cell.n, cell.correct, cell.unparsed, cell.truncated, cell.error) == (6, 1, 1, 2, 1)
     assert cell.score == pytest.approx(1 / 6)
 
 

@@ -394,7 +394,13 @@ def test_filters_find_what_counting_finds(tmp_path):
         for task in ("see", "think")
         for i in range(40)
     ]
-    kinds = [(True, "rule"), (False, "rule"), (None, "open"), (None, "truncated"), (None, "error")]
+    kinds = [
+        (True, "rule"),
+        (False, "rule"),
+        (None, "unparsed"),
+        (None, "truncated"),
+        (None, "error"),
+    ]
     runs = {}
     for name in ("a", "b", "c"):
         runs[name] = {
@@ -428,7 +434,7 @@ def test_filters_find_what_counting_finds(tmp_path):
         "second": count(lambda q, said: score(said["a"]) < score(said["c"])),
         "differ": count(lambda q, said: score(said["a"]) != score(said["c"])),
         "not right": count(lambda q, said: not score(said["a"])),
-        "open": count(lambda q, said: how(said["a"], (None, "open"))),
+        "unparsed": count(lambda q, said: how(said["a"], (None, "unparsed"))),
         "both": count(
             lambda q, said: how(said["a"], (None, "truncated")) and how(said["c"], (False, "rule"))
         ),
@@ -446,7 +452,7 @@ def test_filters_find_what_counting_finds(tmp_path):
         ("second", "set('flip', 'the second is better');"),
         ("differ", "set('flip', 'they differ');"),
         ("not right", pair + "set('verdict-a', 'not right');"),
-        ("open", "set('verdict-a', 'open');"),
+        ("unparsed", "set('verdict-a', 'unparsed');"),
         ("both", "set('verdict-a', 'truncated'); set('verdict-b', 'wrong');"),
     ]
     said = made_to_say(render(tmp_path / "runs"), steps, tmp_path)

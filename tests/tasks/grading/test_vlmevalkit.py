@@ -4,7 +4,7 @@ import places
 import pytest
 
 from tasks.grading import vlmevalkit
-from tasks.judging import OPEN, settle
+from tasks.judging import UNPARSED, settle
 
 VECTORS = places.SHARED / "parity/open/rule_vectors.json"
 
@@ -98,7 +98,7 @@ def test_a_judge_matches_the_answer_with_an_option():
 def test_three_useless_replies_leave_it_open_where_vlmevalkit_draws_a_letter():
     judging = vlmevalkit.choose("Which?", {"A": "cat", "B": "dog"}, "B", "that one")
     made, reading = _requests(judging, ["?", "?", "?"])
-    assert (len(made), reading) == (3, OPEN)
+    assert (len(made), reading) == (3, UNPARSED)
 
 
 def test_a_judge_that_matches_no_option_makes_it_wrong():
@@ -119,5 +119,5 @@ def test_without_a_judge_what_the_rule_cannot_read_is_open():
         return vlmevalkit.say_yes_no(row["question"], row["answer"], text)
 
     row = {"question": "Is it red", "answer": "No"}
-    assert settle(verdict, row, "It is blue") == (OPEN, False)
+    assert settle(verdict, row, "It is blue") == (UNPARSED, False)
     assert settle(verdict, row, "no, blue") == (("No", True), False)
