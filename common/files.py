@@ -1,11 +1,56 @@
-"""Files written aside and renamed: a reader sees the old one or the new one, whole."""
+"""Files are written aside and renamed: a reader sees the old one or the new one, whole.
 
+Nothing is written through a link: one that lies in a folder from elsewhere could lead to any file
+of whoever writes there. What was found out about files is kept while they are not touched.
+"""
+
+import errno
+import json
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 from common.errors import UserError
+
+T = TypeVar("T")
+
+# One file
+
+
+def unlinked(path: str | Path, flags: int) -> int:
+    """Open a file for writing as `os.open` does, never through a link: also an opener of `open`.
+
+    Raises:
+        UserError: There is a link at `path`.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(f"{path} is a link, which nothing is written through: remove it") from error
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A new place beside `path` that is renamed to it when the block ends well.
+
+    Raises:
+        UserError: It cannot be written; `path` is as it was.
+    """
+    aside = _beside(path)
+    try:
+        aside.unlink(missing_ok=True)
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink()
 
 
 def write_whole(path: Path, content: bytes, settled: bool = True) -> None:
@@ -19,19 +64,11 @@ def write_whole(path: Path, content: bytes, settled: bool = True) -> None:
     Raises:
         UserError: It cannot be written; `path` is as it was.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
+    with replaced(path) as aside, open(aside, "xb", opener=unlinked) as file:
+        file.write(content)
+        if settled:
             file.flush()
-            if settled:
-                os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            aside.unlink()
+            os.fsync(file.fileno())
 
 
 def settle(paths: Iterable[Path]) -> None:
@@ -46,3 +83,128 @@ def settle(paths: Iterable[Path]) -> None:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+# A folder
+
+
+@contextmanager
+def written_aside(folder: Path | str, overwrite: bool | None = None) -> Iterator[Path]:
+    """A new folder beside `folder` that takes its place when the block ends well.
+
+    Args:
+        folder: Where.
+        overwrite: Whether what is there may be replaced; None: no, and there is no option for it.
+
+    Raises:
+        UserError: `folder` is already there and may not be replaced.
+    """
+    folder = Path(folder)
+    refuse_existing(folder, overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = _beside(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        put_in_place(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def refuse_existing(folder: Path, overwrite: bool | None = None) -> None:
+    """Stop when `folder` has something in it and may not be replaced: see `written_aside`."""
+    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        instead = "" if overwrite is None else " or add --overwrite"
+        raise UserError(f"{folder} is already there; give another --out{instead}")
+
+
+def put_in_place(aside: Path, folder: Path) -> None:
+    """Rename `aside` to `folder`, replacing what was there."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder inside one that is there, unless it is there too.
+
+    Raises:
+        UserError: A link is there, or a file.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir()
+    if folder.is_symlink() or not folder.is_dir():
+        raise UserError(f"{folder} is a link or a file, where a folder is written: remove it")
+    return folder
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def clear(path: Path) -> None:
+    """Remove a file or folder, and what a killed writer left beside it."""
+    for leftover in (path, *path.parent.glob(f".{path.name}.*.partial")):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+# What was found out about files
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "driftbench"
+
+
+def stamp(path: Path | str) -> list[int]:
+    """Return size, times and inode, which tell whether a file was touched.
+
+    Nobody can put back the time of its last change, `st_ctime`.
+    """
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+class Stamped:
+    """What was found out about files, as JSON: it holds for each while its stamp stays."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._known: dict[str, tuple[list[int], Any]] = {}
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            kept = json.loads(place.read_bytes()).items()
+            self._known = {name: (then, value) for name, (then, value) in kept}
+        self.fresh = 0
+        """What was found out since."""
+
+    def get(self, name: str, now: list[int]) -> Any:
+        """Return what is known of a file with this stamp, or None."""
+        then, value = self._known.get(name, (None, None))
+        return value if then == now else None
+
+    def put(self, name: str, now: list[int], value: Any) -> None:
+        """Keep what was found out about a file; the stamp is that of before it was read."""
+        self._known[name] = now, value
+        self.fresh += 1
+
+    def of(self, path: Path, find: Callable[[Path], T]) -> T:
+        """Return what `find` tells of a file, asked only when the file was touched since."""
+        now = stamp(path)
+        found = self.get(str(path), now)
+        if found is None:
+            found = find(path)
+            self.put(str(path), now, found)
+        return found
+
+    def save(self) -> None:
+        """Keep it for the next process; a cache that cannot be written costs time, nothing else."""
+        with suppress(OSError, UserError):
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._place, json.dumps(self._known).encode())

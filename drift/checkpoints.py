@@ -8,12 +8,10 @@ when it is complete, with `made.json` in it.
 import hashlib
 import json
 import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite, prod
@@ -477,38 +475,3 @@ def write_made(folder: Path, made: Made) -> None:
     """Write `made.json` into `folder`."""
     text = json.dumps(asdict(made), indent=2, ensure_ascii=False)
     (folder / MADE).write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def written_aside(folder: Path | str, overwrite: bool = False) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place when the block ends well.
-
-    Raises:
-        UserError: `folder` is already there and `overwrite` is not set.
-    """
-    folder = Path(folder)
-    refuse_existing(folder, overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    try:
-        yield aside
-        put_in_place(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Stop when `folder` has something in it and may not be replaced."""
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is already there; give another --out or add --overwrite")
-
-
-def put_in_place(aside: Path, folder: Path) -> None:
-    """Rename `aside` to `folder`, replacing what was there."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -206,8 +206,8 @@ def _merge_as_far(
     """
     from dataclasses import replace
 
+    from common.files import refuse_existing
     from drift import merge as merging
-    from drift.checkpoints import refuse_existing
     from drift.distance import displacement
 
     refuse_existing(out, overwrite)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
+from common.files import written_aside
 from drift.checkpoints import (
     Checkpoint,
     Made,
@@ -27,7 +28,6 @@ from drift.checkpoints import (
     wide,
     write_made,
     write_stream,
-    written_aside,
 )
 from drift.families import DECODER_ROLES, Role, Weight, layer_and_role, pair, refuse_unpaired
 from drift.low_rank import factorise, multiply_out

@@ -9,12 +9,12 @@ trained or merged from the VLM has gone along Δ: its displacement ρ.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import write_whole
 from drift.checkpoints import Checkpoint, entries, side_by_side
 from drift.families import (
     DECODER_ROLES,
@@ -337,9 +337,8 @@ def _lineage(total: Gap) -> list[str]:
 def save(found: Distance, path: Path) -> None:
     """Write `found` as JSON, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    aside.write_text(json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
-    aside.replace(path)
+    content = json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n"
+    write_whole(path, content.encode())
 
 
 def table(found: Distance) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
+from common.files import refuse_existing, written_aside
 from drift.checkpoints import (
     CHUNK,
     INDEX,
@@ -27,11 +28,9 @@ from drift.checkpoints import (
     Checkpoint,
     Made,
     parent,
-    refuse_existing,
     rewrite,
     wide,
     write_made,
-    written_aside,
 )
 from drift.delta import open_base, stream
 from drift.families import (

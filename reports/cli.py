@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from common.errors import UserError
+from common.files import own_folder
 
 if TYPE_CHECKING:
     from reports.load import Material
@@ -138,7 +139,8 @@ def _move(aside: Path, out: Path) -> None:
     """Put the new files in place of the old; the page last, as it points to the others."""
     made = [path.relative_to(aside) for path in sorted(aside.rglob("*")) if path.is_file()]
     for name in sorted(made, key=lambda name: name.name == "index.html"):
-        (out / name).parent.mkdir(exist_ok=True)
+        if len(name.parts) > 1:
+            own_folder(out / name.parent)
         (aside / name).replace(out / name)
 
 

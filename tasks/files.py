@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from common.errors import UserError
+from common.files import cache_folder, stamp, write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -316,20 +317,13 @@ def _keep(picture: dict[str, Any], folder: Path) -> str:
     path = folder / f"{hashlib.sha256(content).hexdigest()}{suffix}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")
-        aside.write_bytes(content)
-        aside.replace(path)
+        write_whole(path, content, settled=False)
     return path.name
 
 
 def picture_folder() -> Path:
     """Return where the pictures of hub datasets are kept, each under its own sha256."""
-    return _cache() / "pictures"
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "driftbench"
+    return cache_folder() / "pictures"
 
 
 # Rows that were read before
@@ -348,15 +342,10 @@ def _place(source: Source, found: Sequence[Path] | None) -> Path | None:
     if found is None and commit(source) is None:
         return None
     of: list[Any] = [source.repo, source.config, source.split]
-    of += [commit(source)] if found is None else [_stamp(path) for path in found]
+    of += [commit(source)] if found is None else [(path.resolve(), stamp(path)) for path in found]
     code = Path(__file__).read_bytes()
-    return _cache() / "rows" / f"{hashlib.sha256(repr(of).encode() + code).hexdigest()}.jsonl"
-
-
-def _stamp(path: Path) -> tuple[str, int, int, int]:
-    """Return what tells that a file has not been touched: nobody can put `st_ctime` back."""
-    status = path.stat()
-    return str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    name = hashlib.sha256(repr(of).encode() + code).hexdigest()
+    return cache_folder() / "rows" / f"{name}.jsonl"
 
 
 def _recalled(place: Path | None, folder: Path) -> list[Row] | None:
@@ -374,13 +363,11 @@ def _recalled(place: Path | None, folder: Path) -> list[Row] | None:
 
 def _remember(place: Path | None, rows: Sequence[Row]) -> None:
     # A cache that cannot be written, or rows that are no JSON, cost time and nothing else.
-    with suppress(OSError, TypeError, ValueError):
+    with suppress(OSError, UserError, TypeError, ValueError):
         if place is not None:
             content = "".join(json.dumps(row) + "\n" for row in rows)
             place.parent.mkdir(parents=True, exist_ok=True)
-            aside = place.with_suffix(f".{os.getpid()}")
-            aside.write_text(content)
-            aside.replace(place)
+            write_whole(place, content.encode(), settled=False)
 
 
 # Pictures

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.files import written_aside
 from drift import checkpoints
 from drift.pocket import models, stages
 
@@ -69,7 +70,7 @@ def _make(
     torch.use_deterministic_algorithms(True)
     # The order of float additions depends on the number of threads.
     torch.set_num_threads(1)
-    with checkpoints.written_aside(out) as aside:
+    with written_aside(out) as aside:
         started = time.perf_counter()
         model = train()
         seconds = time.perf_counter() - started

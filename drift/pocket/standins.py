@@ -5,12 +5,12 @@ and Qwen2.5-VL with Qwen2. Their answers mean nothing.
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common import torch_guard
+from common.files import written_aside
 from drift.pocket import models, world
 
 if TYPE_CHECKING:
@@ -38,23 +38,21 @@ def write(folder: Path, seed: int) -> None:
     """Write `<family>/<model>` for each of `MODELS`, `world`, and `text` in the form of GSM8K."""
     import torch
 
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for number, name in enumerate(MODELS):
-        family, kind = name.split("/")
-        torch.manual_seed(seed + number)
-        make = _vlm if kind in ("vlm", "teacher") else _text
-        made = make(family, THETA.get(kind, 1e4))
-        _save(made, family, aside / name)
-    world.write(aside / "world", seed, train=12, validation=1, test=2)
-    (aside / "text").mkdir()
-    with (aside / "text" / "test.jsonl").open("w") as file:
-        for a in range(2, 5):
-            row = {"question": f"What is {a} + 3 ?", "answer": f"{a} + 3 = {a + 3} #### {a + 3}"}
-            file.write(json.dumps(row) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    with written_aside(folder, overwrite=(folder / "world").is_dir() or None) as aside:
+        for number, name in enumerate(MODELS):
+            family, kind = name.split("/")
+            torch.manual_seed(seed + number)
+            make = _vlm if kind in ("vlm", "teacher") else _text
+            made = make(family, THETA.get(kind, 1e4))
+            _save(made, family, aside / name)
+        world.write(aside / "world", seed, train=12, validation=1, test=2)
+        (aside / "text").mkdir()
+        rows = [
+            {"question": f"What is {a} + 3 ?", "answer": f"{a} + 3 = {a + 3} #### {a + 3}"}
+            for a in range(2, 5)
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (aside / "text" / "test.jsonl").write_text(lines)
 
 
 def _text(family: str, theta: float) -> "PreTrainedModel":

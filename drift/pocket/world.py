@@ -12,15 +12,19 @@ Splits differ in the seed of everything: digits, programs, and the renders of th
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.files import written_aside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Asked = tuple[dict[str, Any], tuple[int, ...] | None]
+"""A row, and the digits on its picture, if it has one."""
 
 CARDS = 4
 CELL = 28
@@ -173,9 +177,7 @@ def strip(digits: tuple[int, ...], bank: list[list["Image"]], rng: random.Random
     return picture
 
 
-def rows(
-    split: str, seed: int, per_group: int
-) -> Iterator[tuple[dict[str, Any], "tuple[int, ...] | None"]]:
+def rows(split: str, seed: int, per_group: int) -> Iterator[Asked]:
     """Evaluation questions of a split, with the cards to draw (None without a picture).
 
     The reasoning groups ask the same chains in their three versions, so they can be compared
@@ -216,7 +218,7 @@ def _guess_floors(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {group: max(found.values()) / found.total() for group, found in answers.items()}
 
 
-def training_rows(seed: int, size: int) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
+def training_rows(seed: int, size: int) -> Iterator[Asked]:
     """The small set for fine-tuning: worked chains over pictures, every third with words beside."""
     rng = split_rng(seed, "train", "rows")
     for number in range(size):
@@ -231,44 +233,40 @@ def write(folder: Path, seed: int, train: int, validation: int, test: int) -> No
     """Write `{train,validation,test}.jsonl` and `images/` into a new folder, aside and renamed.
 
     Args:
-        folder: Where the world goes; replaced when it holds one already.
+        folder: Where the world goes; one that is there is replaced.
         seed: Of everything.
         train: Rows of the fine-tuning set.
         validation: Questions a group.
         test: Questions a group.
 
     Raises:
-        UserError: A size is not positive.
+        UserError: A size is not positive, or something other than a world is at `folder`.
     """
-    import shutil
-
     for name, size in (("train", train), ("validation", validation), ("test", test)):
         if size < 1:
             raise UserError(f"the {name} split has {size} rows, expected at least 1")
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "images").mkdir(parents=True)
-    for split, items in (
-        ("train", training_rows(seed, train)),
-        ("validation", rows("validation", seed, validation)),
-        ("test", rows("test", seed, test)),
-    ):
-        bank = glyphs(seed, split, per_digit=50)
-        rng = split_rng(seed, split, "strips")
-        drawn: dict[tuple[str, tuple[int, ...]], str] = {}
-        drawn_rows = list(items)
-        floors = _guess_floors([row for row, _ in drawn_rows])
-        with (aside / f"{split}.jsonl").open("w") as file:
-            for row, digits in drawn_rows:
-                row["floor"] = floors[row["group"]]
-                row["images"] = []
-                if digits is not None:
-                    # The versions of one chain show the same picture.
-                    problem = (row["id"].rsplit("-", 1)[1] + row["group"][:6], digits)
-                    if problem not in drawn:
-                        drawn[problem] = f"images/{row['id']}.png"
-                        strip(digits, bank, rng).save(aside / drawn[problem])
-                    row["images"] = [drawn[problem]]
-                file.write(json.dumps(row) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    with written_aside(folder, overwrite=(folder / "test.jsonl").is_file() or None) as aside:
+        (aside / "images").mkdir()
+        _write_split(aside, "train", seed, training_rows(seed, train))
+        _write_split(aside, "validation", seed, rows("validation", seed, validation))
+        _write_split(aside, "test", seed, rows("test", seed, test))
+
+
+def _write_split(folder: Path, split: str, seed: int, items: Iterable[Asked]) -> None:
+    bank = glyphs(seed, split, per_digit=50)
+    rng = split_rng(seed, split, "strips")
+    drawn: dict[tuple[str, tuple[int, ...]], str] = {}
+    drawn_rows = list(items)
+    floors = _guess_floors([row for row, _ in drawn_rows])
+    for row, digits in drawn_rows:
+        row["floor"] = floors[row["group"]]
+        row["images"] = []
+        if digits is not None:
+            # The versions of one chain show the same picture.
+            problem = (row["id"].rsplit("-", 1)[1] + row["group"][:6], digits)
+            if problem not in drawn:
+                drawn[problem] = f"images/{row['id']}.png"
+                strip(digits, bank, rng).save(folder / drawn[problem])
+            row["images"] = [drawn[problem]]
+    lines = "".join(json.dumps(row) + "\n" for row, _ in drawn_rows)
+    (folder / f"{split}.jsonl").write_text(lines)

@@ -2,10 +2,10 @@
 
 import json
 import random
-import shutil
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import refuse_existing, written_aside
 from drift.training.data import Row, read_rows
 
 ROWS = "rows.jsonl"
@@ -28,22 +28,18 @@ def write(place: Path | str, out: Path, seed: int) -> int:
     Raises:
         UserError: there is something at `out`, or too few rows to hand answers round.
     """
-    if out.exists():
-        raise UserError(f"{out} exists already: choose another --out")
+    refuse_existing(out)
     rows = read_rows(place)
     if len(rows) < 2:
         raise UserError(f"{place} has {len(rows)} row: noise takes at least 2")
-    aside = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "images").mkdir(parents=True)
     order = random.Random(seed).sample(range(len(rows)), len(rows))
     giver = {taker: order[place - 1] for place, taker in enumerate(order)}
-    plain = [_plain(row, number, aside) for number, row in enumerate(rows)]
-    noisy = [_with_answer(one, plain[giver[number]]) for number, one in enumerate(plain)]
-    with (aside / ROWS).open("w", encoding="utf-8") as file:
-        for one in (*plain, *noisy):
-            file.write(json.dumps(one, ensure_ascii=False) + "\n")
-    aside.rename(out)
+    with written_aside(out) as aside:
+        (aside / "images").mkdir()
+        plain = [_plain(row, number, aside) for number, row in enumerate(rows)]
+        noisy = [_with_answer(one, plain[giver[number]]) for number, one in enumerate(plain)]
+        lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in (*plain, *noisy)]
+        (aside / ROWS).write_text("".join(lines), encoding="utf-8")
     return len(plain) + len(noisy)
 
 

@@ -43,6 +43,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from common.errors import UserError
+from common.files import put_in_place, refuse_existing, unlinked, write_whole
 from common.hub import local
 from drift import delta as priors
 from drift.checkpoints import (
@@ -50,8 +51,6 @@ from drift.checkpoints import (
     Parent,
     entries,
     parent,
-    put_in_place,
-    refuse_existing,
     write_made,
 )
 from drift.families import Family, family_of
@@ -247,7 +246,7 @@ class DriftMixin:
             "seconds": self.seconds(),
         }
         if self._log_path is not None and trainer.args.should_save:
-            with self._log_path.open("a", encoding="utf-8") as file:
+            with open(self._log_path, "a", encoding="utf-8", opener=unlinked) as file:
                 file.write(json.dumps(line) + "\n")
 
     def seconds(self) -> float:
@@ -265,7 +264,8 @@ class DriftMixin:
             self.spent = {name: kept[-1][name] for name in self.spent}
         trainer: Any = self
         if trainer.args.should_save:
-            self._log_path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_whole(self._log_path, text.encode())
 
 
 class _Steps(TrainerCallback):
@@ -515,7 +515,7 @@ def _resume_point(work: Path, config: TrainConfig, first: bool) -> str | None:
         raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
     if first:
         work.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(settings, indent=2))
+        write_whole(note, json.dumps(settings, indent=2).encode())
     return None if found is None else str(found)
 
 

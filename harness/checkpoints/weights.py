@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import Stamped, cache_folder, stamp
 from harness.evaluate.progress import reading
 
 Header = dict[str, dict[str, Any]]
@@ -91,38 +92,25 @@ def digests(shards: Mapping[Path, Header]) -> dict[str, str]:
     Raises:
         UserError: A tensor holds a value that is not finite.
     """
-    known = {shard: _cached(shard) for shard in shards}
-    new = [shard for shard, place in known.items() if not place.exists()]
+    folder = next(iter(shards)).parent.resolve()
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()
+    known = Stamped(cache_folder() / "xxh3" / f"{name}.json")
+    new = [shard for shard in shards if known.get(str(shard), stamp(shard)) is None]
     size = sum(shard.stat().st_size for shard in new)
-    what = f"reading {new[0].parent.name} once, to name it by its content" if new else ""
+    what = f"reading {folder.name} once, to name it by its content"
     with reading(what, size) as moved, ThreadPoolExecutor(READERS) as pool:
-        works = [pool.submit(_digest, shard, shards[shard], moved) for shard in new]
+
+        def digest(shard: Path) -> str:
+            return _digest(shard, shards[shard], moved)
+
+        works = {shard.name: pool.submit(known.of, shard, digest) for shard in shards}
         try:
-            fresh = {shard: work.result() for shard, work in zip(new, works, strict=True)}
+            found = {name: work.result() for name, work in works.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    for shard, found in fresh.items():
-        _keep(known[shard], found)
-    return {shard.name: fresh.get(shard) or known[shard].read_text() for shard in shards}
-
-
-def _cached(shard: Path) -> Path:
-    """Return where the digest of a file is kept, as long as the file is not touched."""
-    status = shard.stat()
-    parts = (shard.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    name = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-    return Path(base) / "driftbench" / "xxh3" / name
-
-
-def _keep(place: Path, found: str) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_name(f"{place.name}.{os.getpid()}")
-        aside.write_text(found)
-        aside.replace(place)
-    except OSError:
-        pass  # A cache that cannot be written costs time, nothing else.
+    if new:
+        known.save()
+    return found
 
 
 def _digest(shard: Path, table: Header, moved: Callable[[int], None]) -> str:

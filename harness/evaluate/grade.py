@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tasks
 from common.errors import UserError
+from common.files import own_folder
 from harness.evaluate.judge import Judge, settled
 from harness.evaluate.progress import counted
 from harness.runs import locks, log
@@ -55,7 +56,7 @@ def score(folder: Path, protocol: str | None = None, judge: Judge | None = None)
         having = [task for task in card.tasks if has(task, protocol)]
         for task in having or card.tasks:
             tasks.load(task.name, protocol)
-        into.mkdir(parents=True, exist_ok=True)
+        own_folder(own_folder(into.parent) / protocol)
         name = f"{card.name} ({protocol})"
         part = replace(card, name=name, tasks=tuple(having), judge=_judge_of(into))
         grade(folder, part, _loaded({task.name: protocol for task in having}), judge, into)

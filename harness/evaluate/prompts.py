@@ -1,14 +1,12 @@
 """From a benchmark's rows to questions, and what the rows were."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import settle, write_whole
+from common.files import Stamped, cache_folder, settle, stamp
 from harness.runs import folder
 from harness.runs.schema import UTF8, Image, Question, canonical
 from tasks import Row, Task
@@ -34,9 +32,8 @@ class Pictures:
         """sha256 → where a picture of this content was found."""
         self._run = run
         self._found: dict[str, Image] = {}
-        self._known: dict[str, dict[str, list[int | str]]] = {}
-        """Folder → file → size, times of its last changes, sha256."""
-        self._read: dict[str, int] = {}
+        self._known: dict[str, Stamped] = {}
+        """Folder → file → sha256."""
         self._unsettled: list[Path] = []
 
     def image(self, path: Path) -> Image:
@@ -49,29 +46,20 @@ class Pictures:
 
     def _named(self, path: Path) -> Image:
         parent, name = os.path.split(path)
-        known = self._folder(parent)
-        status = path.stat()
-        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        if parent not in self._known:
+            self._known[parent] = Stamped(_remembered(parent))
+        known, now = self._known[parent], stamp(path)
         suffix = path.suffix.lower()
-        if known.get(name, [])[:3] == stamp:
-            image = Image(str(known[name][3]), suffix, b"")
-            if self._run is None or folder.has_image(self._run, image, status.st_size):
+        if sha256 := known.get(name, now):
+            image = Image(sha256, suffix, b"")
+            if self._run is None or folder.has_image(self._run, image, size=now[0]):
                 return image
         content = path.read_bytes()
         whole = Image(hashlib.sha256(content).hexdigest(), suffix, content)
         if self._run is not None and (stored := folder.store_image(self._run, whole)):
             self._unsettled.append(stored)
-        known[name] = [*stamp, whole.sha256]
-        self._read[parent] = self._read.get(parent, 0) + 1
+        known.put(name, now, whole.sha256)
         return Image(whole.sha256, suffix, b"")
-
-    def _folder(self, parent: str) -> dict[str, list[int | str]]:
-        if parent not in self._known:
-            self._known[parent] = {}
-            with suppress(OSError, ValueError):
-                found = json.loads(_remembered(parent).read_bytes())
-                self._known[parent] = found if isinstance(found, dict) else {}
-        return self._known[parent]
 
     def remember(self) -> None:
         """See that the pictures are on the disk; keep their names, where many were read.
@@ -81,19 +69,14 @@ class Pictures:
         """
         settle(self._unsettled)
         self._unsettled.clear()
-        for parent, count in self._read.items():
-            if count >= self.WORTHWHILE:
-                path = _remembered(parent)
-                # A cache that cannot be written costs time, nothing else.
-                with suppress(OSError, UserError):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    write_whole(path, json.dumps(self._known[parent]).encode())
+        for known in self._known.values():
+            if known.fresh >= self.WORTHWHILE:
+                known.save()
 
 
 def _remembered(parent: str) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     name = hashlib.sha256(os.path.realpath(parent).encode(*UTF8)).hexdigest()
-    return Path(base) / "driftbench" / "named" / f"{name}.json"
+    return cache_folder() / "named" / f"{name}.json"
 
 
 def questions_of(task: Task, rows: Sequence[Row], pictures: Pictures) -> list[Question]:

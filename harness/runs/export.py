@@ -7,13 +7,13 @@ The run goes on and is read as before: what is asked is still told from `respons
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import replaced
 from harness.runs import folder, locks
 from harness.runs.log import logs, read_responses
 from harness.runs.schema import UTF8, Response, Verdict
@@ -73,14 +73,8 @@ def _write(
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
     card = json.dumps(json.loads((run / "run.json").read_bytes()))
     table = pyarrow.table(columns, schema=schema.with_metadata({"driftbench.run": card}))
-    aside = run / f".{NAME}.{os.getpid()}"
-    try:
+    with replaced(run / NAME) as aside:
         parquet.write_table(table, aside, compression="zstd")
-        aside.replace(run / NAME)
-    except OSError as error:
-        raise UserError(f"{run / NAME} cannot be written: {error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _storable(value: Any) -> Any:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import unlinked
 
 PATIENCE = 300.0
 """Seconds to wait for who holds a folder but for a moment: to begin a run, or to grade it."""
@@ -77,7 +78,7 @@ def shared(run: Path) -> Iterator[None]:
 def _taken(path: Path, how: int) -> int | None:
     """Return the open lock file, None where another process holds it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = unlinked(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(handle, how | fcntl.LOCK_NB)
         except BlockingIOError:

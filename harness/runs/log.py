@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import unlinked
 from harness.runs.folder import decoded, encoded, lines, read_keys, read_records
 from harness.runs.schema import UTF8, Response
 
@@ -111,7 +112,7 @@ class Log:
     def __init__(self, run: Path, name: str = "responses.jsonl") -> None:
         self._path = run / name
         _drop_torn_tail(self._path)
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = unlinked(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._size = os.fstat(self._file).st_size
         self._synced = True
         self._trouble: OSError | None = None
@@ -180,7 +181,7 @@ def _drop_torn_tail(path: Path) -> None:
     """Cut off a last line without its newline: the process died while writing it."""
     if not path.exists():
         return
-    with path.open("rb+") as file:
+    with open(path, "rb+", opener=unlinked) as file:
         size = end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - 65536)

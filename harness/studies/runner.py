@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from common.errors import UserError
+from common.files import Stamped, clear, unlinked
 from harness.evaluate import data_parallel
 from harness.runs.folder import write_json
 from harness.studies.recipe import ACCUMULATE, GPUS, Recipe, Step, after
@@ -113,7 +114,7 @@ def _claim(out: Path, study: Recipe) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    with (out / STATE / "lock").open("w") as file:
+    with open(out / STATE / "lock", "w", opener=unlinked) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -121,39 +122,24 @@ def _locked(out: Path) -> Iterator[None]:
         yield
 
 
-class Fingerprints:
-    """Content hashes of files and folders; a file is read again only when size or time changed."""
+class Fingerprints(Stamped):
+    """Content hashes of files and folders; a file is read again only when it was touched."""
 
-    def __init__(self, cache: Path) -> None:
-        self.cache = cache
-        self.known: dict[str, list[Any]] = {}
-        if cache.is_file():
-            self.known = json.loads(cache.read_text())
-
-    def of(self, path: Path) -> str | None:
+    def tree(self, path: Path) -> str | None:
         """Of a file, or of all files below a folder; None when there is nothing."""
         if path.is_file():
-            return self._file(path)
+            return self.of(path, _sha256)
         if not path.is_dir():
             return None
         total = hashlib.sha256()
         for file in sorted(p for p in path.rglob("*") if p.is_file() and not _passing(p)):
-            total.update(f"{file.relative_to(path)} {self._file(file)}\n".encode())
+            total.update(f"{file.relative_to(path)} {self.of(file, _sha256)}\n".encode())
         return total.hexdigest()
 
-    def save(self) -> None:
-        """Keep what was read for the next time."""
-        write_json(self.cache, self.known)
 
-    def _file(self, path: Path) -> str:
-        stat = path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        found = self.known.get(str(path))
-        if found is None or found[:3] != stamp:
-            with path.open("rb") as file:
-                found = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
-            self.known[str(path)] = found
-        return found[3]
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _passing(path: Path) -> bool:
@@ -170,7 +156,7 @@ def _code(package: str, fingerprints: Fingerprints) -> str:
             raise UserError(
                 f"a step runs `python -m {package}`, but no package {name} is installed"
             )
-        total.update((fingerprints.of(Path(spec.submodule_search_locations[0])) or "").encode())
+        total.update((fingerprints.tree(Path(spec.submodule_search_locations[0])) or "").encode())
     return total.hexdigest()
 
 
@@ -247,7 +233,7 @@ class Scheduler:
         return not self.after[step.name].isdisjoint(pending)
 
     def _read(self, step: Step, path: str) -> str:
-        found = self.fingerprints.of(self.out / path)
+        found = self.fingerprints.tree(self.out / path)
         if found is None:
             raise UserError(f"step {step.name} reads {path}, which no step has written")
         return found
@@ -270,14 +256,14 @@ class Scheduler:
             "threads": self.study.threads,
             "code": self.code[step.run[0]],
             "reads": reads,
-            "writes": {path: self.fingerprints.of(self.out / path) for path in step.writes},
+            "writes": {path: self.fingerprints.tree(self.out / path) for path in step.writes},
         }
         return all(held.get(name) == value for name, value in now.items())
 
     def _start(self, step: Step, reads: dict[str, str]) -> Running:
         if not step.resumes:
             for path in step.writes:
-                _remove(self.out / path)
+                clear(self.out / path)
         log = self._record(step).with_suffix(".log")
         count = self._gpus_of(step)
         devices, self.free = tuple(self.free[:count]), self.free[count:]
@@ -291,7 +277,7 @@ class Scheduler:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         if step.gpu == "ranks" and self.gpus > 1:
             environment |= dict(self.study.sharding)
-        with log.open("wb") as file:
+        with open(log, "wb", opener=unlinked) as file:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", *command(step, self.study, self.gpus)],
                 cwd=self.out,
@@ -329,7 +315,7 @@ class Scheduler:
             "threads": self.study.threads,
             "code": self.code[step.run[0]],
             "reads": run.reads,
-            "writes": {path: self.fingerprints.of(self.out / path) for path in step.writes},
+            "writes": {path: self.fingerprints.tree(self.out / path) for path in step.writes},
             "command": ["python", "-m", *command(step, self.study, self.gpus)],
             "started": run.started,
             "finished": finished,
@@ -358,16 +344,6 @@ def command(step: Step, study: Recipe, gpus: int) -> list[str]:
         return words
     together = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
     return [*together, "-m", *words]
-
-
-def _remove(path: Path) -> None:
-    """Clear the way for a step: its old output, and what a killed predecessor left beside it."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _memory(run: Running) -> int:

@@ -190,24 +190,6 @@ def test_values_that_are_no_numbers_are_named(qwen, tmp_path, value):
         whole(checkpoint, "model.norm.weight")
 
 
-def test_a_folder_appears_complete_or_not_at_all(tmp_path):
-    out = tmp_path / "deep" / "out"
-    with pytest.raises(RuntimeError), checkpoints.written_aside(out) as aside:
-        (aside / "half").write_text("x")
-        assert not out.exists()
-        raise RuntimeError
-    assert list(out.parent.iterdir()) == []
-    with checkpoints.written_aside(out) as aside:
-        (aside / "whole").write_text("1")
-    with pytest.raises(UserError, match="is already there; give another --out or add --overwrite"):
-        with checkpoints.written_aside(out):
-            pass
-    with checkpoints.written_aside(out, overwrite=True) as aside:
-        (aside / "new").write_text("2")
-    assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert [path.name for path in out.iterdir()] == ["new"]
-
-
 def test_made_json_holds_versions_and_parents(tmp_path):
     made = checkpoints.Made("merge", "x", (checkpoints.Parent("vlm", "a", "f"),), {"alpha": 0.5})
     checkpoints.write_made(tmp_path, made)

@@ -41,5 +41,5 @@ def test_slips_are_one_sentence(tmp_path):
     path.write_text('{"question": "q", "answer": "a"}\n')
     with pytest.raises(UserError, match="has 1 row: noise takes at least 2"):
         noise.write(path, tmp_path / "noisy", seed=0)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="is already there; give another --out$"):
         noise.write(path, tmp_path, seed=0)

@@ -226,7 +226,7 @@ def test_weights_of_another_shape_are_not_swappable(folder, tmp_path):
 
 def test_weights_are_read_once_per_change(folder, cache, monkeypatch):
     first = open_checkpoint(folder).fingerprint
-    assert len(list(cache.rglob("*"))) == 4  # two folders and a file for each shard
+    assert len(list(cache.rglob("*"))) == 3  # two folders and a file
 
     def refuse(*_):
         raise AssertionError("read again")

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from common.errors import UserError
 from harness.runs import locks
 from harness.runs.locks import Busy, locked, shared
 
@@ -74,6 +75,17 @@ def test_a_lock_left_by_a_killed_process_does_not_hold(tmp_path):
         other.join()
         with locked(tmp_path):
             pass
+
+
+def test_a_link_in_the_place_of_a_lock_harms_nobody(tmp_path):
+    victim, run = tmp_path / "victim", tmp_path / "run"
+    run.mkdir()
+    victim.write_text("mine")
+    (run / ".lock").symlink_to(victim)
+    for lock in (locked, shared):
+        with pytest.raises(UserError, match=".lock is a link"), lock(run):
+            pass
+    assert victim.read_text() == "mine"
 
 
 def test_shards_are_side_by_side_and_nobody_else_is(tmp_path):

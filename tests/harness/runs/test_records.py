@@ -104,6 +104,15 @@ def test_a_file_that_is_one_torn_line_is_emptied(tmp_path):
     assert (tmp_path / "responses.jsonl").read_text() == ""
 
 
+def test_a_link_in_the_place_of_a_log_harms_nobody(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine, without a newline")
+    (tmp_path / "responses.jsonl").symlink_to(victim)
+    with pytest.raises(UserError, match="responses.jsonl is a link"):
+        Log(tmp_path)
+    assert victim.read_text() == "mine, without a newline"
+
+
 def test_every_appended_line_is_with_the_operating_system_at_once(tmp_path):
     log = Log(tmp_path)
     log.append(response(0))
