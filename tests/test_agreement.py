@@ -73,7 +73,11 @@ def serving(checkpoint: Path, log: Path) -> Iterator[Service]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+    start = (
+        "import runpy; from harness.engines import vllm; vllm._settle(on_cpu=True);"
+        "runpy.run_module('vllm.entrypoints.openai.api_server', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", start,
                "--model", str(checkpoint), "--served-model-name", "pocket", "--dtype", "float32",
                "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]  # fmt: skip
     settings = {

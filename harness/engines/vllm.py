@@ -442,5 +442,17 @@ def _settle(on_cpu: bool) -> None:
     for name, value in {**SETTINGS, **(CPU_SETTINGS if on_cpu else {})}.items():
         os.environ.setdefault(name, value)
     torch_guard.install()
+    if on_cpu:
+        _inspect_here()
     # While it is imported vLLM speaks before it has read its own level.
     logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+
+
+def _inspect_here() -> None:
+    """Let vLLM look at a model's class in this process, where the guard of torchvision stands.
+
+    It asks a process of its own, so that this one keeps away from CUDA; a CPU has none.
+    """
+    from vllm.model_executor.models import registry
+
+    registry._run_in_subprocess = lambda inspect: inspect()
