@@ -1,5 +1,6 @@
 """Running a command: foreseeable trouble becomes one sentence on standard error."""
 
+import errno
 import sys
 from typing import Any
 
@@ -31,7 +32,9 @@ def guarded(app: Any, words: list[str]) -> int:
         if error.errno is None:
             raise
         where = f": {error.filename}" if error.filename else ""
-        return _say(f"{error.strerror}{where}", 2)
+        full = error.errno == errno.ENOSPC
+        said = "the disk is full; make room, then run it again" if full else error.strerror
+        return _say(f"{said}{where}", 2)
     if status == INTERRUPTED:
         _say("interrupted; what is complete is kept, the same command goes on", status)
     return status

@@ -69,7 +69,7 @@ def prior(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Subtract the language model inside VLM from LLM, and store the difference."""
+    """Store what LLM has beyond the language model of VLM."""
     from drift import delta as priors
 
     made = priors.build(vlm, llm, variant, base, roles(modules), dtype, seed)  # type: ignore[arg-type]
@@ -254,7 +254,7 @@ def distance(
         str, typer.Option(help="Kinds of tensors that count for --of.")
     ] = "attention,mlp",
 ) -> None:
-    """How far LLM is from the language model inside VLM, layer by layer."""
+    """Tell how far LLM lies from the language model of VLM."""
     from dataclasses import replace
 
     from drift import distance as distances
@@ -298,7 +298,7 @@ def families(
         typer.Option("--check", metavar="VLM LLM", help="Pair these two, tensor by tensor."),
     ] = None,
 ) -> None:
-    """List the families of VLMs, or check that two checkpoints pair."""
+    """List the families of VLMs, or check a pair."""
     from drift.families import pair
 
     if check is None:

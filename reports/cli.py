@@ -32,7 +32,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Compare runs: tables, plots, and a page to read every answer on.
+    """Write tables, plots and a page from run folders.
 
     Writes index.html; comparison.md, .csv and .tex; cost.csv, published.csv and training.csv where
     there is something to say; merge_degradation.png and .svg of a sweep of merges; and in plots/

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common import torch_guard
 from common.errors import UserError
 from common.files import written_aside
 from drift import checkpoints
@@ -42,6 +43,7 @@ def vlm(family: str, base: Path, out: Path, seed: int, length: float) -> None:
 
 
 def _load(base: Path, family: str) -> "PreTrainedModel":
+    torch_guard.install()
     from transformers import AutoModelForCausalLM
 
     expected = "qwen2" if family == "qwen2_5_vl" else "llama"
@@ -63,6 +65,8 @@ def _make(
     train: Callable[[], "PreTrainedModel"],
 ) -> None:
     import torch
+
+    torch_guard.install()
     from transformers.utils import logging
 
     logging.disable_progress_bar()

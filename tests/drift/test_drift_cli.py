@@ -195,8 +195,8 @@ def test_distance_and_families(qwen, tmp_path, capsys):
         (["train", "nowhere", "--out", "o"], "there is no recipe nowhere"),
         (["train", "pocket_sft", "--out", "o"], "does not say vlm and data"),
         (["distance", "L", "V", "--out", "o.json"], "'qwen2', which is no VLM family known"),
-        (["merge", "V"], "Missing argument 'LLM'"),
-        (["blend"], "No such command 'blend'"),
+        (["merge", "V"], "missing argument 'LLM'"),
+        (["blend"], "no such command blend"),
     ],
 )
 def test_slips_are_one_sentence_and_leave_nothing(
@@ -224,5 +224,5 @@ def test_a_full_disk_and_an_interruption_are_said(qwen, tmp_path, capsys, monkey
     assert fail(OSError(errno.ENOSPC, "no space")) == 2
     assert "driftbench: the disk is full" in capsys.readouterr().err
     assert fail(KeyboardInterrupt()) == 130
-    assert "driftbench: interrupted; what was complete is kept" in capsys.readouterr().err
+    assert "driftbench: interrupted; what is complete is kept" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

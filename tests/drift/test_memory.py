@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy, torch, tqdm, xxhash
 
-from drift import distance, merge, prior, weights
+from drift import checkpoints, delta, distance, merge
 
 folder = Path(sys.argv[1])
 vlm, llm, base = (folder / name for name in ("vlm", "llm", "base"))
@@ -39,7 +39,7 @@ def merged(method):
     list(merge.merge(vlm, llm, {folder / method: recipe}, needed))
 
 steps = {method: lambda method=method: merged(method) for method in ("linear", "ties")}
-steps["prior"] = lambda: prior.save(prior.build(vlm, llm), folder / "prior")
+steps["prior"] = lambda: delta.save(delta.build(vlm, llm), folder / "prior")
 steps["distance"] = lambda: distance.measure(vlm, llm)
 steps["displacement"] = lambda: distance.displacement(vlm, llm, folder / "linear")
 for name, step in steps.items():

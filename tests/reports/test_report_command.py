@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from reports import cli
+from driftbench import __main__
 from reports.page import page
 
 
@@ -47,7 +47,7 @@ def files(folder):
 def test_a_study_becomes_a_report(study, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("stays")
-    done = run("report", study, "--out", tmp_path / "out")  # as `driftbench report` hands it over
+    done = run(study, "--out", tmp_path / "out")
     assert files(tmp_path / "out") == FILES | {"mine.txt"}
     assert "Qwen2.5-VL: Best merge: α = " in done.stdout
     assert done.stdout.endswith(f"wrote {tmp_path / 'out' / 'index.html'}\n")
@@ -114,12 +114,14 @@ def test_trouble_on_the_way_leaves_the_old_report(study, tmp_path, monkeypatch, 
 
     (tmp_path / "index.html").write_text("old")
     monkeypatch.setattr(page, "render", fail)
-    monkeypatch.setattr(sys, "argv", ["report", str(study), "--out", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
     interrupted = trouble is KeyboardInterrupt
-    assert ended.value.code == (130 if interrupted else 2)
+    status = __main__.run(["report", str(study), "--out", str(tmp_path)])
+    assert status == (130 if interrupted else 2)
     assert {file.name for file in tmp_path.iterdir()} == {"index.html"}
     assert (tmp_path / "index.html").read_text() == "old"
-    words = "interrupted; no report was written" if interrupted else "No space left on device: x"
+    words = (
+        "interrupted; what is complete is kept, the same command goes on"
+        if interrupted
+        else "the disk is full; make room, then run it again: x"
+    )
     assert capsys.readouterr().err.splitlines() == [f"driftbench: {words}"]

@@ -14,7 +14,6 @@ from harness.commands import cells
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate import grade
 from harness.evaluate import run as room
-from harness.runs import folder
 
 COMMANDS = ("eval", "score", "tasks", "parity", "doctor", "reproduce", "train", "prior")
 COMMANDS += ("merge", "families", "distance", "pocket", "report")
@@ -43,9 +42,9 @@ def test_help_score_and_tasks_load_nothing_heavy(tmp_path, finished):
     for words in (["--help"], ["eval", "--help"], ["tasks"], ["score", str(finished)]):
         code = f"""
 import sys
-from harness import cli
+from driftbench import __main__ as cli
 try:
-    status = cli.guarded({words!r})
+    status = cli.run({words!r})
 except SystemExit as end:
     status = end.code
 assert not status, status
@@ -150,9 +149,11 @@ def test_a_full_disk_gives_one_sentence(monkeypatch, capsys, finished):
     def full(*_):
         raise OSError(28, "No space left on device", "/x/cells.json")
 
-    monkeypatch.setattr(folder, "write_json", full)
+    monkeypatch.setattr(grade, "write_json", full)
     assert __main__.run(["score", str(finished)]) == 2
-    assert capsys.readouterr().err == "driftbench: No space left on device: /x/cells.json\n"
+    assert capsys.readouterr().err == (
+        "driftbench: the disk is full; make room, then run it again: /x/cells.json\n"
+    )
 
 
 def test_nothing_typed_is_a_question_for_help(monkeypatch, capsys):

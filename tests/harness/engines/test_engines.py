@@ -157,8 +157,8 @@ def test_a_finished_run_is_recognised_without_loading_anything(
     assert {r.id for r in log.errors(tmp_path / "run")} == {"broken", "long"}
     code = f"""
 import sys
-from harness import cli
-assert cli.guarded({words!r}) == 0
+from driftbench import __main__ as cli
+assert cli.run({words!r}) == 0
 print(sorted({{"torch", "transformers", "vllm", "PIL"}} & set(sys.modules)))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

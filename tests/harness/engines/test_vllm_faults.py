@@ -84,11 +84,11 @@ def test_a_prompt_beyond_the_given_context_is_refused_alone(engine):
 
 STARVED = """
 import sys
-from harness import cli
+from driftbench import __main__ as cli
 from harness.engines import vllm
 
 vllm.CACHE = (1 << 50, 1 << 50)
-sys.exit(cli.guarded(sys.argv[1:]))
+sys.exit(cli.run(sys.argv[1:]))
 """
 
 

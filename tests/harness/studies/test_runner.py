@@ -178,8 +178,8 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, tmp_path):
     path = recipe(tmp_path, slow)
     code = (
         "from pathlib import Path\n"
-        "from harness import reproduce, study_recipe\n"
-        f"reproduce.run(study_recipe.load({path!r}), Path({str(out)!r}), 1)"
+        "from harness.studies import recipe, runner\n"
+        f"runner.run(recipe.load({path!r}), Path({str(out)!r}), 1)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
