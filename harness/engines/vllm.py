@@ -455,4 +455,4 @@ def _inspect_here() -> None:
     """
     from vllm.model_executor.models import registry
 
-    registry._run_in_subprocess = lambda inspect: inspect()
+    registry._run_in_subprocess = lambda fn: fn()
