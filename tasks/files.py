@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from common import hub
 from common.errors import UserError
 from common.files import cache_folder, stamp, write_whole
 
@@ -25,9 +26,6 @@ FOLDER = "folder"
 
 BENCHMARKS = "rows.jsonl"
 """File with the rows of several benchmarks; the field `benchmark` tells them apart."""
-
-HUB_SECONDS = 10.0
-"""In which the hub tells of a dataset, or counts as out of reach."""
 
 STATE = "state.json"
 """Of what `datasets` saves to disk."""
@@ -192,52 +190,41 @@ def _with_files(task: str, table: Any, folder: Path) -> Iterator[Row]:
 
 @cache
 def commit(source: Source) -> str | None:
-    """Return the commit of a dataset: the pinned one, else the newest; None when offline."""
-    return source.revision or _newest(source.repo)
-
-
-@cache
-def _newest(repo: str) -> str | None:
-    """Return the newest commit of a dataset on the hub, None where the hub does not tell."""
-    from huggingface_hub import HfApi
-
-    try:
-        return HfApi().dataset_info(repo, timeout=HUB_SECONDS).sha
-    except Exception:  # offline, or no such dataset: what the cache holds is used
-        return None
+    """Return the commit of a dataset: the pinned one, else the newest that is known."""
+    return hub.commit(source.repo, "dataset", source.revision)
 
 
 def _fetched(task: str, source: Source) -> Any:
+    """Fetch the split, or the whole dataset where its files have other names than most."""
     import datasets
 
-    with _offline() if _newest(source.repo) is None else nullcontext():
-        try:
-            return datasets.load_dataset(
-                source.repo, source.config, split=source.split, revision=commit(source)
-            )
-        except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(
-                f"{task}: the dataset {source.repo} ({source.config}, {source.split}) cannot be "
-                f"fetched ({said}): give --data FOLDER with a copy of it"
-            ) from error
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """Let datasets look into its cache at once, instead of after half a minute of retries."""
-    import datasets.config
-    import huggingface_hub.constants
-
-    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
-    before = [module.HF_HUB_OFFLINE for module in modules]
     try:
-        for module in modules:
-            module.HF_HUB_OFFLINE = True
-        yield
-    finally:
-        for module, value in zip(modules, before, strict=True):
-            module.HF_HUB_OFFLINE = value
+        folder = hub.fetch(source.repo, "dataset", source.revision, _patterns(source))
+        if found := _parquet(source, folder):
+            return _snapshot(found)
+        folder = hub.fetch(source.repo, "dataset", source.revision)
+    except UserError as error:
+        raise UserError(f"{task}: {error}; --data FOLDER reads a copy") from error
+    try:
+        return datasets.load_dataset(str(folder), source.config, split=source.split)
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{task}: {source.repo} ({source.config}, {source.split}) cannot be read ({said})"
+        ) from error
+
+
+def _patterns(source: Source) -> list[str]:
+    """Return where a split's Parquet files lie, the likeliest first."""
+    many = f"{source.split}-*.parquet"
+    # A split may be one file of its name, or of the dataset's.
+    one = f"{source.split}.parquet", f"{source.repo.split('/')[-1].lower()}.parquet"
+    return [f"{source.config}/{many}", f"data/{many}", many, *one]
+
+
+def _parquet(source: Source, folder: Path) -> list[Path]:
+    every = (sorted(folder.glob(pattern)) for pattern in _patterns(source))
+    return next((found for found in every if found), [])
 
 
 def _files(task: str, source: Source, data: Path) -> list[Path]:
@@ -249,20 +236,12 @@ def _files(task: str, source: Source, data: Path) -> list[Path]:
     saved = data / source.split if (data / "dataset_dict.json").is_file() else data
     if (saved / STATE).is_file():
         return sorted(path for path in saved.iterdir() if path.is_file())
-    for folder in (data / source.config, data / "data", data):
-        if found := sorted(folder.glob(f"{source.split}-*.parquet")):
-            break
-    else:
-        # A split may be one file of its name, or of the dataset's.
-        stems = (source.split, source.repo.split("/")[-1].lower())
-        paths = [data / f"{stem}.parquet" for stem in stems]
-        found = [path for path in paths if path.is_file()][:1]
-    if not found:
-        raise UserError(
-            f"{task} finds none of the files it knows in {data}, nor {source.split}-*.parquet of "
-            f"{source.repo}: is --data the right folder?"
-        )
-    return found
+    if found := _parquet(source, data):
+        return found
+    raise UserError(
+        f"{task} finds none of the files it knows in {data}, nor {source.split}-*.parquet of "
+        f"{source.repo}: is --data the right folder?"
+    )
 
 
 def _snapshot(found: Sequence[Path]) -> Any:

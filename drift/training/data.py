@@ -140,9 +140,9 @@ def _described(folder: Path, name: str) -> tuple[list[Any], str, Path]:
     if about.get("ranking"):
         raise UserError(f"{name} of {path} holds ranked answers, which are not for fine-tuning")
     if "hf_hub_url" in about:
-        from common.hub import local
+        from common.hub import fetch
 
-        source = f"{local(about['hf_hub_url'], 'dataset')}:{about.get('split', 'train')}"
+        source = f"{fetch(about['hf_hub_url'], 'dataset')}:{about.get('split', 'train')}"
     elif "file_name" in about:
         source = str(folder / about["file_name"])
     else:

@@ -7,7 +7,6 @@ that is fetched first; a LoRA adapter is opened with the model that it was made 
 safetensors only: a pickle can run code when it is read.
 """
 
-import difflib
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common import hub
 from common.errors import UserError
 from harness.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, open_adapter
 from harness.checkpoints.weights import Header, digests, header
@@ -65,8 +65,6 @@ PIXELS = (
     "do_pad",
 )
 """Settings of an image processor that decide how many pixels the model sees."""
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -234,64 +232,13 @@ def _open_adapter(
 
 
 def _find(where: str) -> tuple[Path, str]:
-    path = Path(os.path.abspath(Path(where).expanduser()))
-    if path.is_dir():
-        if not (path / "config.json").exists() and not _is_adapter(path):
-            raise UserError(f"{path} is not a checkpoint: it has no config.json")
-        return path, path.name
-    if path.exists():
+    path = Path(os.path.abspath(hub.local(where)))
+    if not path.is_dir():
         raise UserError(f"{path} is a file: a checkpoint is a folder with config.json and weights")
-    # What starts with a folder that is there was meant as a path, the rest may be a hub id.
-    if not HUB_ID.fullmatch(where) or path.parent.is_dir():
-        raise UserError(f"there is no checkpoint folder {where}{_close(path)}")
-    return _fetch(where), where.partition("/")[2].replace("/", "-")
-
-
-def _close(path: Path) -> str:
-    """Name a neighbour with a similar name."""
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return f": did you mean {path.parent / close[0]}?" if close else ""
-
-
-def _fetch(where: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    repository, _, revision = where.partition("@")
-    patterns = ["*.safetensors", INDEX, *SHAPING, "made.json", ADAPTER_CONFIG]
-    absent = f"there is no checkpoint folder {where}"
-    try:
-        found = snapshot_download(repository, revision=revision or None, allow_patterns=patterns)
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repository} asks for its terms to be accepted on the hub, and for a token "
-            "(`hf auth login`)"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"the hub's {repository} has no revision {revision}") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"{absent}, and the hub has no public model of this name") from error
-    except (
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        HfHubHTTPError,
-        HFValidationError,
-        OSError,
-    ) as error:
-        raise UserError(
-            f"{absent}, and it cannot be fetched from the hub ({type(error).__name__}): go online "
-            "once, or give a folder"
-        ) from error
-    return Path(found)
+    if not (path / "config.json").exists() and not _is_adapter(path):
+        raise UserError(f"{path} is not a checkpoint: it has no config.json")
+    fetched = not Path(where).expanduser().exists()
+    return path, where.partition("/")[2].replace("/", "-") if fetched else path.name
 
 
 def _is_adapter(path: Path) -> bool:

@@ -170,12 +170,12 @@ def memory() -> Finding:
 
 def disk() -> Finding:
     """Room where the command was started, and where the hub's files are kept."""
-    from huggingface_hub.constants import HF_HOME
+    from huggingface_hub.constants import HF_HUB_CACHE
 
-    place = Path(HF_HOME)
-    place = next(parent for parent in (place, *place.parents) if parent.exists())
-    here, cache = shutil.disk_usage(Path.cwd()).free, shutil.disk_usage(place).free
-    found = f"{_gib(here)} free here, {_gib(cache)} for downloads in {HF_HOME}"
+    from common.hub import free_bytes
+
+    here, cache = free_bytes(Path.cwd()), free_bytes(HF_HUB_CACHE)
+    found = f"{_gib(here)} free here, {_gib(cache)} for downloads in {HF_HUB_CACHE}"
     if here < DISK_WANTED:
         return Finding("disk", "note", found, f"the pocket study wants {_gib(DISK_WANTED)}")
     return Finding("disk", "ok", found)

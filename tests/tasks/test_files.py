@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakehub import GATED, Fault
 from published import picture, snapshot
 
 import tasks
@@ -25,7 +26,6 @@ ROWS = [
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files.commit.cache_clear()
-    monkeypatch.setattr(files, "_newest", lambda repo: "b" * 40)
     return tmp_path / "cache" / "driftbench" / "pictures"
 
 
@@ -75,22 +75,23 @@ def test_rows_are_read_once_until_the_dataset_changes(tmp_path, cache):
     assert file.stat().st_size == size
 
 
-def test_rows_of_the_hub_are_read_once_a_commit(monkeypatch):
-    import datasets
+def published(hub, index: int = 1, name: str = "data/test-00000-of-00001.parquet") -> dict:
+    """Put a dataset of one row on the hub; return its source, without a pin."""
+    folder = hub.folder("some/where", "datasets")
+    snapshot(folder / name, [{"index": index}], ())
+    return {**SOURCE, "revision": None}
 
-    loaded = []
 
-    def load(repo, config, split, revision):
-        loaded.append(revision)
-        return datasets.Dataset.from_dict({"index": [len(loaded)]})
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
+def test_rows_of_the_hub_are_read_once_a_commit(hub):
     found = []
-    for newest in ("b" * 40, "b" * 40, "c" * 40, None, None):
+    for index, fault in ((1, None), (1, None), (2, None), (3, Fault(503)), (3, None)):
         files.commit.cache_clear()
-        monkeypatch.setattr(files, "_newest", lambda repo, newest=newest: newest)
-        found += [row["index"] for row in files.hub_rows("t", {**SOURCE, "revision": None})]
-    assert (loaded, found) == (["b" * 40, "c" * 40, None, None], [1, 1, 2, 3, 4])
+        source = published(hub, index)
+        hub.faults = {"some/where": fault} if fault else {}
+        found.append(([row["index"] for row in files.hub_rows("t", source)], bool(hub.fetched())))
+        hub.requests.clear()
+    # Out of reach of the hub, what its cache holds is read, and its commit known.
+    assert found == [([1], True), ([1], False), ([2], True), ([2], False), ([3], True)]
 
 
 def test_what_datasets_saved_to_disk_is_a_snapshot_too(tmp_path):
@@ -114,66 +115,50 @@ def test_lists_of_pictures_become_lists_of_names(tmp_path):
     assert len(row["images"]) == 2 and row["shown"] == row["images"]
 
 
-def test_the_hub_is_asked_for_the_pinned_commit(tmp_path, monkeypatch):
-    import datasets
-
-    asked = []
-
-    def load(*words, **settings):
-        asked.append((words, settings))
-        return datasets.Dataset.from_dict({"index": [1, 2]})
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    assert [row["index"] for row in files.hub_rows("t", SOURCE)] == [1, 2]
-    assert asked == [(("some/where", "default"), {"split": "test", "revision": "a" * 40})]
+@pytest.mark.parametrize("place", ["data/", "default/", ""])
+def test_of_the_hub_only_the_pinned_split_is_fetched(hub, place):
+    source = published(hub, 1, f"{place}test-00000-of-00001.parquet")
+    published(hub, 2, f"{place}train-00000-of-00001.parquet")
+    source["revision"] = hub.commit("some/where", "datasets")
+    assert [row["index"] for row in files.hub_rows("t", source)] == [1]
+    assert [Path(name).name for name in hub.fetched()] == ["test-00000-of-00001.parquet"]
+    hub.requests.clear()
+    assert list(files.hub_rows("t", source)) and not hub.requests  # known by its commit
 
 
-def test_without_a_pin_the_newest_commit_is_found_and_recorded():
-    assert files.commit(files.Source(**{**SOURCE, "revision": None})) == "b" * 40
+def test_a_dataset_with_files_of_other_names_is_fetched_whole(hub):
+    (hub.folder("some/where", "datasets") / "test.jsonl").write_text('{"index": 1}\n{"index": 2}')
+    source = {**SOURCE, "revision": None}
+    assert [row["index"] for row in files.hub_rows("t", source)] == [1, 2]
+
+
+def test_without_a_pin_the_newest_commit_is_found_and_recorded(hub):
+    source = files.Source(**published(hub))
+    assert files.commit(source) == hub.commit("some/where", "datasets")
     assert files.commit(files.Source(**SOURCE)) == "a" * 40
 
 
-def test_out_of_reach_of_the_hub_its_cache_is_read_at_once(monkeypatch):
-    import datasets
-    import huggingface_hub
-
-    def load(*_, **__):
-        seen.append((datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE))
-        return datasets.Dataset.from_dict({"index": [1]})
-
-    seen: list[tuple[bool, bool]] = []
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    source = {**SOURCE, "revision": None}
-    list(files.hub_rows("t", source))
-    files.commit.cache_clear()
-    monkeypatch.setattr(files, "_newest", lambda repo: None)
-    list(files.hub_rows("t", source))
-    assert seen == [(False, False), (True, True)]
-    assert not datasets.config.HF_HUB_OFFLINE
+def test_a_dataset_that_does_not_come_says_why_and_what_to_do(hub):
+    published(hub)
+    for fault, why in {
+        Fault(503): "the hub is out of order (503): try later",
+        GATED: "the data set some/where is gated: accept the terms at "
+        f"{hub.url}/datasets/some/where, and log in (`hf auth login`)",
+        None: "the hub's data set some/where has no revision " + "a" * 40,
+    }.items():
+        hub.faults = {"some/where": fault} if fault else {}
+        with pytest.raises(UserError) as error:
+            list(files.hub_rows("t", SOURCE))
+        assert str(error.value) == f"t: {why}; --data FOLDER reads a copy"
 
 
-def test_a_dataset_that_does_not_come_says_what_to_do(monkeypatch):
-    import datasets
-
-    def load(*_, **__):
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(UserError) as error:
-        list(files.hub_rows("t", SOURCE))
-    assert str(error.value) == (
-        "t: the dataset some/where (default, test) cannot be fetched (no route to host): give "
-        "--data FOLDER with a copy of it"
-    )
-
-
-def test_another_number_of_rows_than_the_benchmark_has_is_an_error(tmp_path, monkeypatch):
-    import datasets
-
-    table = datasets.Dataset.from_dict({"question": ["1 + 1?"], "answer": ["So #### 2"]})
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
+def test_another_number_of_rows_than_the_benchmark_has_is_an_error(hub, monkeypatch):
+    folder = hub.folder("openai/gsm8k", "datasets") / "main" / "test-0.parquet"
+    snapshot(folder, [{"question": "1 + 1?", "answer": "So #### 2"}], ())
+    gsm8k = tasks.load("gsm8k")
+    monkeypatch.setattr(hub, "commit", lambda *_: gsm8k.source.revision)
     with pytest.raises(UserError, match="gsm8k has 1319 rows, and openai/gsm8k holds 1: the"):
-        tasks.load("gsm8k").rows(None)
+        gsm8k.rows(None)
 
 
 def test_a_broken_picture_is_named(tmp_path):

@@ -159,7 +159,7 @@ SPOILT = {
     ),
     "base elsewhere": (
         lambda f: edit(f, base_model_name_or_path="/nowhere/base"),
-        "is an adapter, and there is no checkpoint folder /nowhere/base; --base names another",
+        "is an adapter, and there is no /nowhere/base: give a folder, or owner/name on the hub",
     ),
     "on an adapter": (
         lambda f: edit(f, base_model_name_or_path=str(f)),

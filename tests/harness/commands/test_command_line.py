@@ -118,7 +118,7 @@ MISTAKES = [
         "no engine 'vlm': did you mean vllm? the engines",
     ),
     ("eval x --tasks pocket --out o --data nowhere", "--data nowhere is not a folder"),
-    ("eval nowhere --tasks pocket --out o", "there is no checkpoint folder nowhere"),
+    ("eval nowhere --tasks pocket --out o", "there is no nowhere: give a folder"),
     ("score nowhere", "nowhere is not a run folder: it has no run.json"),
     ("tasks --all", "no such option --all; see `driftbench tasks --help`"),
 ]

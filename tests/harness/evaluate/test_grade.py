@@ -126,7 +126,7 @@ def test_eval_takes_a_protocol_and_groups(tmp_path, capsys, monkeypatch):
     assert __main__.run([*words.split(), "pocket", "--protocol", "official"]) == 2
     assert "pocket has no protocol 'official': it has robust" in capsys.readouterr().err
     assert __main__.run([*words.split(), "paper", "--protocol", "official"]) == 2
-    assert "there is no checkpoint folder nowhere" in capsys.readouterr().err
+    assert "there is no nowhere: give a folder" in capsys.readouterr().err
 
 
 def test_rows_that_cannot_be_asked_are_counted_and_the_first_named(tmp_path, data):
