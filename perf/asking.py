@@ -126,14 +126,14 @@ def _pocket(folder: Path, family: str, questions: int) -> tuple[Path, Path]:
 
 
 def _requests(prompts: list[str], pictures: list[list[Path]]) -> list[dict[str, Any]]:
-    from tasks import files
+    from common.pictures import decoded
 
     found: list[dict[str, Any]] = []
     for prompt, paths in zip(prompts, pictures, strict=True):
         found.append({"prompt": prompt})
         if paths:
-            decoded = [files.decoded(path) for path in paths]
-            found[-1]["multi_modal_data"] = {"image": decoded}
+            shown = [decoded(path) for path in paths]
+            found[-1]["multi_modal_data"] = {"image": shown}
     return found
 
 

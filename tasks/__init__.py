@@ -39,7 +39,7 @@ class Task:
 
     name: str
     version: str
-    """Goes up when prompts or verdicts change, and with them the numbers."""
+    """Goes up when prompts, pixels or verdicts change, and with them the numbers."""
     protocol: str
     """Whose way of asking and scoring this is: `official` is the benchmark's own script."""
     protocols: tuple[str, ...]

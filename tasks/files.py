@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from common import hub
 from common.errors import UserError
 from common.files import cache_folder, stamp, write_whole
+from common.pictures import decoded, encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -282,14 +283,15 @@ def _stored(row: Row, folder: Path) -> tuple[Row, list[str]]:
 
 
 def _is_picture(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"bytes", "path"}
+    named = isinstance(value, dict) and value.keys() == {"bytes", "path"}
+    return named or encoded(value) is not None
 
 
-def _keep(picture: dict[str, Any], folder: Path) -> str:
+def _keep(picture: Any, folder: Path) -> str:
     """Store encoded bytes under their sha256, once; return the file's name."""
     from PIL import Image
 
-    content = picture["bytes"] or Path(picture["path"]).read_bytes()
+    content = encoded(picture) or Path(picture["path"]).read_bytes()
     with Image.open(BytesIO(content)) as opened:
         kind = str(opened.format).lower()
     suffix = {"jpeg": ".jpg"}.get(kind, f".{kind}")
@@ -386,19 +388,3 @@ def _is_inside(folder: str, inner: str) -> bool:
 def pictures(row: Row) -> "list[Image]":
     """Return a row's pictures decoded, as lm-eval's models want them."""
     return [decoded(path) for path in to_images(row)]
-
-
-def decoded(source: Path | BinaryIO) -> "Image":
-    """Decode a picture to RGB, transparent parts on white.
-
-    Dropping the transparency instead would show what lies under it, mostly black: a diagram drawn
-    in black on nothing would be lost (LogicVista v1_5).
-    """
-    from PIL import Image
-
-    with Image.open(source) as image:
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB")

@@ -18,7 +18,6 @@ will be when the model is asked: what stands before an answer is tokenised by it
 answer. Nothing is ever cut: what does not fit the context is reported and left out.
 """
 
-import io
 import json
 import re
 from collections.abc import Iterable
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.pictures import decoded, encoded
 
 if TYPE_CHECKING:
     import torch
@@ -258,8 +258,8 @@ def _text(content: Any, shown: list[Any]) -> Any:
 
 
 def _image_source(image: Any, where: str, folder: Path) -> Path | bytes:
-    if isinstance(image, dict) and image.get("bytes"):
-        return image["bytes"]
+    if (content := encoded(image)) is not None:
+        return content
     if isinstance(image, dict):
         image = image.get("path")
     if not isinstance(image, str):
@@ -284,9 +284,8 @@ def open_image(source: Path | bytes, where: str, max_pixels: int | None) -> "Ima
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        picture = decoded(source)
+    except ValueError as error:
         name = "an image" if isinstance(source, bytes) else f"the image {source}"
         raise UserError(f"{where}: {name} cannot be decoded ({error})") from error
     if max_pixels and picture.width * picture.height > max_pixels:

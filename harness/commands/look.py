@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from common.errors import UserError, near
+from common.pictures import decoded
 from harness.commands.cells import console, printable
 from harness.commands.compare import plain_cell
 
@@ -279,7 +280,7 @@ def _print_picture(path: Path) -> None:
     if (colors := _colors()) in ("256", "truecolor"):
         try:
             print(half_blocks(path, min(WIDTH, console().width), colors == "truecolor"))
-        except OSError as error:
+        except ValueError as error:
             print(printable(f"the picture cannot be read: {error}"))
     print(path)
 
@@ -293,14 +294,9 @@ def half_blocks(path: Path, width: int, true_color: bool = True) -> str:
         true_color: The terminal has all colors; else those of the cube of 216.
 
     Raises:
-        OSError: It cannot be read as a picture.
+        ValueError: It cannot be read as a picture.
     """
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        opaque = Image.new("RGB", picture.size, "white")
-        shown = picture.convert("RGBA")
-        opaque.paste(shown, mask=shown.getchannel("A"))
+    opaque = decoded(path)
     columns = min(width, opaque.width)
     rows = max(1, round(opaque.height * columns / opaque.width / 2))
     small = opaque.resize((columns, 2 * rows))

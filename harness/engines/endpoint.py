@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from common.errors import UserError
+from common.pictures import is_plain
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Request, rendering, said
 from harness.engines.pictures import decoded_image
@@ -23,7 +24,6 @@ from harness.runs.schema import Finish, Image, Response
 
 if TYPE_CHECKING:
     import aiohttp
-    from PIL import Image as Pillow
 
 CONNECT_SECONDS = 10.0
 """For a connection, and for what an endpoint tells of itself."""
@@ -44,9 +44,6 @@ money, no such model."""
 
 KEEP_SECONDS = 3.0
 """For which an idle connection is used again; vLLM closes it after 5, just as a question comes."""
-
-ORIENTATION = 0x0112
-"""Exif tag of the side that is up, which some servers apply and others do not."""
 
 AS_THEY_ARE = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 """Formats that every endpoint with pictures takes."""
@@ -429,30 +426,19 @@ def content(request: Request) -> str | list[dict[str, Any]]:
     return parts if request.question.images else request.question.prompt
 
 
-def _may_be_turned(opened: "Pillow.Image", image: Image) -> bool:
-    """Whether there is metadata to look into; for a PNG, looking decodes the whole picture."""
-    return opened.format != "PNG" or b"eXIf" in image.data
-
-
 def _data_url(image: Image) -> str:
     """Return a picture as it lies on disk, where all who decode it see the same pixels.
 
-    Transparency, an orientation in the metadata, rarer formats and colours are read differently by
-    different servers: such a picture, and one of a pixel budget, is decoded here, as other engines
-    see it, and sent as PNG.
+    Transparency, orientation, depth, rarer formats and colours are read differently by different
+    servers: such a picture, and one of a pixel budget, is decoded here, as other engines see it,
+    and sent as PNG.
     """
     from PIL import Image as Pillow
 
     try:
         with Pillow.open(io.BytesIO(image.data)) as opened:
-            plain = (
-                image.budget is None
-                and opened.format in AS_THEY_ARE
-                and opened.mode in ("RGB", "L", "P", "1")
-                and not opened.has_transparency_data
-                and not (_may_be_turned(opened, image) and opened.getexif().get(ORIENTATION, 1) > 1)
-                and getattr(opened, "n_frames", 1) == 1
-            )
+            known = image.budget is None and opened.format in AS_THEY_ARE
+            plain = known and is_plain(opened, image.data)
             kind, data = AS_THEY_ARE.get(opened.format or "", ""), image.data
         if not plain:
             file = io.BytesIO()

@@ -1,33 +1,34 @@
 """Decoding pictures ahead of the engine, in a few threads."""
 
-import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+from common import pictures
 from harness.checkpoints.image_size import fitted
 from harness.engines import Request
 from harness.runs.schema import Image, Question
-from tasks import files
 
 THREADS = 4
 
 
 def decode(question: Question) -> list[Any] | Exception:
     """Decode a question's pictures to RGB; an undecodable one is returned as its exception."""
-    from PIL import Image as Pillow
-
     try:
         return [decoded_image(image) for image in question.images]
-    except (OSError, ValueError, Pillow.DecompressionBombError) as error:
+    except ValueError as error:
         return error
 
 
 def decoded_image(image: Image) -> Any:
-    """Decode one picture to RGB, in the size that its budget allows."""
-    return fitted(files.decoded(io.BytesIO(image.data)), image.budget)
+    """Decode one picture to RGB, in the size that its budget allows.
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
+    return fitted(pictures.decoded(image.data), image.budget)
 
 
 def decoded(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
+from common.pictures import decoded
 from harness.checkpoints.image_size import fit, fitted
 from harness.checkpoints.preflight import Checkpoint
 from harness.engines import Request, rendering
@@ -17,7 +18,6 @@ from harness.evaluate.generate import Job, Workload, place_of, requests_of
 from harness.runs import log
 from harness.runs.folder import read_card
 from harness.runs.schema import Image, Question, RunCard
-from tasks import files
 
 SAMPLE = 8
 """Pictures to process where a processor does not tell their tokens by their size."""
@@ -143,7 +143,7 @@ class _Counter:
             if self.estimated and len(self._image) >= SAMPLE:
                 return round(sum(self._image.values()) / len(self._image))
             self._image[sha256] = 0
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 self._image[sha256] = self._measured(self._pictures[sha256])
         return self._image[sha256]
 
@@ -162,7 +162,7 @@ class _Counter:
         prompt = rendering.render(self._processor, self._checkpoint, question)
         special = rendering.adds_special_tokens(self._processor, self._checkpoint, prompt)
         text = self._tokenizer(prompt, add_special_tokens=special)["input_ids"]
-        shown = fitted(files.decoded(path), self._budget)
+        shown = fitted(decoded(path), self._budget)
         whole = self._processor(text=[prompt], images=[[shown]], add_special_tokens=special)
         return len(whole["input_ids"][0]) - len(text) + 1
 

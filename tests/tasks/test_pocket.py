@@ -31,22 +31,3 @@ def test_a_picture_outside_of_the_folder_is_refused(tmp_path):
     row = {"id": "1", "folder": str(tmp_path / "data"), "images": ["../secret.png"]}
     with pytest.raises(UserError, match=r"the picture \.\./secret\.png lies outside"):
         files.to_images(row)
-
-
-@pytest.mark.parametrize(
-    ("mode", "colour", "seen"),
-    [
-        ("RGB", (10, 20, 30), (10, 20, 30)),
-        ("L", 7, (7, 7, 7)),
-        ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
-        ("RGBA", (0, 0, 0, 255), (0, 0, 0)),
-        ("LA", (0, 0), (255, 255, 255)),
-    ],
-)
-def test_transparent_parts_of_a_picture_are_white(tmp_path, mode, colour, seen):
-    from PIL import Image
-
-    Image.new(mode, (3, 2), colour).save(tmp_path / "a.png")
-    row = {"id": "1", "folder": str(tmp_path), "images": ["a.png"]}
-    (image,) = files.pictures(row)
-    assert (image.mode, image.size, image.getpixel((2, 1))) == ("RGB", (3, 2), seen)

@@ -19,6 +19,7 @@ from pretend import Pretend, answer, completion
 
 import tasks
 from common.errors import UserError
+from common.pictures import ORIENTATION
 from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import Request, endpoint, server
@@ -169,10 +170,10 @@ def test_a_picture_that_servers_would_read_differently_is_sent_as_the_pixels_we_
         (255, 255, 255),
     )
     turned = Pillow.Exif()
-    turned[endpoint.ORIENTATION] = 6
+    turned[ORIENTATION] = 6
     _, data = sent(encoded(plain, "JPEG", exif=turned))
     again = Pillow.open(io.BytesIO(data))
-    assert (again.size, again.getexif().get(endpoint.ORIENTATION)) == ((4, 2), None)
+    assert (again.size, again.getexif().get(ORIENTATION)) == ((2, 4), None)
     for other in (encoded(plain, "BMP"), encoded(plain.convert("CMYK"), "JPEG")):
         head, data = sent(other)
         assert (head, Pillow.open(io.BytesIO(data)).mode) == ("data:image/png;base64", "RGB")
