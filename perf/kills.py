@@ -40,7 +40,7 @@ def main() -> None:
     options.add_argument("--engine", choices=("server", "hf", "vllm"), default="server")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
-    sys.path.append(str(ROOT / "tests" / "harness"))
+    sys.path += [str(ROOT / "tests"), str(ROOT / "tests" / "harness")]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         data = _world(folder / "world", given.questions)
@@ -208,7 +208,7 @@ def _compare(quiet: Path, killed: Path) -> None:
 
 def _world(folder: Path, count: int) -> Path:
     """Write questions, two of three with a picture; the text of each is its id."""
-    import tiny
+    import tiny_models as tiny
 
     folder.mkdir()
     (folder / "a.png").write_bytes(tiny.picture(1))
@@ -222,9 +222,9 @@ def _world(folder: Path, count: int) -> Path:
 
 
 def _checkpoint(folder: Path) -> Path:
-    import tiny
+    import tiny_models as tiny
 
-    return tiny.make("qwen2_5_vl", folder, 0)
+    return tiny.make_vlm("qwen2_5_vl", folder)
 
 
 def _whole(words: list[str]) -> float:

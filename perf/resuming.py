@@ -47,7 +47,7 @@ def main() -> None:
     options.add_argument("--words", type=int, default=400, help="of an answer")
     options.add_argument("--parquet", action="store_true", help="pictures as bytes in Parquet")
     given = options.parse_args()
-    sys.path.append(str(ROOT / "tests" / "harness"))
+    sys.path += [str(ROOT / "tests"), str(ROOT / "tests" / "harness")]
     from pretend import Pretend
 
     with tempfile.TemporaryDirectory() as place, Pretend() as pretend:
@@ -96,7 +96,7 @@ def _words(run: Path, data: Path, pretend: Any, given: argparse.Namespace) -> li
 
 
 def _world(folder: Path, count: int) -> Path:
-    import tiny
+    import tiny_models as tiny
 
     folder.mkdir()
     for number in range(PICTURES):

@@ -242,6 +242,11 @@ def vlm(family: str, rope_theta: float) -> "PreTrainedModel":
 
 def save(model: "PreTrainedModel", family: str, folder: Path) -> None:
     """Write a Hugging Face checkpoint: weights, config, tokenizer, processor, chat template."""
+    write(model, (processor if hasattr(model.config, "text_config") else tokenizer)(family), folder)
+
+
+def write(model: "PreTrainedModel", reader: Any, folder: Path) -> None:
+    """Write a checkpoint of `model` and of the processor or tokenizer that reads for it."""
     from transformers import GenerationConfig
     from transformers.conversion_mapping import get_model_conversion_mapping
 
@@ -249,14 +254,11 @@ def save(model: "PreTrainedModel", family: str, folder: Path) -> None:
         # Made from a config, not loaded: without this LLaVA's tower would be written under names
         # that neither the hub's checkpoints nor vLLM use.
         vars(model)["_weight_conversions"] = get_model_conversion_mapping(model, add_legacy=False)
-    words = tokenizer(family)
+    words = getattr(reader, "tokenizer", reader)
     model.generation_config = GenerationConfig(
         bos_token_id=words.bos_token_id,
         eos_token_id=words.eos_token_id,
         pad_token_id=words.pad_token_id,
     )
     model.save_pretrained(folder)
-    if hasattr(model.config, "text_config"):
-        processor(family).save_pretrained(folder)
-    else:
-        words.save_pretrained(folder)
+    reader.save_pretrained(folder)

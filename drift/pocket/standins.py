@@ -42,9 +42,11 @@ def write(folder: Path, seed: int) -> None:
         for number, name in enumerate(MODELS):
             family, kind = name.split("/")
             torch.manual_seed(seed + number)
-            make = _vlm if kind in ("vlm", "teacher") else _text
-            made = make(family, THETA.get(kind, 1e4))
-            _save(made, family, aside / name)
+            theta = THETA.get(kind, 1e4)
+            if kind in ("vlm", "teacher"):
+                models.write(_vlm(family, theta), _processor(family), aside / name)
+            else:
+                models.write(_text(family, theta), models.tokenizer(LIKE[family]), aside / name)
         world.write(aside / "world", seed, train=12, validation=1, test=2)
         (aside / "text").mkdir()
         rows = [
@@ -126,17 +128,13 @@ def _untied(make: "Callable[[Any], PreTrainedModel]", config: Any) -> "PreTraine
     return model
 
 
-def _save(model: "PreTrainedModel", family: str, folder: Path) -> None:
-    models.save(model, LIKE[family], folder)
-    if family != LIKE[family] and hasattr(model.config, "text_config"):
-        _processor(family).save_pretrained(folder)
-
-
 def _processor(family: str) -> "ProcessorMixin":
     torch_guard.install()
     import transformers as tf
 
     like: Any = models.processor(LIKE[family])
+    if family == LIKE[family]:
+        return like
     if family == "qwen2_vl":
         return tf.Qwen2VLProcessor(
             image_processor=like.image_processor,

@@ -1,15 +1,8 @@
 from pathlib import Path
 
-import pico
 import pytest
 import torch
-
-from drift.families import FAMILIES
-
-EVERY = tuple(family.model_type for family in FAMILIES)
-"""Every family that is known."""
-THREE = ("qwen2_5_vl", "llava_next", "idefics3")
-"""One of each way to hold a decoder and to see a picture, for what takes longer."""
+from tiny_models import PARTNERS, THREE, make_llm, make_rows, make_vlm
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,11 +14,11 @@ def one_thread():
 def models(tmp_path_factory) -> Path:
     """`<family>/{vlm,llm}`: a VLM and a reasoner of each family; a `base` of both for three."""
     folder = tmp_path_factory.mktemp("models")
-    for family in EVERY:
-        pico.make_vlm(family, folder / family / "vlm")
-        pico.make_llm(family, folder / family / "llm", seed=1)
+    for family in PARTNERS:
+        make_vlm(family, folder / family / "vlm")
+        make_llm(family, folder / family / "llm", seed=1)
     for family in THREE:
-        pico.make_llm(family, folder / family / "base", seed=2)
+        make_llm(family, folder / family / "base", seed=2)
     return folder
 
 
@@ -34,7 +27,7 @@ def family(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=EVERY)
+@pytest.fixture(params=PARTNERS)
 def kind(request) -> str:
     return request.param
 
@@ -46,4 +39,4 @@ def qwen(models) -> Path:
 
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory) -> Path:
-    return pico.make_rows(tmp_path_factory.mktemp("data"))
+    return make_rows(tmp_path_factory.mktemp("data"))

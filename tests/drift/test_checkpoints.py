@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 import xxhash
-from pico import read
 from safetensors.torch import load_file, save_file
+from tiny_models import read
 
 from common.errors import UserError
 from drift import checkpoints
@@ -61,7 +61,7 @@ def test_tensors_of_one_file_and_of_shards(qwen, tmp_path):
 def test_a_rewrite_exchanges_what_it_is_told_and_nothing_else(qwen, tmp_path):
     source, target = qwen / "vlm" / "model.safetensors", tmp_path / "new.safetensors"
     name = "model.layers.0.mlp.up_proj.weight"
-    new = torch.full((48, 32), 1.0 + 2**-20, dtype=torch.float64)
+    new = torch.full((128, 64), 1.0 + 2**-20, dtype=torch.float64)
     checkpoints.rewrite(source, target, lambda key: new.split(7) if key == name else None)
     before, after = load_file(source), load_file(target)
     assert torch.equal(after.pop(name), new.float())
@@ -185,7 +185,7 @@ def test_values_that_are_no_numbers_are_named(qwen, tmp_path, value):
     tensors["model.norm.weight"][3] = value
     save_file(tensors, tmp_path / "x" / "model.safetensors")
     checkpoint = checkpoints.Checkpoint(tmp_path / "x")
-    assert len(whole(checkpoint, "lm_head.weight")) == 35 * 32
+    assert len(whole(checkpoint, "lm_head.weight")) == 106 * 64
     with pytest.raises(UserError, match="model.norm.weight in .* holds a NaN or an infinity"):
         whole(checkpoint, "model.norm.weight")
 

@@ -1,10 +1,10 @@
 import json
 import shutil
 
-import pico
 import pytest
+import tiny_models as tiny
 import torch
-from pico import read
+from tiny_models import read
 
 from common.errors import UserError
 from drift import delta as priors
@@ -152,6 +152,6 @@ def test_factors_take_less_room_or_are_not_taken(qwen, tmp_path):
 
 
 def test_a_role_that_cannot_be_paired_is_refused(qwen, tmp_path):
-    pico.make_llm("qwen2_5_vl", tmp_path, tie_word_embeddings=True)
+    tiny.make_llm("qwen2_5_vl", tmp_path, tie_word_embeddings=True)
     with pytest.raises(UserError, match=r"no tensor of head can be paired \(lm_head.weight is in"):
         priors.build(qwen / "vlm", tmp_path, roles=("attention", "head"))

@@ -2,11 +2,11 @@ import json
 import shutil
 
 import numpy as np
-import pico
 import pytest
+import tiny_models as tiny
 import torch
-from pico import read
 from safetensors.torch import load_file, save_file
+from tiny_models import read
 
 from common.errors import UserError
 from drift import distance as distances
@@ -65,12 +65,12 @@ def test_what_could_spoil_a_merge_is_said(qwen, tmp_path):
     (twin / "config.json").write_text(json.dumps(config))
     words = json.loads((twin / "tokenizer.json").read_text())
     vocabulary = words["model"]["vocab"]
-    vocabulary["one"], vocabulary["two"] = vocabulary["two"], vocabulary["one"]
+    vocabulary["1"], vocabulary["2"] = vocabulary["2"], vocabulary["1"]
     (twin / "tokenizer.json").write_text(json.dumps(words))
     warnings = "\n".join(distances.measure(qwen / "vlm", twin).warnings)
     assert "rope_theta is 10000 in the VLM, 1e+06 in the other" in warnings
     assert "rms_norm_eps is 1e-06 in the VLM, 1e-05 in the other" in warnings
-    assert "different numbers to 2 of their common words ('one', 'two')" in warnings
+    assert "different numbers to 2 of their common words ('1', '2')" in warnings
     assert "0.60 apart" in warnings and "too far for two fine-tunes of one model" in warnings
     (twin / "tokenizer.json").unlink()
     warnings = "\n".join(distances.measure(qwen / "vlm", twin).warnings)
@@ -82,8 +82,8 @@ def test_what_does_not_pair_is_a_warning_here(models, qwen, tmp_path):
     warnings = "\n".join(found.warnings)
     assert "only in the VLM: layers.0.self_attn.k_proj.bias" in warnings
     assert "only the VLM has attention biases" in warnings
-    assert "vocab_size is 35 in the VLM, 71 in the other" in warnings
-    pico.make_llm(
+    assert "vocab_size is 106 in the VLM, 142 in the other" in warnings
+    tiny.make_llm(
         "qwen2_5_vl", tmp_path, hidden_size=40, num_attention_heads=5, num_key_value_heads=5
     )
     with pytest.raises(UserError, match="can be compared.*of another shape"):
@@ -141,7 +141,7 @@ def test_displacement_of_a_merge_is_its_alpha(qwen, models, tmp_path):
 def test_attention_biases_on_one_side_and_rope_scaling_are_said(qwen, tmp_path):
     shutil.copytree(qwen / "llm", tmp_path / "llm")
     config = json.loads((tmp_path / "llm" / "config.json").read_text())
-    config |= {"hidden_size": 64, "vocab_size": 99}
+    config |= {"hidden_size": 96, "vocab_size": 99}
     config["rope_parameters"] |= {"rope_type": "yarn", "factor": 4.0}
     (tmp_path / "llm" / "config.json").write_text(json.dumps(config))
     tensors = load_file(tmp_path / "llm" / "model.safetensors")
@@ -152,8 +152,8 @@ def test_attention_biases_on_one_side_and_rope_scaling_are_said(qwen, tmp_path):
     warnings = "\n".join(distances.measure(qwen / "vlm", tmp_path / "llm").warnings)
     assert "only the VLM has attention biases" in warnings
     assert "positions are scaled as default in the VLM, as yarn in the other" in warnings
-    assert "hidden_size is 32 in the VLM, 64 in the other" in warnings
-    assert "vocab_size is 35 in the VLM, 99 in the other" in warnings
+    assert "hidden_size is 64 in the VLM, 96 in the other" in warnings
+    assert "vocab_size is 106 in the VLM, 99 in the other" in warnings
     assert "only in the VLM: layers.0.self_attn.k_proj.bias" in warnings
 
 

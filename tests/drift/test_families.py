@@ -2,8 +2,8 @@ import doctest
 import json
 import shutil
 
-import pico
 import pytest
+import tiny_models as tiny
 import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
@@ -47,7 +47,7 @@ HUB = {
 }
 
 
-def test_pico_checkpoints_have_the_names_of_the_hub(models, kind):
+def test_tiny_checkpoints_have_the_names_of_the_hub(models, kind):
     names = set(load_file(models / kind / "vlm" / "model.safetensors"))
     assert set(HUB[kind]) <= names
 
@@ -96,7 +96,7 @@ def test_live_parameters_of_a_text_only_model(qwen):
 
 
 def test_a_tied_head_appears_once_as_the_embedding(tmp_path):
-    pico.make_llm("qwen2_5_vl", tmp_path, tie_word_embeddings=True)
+    tiny.make_llm("qwen2_5_vl", tmp_path, tie_word_embeddings=True)
     live = decoder(tf.AutoModelForCausalLM.from_pretrained(tmp_path))[1]
     assert "embed_tokens.weight" in live
     assert "lm_head.weight" not in live
@@ -152,23 +152,23 @@ def test_one_tensor_without_partner_stops_with_its_name(qwen, tmp_path):
 
 
 def test_another_shape_stops_with_both_shapes(qwen, tmp_path):
-    pico.make_llm("qwen2_5_vl", tmp_path, intermediate_size=40)
-    with pytest.raises(UserError, match=r"mlp.up_proj.weight \(\[48, 32\] against \[40, 32\]\)"):
+    tiny.make_llm("qwen2_5_vl", tmp_path, intermediate_size=40)
+    with pytest.raises(UserError, match=r"mlp.up_proj.weight \(\[128, 64\] against \[40, 64\]\)"):
         pair(qwen / "vlm", tmp_path)
 
 
 def test_more_layers_stop(qwen, tmp_path):
-    pico.make_llm("qwen2_5_vl", tmp_path, num_hidden_layers=3)
+    tiny.make_llm("qwen2_5_vl", tmp_path, num_hidden_layers=3)
     with pytest.raises(UserError, match="only in the text-only model: layers.2"):
         pair(qwen / "vlm", tmp_path)
 
 
 def test_another_vocabulary_and_a_tied_head_are_notes(qwen, tmp_path):
-    pico.make_llm("qwen2_5_vl", tmp_path, vocab_size=99, tie_word_embeddings=True)
+    tiny.make_llm("qwen2_5_vl", tmp_path, vocab_size=99, tie_word_embeddings=True)
     pairing = pair(qwen / "vlm", tmp_path)
     assert {weight.role for weight in pairing.weights} == {"attention", "mlp", "norm"}
     assert len(pairing.notes) == 2
-    assert "embed_tokens.weight is [35, 32] in the VLM, [99, 32]" in pairing.notes[0]
+    assert "embed_tokens.weight is [106, 64] in the VLM, [99, 64]" in pairing.notes[0]
     assert "lm_head.weight is in the VLM only" in pairing.notes[1]
 
 

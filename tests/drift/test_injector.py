@@ -1,8 +1,8 @@
 import copy
 import dataclasses
 
-import pico
 import pytest
+import tiny_models as tiny
 import torch
 import transformers as tf
 
@@ -128,13 +128,13 @@ def test_a_text_only_model_can_be_pulled_too(qwen):
 
 def test_coverage_counts_tensors_parameters_and_share(qwen):
     coverage = Injector(vlm(qwen), prior_of(qwen)).coverage()
-    attention = 2 * (2 * (32 * 32) + 2 * (16 * 32) + 32 + 2 * 16)
-    mlp, norms = 2 * 3 * 32 * 48, 5 * 32
+    attention = 2 * (2 * (64 * 64) + 2 * (32 * 64) + 64 + 2 * 32)
+    mlp, norms = 2 * 3 * 64 * 128, 5 * 64
     assert coverage.tensors == 2 * (7 + 3)
     assert coverage.parameters == attention + mlp
     assert coverage.decoder_share == pytest.approx((attention + mlp) / (attention + mlp + norms))
     assert coverage.by_role == {"attention": 14, "mlp": 6}
-    assert coverage.line().startswith("20 tensors (14 attention, 6 mlp), 15,488 parameters, 99.0%")
+    assert coverage.line().startswith("20 tensors (14 attention, 6 mlp), 73,984 parameters, 99.6%")
 
 
 def test_layers_and_modules_choose(qwen):
@@ -174,9 +174,9 @@ def test_what_cannot_be_pulled_stops_with_its_name(qwen, tmp_path):
     projection.q_proj = torch.nn.ModuleDict({"base_layer": projection.q_proj})  # as LoRA wraps it
     with pytest.raises(UserError, match="q_proj.base_layer.weight, which is no plain weight.*LoRA"):
         Injector(model, prior)
-    pico.make_llm("qwen2_5_vl", tmp_path, intermediate_size=40)
+    tiny.make_llm("qwen2_5_vl", tmp_path, intermediate_size=40)
     other = tf.AutoModelForCausalLM.from_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"another shape.*\(\[48, 32\] against \[40, 32\]\)"):
+    with pytest.raises(UserError, match=r"another shape.*\(\[128, 64\] against \[40, 64\]\)"):
         Injector(other, prior)
     with pytest.raises(UserError, match=r"the model has no layers \[5\]"):
         Injector(vlm(qwen), prior, layers=(0, 5))

@@ -3,12 +3,12 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import pico
 import pytest
+import tiny_models as tiny
 import torch
-from pico import read
 from safetensors.torch import load_file, save_file
 from test_checkpoints import shard
+from tiny_models import read
 
 from common.errors import UserError
 from drift import merge as merging
@@ -223,9 +223,9 @@ def test_modules_choose_what_is_merged(qwen, tmp_path):
         source = llm[weight.llm_key] if swapped else vlm[weight.vlm_key]
         assert torch.equal(merged[weight.vlm_key], source), weight.name
     assert made.coverage["by_role"] == {"embedding": 1, "attention": 14}
-    attention = 2 * (2 * (32 * 32) + 2 * (16 * 32) + 32 + 2 * 16)
-    mlp, norms = 2 * 3 * 32 * 48, 5 * 32
-    assert made.coverage["parameters"] == attention + 35 * 32
+    attention = 2 * (2 * (64 * 64) + 2 * (32 * 64) + 64 + 2 * 32)
+    mlp, norms = 2 * 3 * 64 * 128, 5 * 64
+    assert made.coverage["parameters"] == attention + 106 * 64
     share = attention / (attention + mlp + norms)
     assert made.coverage["decoder_share"] == pytest.approx(share)
 
@@ -273,13 +273,13 @@ def test_recipes_that_cannot_be_meant(qwen, tmp_path, recipe, base, sentence):
 
 def test_what_was_asked_for_and_cannot_be_merged_is_refused(qwen, tmp_path):
     """A tied head, another vocabulary, a base of another size, a base without a tensor."""
-    pico.make_llm("qwen2_5_vl", tmp_path / "tied", tie_word_embeddings=True, vocab_size=99)
-    for role, why in (("head", "lm_head.weight is in the VLM only"), ("embedding", r"\[99, 32\]")):
+    tiny.make_llm("qwen2_5_vl", tmp_path / "tied", tie_word_embeddings=True, vocab_size=99)
+    for role, why in (("head", "lm_head.weight is in the VLM only"), ("embedding", r"\[99, 64\]")):
         with pytest.raises(UserError, match=f"no tensor of {role} can be paired.*{why}"):
             recipe = Recipe("linear", 0.5, modules=("mlp", role))
             list(merging.merge(qwen / "vlm", tmp_path / "tied", {tmp_path / "m": recipe}))
-    pico.make_llm("qwen2_5_vl", tmp_path / "deep", num_hidden_layers=1)
-    pico.make_llm("qwen2_5_vl", tmp_path / "wide", intermediate_size=40)
+    tiny.make_llm("qwen2_5_vl", tmp_path / "deep", num_hidden_layers=1)
+    tiny.make_llm("qwen2_5_vl", tmp_path / "wide", intermediate_size=40)
     for base, name in (("deep", "layers.1.input_layernorm"), ("wide", "layers.0.mlp.down_proj")):
         with pytest.raises(UserError, match=f"the base model .*{base} lacks .*{name}.weight"):
             jobs = {tmp_path / "m": Recipe("ties", 0.5)}

@@ -5,7 +5,7 @@ import json
 from math import prod
 
 import pytest
-from pico import read
+from tiny_models import read
 
 from common.errors import UserError
 from drift import merge as merging

@@ -7,7 +7,7 @@ import pytest
 # Two threads on a busy machine wait for each other; the models here are tiny.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import tiny  # noqa: E402
+import tiny_models as tiny  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +38,11 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     """Two VLMs a family that differ in weights, `-a` and `-b`, and its text-only model, `-text`."""
     base = tmp_path_factory.mktemp("checkpoints")
     made = {}
-    for family in tiny.FAMILIES:
+    for family in tiny.THREE:
+        tied = family != "qwen2_5_vl"
         for seed, name in enumerate(("a", "b")):
-            made[f"{family}-{name}"] = tiny.make(family, base / f"{family}-{name}", seed)
-        made[f"{family}-text"] = tiny.make(family, base / f"{family}-text", 2, text_only=True)
+            folder = base / f"{family}-{name}"
+            made[f"{family}-{name}"] = tiny.make_vlm(family, folder, seed, tied)
+        folder = base / f"{family}-text"
+        made[f"{family}-text"] = tiny.make_llm(family, folder, 2, tie_word_embeddings=tied)
     return made

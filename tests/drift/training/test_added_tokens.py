@@ -1,18 +1,19 @@
 import json
 
-import pico
 import pytest
+import tiny_models as tiny
 import torch
 import transformers as tf
-from pico import read
 from test_trainer import config_of
+from tiny_models import read
 
 from common.errors import UserError
+from drift.pocket import models as pocket
 from drift.training import trainer as training
 from drift.training.added_tokens import add_tokens
 
-# `is the` is read as two known words, `<think>` as an unknown one.
-WORDS = ("is the", "<think>")
+# `is the` is read as six known letters, `жа` as two unknown ones.
+WORDS = ("is the", "жа")
 
 
 def tables(model):
@@ -22,10 +23,10 @@ def tables(model):
 @pytest.mark.parametrize("spare", [0, 5])
 @pytest.mark.parametrize("tied", [False, True])
 def test_new_words_start_as_the_mean_of_their_pieces(spare, tied):
-    processor = pico.processor("qwen2_5_vl")
+    processor = tiny.processor("qwen2_5_vl")
     count = len(processor.tokenizer)
     model = tf.LlamaForCausalLM(
-        pico.text_config("llava", "LlamaConfig", vocab_size=count + spare, tie_word_embeddings=tied)
+        tiny.text_config("llava", "llama", vocab_size=count + spare, tie_word_embeddings=tied)
     )
     before = [table.detach().clone() for table in tables(model)]
     pieces = processor.tokenizer("is the")["input_ids"]
@@ -33,7 +34,7 @@ def test_new_words_start_as_the_mean_of_their_pieces(spare, tied):
     rows = count + max(spare, 2)
     assert added == {
         "is the": {"id": count, "pieces": pieces, "rows": rows},
-        "<think>": {"id": count + 1, "pieces": [], "rows": rows},
+        "жа": {"id": count + 1, "pieces": [], "rows": rows},
     }
     for table, old in zip(tables(model), before, strict=True):
         assert len(table) == rows
@@ -41,10 +42,10 @@ def test_new_words_start_as_the_mean_of_their_pieces(spare, tied):
         torch.testing.assert_close(table[count + 1], old[:count].mean(0))
         assert torch.equal(table[:count], old[:count])
     assert (tables(model)[0] is tables(model)[1]) == tied
-    encoded = processor.tokenizer("what is the <think> word")["input_ids"]
-    assert encoded[1:3] == [count, count + 1]
+    encoded = processor.tokenizer("what is the жа word")["input_ids"]
+    assert encoded[len("what ") :][:3] == [count, *processor.tokenizer(" ")["input_ids"], count + 1]
     # What an engine shows when it leaves special tokens out.
-    assert "<think>" in processor.tokenizer.decode(encoded, skip_special_tokens=True)
+    assert "жа" in processor.tokenizer.decode(encoded, skip_special_tokens=True)
     assert add_tokens(model, processor, WORDS) == {}
 
 
@@ -58,9 +59,8 @@ def test_a_run_leaves_them_in_weights_tokenizer_and_record(models, rows, tmp_pat
     folder = models / "qwen2_5_vl"
     if spare:
         model = tf.AutoModelForImageTextToText.from_pretrained(folder / "vlm")
-        model.resize_token_embeddings(len(pico.tokenizer("qwen2_5_vl")) + spare)
-        pico.save(model, tmp_path / "vlm")
-        pico.processor("qwen2_5_vl").save_pretrained(tmp_path / "vlm")
+        model.resize_token_embeddings(len(tiny.tokenizer("qwen2_5_vl")) + spare)
+        pocket.write(model, tiny.processor("qwen2_5_vl"), tmp_path / "vlm")
     vlm = tmp_path / "vlm" if spare else folder / "vlm"
     config = config_of(
         folder, rows, vlm=str(vlm), prior="reasoner-vlm", add_tokens=WORDS, save_every=2
@@ -68,7 +68,7 @@ def test_a_run_leaves_them_in_weights_tokenizer_and_record(models, rows, tmp_pat
     made = training.train(config, tmp_path / "out")
     before, after = read(vlm), read(tmp_path / "out")
     stored = json.loads((tmp_path / "out" / "made.json").read_text())
-    count = len(pico.tokenizer("qwen2_5_vl"))
+    count = len(tiny.tokenizer("qwen2_5_vl"))
     assert stored["tokens"] == made.tokens
     assert {word: one["id"] for word, one in made.tokens.items()} == {
         WORDS[0]: count,
@@ -81,7 +81,7 @@ def test_a_run_leaves_them_in_weights_tokenizer_and_record(models, rows, tmp_pat
         torch.testing.assert_close(after[name][count], before[name][pieces].mean(0))
     processor = tf.AutoProcessor.from_pretrained(tmp_path / "out")
     assert processor.tokenizer("is the")["input_ids"] == [count]
-    assert processor.chat_template == pico.processor("qwen2_5_vl").chat_template
+    assert processor.chat_template == tiny.processor("qwen2_5_vl").chat_template
     loaded, info = tf.AutoModelForImageTextToText.from_pretrained(
         tmp_path / "out", output_loading_info=True
     )

@@ -1,8 +1,8 @@
 import io
 import json
 
-import pico
 import pytest
+import tiny_models as tiny
 import torch
 import transformers as tf
 from PIL import Image
@@ -253,7 +253,7 @@ def test_bad_files_are_named(tmp_path):
 def test_a_broken_picture_names_its_row(pictures):
     (pictures / "0.png").write_bytes((pictures / "0.png").read_bytes()[:40])
     rows = read_rows(write(pictures, {"question": "q", "answer": "a", "images": ["0.png"]}))
-    processor = pico.processor("idefics3")
+    processor = tiny.processor("idefics3")
     with pytest.raises(UserError, match="row 1 of .*: the image .*0.png cannot be decoded"):
         encode(rows[0], processor, ends(processor))
 
@@ -264,7 +264,7 @@ def test_a_broken_picture_names_its_row(pictures):
 @pytest.mark.parametrize("images", [["0.png"], ["1.png", "2.png"], []])
 def test_a_question_is_encoded_as_it_will_be_asked(kind, pictures, images):
     """Token for token, pixel for pixel what transformers gives for the prompt."""
-    processor = pico.processor(kind)
+    processor = tiny.processor(kind)
     text = " and ".join(["what is <image>"] * len(images)) or "what is this"
     row = {"question": text, "answer": "one two .", "images": images}
     (found,) = read_rows(write(pictures, row))
@@ -307,7 +307,7 @@ def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(family, pictu
         ],
         "images": ["1.png", "0.png"],
     }
-    processor = pico.processor(family)
+    processor = tiny.processor(family)
     (found,) = read_rows(write(pictures, row))
     pieces = stretches(found, processor)
     assert [(piece.images, piece.answer) for piece in pieces] == [
@@ -315,35 +315,36 @@ def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(family, pictu
     ]  # fmt: skip
     per_row = PER_ROW[family]
     sample = encode(found, processor, ends(processor), per_row)
-    assert learnt(sample, processor) == "one two </s> three . </s>"
+    assert learnt(sample, processor) == "one two </s>three . </s>"
     # All at once is the same: ids and pixels.
     whole = processor(
         text=["".join(piece.text for piece in pieces)],
         images=[[Image.open(pictures / name).convert("RGB") for name in row["images"]]],
         return_tensors="pt",
-        add_special_tokens=False,
     )
     assert torch.equal(sample["input_ids"], whole["input_ids"][0])
     assert torch.equal(sample["pixel_values"], whole["pixel_values"])
 
 
 def test_an_answer_without_an_end_gets_one(pictures):
-    processor = pico.processor("llava_next")
-    processor.chat_template = processor.chat_template.replace(" </s> ", " ")
+    processor = tiny.processor("llava_next")
+    processor.chat_template = processor.chat_template.replace("{{ ' </s>' }}", "")
     (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
     sample = encode(row, processor, ends(processor))
-    assert learnt(sample, processor) == "one . </s>"
+    assert learnt(sample, processor) == "one .</s>"
 
 
-def test_an_answer_in_unknown_words_is_named(pictures):
-    processor = pico.processor("llava_next")
-    (row,) = read_rows(write(pictures, {"question": "quoi ?", "answer": "one deux ."}))
-    with pytest.raises(UserError, match="row 1 of .* does not know; what it reads is 'one . </s>'"):
+def test_an_answer_in_unknown_letters_is_named(pictures):
+    processor = tiny.processor("llava_next")
+    (row,) = read_rows(write(pictures, {"question": "où ?", "answer": "one и ."}))
+    with pytest.raises(
+        UserError, match="row 1 of .* does not know; what it reads is 'one  . </s>'"
+    ):
         encode(row, processor, ends(processor))
 
 
 def test_a_template_that_rewrites_the_question_is_refused(pictures):
-    processor = pico.processor("llava_next")
+    processor = tiny.processor("llava_next")
     processor.chat_template = "{{ messages | length }}" + processor.chat_template
     (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
     with pytest.raises(UserError, match="row 1 of .* renders an answer not as a continuation"):
@@ -351,18 +352,18 @@ def test_a_template_that_rewrites_the_question_is_refused(pictures):
 
 
 def test_large_pictures_are_made_smaller(pictures):
-    Image.new("RGB", (64, 64)).save(pictures / "big.png")
+    Image.new("RGB", (128, 128)).save(pictures / "big.png")
     (row,) = read_rows(write(pictures, {"question": "q", "answer": "one", "images": ["big.png"]}))
-    processor = pico.processor("qwen2_5_vl")
+    processor = tiny.processor("qwen2_5_vl")
     grids = [
         encode(row, processor, ends(processor), max_pixels=limit)["image_grid_thw"].tolist()
-        for limit in (None, 32 * 32)
+        for limit in (None, 64 * 64)
     ]
     assert grids == [[[1, 8, 8]], [[1, 4, 4]]]
 
 
 def test_what_does_not_fit_is_left_out_by_name_and_never_cut(family, rows):
-    processor = pico.processor(family)
+    processor = tiny.processor(family)
     per_row = PER_ROW[family]
     raw = read_rows(rows)
     lengths = [len(encode(row, processor, ends(processor), per_row)["input_ids"]) for row in raw]
@@ -378,7 +379,7 @@ def test_what_does_not_fit_is_left_out_by_name_and_never_cut(family, rows):
 
 
 def test_samples_beyond_the_cache_are_made_anew(rows, monkeypatch):
-    processor = pico.processor("idefics3")
+    processor = tiny.processor("idefics3")
     raw = read_rows(rows)
     cached = Samples(raw, processor, ends(processor), 99, True)
     monkeypatch.setattr("drift.training.data.CACHE_BYTES", 10_000)
@@ -408,7 +409,7 @@ def test_a_batch_gives_each_row_the_logits_it_has_alone(models, kind, rows):
 
 
 def test_padding_is_not_learnt(rows):
-    processor = pico.processor("qwen2_5_vl")
+    processor = tiny.processor("qwen2_5_vl")
     samples = Samples(read_rows(rows), processor, ends(processor), 256)
     batch = collate([samples[i] for i in range(4)], pad=7)
     outside = batch["attention_mask"] == 0

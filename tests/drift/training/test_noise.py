@@ -1,7 +1,7 @@
 import json
 
-import pico
 import pytest
+import tiny_models as tiny
 
 from common.errors import UserError
 from drift.training import noise
@@ -9,7 +9,7 @@ from drift.training.data import read_rows
 
 
 def test_all_rows_come_twice_and_no_noisy_one_keeps_its_answer(tmp_path):
-    rows = pico.make_rows(tmp_path / "data", 16)
+    rows = tiny.make_rows(tmp_path / "data", 16)
     assert noise.write(rows, tmp_path / "noisy", seed=3) == 32
     before, after = read_rows(rows), read_rows(tmp_path / "noisy" / noise.ROWS)
     kept, noisy = after[:16], after[16:]

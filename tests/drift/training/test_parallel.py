@@ -8,8 +8,8 @@ import socket
 import pytest
 import torch
 import worker
-from pico import read
 from test_trainer import config_of, log_of
+from tiny_models import read
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 import transformers as tf
-from pico import read
+from tiny_models import read
 
 from common.errors import UserError
 from drift.checkpoints import fingerprint
@@ -70,7 +70,7 @@ def test_a_run_leaves_a_whole_checkpoint(models, family, rows, tmp_path):
     coverage = stored["coverage"]
     assert coverage["tensors"] == len(trained)
     assert coverage["parameters"] == sum(before[name].numel() for name in trained)
-    assert coverage["decoder_share"] == pytest.approx(0.99, abs=0.001)
+    assert coverage["decoder_share"] == pytest.approx(0.996, abs=0.001)
 
     cost, log = stored["cost"], log_of(tmp_path / "out")
     assert (cost["steps"], cost["samples"], cost["dropped_rows"]) == (3, 12, 0)
@@ -204,7 +204,7 @@ def test_micro_batches_do_not_change_the_method(models, family, rows, monkeypatc
     def run(when, batch):
         return gradients(
             models / family, rows, monkeypatch, tmp_path,
-            when=when, batch=batch, accumulate=8 // batch,
+            when=when, batch=batch, accumulate=8 // batch, alpha=2.0,
         )  # fmt: skip
 
     whole = run("step", 8)
@@ -427,7 +427,7 @@ def test_weights_that_the_model_lacks_are_named(qwen, rows, tmp_path):
         ("one <image>", "a.png", "row 2 of .* has 2 <image> marks and 1 images"),
         ("one .", "b.png", "row 2 of .* names the image b.png, which is not in"),
         ("one .", "broken.png", "row 2 of .*: the image .*broken.png cannot be decoded"),
-        ("one un .", "a.png", "row 2 of .* has an answer with words that the tokenizer does not"),
+        ("one и .", "a.png", "row 2 of .* has an answer with words that the tokenizer does not"),
     ],
 )
 def test_bad_rows_stop_before_anything_is_trained(qwen, tmp_path, answer, picture, sentence):
@@ -447,7 +447,7 @@ def test_bad_rows_stop_before_anything_is_trained(qwen, tmp_path, answer, pictur
 def test_a_row_that_is_too_long_is_left_out_by_name(qwen, tmp_path, capsys):
     data = tmp_path / "data.jsonl"
     short = {"question": "what ?", "answer": "one ."}
-    long = short | {"answer": "one " * 300}
+    long = short | {"answer": "one " * 72}
     data.write_text("\n".join(json.dumps(row) for row in (short, long, short)))
     made = training.train(config_of(qwen, data, batch=1, steps=1), tmp_path / "out")
     assert made.cost is not None and made.cost["dropped_rows"] == 1

@@ -1,12 +1,16 @@
 """A LoRA adapter answers as the same weights merged would; every bad one has its sentence."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
+import safetensors.torch
+import tiny_models as tiny
+import torch
+import transformers as tf
 from safetensors.numpy import load_file, save_file
 
 import tasks
@@ -227,24 +231,65 @@ def test_an_adapter_is_not_merged_with_a_reasoner(folder, base):
 # On models
 
 
-PLACES = {
-    "qwen2_5_vl": rf"{tiny.DECODER}|visual\.(blocks|merger)",
-    "llava_next": tiny.DECODER,
-    "idefics3": tiny.DECODER,
-    "idefics2": tiny.DECODER,
-}
+DECODER = r"(language_model|text_model)\.layers\.\d+\."
+PLACES = dict.fromkeys((*tiny.THREE, tiny.LACKING), DECODER)
+PLACES["qwen2_5_vl"] += r"|visual\.(blocks|merger)"
+
+
+def load(base: Path) -> tf.PreTrainedModel:
+    return tf.AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+
+
+def adapter(base: Path, folder: Path, seed: int, where: str = DECODER, rank: int = 4) -> Path:
+    """Write a LoRA adapter in PEFT's layout, over all matrices of `base` whose names match."""
+    torch.manual_seed(seed)
+    tensors = {}
+    for name, module in load(base).named_modules():
+        if isinstance(module, torch.nn.Linear) and re.search(where, name):
+            out, inner = module.weight.shape
+            tensors[f"base_model.model.{name}.lora_A.weight"] = 0.2 * torch.randn(rank, inner)
+            tensors[f"base_model.model.{name}.lora_B.weight"] = 0.2 * torch.randn(out, rank)
+    folder.mkdir(parents=True)
+    safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": str(base),
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "target_modules": sorted({name.split(".")[-3] for name in tensors}),
+        "bias": "none",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def merged(folder: Path, out: Path) -> Path:
+    """Write an adapter's base with the adapter's products added to its weights."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    base = Path(config["base_model_name_or_path"])
+    model, tensors = load(base), tiny.read(folder)
+    with torch.no_grad():
+        for name in {key.rpartition(".lora_")[0] for key in tensors}:
+            a, b = (tensors[f"{name}.lora_{part}.weight"] for part in "AB")
+            matrix = model.get_submodule(name.removeprefix("base_model.model.")).weight
+            matrix += config["lora_alpha"] / config["r"] * b @ a
+    shutil.copytree(base, out)
+    model.save_pretrained(out)
+    shutil.copy(base / "generation_config.json", out)
+    return out
 
 
 @pytest.fixture(scope="module")
-def adapted(tmp_path_factory) -> dict[str, Path]:
+def adapted(tmp_path_factory, checkpoints) -> dict[str, Path]:
     """Of each family a base, two adapters on it, and the first of them merged."""
     out = tmp_path_factory.mktemp("adapted")
-    made = {}
+    made = {family: checkpoints[f"{family}-a"] for family in tiny.THREE}
+    lacking = tiny.LACKING
+    made[lacking] = tiny.make_vlm(lacking, out / lacking)
     for family, where in PLACES.items():
-        base = made[family] = tiny.make(family, out / family, 0)
-        for seed, name in enumerate(("one", "two")):
-            made[f"{family}-{name}"] = tiny.adapter(base, out / f"{family}-{name}", seed, where)
-        made[f"{family}-merged"] = tiny.merged(made[f"{family}-one"], out / f"{family}-merged")
+        for seed, name in enumerate((f"{family}-one", f"{family}-two")):
+            made[name] = adapter(made[family], out / name, seed, where)
+        made[f"{family}-merged"] = merged(made[f"{family}-one"], out / f"{family}-merged")
     return made
 
 
@@ -274,6 +319,6 @@ def test_an_adapter_answers_as_its_weights_merged(family, adapted, world, tmp_pa
 
 @pytest.mark.filterwarnings("ignore")
 def test_matrices_that_vllm_would_leave_out_are_named(adapted, world, tmp_path):
-    folder = tiny.adapter(adapted["llava_next"], tmp_path / "tower", 0, "vision_tower")
+    folder = adapter(adapted["llava_next"], tmp_path / "tower", 0, "vision_tower")
     with pytest.raises(UserError, match=r"vLLM leaves out 6 matrices of the adapter.*--engine hf"):
         said(world, tmp_path / "run", "vllm", open_checkpoint(folder))

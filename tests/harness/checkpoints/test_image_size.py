@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
+import tiny_models as tiny
 from PIL import Image as Pillow
 
 import tasks

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
+import tiny_models as tiny
 
 import tasks
 from common.errors import UserError
@@ -40,7 +40,7 @@ def answers(tmp_path_factory, checkpoints, world) -> dict[str, dict[str, list]]:
     task = [tasks.load("pocket")]
     run(opened, task, out / "vllm", EvalConfig(data=world), engine="vllm")
     run(opened, task, out / "hf", EvalConfig(data=world), engine="hf")
-    for family in tiny.FAMILIES:
+    for family in tiny.THREE:
         fresh = open_checkpoint(checkpoints[f"{family}-b"])
         run([fresh], task, out / "fresh" / fresh.name, EvalConfig(data=world), engine="vllm")
     return {
@@ -54,7 +54,7 @@ def _said(folder: Path) -> list:
     return [(r.id, r.text, r.finish, r.tokens_in, r.tokens_image, r.tokens_out) for r in responses]
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.THREE)
 @pytest.mark.parametrize("which", ["a", "b", "text"])
 def test_vllm_and_transformers_agree_token_for_token(answers, family, which):
     name = f"{family}-{which}"
@@ -62,14 +62,14 @@ def test_vllm_and_transformers_agree_token_for_token(answers, family, which):
     assert len(answers["vllm"][name]) == (2 if which == "text" else 7)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.THREE)
 def test_swapped_weights_answer_like_a_fresh_engine(answers, family):
     swapped = answers["vllm"][f"{family}-b"]
     assert swapped == answers["fresh"][f"{family}-b"]
     assert swapped != answers["vllm"][f"{family}-a"]
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.THREE)
 def test_answers_depend_on_the_picture(answers, family):
     texts = {id: text for id, text, *_ in answers["vllm"][f"{family}-a"]}
     assert len({texts["q0"], texts["q1"], texts["q2"]}) == 3

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny
+import tiny_models as tiny
 import torch
 
 import tasks
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def lacking(tmp_path_factory) -> Path:
-    return tiny.make(tiny.LACKING, tmp_path_factory.mktemp("lacking") / "model", 0)
+    return tiny.make_vlm(tiny.LACKING, tmp_path_factory.mktemp("lacking") / "model")
 
 
-@pytest.fixture(scope="module", params=[*tiny.FAMILIES, tiny.LACKING])
+@pytest.fixture(scope="module", params=[*tiny.THREE, tiny.LACKING])
 def any_family(request, checkpoints, lacking) -> HfEngine:
     name = request.param
     made = HfEngine(open_checkpoint(lacking if name == tiny.LACKING else checkpoints[f"{name}-a"]))
@@ -123,7 +123,7 @@ def test_memory_that_is_known_to_be_short_is_not_tried(engine, monkeypatch):
 def test_one_bad_row_is_a_refusal_and_not_the_batchs(engine):
     good = [tiny.question(str(n), "<image>what?", 1) for n in range(5)]
     # Its text holds the family's own placeholder, for which there is no picture.
-    bad = tiny.question("bad", f"<image>what is {tiny.IMAGE['qwen2_5_vl']}?", 1)
+    bad = tiny.question("bad", f"<image>what is {tiny.mark('qwen2_5_vl')}?", 1)
     long = tiny.question("long", "<image>" + "x" * tiny.CONTEXT, 1)
     alone = said(engine, requests(engine, good))
     found = said(engine, requests(engine, [*good[:2], bad, *good[2:], long]))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-import tiny
+import tiny_models as tiny
 
 from common.errors import UserError
 from harness.checkpoints.preflight import Checkpoint

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny
+import tiny_models as tiny
 from PIL import Image as Pillow
 from pretend import Pretend, answer, completion
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-import tiny
+import tiny_models as tiny
 
 from common.errors import UserError
 from harness.checkpoints.preflight import open_checkpoint

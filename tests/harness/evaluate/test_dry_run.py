@@ -3,7 +3,7 @@
 import re
 
 import pytest
-import tiny
+import tiny_models as tiny
 from pretend import Pretend
 from scripted import Script, evaluate
 
@@ -33,7 +33,7 @@ def no_engine_starts(monkeypatch):
     monkeypatch.setattr(vllm.VllmEngine, "start", start)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.THREE)
 @pytest.mark.parametrize("budget", [{}, {"max_pixels": 3136, "min_pixels": 3136}])
 def test_tokens_are_those_that_the_engine_counts(
     tmp_path, world, checkpoints, family, budget, monkeypatch

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
+import tiny_models as tiny
 
 import tasks
 from common.errors import UserError

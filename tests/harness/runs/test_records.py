@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-import tiny
+import tiny_models as tiny
 
 from harness.runs import folder
 from harness.runs.log import answered, os, read_responses
