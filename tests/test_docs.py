@@ -21,6 +21,7 @@ from drift.merge import METHODS
 from drift.pocket import models
 from drift.training import config, data
 from driftbench.__main__ import app
+from harness.studies import load
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -108,7 +109,7 @@ def test_a_command_line_shown_can_be_typed(words):
         bundled = {path.stem for path in config.BUNDLED.glob("*.yaml")}
         assert given["recipe"] in bundled or f"# {given['recipe']}" in GUIDES
     if words[0] == "reproduce":
-        assert (ROOT / "harness" / "studies" / "recipes" / f"{given['recipe']}.yaml").exists()
+        assert given["study"] in load.BUNDLED or given["study"].endswith(".py")
 
 
 @pytest.mark.parametrize("said", INLINE)

@@ -3,40 +3,49 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
-import yaml
 
-from harness.studies import recipe as study_recipe
-from harness.studies import runner
+from harness.studies import load, runner
 
+AT = "seed-0/llava_next"
 SHORT = {
-    "seed-{seed}/world": ["--train", "6", "--validation", "3", "--test", "4"],
-    "{at}/base": ["--length", "0.01"],
-    "{at}/vlm": ["--length", "0.01"],
-    "{at}/reasoner": ["--length", "0.01"],
-    "{at}/sft": ["--set", "steps=3", "--set", "batch=2"],
-    "{at}/drift": ["--set", "steps=3", "--set", "batch=2"],
+    "seed-0/world": "--train 6 --validation 3 --test 4",
+    **dict.fromkeys((f"{AT}/base", f"{AT}/vlm", f"{AT}/reasoner"), "--length 0.01"),
+    **dict.fromkeys((f"{AT}/sft", f"{AT}/drift"), "--set steps=3 --set batch=2"),
 }
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    """The bundled recipe with its lengths cut."""
-    study = yaml.safe_load((study_recipe._bundled() / "pocket.yaml").read_text())
-    study["each"] = [entry for entry in study["each"] if entry["family"] == "llava_next"]
-    for step in study["steps"]:
-        step["run"] += SHORT.get(step["name"], [])
-    del study["controls"]
-    path = tmp_path_factory.mktemp("recipe") / "small.yaml"
-    path.write_text(yaml.safe_dump(study))
-    return str(path)
+def mine(path):
+    return path.startswith(AT) or path in ("seed-0/world", "report")
+
+
+def small():
+    """The bundled study of one family, with its lengths cut."""
+    whole = load.load("pocket")
+    return replace(
+        whole,
+        steps=tuple(
+            replace(
+                step,
+                run=(*step.run, *SHORT.get(step.name, "").split()),
+                reads=tuple(filter(mine, step.reads)),
+            )
+            for step in whole.steps
+            if mine(step.name)
+        ),
+        methods=tuple(
+            replace(method, runs=tuple(run for run in method.runs if mine(run.folder)))
+            for method in whole.methods
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
-def study(recipe, tmp_path_factory):
+def study(tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
-    runner.run(study_recipe.load(recipe), out)
+    runner.run(small(), out)
     return out
 
 
@@ -85,19 +94,19 @@ def test_drift_pulled_every_projection_and_sft_none(study):
 
 
 @pytest.mark.slow
-def test_unchanged_it_runs_nothing(study, recipe):
+def test_unchanged_it_runs_nothing(study):
     report = (study / "report" / "index.html").stat().st_mtime_ns
-    runner.run(study_recipe.load(recipe), study)
+    runner.run(small(), study)
     assert (study / "report" / "index.html").stat().st_mtime_ns == report
 
 
 @pytest.mark.slow
-def test_a_lost_checkpoint_comes_back_the_same_and_no_question_is_asked_again(study, recipe):
+def test_a_lost_checkpoint_comes_back_the_same_and_no_question_is_asked_again(study):
     weights = study / "seed-0/llava_next/sft/model.safetensors"
     before = weights.read_bytes()
     answers = study / "seed-0/llava_next/runs/sft/responses.jsonl"
     asked = answers.read_bytes()
     shutil.rmtree(study / "seed-0/llava_next/sft")
-    runner.run(study_recipe.load(recipe), study)
+    runner.run(small(), study)
     assert weights.read_bytes() == before
     assert answers.read_bytes() == asked

@@ -1,6 +1,6 @@
 """Steps of a study in processes that share one import of torch, transformers and vLLM.
 
-A study starts `python -m PACKAGE …` for each step. Here the same command lines run in processes
+A study starts `python -P -m driftbench …` for each step. Here the same words run in processes
 forked from one that has imported what takes ten seconds, so that a study of eighty steps can be
 run by a test. Nothing else is shared: no model, no file, no setting.
 """
@@ -68,7 +68,7 @@ class Process:
 
 
 def subprocesses() -> SimpleNamespace:
-    """Stand-in for the module `subprocess` in `harness.studies.runner`."""
+    """Stand-in for the module `subprocess` in `harness.studies.process`."""
     before = dict(os.environ)
     forkserver._forkserver._stop()  # another test may have started it with less
     forkserver.set_forkserver_preload(["warm"])

@@ -7,16 +7,14 @@ from typer import Argument, Option
 
 
 def reproduce(
-    recipe: Annotated[str, Argument(help="pocket, paper, or a recipe file.")],
+    study: Annotated[str, Argument(help="pocket, paper, or a Python file that defines study().")],
     out: Annotated[
-        Path | None, Option(help="Default: runs/<recipe>, with --scale runs/<recipe>-<scale>.")
+        Path | None, Option(help="Default: runs/<study>, with --scale runs/<study>-<scale>.")
     ] = None,
     jobs: Annotated[int | None, Option(min=1, help="Steps at a time.")] = None,
-    seeds: Annotated[
-        int, Option(min=1, help="Make everything so often, from other random numbers.")
-    ] = 1,
+    seeds: Annotated[int, Option(min=1, help="Repeat the study with this many seeds.")] = 1,
     controls: Annotated[
-        bool, Option("--controls", help="Also the controls and ablations of the recipe.")
+        bool, Option("--controls", help="Also the controls and ablations of the study.")
     ] = False,
     plan: Annotated[
         bool, Option("--plan", help="Only tell what the steps take; nothing is touched.")
@@ -34,22 +32,27 @@ def reproduce(
         str | None,
         Option(metavar="NAME", help="The same steps on stand-ins: `pocket`, for paper."),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        Option(
+            "--set", metavar="NAME=VALUE", help="A setting of the study's own; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Redo a whole study, end to end.
 
     The same command again skips the steps whose inputs are unchanged.
     """
+    from harness.studies import load, runner
     from harness.studies import plan as study_plan
-    from harness.studies import recipe as study_recipe
-    from harness.studies import runner as room
 
-    study = study_recipe.load(recipe, seeds, controls, scale)
-    room.check_gpus(study, gpus)
-    chosen = study_plan.choose(study, only or [], start)
+    made = load.load(study, seeds=seeds, controls=controls, scale=scale, settings=settings or ())
+    runner.check_gpus(made, gpus)
+    chosen = study_plan.choose(made, only or [], start)
     if plan:
-        study_plan.show(chosen, gpus)
+        study_plan.show(made, chosen, gpus)
         return
-    name = Path(recipe).stem + (f"-{scale}" if scale else "")
+    name = Path(study).stem + (f"-{scale}" if scale else "")
     out = out or Path("runs") / name
-    study_plan.check_reads(study, chosen, out)
-    room.run(chosen, out, jobs, gpus)
+    study_plan.check_reads(made, chosen, out)
+    runner.run(made, out, jobs, gpus, steps=chosen)

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.studies.runner import Running, Scheduler
+    from harness.studies.process import Running
+    from harness.studies.runner import Scheduler
 
 UNSAID = ("it/s]", "Warning", "warn")
 
@@ -41,7 +42,12 @@ class _Display:
             if name not in self.told:
                 self.told.add(name)
                 left = "" if self.live else f", about {clock(self.left())} left"
-                self.console.print(f"{self._count()} {name}: done in {seconds:.0f} s{left}")
+                said = f"{self._count()} {name}: done in {seconds:.0f} s{left}"
+                self.console.print(said, markup=False)
+        for name, why in self.scheduler.failed.items():
+            if name not in self.told:
+                self.told.add(name)
+                self.console.print(f"{self._count()} {why}", markup=False)
         if self.live:
             self.live.update(self._panel())
 
@@ -49,12 +55,18 @@ class _Display:
         """The closing line."""
         ran, skipped = len(self.scheduler.done), self.scheduler.skipped
         unchanged = f", {skipped} unchanged and skipped" if skipped else ""
+        out = self.scheduler.out
+        written = [
+            out / path / "index.html" for step in self.scheduler.steps for path in step.writes
+        ]
+        pages = [page for page in written if page.is_file()]
         self.console.print(f"{ran} steps run{unchanged}, {clock(seconds)}")
-        self.console.print(f"in {self.scheduler.out}")
+        for place in pages or [out]:
+            self.console.print(str(place), markup=False, soft_wrap=True)
 
     def left(self) -> float:
-        """Seconds until the end: the recipe's figures, scaled by how they came true so far."""
-        steps = {step.name: step.seconds for step in self.scheduler.study.steps}
+        """Seconds until the end: the steps' figures, scaled by how they came true so far."""
+        steps = {step.name: step.seconds for step in self.scheduler.steps}
         expected = sum(steps[name] for name in self.scheduler.done)
         pace = sum(self.scheduler.done.values()) / expected if expected else 1.0
         rest = sum(step.seconds for step in self.scheduler.waiting)
@@ -63,8 +75,8 @@ class _Display:
         return rest * pace / min(self.scheduler.jobs, max(1, len(steps)))
 
     def _count(self) -> str:
-        total = len(self.scheduler.study.steps)
-        return f"[{len(self.scheduler.done) + self.scheduler.skipped}/{total}]"
+        ended = len(self.scheduler.done) + len(self.scheduler.failed) + self.scheduler.skipped
+        return f"[{ended}/{len(self.scheduler.steps)}]"
 
     def _panel(self) -> Any:
         from rich.table import Table
@@ -85,7 +97,7 @@ class _Display:
 
 
 def _saying(run: "Running") -> str:
-    from harness.studies.runner import last_lines
+    from harness.studies.process import last_lines
 
     lines = [line for line in last_lines(run.log, 20) if not any(w in line for w in UNSAID)]
     return lines[-1] if lines else ""

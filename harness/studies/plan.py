@@ -1,17 +1,16 @@
 """Which steps of a study, what they lack, and what they take: told before anything is touched."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from common.errors import UserError, near
 from harness.studies.display import clock
-from harness.studies.recipe import Recipe, Step, room, within
+from harness.studies.step import Step, Study, within
 
 
-def choose(study: Recipe, only: Sequence[str], start: str | None) -> Recipe:
-    """The study with some of its steps.
+def choose(study: Study, only: Sequence[str], start: str | None) -> tuple[Step, ...]:
+    """Some of a study's steps.
 
     Args:
         study: The whole.
@@ -30,9 +29,7 @@ def choose(study: Recipe, only: Sequence[str], start: str | None) -> Recipe:
         steps = tuple(step for step in steps if step in wanted)
     if not steps:
         raise UserError(f"nothing that --only names follows from {start}: leave one of them out")
-    if len(steps) == len(study.steps):
-        return study
-    return replace(study, steps=steps, disk_bytes=min(study.disk_bytes, room(steps)))
+    return steps
 
 
 def _fitting(steps: Sequence[Step], pattern: str, flag: str) -> tuple[Step, ...]:
@@ -66,27 +63,29 @@ def _following(steps: Sequence[Step], first: Iterable[Step]) -> tuple[Step, ...]
     return tuple(step for step in steps if step in found)
 
 
-def check_reads(study: Recipe, chosen: Recipe, out: Path) -> None:
+def check_reads(study: Study, chosen: Sequence[Step], out: Path) -> None:
     """Stop where a chosen step reads what is not there and no chosen step writes.
 
     Raises:
         UserError: It names the step that writes it.
     """
-    written = [path for step in chosen.steps for path in step.writes]
-    for step in chosen.steps:
+    written = [path for step in chosen for path in step.writes]
+    for step in chosen:
         for path in step.reads:
             if (out / path).exists() or any(within(path, one) for one in written):
                 continue
             makers = [one.name for one in study.steps if any(within(path, w) for w in one.writes)]
-            how = f"step {makers[0]} writes it: choose that too" if makers else "no step writes it"
-            raise UserError(f"step {step.name} reads {path}, which is not in {out}; {how}")
+            raise UserError(
+                f"step {step.name} reads {path}, which is not in {out}; step {makers[0]} writes "
+                "it: choose that too"
+            )
 
 
 # What they take
 
 
-def show(study: Recipe, gpus: int) -> None:
-    """Print the steps by stage with what they take by the recipe's estimates, and the total."""
+def show(study: Study, chosen: Sequence[Step], gpus: int) -> None:
+    """Print steps of a study by stage with what they are expected to take, and the total."""
     from rich.table import Table
 
     from harness.commands.cells import console
@@ -95,15 +94,15 @@ def show(study: Recipe, gpus: int) -> None:
     table = Table(*columns, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for stage in dict.fromkeys(step.stage for step in study.steps):
-        steps = [step for step in study.steps if step.stage == stage]
+    for stage in dict.fromkeys(step.stage for step in chosen):
+        steps = [step for step in chosen if step.stage == stage]
         table.add_row(stage or study.name, *_figures(steps), style="bold")
         for step in steps:
             table.add_row(f"  {step.name}", *_figures([step]))
-    table.add_row("all", *_figures(study.steps), style="bold")
+    table.add_row("all", *_figures(chosen), style="bold")
     console().print(table)
-    seconds = sum(step.seconds for step in study.steps if step.gpu)
-    said = f"{len(study.steps)} steps"
+    seconds = sum(step.seconds for step in chosen if step.gpu)
+    said = f"{len(chosen)} steps"
     if seconds:
         said += f"; {seconds / 3600:.1f} GPU hours, so at least {clock(seconds / gpus)}"
         said += f" with --gpus {gpus}"

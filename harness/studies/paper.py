@@ -1,0 +1,160 @@
+"""The study of DRIFT (arXiv 2510.15050v2, Findings of ACL 2026), and what its reviewers asked for.
+
+    driftbench reproduce paper --gpus 8
+    driftbench reproduce paper --scale pocket      # every step, on stand-ins, on a CPU
+    driftbench reproduce paper --set qwen2_5_vl/vlm=/models/Qwen2.5-VL-7B-Instruct
+
+What the paper leaves unsaid, and what is done here, stands in docs/reproducing_the_paper.md. Rows
+that it quotes from others (OpenVLThinker, R1-OneVision, X-REASONER, the rest of table 3) are quoted
+from reports/published, not run again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from common.errors import UserError, near
+from harness.studies import paper_steps as parts
+from harness.studies.paper_scale import MODELS, POCKET, REAL
+from harness.studies.step import Claim, Method, MethodRun, Study
+
+LABELS = {
+    "vlm": "VLM",
+    "reasoner": "reasoner (text only)",
+    "teacher": "teacher of the data",
+    **{f"merge-{alpha:.2f}": f"merge, α = {alpha:g}" for alpha in parts.ALPHAS},
+    "tuned": "merge, α tuned",
+    "task_arithmetic": "Task Arithmetic",
+    "slerp": "SLERP",
+    "ties": "TIES",
+    "dare_ties": "DARE, TIES",
+    "dare_linear": "DARE, linear",
+    "layer_swap": "layer swap",
+    "sft": "SFT",
+    "drift": "DRIFT",
+    "merge_then_sft": "merge, then SFT, as far as DRIFT",
+    "sft_then_merge": "SFT, then merge, as far as DRIFT",
+    "random": "DRIFT, random Δ",
+    "negated": "DRIFT, −Δ",
+    "half": "DRIFT, α = 0.5",
+    "drift_absolute": "DRIFT, absolute",
+    "drift_grad_norm": "DRIFT, gradient's norm",
+    "drift_grad_norm_attn": "DRIFT, gradient's norm, attention",
+    "drift_grad_norm_mlp": "DRIFT, gradient's norm, MLP",
+    "drift_grad_norm_norm": "DRIFT, gradient's norm, norms",
+    "drift_grad_norm_head": "DRIFT, gradient's norm, head",
+    "drift_attn": "DRIFT, attention",
+    "drift_mlp": "DRIFT, MLP",
+    "drift_norm": "DRIFT, norms",
+    "drift_head": "DRIFT, head",
+    "drift_math": "DRIFT, reasoner Qwen2.5-Math",
+    "drift_stage": "DRIFT, Δ of the reasoner's last stage",
+    "sft_noisy": "SFT, half noise",
+    "drift_noisy": "DRIFT, half noise",
+}
+"""Method → its row, in the order of the tables."""
+BENCHMARKS = {
+    "mathvista": "MathVista",
+    "mathvision": "MathVision",
+    "mathverse_vision_only": "MathVerse",
+    "wemath": "We-Math",
+    "logicvista": "LogicVista",
+}
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}
+"""Of training on several GPUs: FSDP2, a unit a decoder layer."""
+
+
+def study(
+    *,
+    seeds: int = 1,
+    controls: bool = False,
+    scale: Literal["pocket"] | None = None,
+    offload: bool = False,
+    **models: str,
+) -> Study:
+    """Build the study.
+
+    Args:
+        seeds: Of training.
+        controls: Does the direction matter, or its size, or that there is a pull at all?
+        scale: `pocket`: the same steps on stand-ins. What it cannot try is the download itself,
+            vLLM and sharding on GPUs, and whether everything fits.
+        offload: Keep what the optimizer holds in the host's memory.
+        models: Folders of one's own in the place of names on the hub, see `paper_scale.MODELS`.
+
+    Raises:
+        UserError: One of `models` is none.
+    """
+    if unknown := [name for name in models if name not in MODELS]:
+        hint = near(unknown[0], MODELS)
+        raise UserError(f"--set {unknown[0]}: {hint}there are offload, {', '.join(MODELS)}")
+    given = POCKET if scale else REAL
+    given = replace(given, models={**given.models, **models})
+    if offload:
+        given = replace(given, training=(*given.training, "--set", "offload=true"))
+    steps = [*parts.fetched(given), *parts.distances()]
+    steps += [*parts.sweeps(given), *parts.other_merges(given)]
+    for seed in range(seeds):
+        for family in parts.TRAINED:
+            steps += parts.compared(given, family, seed, controls)
+    steps += [*parts.studied_once(given), *parts.answers(given, seeds, controls)]
+    steps.append(parts.report(seeds))
+    about = (
+        "DRIFT as published, on the published models, data and benchmarks, and what was asked of it"
+    )
+    if scale:
+        about = "The steps of the paper's study on stand-ins; its numbers mean nothing"
+        small = [replace(step, seconds=8, download_gib=0, disk_gib=0) for step in steps]
+        steps = [parts.standins(), *small]
+    methods = _methods(seeds, controls)
+    return Study(
+        name="paper at pocket scale" if scale else "paper",
+        about=about,
+        steps=tuple(steps),
+        methods=methods,
+        claims=_claims({method.name for method in methods}),
+        baseline="sft",
+        threads=1 if scale else 8,
+        global_batch=8,
+        sharding={} if scale else SHARDING,
+    )
+
+
+def _methods(seeds: int, controls: bool) -> tuple[Method, ...]:
+    runs: dict[str, list[MethodRun]] = {name: [] for name in LABELS}
+
+    def found(family: str, seed: int, names: Sequence[str]) -> None:
+        for name in names:
+            runs[name].append(MethodRun(family, seed, f"seed-{seed}/{family}/runs/{name}"))
+
+    for family in parts.FAMILIES:
+        found(family, 0, (*parts.baselines(family), "reasoner"))
+        if family in parts.SWEPT:
+            found(family, 0, [f"merge-{alpha:.2f}" for alpha in parts.ALPHAS])
+        for seed in range(seeds if family in parts.TRAINED else 0):
+            found(family, seed, parts.trained(controls))
+    found("qwen2_5_vl", 0, parts.ablations())
+    return tuple(
+        Method(name=name, label=LABELS[name], runs=tuple(own)) for name, own in runs.items() if own
+    )
+
+
+def _claims(methods: set[str]) -> tuple[Claim, ...]:
+    """Of each benchmark of the paper, those whose methods are both made."""
+    asked = (
+        ("DRIFT scores higher than SFT", "drift", "sft"),
+        ("It is the direction: Δ beats a random one of its norms", "drift", "random"),
+        ("DRIFT scores higher than merging as far, then SFT", "drift", "merge_then_sft"),
+        ("DRIFT scores higher than SFT, then merging as far", "drift", "sft_then_merge"),
+    )
+    return tuple(
+        Claim(text=f"{text}: {title}", method=a, against=b, group=task)
+        for text, a, b in asked
+        if {a, b} <= methods
+        for task, title in BENCHMARKS.items()
+    )

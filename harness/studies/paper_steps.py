@@ -1,0 +1,306 @@
+"""The steps of the paper's study, table by table.
+
+Seconds are estimates for one H100 of 80 GB, or its share of several; none was measured there:
+
+    training    4,000 samples × 3 epochs × about 1,000 tokens, 8 FLOP a parameter and token with
+                recomputation, at a third of the peak, and as much again for batches of one sample:
+                3 GPU hours
+    evaluation  the paper's 7,000 questions with answers of about 400 tokens: 20 minutes;
+                perception, 12,400 questions with short answers: 10; text, 1,800: 5; a minute to
+                start
+    on a CPU    a merge or a distance reads two models of 15 GB, and writes one
+
+Weights, gradients and optimizer of a 7B model take 16 bytes a parameter, 122 GB: one GPU of 141 GB
+or more (`--set offload=true`), or four of 80 GB, which shard them (FSDP2).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.studies.paper_scale import MODELS, Scale
+from harness.studies.step import ACCUMULATE, GPUS, Step
+
+FAMILIES = ("llava_next", "idefics2", "qwen2_vl", "qwen2_5_vl")
+SWEPT = ("llava_next", "qwen2_vl", "qwen2_5_vl")
+"""Idefics2 is not among vLLM's architectures: it is evaluated through transformers, one merge after
+the other, and not tuned."""
+TRAINED = ("llava_next", "qwen2_5_vl")
+"""A family where merging works, and which the published code attaches no hook to; and the paper's
+main one."""
+ALPHAS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+"""Below 0.1 as well, where the papers never looked."""
+WRITTEN = ("0.10", "0.20", "0.30")
+"""Of Idefics2."""
+QWEN = "seed-0/qwen2_5_vl"
+BASED = ("--base", f"{QWEN}/base")
+OTHER_MERGES = {
+    "task_arithmetic": ("--alpha", "0.1", *BASED),
+    "slerp": ("--alpha", "0.1"),
+    "ties": ("--alpha", "0.111", "--density", "0.2", *BASED),
+    "dare_ties": ("--alpha", "0.111", "--density", "0.2", *BASED),
+    "dare_linear": ("--alpha", "0.111", "--density", "0.2", *BASED),
+    "layer_swap": ("--alpha", "0.1"),
+}
+"""Of table 2. Its Task Arithmetic is linear, and so `merge-0.10` of the sweep; the textbook's is
+here, and SLERP. Weights of 1.6 and 0.2 (TIES, DARE) have no counterpart in shares that add up to 1:
+alpha is 0.2 / 1.8, and density, which is not said, their code's 0.2."""
+ABLATIONS = {
+    **dict.fromkeys(("absolute", "grad_norm", "grad_norm_attn", "grad_norm_mlp"), "table-4"),
+    **dict.fromkeys(("grad_norm_norm", "grad_norm_head"), "table-4"),
+    **dict.fromkeys(("attn", "mlp", "norm", "head"), "table-4"),
+    "math": "table-5",
+    "stage": "table-10",
+}
+"""Of one training seed → the table: scale and modules, the other reasoner, the update of the
+reasoner's own last stage."""
+CONTROLS = {
+    "random": ("prior=random",),
+    "negated": ("prior=negated",),
+    "half": ("mode=grad_norm", "alpha=0.5"),
+}
+"""A random direction with the norms of the prior; the opposite one; the constant that the adaptive
+factor is in bfloat16."""
+
+
+def baselines(family: str) -> tuple[str, ...]:
+    """Return what is evaluated of a family beside sweeps and training, by name."""
+    more = {"idefics2": tuple(f"merge-{alpha}" for alpha in WRITTEN)}.get(family, ("tuned",))
+    teacher = ("teacher", *OTHER_MERGES) if family == "qwen2_5_vl" else ()
+    return ("vlm", *more, *teacher)
+
+
+def trained(controls: bool) -> tuple[str, ...]:
+    """Return what is trained for each seed, by name."""
+    return ("sft", "drift", *((*CONTROLS, "sft_then_merge", "merge_then_sft") if controls else ()))
+
+
+def ablations() -> tuple[str, ...]:
+    """Return what is trained once, by name."""
+    return (*(f"drift_{variant}" for variant in ABLATIONS), "sft_noisy", "drift_noisy")
+
+
+def fetched(scale: Scale) -> list[Step]:
+    """Models and data: links into the hub's cache."""
+    steps = []
+    for name, (_, gib) in MODELS.items():
+        out, kind = (name, ("--data",)) if name == "data" else (f"seed-0/{name}", ())
+        words = ("fetch", scale.models[name], *kind, "--out", out)
+        more = {"stage": "models", "seconds": 60 if kind else 300, "download_gib": gib}
+        steps.append(_step(out, *words, reads=scale.standins, **more))
+    return steps
+
+
+def distances() -> list[Step]:
+    """Figure 2, and whether the pairs fit at all: shapes, RoPE bases, lineage."""
+    steps = []
+    for family in FAMILIES:
+        here, pair = f"seed-0/{family}", _pair(family)
+        checked: dict[str, Any] = {"reads": pair, "writes": (), "stage": "figure-2", "seconds": 10}
+        drawn: dict[str, Any] = {"plot": True, "stage": "figure-2", "seconds": 120}
+        steps.append(_step(f"{here}/preflight", "families", "--check", *pair, **checked))
+        steps.append(_distance(f"{here}/distance", pair, **drawn))
+    return steps
+
+
+def sweeps(scale: Scale) -> list[Step]:
+    """Table 1: merges of four families, over alpha; 0.1 is the paper's. And tuned ones.
+
+    Tuned on a validation split, as its reviewers asked: the best that a merge can do.
+    """
+    steps = []
+    for family in SWEPT:
+        here, pair = f"seed-0/{family}", _pair(family)
+        words = ("sweep", *pair, "--alphas", ",".join(map(str, ALPHAS)))
+        more: dict[str, Any] = {"reads": (*pair, *scale.standins), "gpu": "one"}
+        swept = ("--tasks", scale.seeing, "--out", f"{here}/runs", *scale.options)
+        tuned = ("--tasks", scale.validation, "--out", f"{here}/tuning", "--best", f"{here}/tuned")
+        steps += [
+            _step(
+                f"{here}/sweep",
+                *(*words, *swept),
+                writes=tuple(f"{here}/runs/merge-{alpha:.2f}" for alpha in ALPHAS),
+                stage="table-1",
+                seconds=11400,
+                resumes=True,
+                **more,
+            ),
+            _step(
+                f"{here}/tuned",
+                *(*words, *tuned, *scale.options),
+                writes=(f"{here}/tuning", f"{here}/tuned"),
+                stage="tuned-merges",
+                seconds=1500,
+                disk_gib=_gib(here),
+                **more,
+            ),
+        ]
+    for alpha in WRITTEN:
+        run = (f"seed-0/idefics2/merge-{alpha}", _pair("idefics2"), "--alpha", alpha)
+        steps.append(_merge(*run, stage="table-1", seconds=180))
+    return steps
+
+
+def other_merges(scale: Scale) -> list[Step]:
+    """Table 2: methods of merging."""
+    steps = []
+    for method, words in OTHER_MERGES.items():
+        layers = ("--layers", scale.swapped) if method == "layer_swap" else ()
+        run = ("--method", method, *words, *layers)
+        more: dict[str, Any] = {"reads": BASED[1:] if "--base" in words else ()}
+        more |= {"stage": "table-2", "seconds": 180 if layers else 240}
+        steps.append(_merge(f"{QWEN}/{method}", _pair("qwen2_5_vl"), *run, **more))
+    return steps
+
+
+def compared(scale: Scale, family: str, seed: int, controls: bool) -> list[Step]:
+    """Table 3, the LLaVA-NeXT rows of table 5, and the controls of both."""
+    at, own = f"seed-{seed}/{family}", (f"seed={seed}",)
+    vlm, llm = _pair(family)
+    sft, drift = f"{at}/sft", f"{at}/drift"
+    pull = (f"{family}_drift", {"vlm": vlm, "reasoner": llm})
+    steps = [
+        _trained(scale, sft, f"{family}_sft", {"vlm": vlm}, own),
+        _trained(scale, drift, *pull, own),
+    ]
+    if controls:
+        more: dict[str, Any] = {"stage": "controls"}
+        for name, settings in CONTROLS.items():
+            steps.append(_trained(scale, f"{at}/{name}", *pull, (*own, *settings), **more))
+        # As far toward the reasoner as DRIFT, by merging after or before the same SFT.
+        far, merged = ("--base", vlm, "--rho-of", drift), f"{at}/merged"
+        after = {"reads": (vlm, drift), "seconds": 600, **more}
+        before = {"reads": (sft, drift), "seconds": 600, **more}
+        again = (f"{family}_sft", {"vlm": merged}, own)
+        steps += [
+            _merge(f"{at}/sft_then_merge", (sft, llm), *far, **after),
+            _merge(merged, (vlm, llm), *far, "--before", sft, **before),
+            _trained(scale, f"{at}/merge_then_sft", *again, **more),
+        ]
+    of = [f"{at}/{name}" for name in trained(controls)]
+    moved: dict[str, Any] = {"of": of, "stage": "table-3", "seconds": 300}
+    return [*steps, _distance(f"{at}/trained_distance", (vlm, llm), **moved)]
+
+
+def studied_once(scale: Scale) -> list[Step]:
+    """Tables 4, 5, 7 and 10, of one training seed."""
+    vlm, llm = _pair("qwen2_5_vl")
+    steps = []
+    for variant, table in ABLATIONS.items():
+        parents = {"vlm": vlm, "reasoner": f"{QWEN}/math" if variant == "math" else llm}
+        if variant == "stage":
+            parents["base"] = f"{QWEN}/math"
+        name = f"drift_{variant}"
+        steps.append(_trained(scale, f"{QWEN}/{name}", f"qwen2_5_vl_{name}", parents, stage=table))
+    # Noise of our own making, each row again with the answer of another: how the paper's came about
+    # is not said.
+    made: dict[str, Any] = {"reads": ("data",), "stage": "table-7", "seconds": 60, "disk_gib": 1}
+    steps.append(_step("noisy", "noisy", scale.rows, "--out", "noisy", **made))
+    more: dict[str, Any] = {"rows": "noisy/rows.jsonl", "stage": "table-7", "seconds": 21600}
+    for way in ("sft", "drift"):
+        recipe = (f"qwen2_5_vl_{way}", {"vlm": vlm, "reasoner": llm})
+        steps.append(_trained(scale, f"{QWEN}/{way}_noisy", *recipe, **more))
+    return steps
+
+
+def answers(scale: Scale, seeds: int, controls: bool) -> list[Step]:
+    """Each checkpoint on the benchmarks of the tables, on perception (table 6) and on text.
+
+    Text shows what training keeps, and the reasoner's own lift, to hold the transfer against.
+    """
+    steps: list[Step] = []
+    seconds = {"idefics2": 26000, "qwen2_5_vl": 19500}
+    for family in FAMILIES:
+        here = f"seed-0/{family}"
+        more: dict[str, Any] = {"seconds": seconds.get(family, 4400)}
+        if not steps:  # it fetches the benchmarks
+            more["download_gib"] = 6
+        steps += [
+            _answers(scale, f"{here}/baseline_answers", baselines(family), **more),
+            _answers(scale, f"{here}/reasoner_answers", ("reasoner",), seconds=600),
+        ]
+    names = trained(controls)
+    for seed in range(seeds):
+        for family in TRAINED:
+            more = {"seconds": 4400 + 2160 * (len(names) - 2)}
+            steps.append(_answers(scale, f"seed-{seed}/{family}/answers", names, **more))
+    steps.append(_answers(scale, f"{QWEN}/ablation_answers", ablations(), seconds=17600))
+    return steps
+
+
+def standins() -> Step:
+    """What the pocket scale fetches."""
+    words = ("pocket", "standins", "--out", "standins")
+    return _step("standins", *words, stage="stand-ins", seconds=15, disk_gib=0.3)
+
+
+def report(seeds: int) -> Step:
+    """All of it."""
+    reads = [f"seed-0/{family}/{of}" for of in ("runs", "distance.json") for family in FAMILIES]
+    reads += [f"seed-{seed}/{family}/runs" for seed in range(1, seeds) for family in TRAINED]
+    words = ("report", ".", "--out", "report")
+    return _step("report", *words, reads=reads, stage="report", seconds=60)
+
+
+# A step of each kind
+
+
+def _step(name: str, *run: str, reads: Sequence[str] = (), **more: Any) -> Step:
+    """A step that writes what it is named after, where `more` does not say otherwise."""
+    more = {"writes": (name,), **more}
+    return Step(name=name, run=run, reads=tuple(dict.fromkeys(reads)), **more)
+
+
+def _pair(family: str) -> tuple[str, str]:
+    return f"seed-0/{family}/vlm", f"seed-0/{family}/reasoner"
+
+
+def _gib(place: str) -> float:
+    """Of a checkpoint in a family's folder, or of that folder's."""
+    return MODELS[f"{place.split('/')[1]}/vlm"][1]
+
+
+def _distance(
+    name: str, pair: Sequence[str], of: Sequence[str] = (), plot: bool = False, **more: Any
+) -> Step:
+    drawn = ("--plot", f"{name}.png") if plot else ()
+    run = ("distance", *pair, "--out", f"{name}.json", *drawn, *(f"--of={one}" for one in of))
+    writes = (f"{name}.json", *drawn[1:])
+    return _step(name, *run, reads=(*pair, *of), writes=writes, **more)
+
+
+def _merge(
+    out: str, pair: Sequence[str], *words: str, reads: Sequence[str] = (), **more: Any
+) -> Step:
+    run = ("merge", *pair, *words, "--out", out)
+    return _step(out, *run, reads=(*pair, *reads), disk_gib=_gib(out), **more)
+
+
+def _trained(
+    scale: Scale,
+    out: str,
+    recipe: str,
+    parents: Mapping[str, str],
+    settings: Sequence[str] = (),
+    rows: str = "",
+    **more: Any,
+) -> Step:
+    given = [f"{role}={model}" for role, model in parents.items()]
+    given += [f"data={rows or scale.rows}", f"accumulate={ACCUMULATE}", *settings]
+    sets = [word for one in given for word in ("--set", one)]
+    run = ("train", recipe, *sets, *scale.training, "--out", out)
+    reads = (*parents.values(), rows.split("/")[0] or "data")
+    more = {"stage": "table-3", "seconds": 10800, "disk_gib": _gib(out), **more}
+    return _step(out, *run, reads=reads, gpu="ranks", **more)
+
+
+def _answers(scale: Scale, name: str, names: Sequence[str], **more: Any) -> Step:
+    """Of checkpoints of one folder, in its `runs`."""
+    at, _, kind = name.rpartition("/")
+    models = tuple(f"{at}/{one}" for one in names)
+    runs = tuple(f"{at}/runs/{one}" for one in names)
+    tasks = {"reasoner_answers": scale.text, "ablation_answers": scale.reasoning}
+    run = ["eval", *models, "--tasks", tasks.get(kind, scale.everything)]
+    run += ["--out", runs[0] if len(runs) == 1 else f"{at}/runs", "--data-parallel", GPUS]
+    run += scale.options_text if kind == "reasoner_answers" else scale.options
+    more = {"stage": "answers", "gpu": "all", "resumes": True, **more}
+    return _step(name, *run, *scale.engine, reads=(*models, *scale.standins), writes=runs, **more)

@@ -1,0 +1,146 @@
+"""A step as a process: how it is started, what it takes, what it said when it failed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.files import unlinked
+from harness.studies.step import ACCUMULATE, GPUS, Step, Study
+
+DOOR = "driftbench"
+"""Module that runs the words of a step."""
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A step under way."""
+
+    step: Step
+    process: subprocess.Popen[bytes]
+    log: Path
+    started: float
+    reads: Mapping[str, str | None]
+    """Path → its fingerprint."""
+    devices: tuple[str, ...]
+    """GPUs that it was given, as CUDA_VISIBLE_DEVICES names them."""
+    peak: int = 0
+
+
+def start(
+    step: Step,
+    study: Study,
+    out: Path,
+    *,
+    gpus: int,
+    devices: Sequence[str],
+    log: Path,
+    reads: Mapping[str, str | None],
+) -> Running:
+    """Start a step of a study in a folder.
+
+    Args:
+        step: It.
+        study: Whose threads and sharding it gets.
+        out: Where it runs.
+        gpus: GPUs of the study.
+        devices: Those that it is given.
+        log: File for what it says.
+        reads: Path → its fingerprint.
+    """
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(study.threads),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # as -P, also for the processes that torchrun starts
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    if devices:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    if step.gpu == "ranks" and gpus > 1:
+        environment |= study.sharding
+    with open(log, "wb", opener=unlinked) as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", *command(step, study, gpus)],
+            cwd=out,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=_die_with_parent,
+        )
+    return Running(
+        step=step,
+        process=process,
+        log=log,
+        started=time.time(),
+        reads=reads,
+        devices=tuple(devices),
+    )
+
+
+def stop(running: Iterable[Running]) -> None:
+    """End them, by force after five seconds."""
+    for run in running:
+        run.process.terminate()
+    for run in running:
+        try:
+            run.process.wait(5)
+        except subprocess.TimeoutExpired:
+            run.process.kill()
+
+
+def command(step: Step, study: Study, gpus: int) -> list[str]:
+    """What `python -P -m` is given for a step on so many GPUs."""
+    share = (study.global_batch or gpus) // gpus
+    filled = (w.replace(GPUS, str(gpus)).replace(ACCUMULATE, str(share)) for w in step.run)
+    words = [DOOR, *filled]
+    if step.gpu != "ranks" or gpus == 1:
+        return words
+    together = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+    return [*together, "-m", *words]
+
+
+def memory(run: Running) -> int:
+    """Resident bytes of a step and its children; its own peak is kept on the way."""
+    import psutil
+
+    try:
+        process = psutil.Process(run.process.pid)
+        total = sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+    except psutil.Error:
+        return 0
+    run.peak = max(run.peak, total)
+    return total
+
+
+def _die_with_parent() -> None:
+    """Let no step outlive a killed study: it would write beside its successor. Linux only."""
+    import ctypes
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def failure(run: Running) -> str:
+    """Why a step ended, as a sentence."""
+    lines = last_lines(run.log, 3) or ["it said nothing"]
+    told = [line for line in lines if line.startswith("driftbench: ")]
+    said = (told or lines)[-1].removeprefix("driftbench: ")
+    code = run.process.returncode
+    ended = f"was killed by signal {-code}" if code < 0 else f"failed with exit status {code}"
+    return f"step {run.step.name} {ended}: {said} (log: {run.log})"
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a log, without control characters."""
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 4096))
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+    return ["".join(c for c in line if c.isprintable()) for line in lines if line][-count:]

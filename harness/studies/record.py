@@ -1,0 +1,94 @@
+"""`steps/study.json`: what a study in a folder is, for those who come after its run.
+
+{"recipe": "pocket", "about": "…", "steps": [{"name": "…", "run": ["train", …], …}],
+"methods": [{"name": "sft", "label": "SFT", "runs": [{"family": …, "seed": 0, "folder": …}]}],
+"claims": [{"text": "…", "method": "drift", "against": "sft", …}], "baseline": "sft",
+"seconds": 577.7, "peak_memory_bytes": 3529842688}
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from harness.runs.folder import write_json
+from harness.studies.step import STATE, Claim, Design, Method, MethodRun, Study
+
+
+def place(out: Path) -> Path:
+    """The record of the study in a folder."""
+    return out / STATE / "study.json"
+
+
+def name(out: Path) -> str | None:
+    """Name of the study in a folder; None where there is none.
+
+    Raises:
+        UserError: Its record cannot be read.
+    """
+    held = _held(out)
+    return None if held is None else str(held.get("recipe", ""))
+
+
+def read(out: Path) -> Design | None:
+    """Return what the study in a folder compares.
+
+    Returns:
+        None where the folder holds no study, or one whose record does not say.
+
+    Raises:
+        UserError: The record cannot be read.
+    """
+    held = _held(out)
+    if held is None or "methods" not in held:
+        return None
+    try:
+        methods = [
+            _made(Method, one | {"runs": tuple(_made(MethodRun, run) for run in one["runs"])})
+            for one in held["methods"]
+        ]
+        claims = [_made(Claim, one) for one in held.get("claims", ())]
+        baseline = str(held.get("baseline", ""))
+    except (AttributeError, KeyError, TypeError, UserError) as error:
+        raise UserError(f"{place(out)} does not say what the study compares: {error}") from None
+    return Design(methods=tuple(methods), claims=tuple(claims), baseline=baseline)
+
+
+def write(study: Study, out: Path, **spent: float) -> None:
+    """Put a study on record.
+
+    What the same study compared here before, with more seeds or controls, stays beside it.
+
+    Args:
+        study: It.
+        out: Its folder.
+        spent: Seconds and bytes of its run, once it is over.
+    """
+    now = {method.name: method for method in study.methods}
+    for old in (read(out) or Design()).methods:
+        new = now.get(old.name, old)
+        now[old.name] = replace(new, runs=tuple(dict.fromkeys((*new.runs, *old.runs))))
+    held = asdict(study) | {"methods": [asdict(method) for method in now.values()]}
+    content = {"recipe": held.pop("name"), **held, "sharding": dict(study.sharding), **spent}
+    write_json(place(out), content)
+
+
+def _held(out: Path) -> dict[str, Any] | None:
+    path = place(out)
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+    if not isinstance(held, dict):
+        raise UserError(f"{path} holds a {type(held).__name__}, expected a JSON object")
+    return held
+
+
+def _made(kind: type, raw: Mapping[str, Any]) -> Any:
+    """A record from its fields; those that another version added are left aside."""
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in raw.items() if name in known})

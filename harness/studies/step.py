@@ -1,0 +1,291 @@
+"""What a study is: its steps, the methods that it compares, and what it claims of them.
+
+A study is built by ordinary Python (`pocket.py`, `paper.py`, or a file of one's own with a function
+`study`). Every mistake is told while it is built: a path outside the study's folder, an unknown
+command, something read that no step writes.
+"""
+
+import math
+import re
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from common.errors import UserError, near
+
+GPUS, ACCUMULATE = "{gpus}", "{accumulate}"
+"""In the words of a step: the number of GPUs, and the micro-batches of one sample that make up
+`global_batch` on them. They are filled in when the step starts."""
+
+STATE = "steps"
+"""Folder of a study that holds what was done; no step reads or writes there."""
+
+DRIFT = ("common", "drift")
+HARNESS = (*DRIFT, "tasks", "harness")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("distance", "families", "fetch", "merge", "noisy", "pocket"), DRIFT),
+    **dict.fromkeys(("prior", "train"), DRIFT),
+    **dict.fromkeys(("compare", "eval", "score", "sweep"), HARNESS),
+    "report": (*HARNESS, "reports"),
+}
+"""Command of a step → packages whose code decides what it writes, its own last."""
+
+Gpu = Literal["", "one", "all", "ranks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One process of a study, `driftbench COMMAND …`.
+
+    Raises:
+        UserError: A field is of the wrong kind, a path leaves the study's folder, or the command is
+            none.
+    """
+
+    name: str
+    run: tuple[str, ...]
+    """The words after `driftbench`; paths are relative to the study's folder."""
+    reads: tuple[str, ...] = ()
+    """Paths whose content decides the result."""
+    writes: tuple[str, ...] = ()
+    seconds: float = 30.0
+    """Expected; the time left and the plan are judged by it."""
+    gpu: Gpu = ""
+    """GPUs that it takes where there are any: one, all that the study may use, or all with a
+    process on each (`torchrun`)."""
+    resumes: bool = False
+    """Goes on by itself from what it wrote before; anything else starts afresh."""
+    stage: str = ""
+    """Of the study, for the plan."""
+    download_gib: float = 0.0
+    """Fetched; an estimate, as the seconds and the next are."""
+    disk_gib: float = 0.0
+    """Written, downloads aside."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self, f"step {self.name!r}")
+        if record_name(self.name) in ("", "study", "fingerprints", "lock"):
+            raise UserError(f"no step can have the name {self.name!r}: give another")
+        if not self.run or self.run[0] not in COMMANDS:
+            word = self.run[0] if self.run else ""
+            raise UserError(
+                f"step {self.name} runs `driftbench {word}`, which no study can; "
+                f"{near(word, COMMANDS)}there are {', '.join(COMMANDS)}"
+            )
+        for path in (*self.reads, *self.writes):
+            _check_inside(path, f"step {self.name}")
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """Where one family and seed of a method was evaluated."""
+
+    family: str
+    """Its `model_type`."""
+    seed: int
+    folder: str
+    """A run folder, relative to the study's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One thing that a study compares: a row of its tables.
+
+    Raises:
+        UserError: A field is of the wrong kind, or a run lies outside the study's folder.
+    """
+
+    name: str
+    label: str
+    """In tables and sentences."""
+    runs: tuple[MethodRun, ...]
+    chosen_on: str = ""
+    """Task whose questions choose among several runs of a family and seed, see
+    `harness.statistics.choice`; they count for nothing else. Empty: there is one run each."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self, f"method {self.name!r}")
+        for run in self.runs:
+            _check_fields(run, f"a run of method {self.name}")
+            _check_inside(run.folder, f"method {self.name}")
+        places = [(run.family, run.seed) for run in self.runs]
+        if not self.chosen_on and len(set(places)) < len(places):
+            raise UserError(
+                f"method {self.name} has two runs of one family and seed: give chosen_on, the task "
+                "that chooses between them"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One thing that a study is asked.
+
+    Raises:
+        UserError: A field is of the wrong kind.
+    """
+
+    text: str
+    """As a sentence that may turn out true, false, or beyond what the runs can tell."""
+    method: str
+    against: str
+    """Methods whose difference, the first less the second, decides."""
+    group: str
+    """Of the questions that decide; a task where the study has several."""
+    sign: int = 1
+    """1: `method` is to score higher; −1: lower; 0: the two are to differ, either way."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self, f"claim {self.text!r}")
+        if self.sign not in (-1, 0, 1):
+            raise UserError(f"claim {self.text!r} has the sign {self.sign}; it is one of 1, 0, −1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What is compared: all that a report needs to know of a study."""
+
+    methods: tuple[Method, ...] = ()
+    """In the order of the tables."""
+    claims: tuple[Claim, ...] = ()
+    baseline: str = ""
+    """Method to which a table compares the others; empty: the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Design):
+    """Steps, and what is compared by them.
+
+    Raises:
+        UserError: A field is of the wrong kind, two things have one name, or one of them names what
+            is not there.
+    """
+
+    name: str
+    about: str
+    steps: tuple[Step, ...]
+    threads: int = 1
+    """Of each step; part of the study because float sums depend on it."""
+    global_batch: int | None = None
+    """Samples of one optimizer step, on any number of GPUs."""
+    sharding: Mapping[str, str] = field(default_factory=dict)
+    """Environment of a step that runs as several processes."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self, f"study {self.name!r}")
+        if not self.steps:
+            raise UserError(f"study {self.name} has no steps")
+        _check_distinct([record_name(step.name) for step in self.steps], "steps")
+        _check_distinct([method.name for method in self.methods], "methods")
+        written = _Written(self.steps)
+        for step in self.steps:
+            for path in step.reads:
+                if not written.by(path):
+                    raise UserError(f"step {step.name} reads {path}, which no step writes")
+        known = {method.name for method in self.methods}
+        named = [(f"claim {c.text!r}", name) for c in self.claims for name in (c.method, c.against)]
+        if self.baseline:
+            named.append(("the baseline", self.baseline))
+        for what, name in named:
+            if name not in known:
+                raise UserError(
+                    f"{what} names the method {name!r}, which the study does not have; "
+                    f"{near(name, known)}it has {', '.join(sorted(known)) or 'none'}"
+                )
+
+
+def room(steps: Iterable[Step]) -> int:
+    """Bytes that some steps fetch and write, as they estimate them."""
+    return round(2**30 * sum(step.download_gib + step.disk_gib for step in steps))
+
+
+def record_name(step: str) -> str:
+    """Name of a step's record and log in `STATE`, without their suffix."""
+    return step.replace("/", "--")
+
+
+# What waits for what
+
+
+def after(steps: Sequence[Step]) -> dict[str, set[str]]:
+    """Step → those that write what it reads, see `within`."""
+    written = _Written(steps)
+    return {
+        step.name: {name for path in step.reads for name in written.by(path)} - {step.name}
+        for step in steps
+    }
+
+
+def within(read: str, write: str) -> bool:
+    """Whether what is read is, holds or lies in what is written."""
+    a, b = Path(read), Path(write)
+    return a == b or a in b.parents or b in a.parents
+
+
+class _Written:
+    """Who writes a path, or something in it, or a folder around it."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self.writers: dict[Path, set[str]] = {}
+        self.inside: dict[Path, set[str]] = {}
+        for step in steps:
+            for written in map(Path, step.writes):
+                self.writers.setdefault(written, set()).add(step.name)
+                for place in written.parents:
+                    self.inside.setdefault(place, set()).add(step.name)
+
+    def by(self, read: str) -> set[str]:
+        """Names of the steps."""
+        path = Path(read)
+        around = (self.writers.get(place, set()) for place in (path, *path.parents))
+        return self.inside.get(path, set()).union(*around)
+
+
+# Checks
+
+
+def _check_inside(path: str, whose: str) -> None:
+    """Stop at a path that is not strictly inside the study's folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] in ("/", "//", STATE) or ".." in parts:
+        raise UserError(
+            f"{whose} names the path {path!r}; expected one inside the study's folder, relative to "
+            f"it, without `..`, and not in {STATE}/"
+        )
+
+
+def _check_distinct(names: Sequence[str], what: str) -> None:
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UserError(f"the study has two {what} of the name {twice[0]}")
+
+
+def _check_fields(thing: Any, what: str) -> None:
+    """Stop at a field of another kind than its annotation, or at characters that no name has."""
+    for one in fields(thing):
+        value = getattr(thing, one.name)
+        if not _fits(value, one.type):
+            kind = one.type.__name__ if isinstance(one.type, type) else str(one.type)
+            kind = re.sub(r"[\w.]+\.(?=\w)", "", kind)
+            raise UserError(f"{what} has {one.name} = {reprlib.repr(value)}; expected {kind}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
+    if origin is Mapping:
+        pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
+        return all(_fits(a, inner[0]) and _fits(b, inner[1]) for a, b in pairs)
+    if kind is str:
+        return isinstance(value, str) and all(c.isprintable() or c in "\n\t" for c in value)
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and 0 <= value < math.inf
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
