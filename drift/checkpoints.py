@@ -9,24 +9,21 @@ import hashlib
 import json
 import os
 import struct
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import UserError
+from common.provenance import MADE, Parent
 
 if TYPE_CHECKING:
     import torch
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-MADE = "made.json"
-PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "driftbench")
 
 BLOCK = 1 << 16
 """Entries that are worked on at a time: few enough for a core's cache, enough to outweigh the calls
@@ -406,72 +403,6 @@ def _digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that shape a result."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """Commit of this source tree, with `+` when it was changed; None outside a repository."""
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10
-        )
-        if done.returncode:
-            raise OSError
-        return done.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A checkpoint that another one was made from."""
-
-    role: str
-    """`vlm`, `reasoner` or `base`."""
-    path: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Made:
-    """How a checkpoint came to be: `made.json` beside its weights."""
-
-    method: str
-    """`sft`, `drift`, `merge`, `prior`."""
-    name: str
-    parents: tuple[Parent, ...]
-    settings: dict[str, Any]
-    """Every setting, defaults included."""
-    coverage: dict[str, Any] | None = None
-    """Tensors, parameters and share of the decoder that the method touched."""
-    cost: dict[str, Any] | None = None
-    """seconds, samples, tokens, flops, device, peak_memory_bytes."""
-    tokens: dict[str, Any] | None = None
-    """Words added to the vocabulary: see `drift.training.added_tokens`."""
-    packages: dict[str, str] = field(default_factory=package_versions)
-    git: str | None = field(default_factory=git_commit)
-
-
 def parent(role: str, folder: Path | str) -> Parent:
     """The record of a parent checkpoint, its content hashed."""
     return Parent(role, str(folder), fingerprint(folder))
-
-
-def write_made(folder: Path, made: Made) -> None:
-    """Write `made.json` into `folder`."""
-    text = json.dumps(asdict(made), indent=2, ensure_ascii=False)
-    (folder / MADE).write_text(text + "\n", encoding="utf-8")

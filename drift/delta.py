@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
 from common.files import written_aside
+from common.provenance import Made, Parent, write_made
 from drift.checkpoints import (
     Checkpoint,
-    Made,
-    Parent,
     parent,
     read_header,
     read_tensor,
     wide,
-    write_made,
     write_stream,
 )
 from drift.families import DECODER_ROLES, Role, Weight, layer_and_role, pair, refuse_unpaired
@@ -226,7 +224,14 @@ def save(
             lost = _save_factors(prior, aside / FILE, metadata, rank)
         error = _error(lost) if lost else None
         coverage = {"relative_error": vars(error)} if error else None
-        write_made(aside, Made("prior", Path(out).name, prior.parents, settings, coverage))
+        made = Made(
+            method="prior",
+            name=Path(out).name,
+            parents=prior.parents,
+            settings=settings,
+            coverage=coverage,
+        )
+        write_made(aside, made)
     return error
 
 

@@ -20,17 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
 from common.files import refuse_existing, written_aside
+from common.provenance import MADE, Made, write_made
 from drift.checkpoints import (
     CHUNK,
     INDEX,
-    MADE,
     Blocks,
     Checkpoint,
-    Made,
     parent,
     rewrite,
     wide,
-    write_made,
 )
 from drift.delta import open_base, stream
 from drift.families import (
@@ -411,7 +409,14 @@ def merge(
             done = _write(weights, recipe, from_vlm, from_llm, from_base, aside)
             cost = {"seconds": time.perf_counter() - started, "device": "cpu"}
             coverage = _coverage(done, weights)
-            made = Made("merge", out.name, tuple(parents), asdict(recipe), coverage, cost)
+            made = Made(
+                method="merge",
+                name=out.name,
+                parents=tuple(parents),
+                settings=asdict(recipe),
+                coverage=coverage,
+                cost=cost,
+            )
             write_made(aside, made)
         yield out, made
 

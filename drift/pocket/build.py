@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from common import torch_guard
 from common.errors import UserError
 from common.files import written_aside
+from common.provenance import Made, write_made
 from drift import checkpoints
 from drift.pocket import models, stages
 
@@ -79,15 +80,15 @@ def _make(
         model = train()
         seconds = time.perf_counter() - started
         models.save(model, settings["family"], aside)
-        made = checkpoints.Made(
-            method,
-            out.name,
-            tuple(checkpoints.parent("base", folder) for folder in parents),
-            settings,
+        made = Made(
+            method=method,
+            name=out.name,
+            parents=tuple(checkpoints.parent("base", folder) for folder in parents),
+            settings=settings,
             cost={
                 "seconds": round(seconds, 1),
                 "device": "cpu",
                 "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             },
         )
-        checkpoints.write_made(aside, made)
+        write_made(aside, made)

@@ -45,13 +45,11 @@ from transformers.utils import logging as transformers_logging
 from common.errors import UserError
 from common.files import put_in_place, refuse_existing, unlinked, write_whole
 from common.hub import local
+from common.provenance import Made, Parent, write_made
 from drift import delta as priors
 from drift.checkpoints import (
-    Made,
-    Parent,
     entries,
     parent,
-    write_made,
 )
 from drift.families import Family, family_of
 from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
@@ -326,12 +324,12 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
         trainer, samples, added = _trainer(config, family, rows, prior, arguments)
         trainer.train(resume_from_checkpoint=resume)
         made = Made(
-            "sft" if prior is None else "drift",
-            out.name,
-            parents,
-            asdict(given),
-            asdict(trainer.injector.coverage()) if trainer.injector else None,
-            _cost(trainer, samples),
+            method="sft" if prior is None else "drift",
+            name=out.name,
+            parents=parents,
+            settings=asdict(given),
+            coverage=asdict(trainer.injector.coverage()) if trainer.injector else None,
+            cost=_cost(trainer, samples),
             tokens=added or None,
         )
         _finish(trainer, made, config, work, out)

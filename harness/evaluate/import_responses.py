@@ -19,8 +19,9 @@ from typing import Any
 
 import tasks
 from common.errors import UserError
+from common.provenance import git_commit, package_versions
 from harness.evaluate.prompts import revision, unasked
-from harness.evaluate.run import code_version, packages
+from harness.evaluate.run import PACKAGES
 from harness.evaluate.spreadsheet import read_sheet
 from harness.runs import folder, locks
 from harness.runs.schema import UTF8, Response, RunCard, Sampling, TaskCard
@@ -115,8 +116,8 @@ def run_of(
             ),
         ),
         limit=None,
-        git=code_version(),
-        packages=packages(),
+        git=git_commit(),
+        packages=package_versions(PACKAGES),
         device="unknown",
         seconds=0.0,
         notes=notes,

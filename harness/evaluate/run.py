@@ -8,8 +8,6 @@ shard, each of several processes asks its part of the questions; the last of the
 """
 
 import gc
-import importlib.metadata
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_whole
+from common.provenance import git_commit, package_versions
 from harness.checkpoints.image_size import budget_of, differs_from_training, setting
 from harness.checkpoints.preflight import Checkpoint, swappable
 from harness.engines import Engine
@@ -224,7 +223,7 @@ def _run_one(
 def _job(folder: Path, checkpoint: Checkpoint, wanted: Workload, engine: Engine) -> Job:
     questions = _askable(wanted, checkpoint)
     content = as_lines(questions)
-    return Job(folder, checkpoint, wanted, engine, questions, content, packages())
+    return Job(folder, checkpoint, wanted, engine, questions, content, package_versions(PACKAGES))
 
 
 def _run_alone(job: Job) -> RunCard:
@@ -371,7 +370,7 @@ def _card(job: Job) -> RunCard:
         pixels=setting(checkpoint, wanted.budget(checkpoint)),
         tasks=tuple(cards),
         limit=wanted.config.limit,
-        git=code_version(),
+        git=git_commit(),
         packages=job.packages,
         device=engine.device,
         seconds=0.0,
@@ -437,35 +436,3 @@ def _asks_again(job: Job, old: RunCard) -> bool:
     if not config.retry_errors and all(task.failed is not None for task in old.tasks):
         return any(task.failed for task in old.tasks)
     return any(cell.error or (config.sampling.force and cell.truncated) for cell in cells)
-
-
-# Where this was made
-
-
-def code_version() -> str | None:
-    """Commit of the checkout that the harness runs from, `+` if changed; None elsewhere."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = _git_says(root, "rev-parse", "HEAD")
-        changed = _git_says(root, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changed else "")
-
-
-def _git_says(root: Path, *words: str) -> str:
-    command = ["git", "-C", str(root), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def packages() -> dict[str, str]:
-    """Versions of what shapes an answer."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -190,18 +190,6 @@ def test_values_that_are_no_numbers_are_named(qwen, tmp_path, value):
         whole(checkpoint, "model.norm.weight")
 
 
-def test_made_json_holds_versions_and_parents(tmp_path):
-    made = checkpoints.Made("merge", "x", (checkpoints.Parent("vlm", "a", "f"),), {"alpha": 0.5})
-    checkpoints.write_made(tmp_path, made)
-    read_back = json.loads((tmp_path / "made.json").read_text())
-    assert read_back["parents"] == [{"role": "vlm", "path": "a", "fingerprint": "f"}]
-    assert read_back["packages"]["torch"] == torch.__version__
-    assert set(read_back) == {
-        "method", "name", "parents", "settings", "coverage", "cost", "packages", "git",
-        "tokens",
-    }  # fmt: skip
-
-
 def test_the_reader_of_these_tests_sees_shards_too(qwen, tmp_path):
     one, cut = read(qwen / "vlm"), read(shard(qwen / "vlm", tmp_path / "x"))
     assert one.keys() == cut.keys()

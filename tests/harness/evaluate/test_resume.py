@@ -197,7 +197,7 @@ def test_only_what_is_missing_is_rendered_again(tmp_path, world, monkeypatch):
     evaluate(tmp_path / "vlm", world, script)
     assert (script.asked, script.rendered) == ([("q3", 0)], 1)
     # Packages of other versions may render otherwise: all are looked at, and none is asked.
-    monkeypatch.setattr(room, "packages", lambda: {"transformers": "6"})
+    monkeypatch.setattr(room, "package_versions", lambda names: {"transformers": "6"})
     script = Counting()
     evaluate(tmp_path / "vlm", world, script)
     assert (script.asked, script.rendered) == ([], 7)
@@ -205,7 +205,7 @@ def test_only_what_is_missing_is_rendered_again(tmp_path, world, monkeypatch):
 
 def test_other_prompts_are_other_questions(tmp_path, world, monkeypatch):
     evaluate(tmp_path / "vlm", world, Script())
-    monkeypatch.setattr(room, "packages", lambda: {"transformers": "6"})
+    monkeypatch.setattr(room, "package_versions", lambda names: {"transformers": "6"})
     script = Script()
 
     def engine(checkpoint):

@@ -1,0 +1,121 @@
+"""How a checkpoint came to be, and by which code: `made.json` beside its weights."""
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import write_whole
+
+MADE = "made.json"
+PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "driftbench")
+"""Those that shape a checkpoint."""
+
+
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of some packages, of those that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """Return the commit of the checkout that this code runs from, None elsewhere; `+`: changed."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A checkpoint that another one was made from."""
+
+    role: str
+    """`vlm`, `reasoner` or `base`."""
+    path: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """How a checkpoint came to be."""
+
+    method: str
+    """`sft`, `drift`, `merge`, `prior`, …"""
+    name: str = ""
+    parents: tuple[Parent, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Every setting, defaults included."""
+    coverage: dict[str, Any] | None = None
+    """Tensors, parameters and share of the decoder that the method touched."""
+    cost: dict[str, Any] | None = None
+    """seconds, samples, tokens, flops, device, peak_memory_bytes."""
+    tokens: dict[str, Any] | None = None
+    """Words added to the vocabulary: see `drift.training.added_tokens`."""
+    packages: dict[str, str] = field(default_factory=package_versions)
+    git: str | None = field(default_factory=git_commit)
+
+
+def write_made(folder: Path, made: Made) -> None:
+    """Write `made.json` into a checkpoint's folder."""
+    text = json.dumps(dataclasses.asdict(made), indent=2, ensure_ascii=False)
+    write_whole(folder / MADE, (text + "\n").encode())
+
+
+def read_made(folder: Path) -> Made | None:
+    """Read `made.json` of a checkpoint's folder; None where there is none.
+
+    Raises:
+        UserError: It is not what `write_made` writes.
+    """
+    path = folder / MADE
+    try:
+        return as_made(json.loads(path.read_bytes()), path)
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+
+
+def as_made(row: Any, where: Path) -> Made:
+    """Return what a JSON object says of how a checkpoint came to be.
+
+    Args:
+        row: The object; what it does not say is unknown.
+        where: The file that it stands in.
+
+    Raises:
+        UserError: It has fields that nobody knows, or one of another type.
+    """
+    foreign = f"{where} is not what driftbench writes"
+    try:
+        parents = tuple(Parent(**one) for one in row.get("parents", ()))
+        made = Made(**{"packages": {}, "git": None, **row, "parents": parents})
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{foreign}: {error}") from error
+    parts = made.settings, made.packages, made.coverage or {}, made.cost or {}, made.tokens or {}
+    if not all(isinstance(part, dict) for part in parts):
+        raise UserError(f"{foreign}: one of its fields is no JSON object")
+    return made

@@ -1,0 +1,72 @@
+import json
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from common import provenance
+from common.errors import UserError
+from common.provenance import Made, Parent, package_versions, read_made, write_made
+
+
+def test_made_json_holds_versions_and_parents(tmp_path):
+    made = Made(
+        method="merge", name="x", parents=(Parent("vlm", "a", "f"),), settings={"alpha": 0.5}
+    )
+    write_made(tmp_path, made)
+    read_back = json.loads((tmp_path / "made.json").read_text())
+    assert read_back["parents"] == [{"role": "vlm", "path": "a", "fingerprint": "f"}]
+    assert read_back["packages"]["torch"] == version("torch")
+    assert set(read_back) == {
+        "method", "name", "parents", "settings", "coverage", "cost", "packages", "git",
+        "tokens",
+    }  # fmt: skip
+
+
+def test_what_is_written_reads_back(tmp_path):
+    made = Made(method="sft", parents=(Parent("vlm", "a", "f"),), cost={"seconds": 1.5})
+    assert read_made(tmp_path) is None
+    write_made(tmp_path, made)
+    assert read_made(tmp_path) == made
+    # What a file does not say is unknown, not what it is here.
+    (tmp_path / "made.json").write_text('{"method": "lora"}')
+    assert read_made(tmp_path) == Made(method="lora", packages={}, git=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "made.json is not JSON: "),
+        ("[" * 100_000, "made.json is not JSON: "),
+        ("[]", "made.json is not what driftbench writes: "),
+        ("{}", "made.json is not what driftbench writes: .*'method'"),
+        ('{"method": "sft", "by": "me"}', "made.json is not what driftbench writes: .*'by'"),
+        ('{"method": "sft", "parents": [1]}', "made.json is not what driftbench writes: "),
+        ('{"method": "sft", "cost": 3}', "made.json is not what .* fields is no JSON object"),
+    ],
+)
+def test_another_file_of_this_name_is_refused(tmp_path, text, sentence):
+    (tmp_path / "made.json").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        read_made(tmp_path)
+
+
+def test_packages_that_are_not_installed_have_no_version():
+    assert package_versions(["pytest", "no-such-package"]) == {"pytest": pytest.__version__}
+
+
+def test_the_commit_is_that_of_this_checkout(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "common").mkdir()
+    code = tmp_path / "common" / "provenance.py"
+    code.write_text("1")
+    monkeypatch.setattr(provenance, "__file__", str(code))
+    commit = provenance.git_commit.__wrapped__
+    assert commit() is None
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    assert commit() == head
+    Path(code).write_text("2")
+    assert commit() == head + "+"
