@@ -10,15 +10,21 @@ from dataclasses import replace
 
 from harness.engines import Request
 from harness.runs.schema import Response
-from tasks.grading.extract import THINK_CLOSE, THINK_OPEN
+from tasks.grading.thought import THINK_CLOSE, closing, opening
 
-CLOSING = f"\n{THINK_CLOSE}\n\nFinal Answer: "
+ANSWER = "\n\nFinal Answer: "
+CLOSING = f"\n{THINK_CLOSE}{ANSWER}"
+"""What is appended; of a family with marks of its own, with its own."""
 
 
 def is_cut_thought(prompt: str, response: Response) -> bool:
     """Whether a response ended at the limit inside a thought, which the prompt may have opened."""
-    opened = THINK_OPEN in response.text or prompt.rstrip().endswith(THINK_OPEN)
-    return response.finish == "length" and opened and THINK_CLOSE not in response.text
+    return response.finish == "length" and closing(opening(prompt) + response.text) is not None
+
+
+def _appended(response: Response) -> str:
+    mark = closing(response.whole)
+    return f"\n{mark}{ANSWER}" if mark else CLOSING
 
 
 def continuations(
@@ -33,7 +39,7 @@ def continuations(
         request = by_key.get((response.task, response.id, response.sample, response.key))
         if request and request.sampling.force and is_cut_thought(request.prompt, response):
             sampling = replace(request.sampling, max_tokens=request.sampling.force, force=0)
-            prompt = request.prompt + response.text + CLOSING
+            prompt = request.prompt + response.text + _appended(response)
             yield replace(request, prompt=prompt, sampling=sampling), response
 
 
@@ -44,7 +50,7 @@ def joined(cut: Response, forced: Response) -> Response:
         return replace(cut, reason=reason, lasting=forced.lasting)
     return replace(
         cut,
-        text=cut.text + CLOSING + forced.text,
+        text=cut.text + _appended(cut) + forced.text,
         finish=forced.finish,
         tokens_out=cut.tokens_out + forced.tokens_out,
         seconds=round(cut.seconds + forced.seconds, 4),

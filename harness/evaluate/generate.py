@@ -31,6 +31,7 @@ from harness.runs.schema import (
     key,
 )
 from tasks import Task
+from tasks.grading.thought import opening
 
 SAVE_SECONDS = 10.0
 """Between two updates of run.json while asking."""
@@ -229,7 +230,9 @@ def answer(job: Job, shard: Shard | None = None) -> Readings:
         Log(folder, log_name) as log,
         progress,
     ):
-        for response in engine.generate(_with_pictures(requests, folder, budget)):
+        opened = {place_of(request): opening(request.prompt) for request in requests}
+        for said in engine.generate(_with_pictures(requests, folder, budget)):
+            response = replace(said, opened=opened[place(said)])
             log.append(response)
             question = by_id[response.task, response.id]
             begun = begin(by_name[response.task], question, response)

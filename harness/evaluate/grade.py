@@ -195,7 +195,7 @@ def how(begun: Reading | Judging, response: Response) -> How:
 
 def _is_torn(task: Task, response: Response) -> bool:
     """Whether a response that was cut has no answer; the scripts of others never ask."""
-    return task.ends or (task.protocol == tasks.ROBUST and not stated(response.text))
+    return task.ends or (task.protocol == tasks.ROBUST and not stated(response.whole))
 
 
 def begin(task: Task, question: Question, response: Response) -> Reading | Judging:
@@ -203,7 +203,8 @@ def begin(task: Task, question: Question, response: Response) -> Reading | Judgi
     if response.finish == "error" or (response.finish == "length" and _is_torn(task, response)):
         return UNPARSED
     try:
-        return task.verdict(question.row, response.text)
+        text = response.whole if task.protocol == tasks.ROBUST else response.text
+        return task.verdict(question.row, text)
     except Exception as error:  # what a model wrote must not cost the verdicts of all others
         print(
             f"driftbench: the {task.protocol} rule of {task.name} broke on the response to "

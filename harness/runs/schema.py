@@ -104,6 +104,13 @@ class Response:
     lasting: bool = False
     """The error is permanent, the question's own: a prompt beyond the context, an unreadable
     picture. Asked again, it would fail again."""
+    opened: str = ""
+    """The mark by which the chat template had opened a thought before the model began."""
+
+    @property
+    def whole(self) -> str:
+        """The text, behind the mark of a thought that was open when it began."""
+        return self.opened + self.text
 
 
 @dataclass(frozen=True)

@@ -21,27 +21,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tasks.grading import equivalence, expressions
-
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
-
-
-def after_thinking(text: str) -> str | None:
-    """Return what follows the last closed thought; None while a thought is still open.
-
-    Some chat templates put `<think>` into the prompt, so a text may close a thought that it never
-    opened. A text without any mark is all answer.
-
-        >>> after_thinking("<think> 3 + 4 = 7 </think> 7")
-        '7'
-        >>> after_thinking("so 3 + 4 = 7 </think> 7")
-        '7'
-        >>> after_thinking("<think> 3 + 4") is None
-        True
-        >>> after_thinking("7")
-        '7'
-    """
-    _, _, rest = text.rpartition(THINK_CLOSE)
-    return None if THINK_OPEN in rest else rest.strip()
+from tasks.grading.thought import after_thinking
 
 
 def boxed(text: str) -> str | None:

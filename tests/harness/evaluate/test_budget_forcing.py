@@ -18,6 +18,7 @@ def response(text, finish="length"):
     [
         ("user: hi assistant:", "<think> 3 + 4", "length", True),
         ("user: hi assistant: <think>\n", "3 + 4", "length", True),
+        ("user: hi assistant:", "[THINK] 3 + 4", "length", True),
         ("user: hi assistant:", "3 + 4", "length", False),
         ("user: <think> aloud assistant:", "3 + 4", "length", False),
         ("user: hi assistant:", "<think> 3 + 4 </think> the ans", "length", False),
@@ -95,6 +96,16 @@ def test_it_is_forced_again_where_the_engine_failed(tmp_path, world, trouble, ag
     assert [id for id, _ in script.asked] == ["q0"]
     found = said(tmp_path / "run")["q0"]
     assert (found.forced, found.reason, found.lasting) == (True, "", False)
+
+
+def test_a_thought_is_closed_with_the_mark_of_its_family(tmp_path, world):
+    def thinks(ask):
+        if "Final Answer" in ask.prompt:
+            return "7"
+        return "[THINK] " + "so " * 99 if ask.question.id == "q0" else "7"
+
+    evaluate(tmp_path / "run", world, Script(thinks), sampling=Sampling(force=1), max_tokens=3)
+    assert said(tmp_path / "run")["q0"].text == "[THINK] so so\n[/THINK]\n\nFinal Answer: 7"
 
 
 def test_forcing_changes_the_key():

@@ -16,6 +16,7 @@ from harness.evaluate.grade import begin, score
 from harness.evaluate.grade import how as how_of
 from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card, read_cells, read_questions, read_verdicts
+from harness.runs.log import read_responses
 from harness.runs.schema import Question, Response
 
 
@@ -157,3 +158,26 @@ def test_a_cut_response_has_the_answer_that_it_stated(text, finish, correct, how
     response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1)
     begun = begin(task, question, response)
     assert (begun[1], how_of(begun, response)) == (correct, how)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "correct", "how"),
+    [
+        (r"So it is \boxed{7}. But wait, let me", "length", None, "truncated"),
+        (r"So it is \boxed{7}. But wait, let me", "stop", None, "unparsed"),
+        (r"So it is \boxed{8}. But wait.</think> \boxed{7}", "stop", True, "rule"),
+    ],
+)
+def test_a_thought_that_the_template_opened_is_no_answer(text, finish, correct, how):
+    task = tasks.load("mathvision")
+    question = Question("mathvision", "1", "How many?", (), CUT_ROW)
+    response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1, opened="<think>")
+    begun = begin(task, question, response)
+    assert (begun[1], how_of(begun, response)) == (correct, how)
+
+
+def test_a_run_records_that_the_template_opened_a_thought(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(ScriptedEngine, "render", lambda self, question: "hi <think>\n")
+    evaluate(tmp_path / "run", data, tasks.load("mathvision"))
+    assert {response.opened for response in read_responses(tmp_path / "run")} == {"<think>"}
+    assert correct(tmp_path / "run") == {"0": None, "1": None, "2": None}
