@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import Checkpoint
 from harness.runs.schema import PixelBudget
 
 if TYPE_CHECKING:
@@ -35,10 +35,15 @@ def budget_of(
                 f"{checkpoint.name} itself makes pictures of {least:.0f} to {most:.0f} pixels: "
                 f"{wanted} is beyond"
             )
-    pixels = checkpoint.pixels
+    pixels = own_pixels(checkpoint)
     grid = pixels.get("patch_size") if isinstance(pixels.get("merge_size"), int) else None
     side = grid * pixels["merge_size"] if isinstance(grid, int) else 1
     return PixelBudget(min_pixels, max_pixels, side)
+
+
+def own_pixels(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the size settings of a checkpoint's image processor, none where it is not known."""
+    return checkpoint.folder.pixels if checkpoint.folder else {}
 
 
 def own_limits(checkpoint: Checkpoint) -> tuple[float, float]:
@@ -46,7 +51,7 @@ def own_limits(checkpoint: Checkpoint) -> tuple[float, float]:
 
     0 and infinity where they are no numbers of pixels: other families than Qwen-VL cut tiles.
     """
-    pixels = checkpoint.pixels
+    pixels = own_pixels(checkpoint)
     size = pixels.get("size")
     edges = size if isinstance(size, dict) and "merge_size" in pixels else {}
     least = pixels.get("min_pixels") or edges.get("shortest_edge") or 0
@@ -87,9 +92,9 @@ def fitted(picture: "Image", budget: PixelBudget | None) -> "Image":
 def setting(checkpoint: Checkpoint, budget: PixelBudget | None) -> dict[str, Any]:
     """Return the budget in force, as it goes into keys and the run card."""
     if budget is None:
-        return checkpoint.pixels
+        return own_pixels(checkpoint)
     asked = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
-    return {**checkpoint.pixels, "asked": {k: v for k, v in asked.items() if v is not None}}
+    return {**own_pixels(checkpoint), "asked": {k: v for k, v in asked.items() if v is not None}}
 
 
 def differs_from_training(checkpoint: Checkpoint, budget: PixelBudget | None) -> str | None:

@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common import hub
 from common.errors import UserError
-from harness.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, open_adapter
+from harness.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, open_adapter
+from harness.checkpoints.kinds import VISION, AdaptedModel, ModelFolder
 from harness.checkpoints.weights import Header, digests, header
 from harness.runs.schema import canonical
 
@@ -46,9 +47,6 @@ NOTES = ("_name_or_path", "transformers_version")
 
 INDEX = "model.safetensors.index.json"
 
-VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower")
-"""Fields of a config.json that only a model that takes images has."""
-
 PIXELS = (
     "size",
     "crop_size",
@@ -67,56 +65,6 @@ PIXELS = (
 """Settings of an image processor that decide how many pixels the model sees."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model that passed the preflight."""
-
-    path: Path
-    name: str
-    """Of its folder, or the last part of its hub id."""
-    fingerprint: str
-    """sha256 over the content of weights, config, tokenizer, processor, template and adapter; no
-    path."""
-    surroundings: str
-    """The same without the weights' values, but with the tensors' names, types and shapes."""
-    config: dict[str, Any]
-    architecture: str
-    is_multimodal: bool
-    """Takes images."""
-    made: dict[str, Any] | None
-    """`made.json`, if there is one."""
-    pixels: dict[str, Any]
-    """The image processor's size settings; empty for a text-only model."""
-    merge: "Merge | None" = None
-    """What an engine pours over the weights at `path`, to make this model."""
-    adapter: Adapter | None = None
-    """What an engine adds to the weights at `path`, to make this model."""
-    template: str | None = None
-    """The chat template, where it is not the one at `path`."""
-    notes: tuple[str, ...] = ()
-    """What a reader of its scores must know of it, a sentence each."""
-
-    @property
-    def place(self) -> Path:
-        """The folder that makes it what it is: the adapter's, where it is one."""
-        return self.adapter.path if self.adapter else self.path
-
-
-@dataclass(frozen=True)
-class Merge:
-    """A merge that lies nowhere on disk."""
-
-    command: tuple[str, ...]
-    """Starts the process that pours it: see `harness.evaluate.merge_sweep`."""
-    alpha: float
-    """Share of the reasoner."""
-
-
-def swappable(a: Checkpoint, b: Checkpoint) -> bool:
-    """Whether the weights of `b` fit a running engine of `a`: nothing else differs."""
-    return a.surroundings == b.surroundings
-
-
 def quantization(config: dict[str, Any]) -> str | None:
     """Return how a model's weights are quantised (`awq`, `fp8`, …), None where they are not."""
     settings = config.get("quantization_config") or config.get("compression_config")
@@ -133,7 +81,7 @@ def declared_dtype(config: dict[str, Any]) -> str:
 
 def open_checkpoint(
     where: str | Path, base: str | Path | None = None, template: Path | None = None
-) -> Checkpoint:
+) -> ModelFolder | AdaptedModel:
     """Find a checkpoint, check it, and name it by its content.
 
     Args:
@@ -146,17 +94,15 @@ def open_checkpoint(
     """
     path, name = _find(str(where))
     given = _given_template(template)
+    notes = (f"asked with the chat template of {template}",) if given else ()
     if _is_adapter(path):
-        opened = _open_adapter(path, name, base, given)
-    elif base:
+        return _open_adapter(path, name, base, given, notes)
+    if base:
         raise UserError(f"{path} is a whole model: --base is for an adapter")
-    else:
-        opened = _open_model(path, name, given)
-    said = (f"asked with the chat template of {template}",) if given else ()
-    return replace(opened, notes=(*opened.notes, *said))
+    return replace(_open_model(path, name, given), notes=notes)
 
 
-def _open_model(path: Path, name: str, template: str | None) -> Checkpoint:
+def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
     config = _read_json(path, "config.json")
     if not config.get("architectures"):
         raise UserError(f"{path}/config.json names no architecture (field architectures)")
@@ -173,14 +119,12 @@ def _open_model(path: Path, name: str, template: str | None) -> Checkpoint:
         for table in headers.values()
         for tensor, entry in table.items()
     }
-    return Checkpoint(
+    return ModelFolder(
         path=path,
         name=name,
         fingerprint=_sha256(canonical({"weights": digests(headers), "files": shaping})),
         surroundings=_sha256(canonical({"tensors": tensors, "files": shaping})),
         config=config,
-        architecture=config["architectures"][0],
-        is_multimodal=is_multimodal,
         made=_made(path),
         pixels=_pixels(path) if is_multimodal else {},
         template=template,
@@ -188,8 +132,12 @@ def _open_model(path: Path, name: str, template: str | None) -> Checkpoint:
 
 
 def _open_adapter(
-    path: Path, name: str, base: str | Path | None, template: str | None
-) -> Checkpoint:
+    path: Path,
+    name: str,
+    base: str | Path | None,
+    template: str | None,
+    notes: tuple[str, ...],
+) -> AdaptedModel:
     """Open an adapter on its base; a chat template beside it is the one that it was trained on."""
     config = _read_json(path, ADAPTER_CONFIG)
     where = str(base or config.get("base_model_name_or_path") or "")
@@ -212,19 +160,15 @@ def _open_adapter(
     parent = {"role": "base", "path": str(base_path), "fingerprint": model.fingerprint}
     settings = {field: config.get(field) for field in ("r", "lora_alpha", "target_modules")}
     made = {"method": "lora", "name": name, "parents": [parent], "settings": settings}
-    notes = [f"a LoRA adapter of rank {adapter.rank} on {base_path}"]
+    said = [f"a LoRA adapter of rank {adapter.rank} on {base_path}"]
     if brought and not template:
-        notes.append(
-            "asked with the chat template beside the adapter, which its base has otherwise"
-        )
-    return replace(
-        model,
-        name=name,
-        fingerprint=_sha256(canonical([model.fingerprint, adapter.fingerprint])),
-        surroundings=_sha256(canonical([model.fingerprint, adapter.room, adapter.beside_decoder])),
-        made=_made(path) or made,
+        said.append("asked with the chat template beside the adapter, which its base has otherwise")
+    return AdaptedModel(
+        folder=model,
         adapter=adapter,
-        notes=tuple(notes),
+        name=name,
+        made=_made(path) or made,
+        notes=(*said, *notes),
     )
 
 

@@ -18,9 +18,9 @@ from common.errors import UserError
 from harness.runs.schema import Image, Question, Response, Sampling
 
 if TYPE_CHECKING:
-    from harness.checkpoints.preflight import Checkpoint
+    from harness.checkpoints.kinds import Checkpoint, Served
     from harness.engines import Request
-    from harness.engines.endpoint import Endpoint, Served
+    from harness.engines.endpoint import Endpoint
     from harness.evaluate.run import Maker
 
 TOGETHER = 16
@@ -67,7 +67,7 @@ def at_endpoints(
         raise UserError("--checkpoint says what one served model is: evaluate the others without")
     service = Service(tuple(dict.fromkeys(wanted)), _key(key_env), timeout)
     known = open_checkpoint(checkpoint) if checkpoint else None
-    found = [served_checkpoint(model, service, known) for model in models]
+    found: list[Checkpoint] = [served_checkpoint(model, service, known) for model in models]
     return found, functools.partial(ServerEngine, service=service)
 
 

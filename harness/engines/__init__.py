@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import Checkpoint
 from harness.runs.schema import Question, Response, Sampling
 
 

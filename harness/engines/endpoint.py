@@ -11,13 +11,13 @@ import io
 import json
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from common.errors import UserError
 from common.pictures import is_plain
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import ModelFolder, Served
 from harness.engines import Request, rendering, said
 from harness.engines.pictures import decoded_image
 from harness.runs.schema import Finish, Image, Response
@@ -77,24 +77,6 @@ class Failed(Exception):
         self.wait, self.down, self.counted = wait, down, counted
 
 
-@dataclass(frozen=True)
-class Served:
-    """What an endpoint tells of a model; None or empty where it does not tell."""
-
-    model: str
-    root: str | None
-    """The checkpoint behind the name, as the server was told it."""
-    owner: str
-    software: str
-    """Server and version, such as `vllm 0.32.0`."""
-    context: int | None
-    """Tokens of prompt and answer together."""
-
-    def identity(self) -> dict[str, Any]:
-        """What must not change within a run; a longer context changes no answer that is whole."""
-        return {name: value for name, value in asdict(self).items() if name != "context"}
-
-
 def address(url: str) -> str:
     """Return the base address of an endpoint, `http://host:8000/v1`.
 
@@ -117,14 +99,14 @@ class Tokens:
     """How a checkpoint makes tokens of text and text of tokens."""
 
     processor: Any
-    checkpoint: Checkpoint
+    folder: ModelFolder
 
     def special(self, prompt: str) -> bool:
         """Whether the tokenizer adds the beginning token, where the template does not write it.
 
         vLLM's server leaves it away unless it is told to add it.
         """
-        return rendering.adds_special_tokens(self.processor, self.checkpoint, prompt)
+        return rendering.adds_special_tokens(self.processor, self.folder, prompt)
 
     def text(self, ids: list[int]) -> str:
         """Decode an answer in one piece; piece by piece, a server may lead with a blank."""
@@ -216,7 +198,7 @@ class Endpoint:
             close = difflib.get_close_matches(model, found, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise Closed(f"it does not serve {model}: {hint}it serves {', '.join(sorted(found))}")
-        return found.get(model, Served(model, None, "", "", None))
+        return found.get(model, Served(model=model))
 
     async def _software(self, owner: str) -> str:
         """Ask vLLM or SGLang for its version."""

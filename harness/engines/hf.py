@@ -15,7 +15,8 @@ from typing import Any
 from common import torch_guard
 from common.errors import UserError
 from harness.checkpoints import adapter
-from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantization
+from harness.checkpoints.kinds import AdaptedModel, Checkpoint, MergedModel, folder_of
+from harness.checkpoints.preflight import declared_dtype, quantization
 from harness.engines import Request, is_permanent, refusal, rendering, said
 from harness.engines.pictures import decoded
 from harness.runs.schema import Question, Response, Sampling
@@ -59,7 +60,7 @@ class HfEngine:
         self.version = f"{versions[0]} on torch {versions[1]}"
         self.notes = notes
         has_gpu = GPUS.is_dir() and not versions[1].endswith("+cpu")
-        self.dtype = declared_dtype(checkpoint.config) if has_gpu else "float32"
+        self.dtype = declared_dtype(folder_of(checkpoint).config) if has_gpu else "float32"
         self.device = "cpu"
         self._checkpoint = checkpoint
         self._loaded: str | None = None
@@ -74,8 +75,8 @@ class HfEngine:
         """Return the prompt as the checkpoint's own chat template makes it."""
         if self._processor is None:
             _settle()
-            self._processor = rendering.load_processor(self._checkpoint)
-        return rendering.render(self._processor, self._checkpoint, question)
+            self._processor = rendering.load_processor(folder_of(self._checkpoint))
+        return rendering.render(self._processor, folder_of(self._checkpoint), question)
 
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
@@ -84,7 +85,7 @@ class HfEngine:
         self._model = None
         self._model, self._ends, self.device = _load(self._checkpoint, self.dtype)
         self._language = self._model.config.get_text_config()
-        if self._checkpoint.adapter:
+        if isinstance(self._checkpoint, AdaptedModel):
             _adapt(self._model, self._checkpoint.adapter)
         rope = getattr(self._language, "rope_parameters", None) or {}
         self._rows = 1 if rope.get("rope_type") in STRETCHING else MOST_ROWS
@@ -224,7 +225,8 @@ class HfEngine:
         return tokenizer(prompts, **arguments)
 
     def _adds_special_tokens(self, request: Request) -> bool:
-        return rendering.adds_special_tokens(self._processor, self._checkpoint, request.prompt)
+        folder = folder_of(self._checkpoint)
+        return rendering.adds_special_tokens(self._processor, folder, request.prompt)
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
         """Return the inputs on the model's device, pictures in its type."""
@@ -243,7 +245,7 @@ class HfEngine:
         )
 
     def _image_tokens(self, ids: Any) -> int:
-        config = self._checkpoint.config
+        config = folder_of(self._checkpoint).config
         token = config.get("image_token_id", config.get("image_token_index"))
         return 0 if token is None else int((ids == token).sum())
 
@@ -320,12 +322,13 @@ def _settle() -> None:
 
 def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
     """Return the model, the tokens that its generation config ends at, and its device."""
-    if packed := quantization(checkpoint.config):
+    folder = folder_of(checkpoint)
+    if packed := quantization(folder.config):
         raise UserError(
-            f"{checkpoint.path} is quantised ({packed}), which the hf engine cannot take: "
+            f"{folder.path} is quantised ({packed}), which the hf engine cannot take: "
             "use --engine vllm"
         )
-    if checkpoint.merge:
+    if isinstance(checkpoint, MergedModel):
         raise UserError("merges are poured into vLLM alone: use --engine vllm")
     _settle()
     import torch
@@ -337,11 +340,11 @@ def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
     )
 
     logging.disable_progress_bar()
-    kind: Any = AutoModelForImageTextToText if checkpoint.is_multimodal else AutoModelForCausalLM
+    kind: Any = AutoModelForImageTextToText if folder.is_multimodal else AutoModelForCausalLM
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model, loaded = kind.from_pretrained(
-            str(checkpoint.path),
+            str(folder.path),
             dtype=getattr(torch, dtype),
             trust_remote_code=False,
             use_safetensors=True,
@@ -349,12 +352,12 @@ def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
         )
     except Exception as error:
         raise UserError(
-            f"{checkpoint.path}: transformers cannot load {checkpoint.architecture}: {said(error)}"
+            f"{folder.path}: transformers cannot load {folder.architecture}: {said(error)}"
         ) from error
     if missing := sorted(loaded["missing_keys"]):
         # transformers would fill them with random numbers.
         raise UserError(
-            f"{checkpoint.path} lacks {len(missing)} weights of {checkpoint.architecture}, the "
+            f"{folder.path} lacks {len(missing)} weights of {folder.architecture}, the "
             f"first is {missing[0]}"
         )
     ends = model.generation_config.eos_token_id

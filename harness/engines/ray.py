@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from common.errors import UserError
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import Checkpoint, folder_of
 from harness.engines import Request, said
 from harness.engines.vllm import Room, VllmEngine
 from harness.runs.schema import Question, Response
@@ -196,10 +196,9 @@ class _Worker:
     def start(self, checkpoint: Checkpoint, version: str) -> None:
         if self._engine.version != version:
             raise UserError(f"a node of Ray has vLLM {self._engine.version}, not {version}")
-        if not checkpoint.path.exists():
-            raise UserError(
-                f"{checkpoint.path} is not on all nodes of Ray: put it where all see it"
-            )
+        path = folder_of(checkpoint).path
+        if not path.exists():
+            raise UserError(f"{path} is not on all nodes of Ray: put it where all see it")
         self._engine.swap(checkpoint)
         self._engine.start()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from common import torch_guard
 from common.errors import UserError
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import ModelFolder
 from harness.engines import said
 from harness.runs.schema import Question
 
@@ -14,7 +14,7 @@ LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
 
 
-def load_processor(checkpoint: Checkpoint) -> Any:
+def load_processor(folder: ModelFolder) -> Any:
     """Load the processor of a VLM, the tokenizer of a text-only model.
 
     Raises:
@@ -23,20 +23,20 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     torch_guard.install()
     from transformers import AutoProcessor, AutoTokenizer
 
-    kind = AutoProcessor if checkpoint.is_multimodal else AutoTokenizer
+    kind = AutoProcessor if folder.is_multimodal else AutoTokenizer
     try:
-        processor = kind.from_pretrained(str(checkpoint.path), trust_remote_code=False)
+        processor = kind.from_pretrained(str(folder.path), trust_remote_code=False)
     except Exception as error:
         raise UserError(
-            f"{checkpoint.path}: its {'processor' if checkpoint.is_multimodal else 'tokenizer'} "
+            f"{folder.path}: its {'processor' if folder.is_multimodal else 'tokenizer'} "
             f"does not load: {said(error)}"
         ) from error
-    if checkpoint.template is not None:
-        processor.chat_template = checkpoint.template
+    if folder.template is not None:
+        processor.chat_template = folder.template
     return processor
 
 
-def language_config(checkpoint: Checkpoint) -> Any:
+def language_config(folder: ModelFolder) -> Any:
     """Load the settings of the language model, with transformers' defaults where the file is brief.
 
     Raises:
@@ -46,10 +46,10 @@ def language_config(checkpoint: Checkpoint) -> Any:
 
     try:
         return AutoConfig.from_pretrained(
-            str(checkpoint.path), trust_remote_code=False
+            str(folder.path), trust_remote_code=False
         ).get_text_config()
     except Exception as error:
-        raise UserError(f"{checkpoint.path}: its config does not load: {said(error)}") from error
+        raise UserError(f"{folder.path}: its config does not load: {said(error)}") from error
 
 
 def context(language: Any) -> int:
@@ -70,7 +70,7 @@ def cache_bytes(language: Any, itemsize: int) -> int:
     return 2 * itemsize * language.num_hidden_layers * kv_heads * head
 
 
-def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:
+def render(processor: Any, folder: ModelFolder, question: Question) -> str:
     """Render a question as one user message, ready to be continued by the model.
 
     Each `<image>` mark becomes an image part of the message, and so the family's own placeholder.
@@ -79,13 +79,13 @@ def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:
         UserError: The marks do not match the pictures, or the template refuses the message.
     """
     parts = content(question)
-    message = {"role": "user", "content": parts if checkpoint.is_multimodal else question.prompt}
+    message = {"role": "user", "content": parts if folder.is_multimodal else question.prompt}
     try:
         return processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     except Exception as error:
         name = f"{question.task}/{question.id}"
         raise UserError(
-            f"{checkpoint.path}: its chat template refuses {name}: {said(error)}"
+            f"{folder.path}: its chat template refuses {name}: {said(error)}"
         ) from error
 
 
@@ -106,14 +106,14 @@ def content(question: Question) -> list[dict[str, str]]:
     return parts
 
 
-def adds_special_tokens(processor: Any, checkpoint: Checkpoint, prompt: str) -> bool:
+def adds_special_tokens(processor: Any, folder: ModelFolder, prompt: str) -> bool:
     """Whether tokenizing a rendered prompt puts special tokens around it, as transformers does.
 
     A tokenizer never does so after a chat template. A processor does unless the template already
     wrote the beginning-of-sequence token (transformers 5.19, `ProcessorMixin.apply_chat_template`):
     LLaVA 1.5's template relies on it.
     """
-    if not checkpoint.is_multimodal:
+    if not folder.is_multimodal:
         return False
     bos = processor.tokenizer.bos_token
     return not (bos is not None and prompt.startswith(bos))

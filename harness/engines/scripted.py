@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import Checkpoint
 from harness.engines import Request, is_permanent, refusal, said
 from harness.runs.schema import Question, Response
 

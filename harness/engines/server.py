@@ -10,7 +10,6 @@ the queue, for whichever endpoint is free first.
 
 import asyncio
 import contextlib
-import hashlib
 import heapq
 import itertools
 import math
@@ -20,14 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from common.errors import UserError
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import AdaptedModel, Checkpoint, ModelFolder, Served, ServedModel
 from harness.engines import Request, refusal, rendering
-from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Served, Tokens
+from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Tokens
 from harness.runs.schema import Question, Response, Sampling, canonical
 
 FIRST, MOST = 16, 512
@@ -68,8 +66,8 @@ class Service:
 
 
 def served_checkpoint(
-    model: str, service: Service, weights: Checkpoint | None = None
-) -> Checkpoint:
+    model: str, service: Service, weights: ModelFolder | AdaptedModel | None = None
+) -> ServedModel:
     """Name a served model by what its endpoints tell; its weights are out of sight.
 
     Args:
@@ -91,20 +89,7 @@ def served_checkpoint(
         raise UserError(f"no endpoint answers: {_listed(told)}")
     if len({canonical(found.identity()) for found in served}) > 1:
         raise UserError(f"the endpoints serve different things as {model}: {_listed(told)}")
-    first = served[0]
-    identity = {**first.identity(), "weights": weights and weights.fingerprint}
-    fingerprint = f"served:{model}:{hashlib.sha256(canonical(identity).encode()).hexdigest()}"
-    return Checkpoint(
-        path=Path(model),
-        name=Path(model).name,
-        fingerprint=fingerprint,
-        surroundings=fingerprint,
-        config={"served": first, "weights": weights},
-        architecture=weights.architecture if weights else "",
-        is_multimodal=weights.is_multimodal if weights else True,
-        made=weights.made if weights else None,
-        pixels=weights.pixels if weights else {},
-    )
+    return ServedModel(served[0], weights)
 
 
 async def _ask_all(
@@ -137,9 +122,10 @@ class ServerEngine:
     dtype = "unknown"
 
     def __init__(self, checkpoint: Checkpoint, service: Service) -> None:
+        assert isinstance(checkpoint, ServedModel)
         self._service = service
-        self._served: Served = checkpoint.config["served"]
-        self._weights: Checkpoint | None = checkpoint.config["weights"]
+        self._served, self._weights = checkpoint.served, checkpoint.weights
+        self._folder = checkpoint.folder
         self._processor: Any = None
         self._endpoints = service.endpoints()
         self.version = self._served.software or "unknown"
@@ -164,11 +150,11 @@ class ServerEngine:
 
         Where they are out of sight, the message: the server makes a prompt of it.
         """
-        if self._weights is None:
+        if self._folder is None:
             return canonical(rendering.content(question))
         if self._processor is None:
-            self._processor = rendering.load_processor(self._weights)
-        return rendering.render(self._processor, self._weights, question)
+            self._processor = rendering.load_processor(self._folder)
+        return rendering.render(self._processor, self._folder, question)
 
     def start(self) -> None:
         """Nothing to load."""
@@ -178,9 +164,9 @@ class ServerEngine:
 
         The requests are made in a thread of their own: they go on while the caller works.
         """
-        if self._weights and self._served.owner == "vllm":
+        if self._folder and self._served.owner == "vllm":
             for endpoint in self._endpoints:
-                endpoint.tokens = Tokens(self._processor, self._weights)
+                endpoint.tokens = Tokens(self._processor, self._folder)
         desk = _Desk(requests, self._served, self._endpoints, self._service.patience)
         thread = threading.Thread(target=desk.run, name="endpoints", daemon=True)
         thread.start()

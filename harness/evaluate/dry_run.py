@@ -12,7 +12,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.pictures import decoded
 from harness.checkpoints.image_size import fit, fitted
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import ModelFolder
 from harness.engines import Request, rendering
 from harness.evaluate.generate import Job, Workload, place_of, requests_of
 from harness.runs import log
@@ -108,19 +108,18 @@ def _part(
 
 
 def _counter(job: Job, pictures: dict[str, Path]) -> "_Counter | None":
-    served = job.engine.name == "server"
-    checkpoint = job.checkpoint.config["weights"] if served else job.checkpoint
-    return None if checkpoint is None else _Counter(job.wanted, checkpoint, pictures)
+    folder = job.checkpoint.folder
+    return None if folder is None else _Counter(job.wanted, folder, pictures)
 
 
 class _Counter:
     """Counts the tokens of prompts as the checkpoint's processor would make them."""
 
-    def __init__(self, wanted: Workload, checkpoint: Checkpoint, pictures: dict[str, Path]) -> None:
+    def __init__(self, wanted: Workload, folder: ModelFolder, pictures: dict[str, Path]) -> None:
         self.estimated = False
-        self._checkpoint, self._pictures = checkpoint, pictures
-        self._budget = wanted.budget(checkpoint)
-        self._processor = rendering.load_processor(checkpoint)
+        self._folder, self._pictures = folder, pictures
+        self._budget = wanted.budget(folder)
+        self._processor = rendering.load_processor(folder)
         self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
         self._text: dict[str, int] = {}
         self._image: dict[str, int] = {}
@@ -128,9 +127,7 @@ class _Counter:
     def count(self, request: Request) -> tuple[int, int]:
         """Return the tokens of a prompt, and those of them that stand for pictures."""
         if request.prompt not in self._text:
-            special = rendering.adds_special_tokens(
-                self._processor, self._checkpoint, request.prompt
-            )
+            special = rendering.adds_special_tokens(self._processor, self._folder, request.prompt)
             ids = self._tokenizer(request.prompt, add_special_tokens=special)["input_ids"]
             self._text[request.prompt] = len(ids)
         images = sum(self._tokens(image.sha256) for image in request.question.images)
@@ -159,8 +156,8 @@ class _Counter:
             return told["num_image_tokens"][0]
         self.estimated = True
         question = Question("plan", "", rendering.MARK, (Image(path.name, "", b""),), {})
-        prompt = rendering.render(self._processor, self._checkpoint, question)
-        special = rendering.adds_special_tokens(self._processor, self._checkpoint, prompt)
+        prompt = rendering.render(self._processor, self._folder, question)
+        special = rendering.adds_special_tokens(self._processor, self._folder, prompt)
         text = self._tokenizer(prompt, add_special_tokens=special)["input_ids"]
         shown = fitted(decoded(path), self._budget)
         whole = self._processor(text=[prompt], images=[[shown]], add_special_tokens=special)

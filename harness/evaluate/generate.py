@@ -12,7 +12,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import write_whole
 from harness.checkpoints.image_size import budget_of, setting
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import AdaptedModel, Checkpoint
 from harness.engines import Engine, Request
 from harness.evaluate.budget_forcing import continuations, joined
 from harness.evaluate.grade import Readings, begin, how, place
@@ -187,9 +187,10 @@ def requests_of(job: Job, questions: Iterable[Question]) -> Iterator[Request]:
 
 def _key(job: Job, task: str, prompt: str, images: list[str], sample: int) -> str:
     checkpoint, engine = job.checkpoint, job.engine
+    adapter = checkpoint.adapter.fingerprint if isinstance(checkpoint, AdaptedModel) else None
     return key(
         fingerprint=checkpoint.fingerprint,
-        adapter=checkpoint.adapter.fingerprint if checkpoint.adapter else None,
+        adapter=adapter,
         prompt=prompt,
         images=images,
         pixels=setting(checkpoint, job.wanted.budget(checkpoint)),

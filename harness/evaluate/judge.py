@@ -19,7 +19,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from harness import engines
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import Checkpoint
 from harness.engines import Engine
 from harness.evaluate.progress import counted
 from harness.runs import folder

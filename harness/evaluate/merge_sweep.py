@@ -10,11 +10,12 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from harness.checkpoints.preflight import Checkpoint, Merge, open_checkpoint
+from harness.checkpoints.kinds import MergedModel, ModelFolder
+from harness.checkpoints.preflight import open_checkpoint
 from harness.runs.folder import read_cells
 from harness.runs.schema import canonical
 
@@ -39,7 +40,7 @@ class Method:
         return words + (["--base", str(self.base.absolute())] if self.base else [])
 
 
-def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[Checkpoint]:
+def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[MergedModel]:
     """Return a checkpoint for each α: the VLM's own, but for the merge that is poured over it.
 
     Its fingerprint is made of those of its parents and of the settings of the merge, which
@@ -59,15 +60,12 @@ def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[
         raise UserError(
             f"{', '.join(map(str, alphas))} holds shares that are the same to two digits"
         )
-    ours, theirs = open_checkpoint(vlm), open_checkpoint(llm)
-    for one in (ours, theirs):
-        if one.adapter:
-            raise UserError(f"{one.place} is an adapter: merge it into its base model first")
+    ours, theirs = _folder(vlm), _folder(llm)
     if not ours.is_multimodal:
         raise UserError(f"{ours.path} takes no pictures: give the VLM first, then the reasoner")
     parents = [_parent("vlm", ours), _parent("reasoner", theirs)]
     if method.base:
-        parents.append(_parent("base", open_checkpoint(str(method.base))))
+        parents.append(_parent("base", _folder(str(method.base))))
     places = str(ours.path.absolute()), str(theirs.path.absolute())
     command = (sys.executable, "-P", "-m", "driftbench", "pour", *places, *method.options())
     _check(command)
@@ -84,12 +82,13 @@ def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[
         }
         content = {"parents": [parent["fingerprint"] for parent in parents], "merge": settings}
         points.append(
-            replace(
-                ours,
+            MergedModel(
+                folder=ours,
                 name=name,
                 fingerprint=hashlib.sha256(canonical(content).encode()).hexdigest(),
                 made={**made, "name": name, "settings": settings},
-                merge=Merge(command, alpha),
+                command=command,
+                alpha=alpha,
             )
         )
     return points
@@ -118,13 +117,20 @@ def write(vlm: str, llm: str, method: Method, alpha: float, out: Path) -> None:
     Raises:
         UserError: What `driftbench merge` says.
     """
-    places = str(open_checkpoint(vlm).path), str(open_checkpoint(llm).path)
+    places = str(_folder(vlm).path), str(_folder(llm).path)
     words = [*places, "--alpha", str(alpha), "--out", str(out), *method.options()]
     _check((sys.executable, "-P", "-m", "driftbench", "merge", *words))
 
 
-def _parent(role: str, checkpoint: Checkpoint) -> dict[str, str]:
-    return {"role": role, "path": str(checkpoint.path), "fingerprint": checkpoint.fingerprint}
+def _folder(where: str) -> ModelFolder:
+    opened = open_checkpoint(where)
+    if isinstance(opened, ModelFolder):
+        return opened
+    raise UserError(f"{opened.place} is an adapter: merge it into its base model first")
+
+
+def _parent(role: str, model: ModelFolder) -> dict[str, str]:
+    return {"role": role, "path": str(model.path), "fingerprint": model.fingerprint}
 
 
 def _check(command: Sequence[str]) -> None:

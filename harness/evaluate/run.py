@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.files import write_whole
 from common.provenance import git_commit, package_versions
 from harness.checkpoints.image_size import budget_of, differs_from_training, setting
-from harness.checkpoints.preflight import Checkpoint, swappable
+from harness.checkpoints.kinds import Checkpoint, folder_of, swappable, takes_images
 from harness.engines import Engine
 from harness.evaluate.dry_run import Plan, plan
 from harness.evaluate.generate import EvalConfig, Job, Shard, Workload, answer, make_keys
@@ -187,7 +187,7 @@ def maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> M
     if engine == "auto" and old is not None and old.engine in makers:
         engine = old.engine
     elif engine == "auto":
-        if vllm.installed() is not None and not vllm.knows(checkpoint.architecture):
+        if vllm.installed() is not None and not vllm.knows(folder_of(checkpoint).architecture):
             return _instead_of_vllm
         engine = "vllm" if vllm.installed() else "hf"
     return makers[engine]
@@ -196,7 +196,8 @@ def maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> M
 def _instead_of_vllm(checkpoint: Checkpoint) -> Engine:
     from harness.engines import hf
 
-    said = f"vLLM does not have {checkpoint.architecture}: transformers answers, which is slower"
+    architecture = folder_of(checkpoint).architecture
+    said = f"vLLM does not have {architecture}: transformers answers, which is slower"
     print(f"driftbench: {said}", file=sys.stderr)
     return hf.HfEngine(checkpoint, (said,))
 
@@ -321,7 +322,7 @@ def _check_free(folder: Path) -> None:
 
 def _askable(wanted: Workload, checkpoint: Checkpoint) -> list[Question]:
     """Leave out questions with pictures where the model takes text only."""
-    return [q for q in wanted.questions if checkpoint.is_multimodal or not q.images]
+    return [q for q in wanted.questions if takes_images(checkpoint) or not q.images]
 
 
 def _check_askable(wanted: Workload, checkpoint: Checkpoint) -> None:

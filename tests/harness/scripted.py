@@ -3,17 +3,20 @@
 from pathlib import Path
 
 import tasks
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import Checkpoint, ModelFolder
 from harness.engines import Request
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.run import EvalConfig, run
 
 
-def checkpoint(name="vlm", fingerprint="f", surroundings="s", multimodal=True) -> Checkpoint:
-    return Checkpoint(
-        Path(f"/checkpoints/{name}"), name, fingerprint, surroundings, {}, "Any", multimodal, None,
-        {"size": 56} if multimodal else {},
-    )  # fmt: skip
+def checkpoint(
+    name="vlm", fingerprint="f", surroundings="s", multimodal=True, **settings
+) -> ModelFolder:
+    return ModelFolder(**{
+        "path": Path(f"/checkpoints/{name}"), "name": name, "fingerprint": fingerprint,
+        "surroundings": surroundings, "config": {"vision_config": {}} if multimodal else {},
+        "pixels": {"size": 56} if multimodal else {}, **settings,
+    })  # fmt: skip
 
 
 class Script:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import ModelFolder
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
@@ -90,8 +90,9 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
     asked, scores = [], []
     for metric, protocol in (("acc", "robust"), ("acc_official", "official")):
         own = [tasks.load(name, protocol) for name in NAMES if f"{metric},none" in found[name]]
-        checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
-        run([checkpoint], own, tmp_path / protocol, EvalConfig(data=folder),
+        vlm = ModelFolder(path=Path("/c"), name="vlm", fingerprint="f", surroundings="s",
+                          config={"vision_config": {}})  # fmt: skip
+        run([vlm], own, tmp_path / protocol, EvalConfig(data=folder),
             engine=lambda c: ScriptedEngine(c, lambda request: says(request.prompt)))  # fmt: skip
         questions = read_questions(tmp_path / protocol)
         if protocol == "robust":

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 import tasks
 from common.errors import UserError
 from harness.checkpoints.adapter import plain
-from harness.checkpoints.preflight import Checkpoint, open_checkpoint, swappable
+from harness.checkpoints.kinds import Checkpoint, swappable
+from harness.checkpoints.preflight import open_checkpoint
 from harness.evaluate.merge_sweep import Method, merges
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
@@ -89,7 +90,7 @@ def edit(folder: Path, **changes) -> None:
 
 def test_an_adapter_is_opened_on_its_base(folder, base):
     model, opened = open_checkpoint(base), open_checkpoint(folder)
-    assert (opened.name, opened.path, opened.place) == ("adapter", base, folder)
+    assert (opened.name, opened.folder.path, opened.place) == ("adapter", base, folder)
     assert opened.adapter.rank == 2
     assert opened.adapter.scales == {"layers.0.self_attn.q_proj": 4, "layers.0.mlp.up_proj": 4}
     assert opened.made["parents"] == [
@@ -204,16 +205,16 @@ def test_the_fingerprint_is_of_the_content_of_both(folder, base, tmp_path):
 
 
 def test_the_chat_template_beside_an_adapter_is_the_one_it_was_trained_on(folder, tmp_path):
-    assert open_checkpoint(folder).template is None
+    assert open_checkpoint(folder).folder.template is None
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    assert open_checkpoint(folder).template is None  # the base's own
+    assert open_checkpoint(folder).folder.template is None  # the base's own
     (folder / "chat_template.jinja").write_text("trained on")
     opened = open_checkpoint(folder)
-    assert opened.template == "trained on"
+    assert opened.folder.template == "trained on"
     assert "chat template beside the adapter" in opened.notes[-1]
     (tmp_path / "given").write_text("given")
     opened = open_checkpoint(folder, template=tmp_path / "given")
-    assert opened.template == "given"
+    assert opened.folder.template == "given"
     assert opened.notes[-1] == f"asked with the chat template of {tmp_path / 'given'}"
 
 

@@ -3,9 +3,9 @@
 import base64
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import scripted
 import tiny_models as tiny
 from PIL import Image as Pillow
 
@@ -13,7 +13,7 @@ import tasks
 from common.errors import UserError
 from driftbench import __main__
 from harness.checkpoints.image_size import budget_of, differs_from_training, fit
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import ModelFolder
 from harness.engines import Request, endpoint, pictures
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.run import EvalConfig, run
@@ -28,8 +28,8 @@ QWEN = {
 TILES = {"size": {"longest_edge": 728}, "max_image_size": {"longest_edge": 364}}
 
 
-def checkpoint(pixels=QWEN, made=None) -> Checkpoint:
-    return Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, made, pixels)
+def checkpoint(pixels=QWEN, made=None) -> ModelFolder:
+    return scripted.checkpoint(pixels=pixels, made=made)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (1, 200), (2000, 30), (333, 777), (56, 56), (28, 30)])

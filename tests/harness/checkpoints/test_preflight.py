@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 
 from common.errors import UserError
 from harness.checkpoints import weights
-from harness.checkpoints.preflight import declared_dtype, open_checkpoint, quantization, swappable
+from harness.checkpoints.kinds import swappable
+from harness.checkpoints.preflight import declared_dtype, open_checkpoint, quantization
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from scripted import checkpoint
 
 import tasks
 from driftbench import __main__
-from harness.checkpoints.preflight import Checkpoint
 from harness.commands import cells
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate import grade
@@ -56,9 +56,8 @@ print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
 
 @pytest.fixture
 def finished(tmp_path, world, capsys) -> Path:
-    checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
     (card,) = room.run(
-        [checkpoint],
+        [checkpoint()],
         [tasks.load("pocket")],
         tmp_path / "runs" / "vlm",
         room.EvalConfig(data=world),

@@ -1,15 +1,16 @@
 from pathlib import Path
 
 import pytest
+import scripted
 import tiny_models as tiny
 
 from common.errors import UserError
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import ModelFolder
 from harness.engines import rendering
 
 
-def checkpoint(multimodal: bool) -> Checkpoint:
-    return Checkpoint(Path("/c"), "c", "f", "s", {}, "Any", multimodal, None, {})
+def folder(multimodal: bool) -> ModelFolder:
+    return scripted.checkpoint(path=Path("/c"), multimodal=multimodal)
 
 
 class Template:
@@ -46,9 +47,9 @@ def test_marks_that_do_not_match_the_pictures_are_refused(prompt, pictures):
 
 def test_a_vlm_gets_parts_and_a_text_model_gets_text():
     template = Template()
-    rendering.render(template, checkpoint(True), tiny.question("1", "what?"))
+    rendering.render(template, folder(True), tiny.question("1", "what?"))
     assert template.message == {"role": "user", "content": [{"type": "text", "text": "what?"}]}
-    rendering.render(template, checkpoint(False), tiny.question("1", "what?"))
+    rendering.render(template, folder(False), tiny.question("1", "what?"))
     assert template.message == {"role": "user", "content": "what?"}
 
 
@@ -58,12 +59,12 @@ def test_a_template_that_refuses_is_named():
             raise ValueError("roles must\nalternate")
 
     with pytest.raises(UserError) as error:
-        rendering.render(Refusing(), checkpoint(True), tiny.question("1", "what?"))
+        rendering.render(Refusing(), folder(True), tiny.question("1", "what?"))
     assert str(error.value) == "/c: its chat template refuses pocket/1: roles must alternate"
 
 
 def test_a_tokenizer_that_does_not_load_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
-    broken = Checkpoint(tmp_path, "c", "f", "s", {}, "Any", False, None, {})
+    broken = scripted.checkpoint(path=tmp_path, multimodal=False)
     with pytest.raises(UserError, match=f"{tmp_path}: its tokenizer does not load: "):
         rendering.load_processor(broken)

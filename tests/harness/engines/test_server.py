@@ -10,7 +10,6 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import tiny_models as tiny
@@ -21,6 +20,8 @@ import tasks
 from common.errors import UserError
 from common.pictures import ORIENTATION
 from driftbench import __main__
+from harness.checkpoints.adapter import Adapter
+from harness.checkpoints.kinds import AdaptedModel, takes_images
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import Request, endpoint, server
 from harness.engines.endpoint import Failed, address, content
@@ -664,13 +665,14 @@ def test_a_served_model_is_named_by_all_that_is_told_of_it(checkpoints):
     assert plain.fingerprint == named(max_model_len=99, created=5).fingerprint
     others = [named(root="/models/a"), named(version="0.33.0"), named(weights=local)]
     assert len({plain.fingerprint, *(other.fingerprint for other in others)}) == 4
-    assert plain.is_multimodal and others[2].pixels == local.pixels != {}
-    assert not named(weights=open_checkpoint(checkpoints["llava_next-text"])).is_multimodal
+    assert takes_images(plain) and others[2].folder.pixels == local.pixels != {}
+    assert not takes_images(named(weights=open_checkpoint(checkpoints["llava_next-text"])))
 
 
 def test_of_an_adapter_that_is_served_the_record_names_the_adapter(checkpoints, tmp_path):
     base = open_checkpoint(checkpoints["qwen2_5_vl-a"])
-    adapter = replace(base, adapter=SimpleNamespace(path=tmp_path / "adapter"))
+    content = Adapter(path=tmp_path / "adapter", fingerprint="a", rank=1, scales={})
+    adapter = AdaptedModel(folder=base, adapter=content, name="adapter", made={}, notes=())
     with Pretend() as pretend:
         service = Service((pretend.url,))
         engine = ServerEngine(served_checkpoint("vlm", service, adapter), service)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import tiny_models as tiny
+from scripted import checkpoint
 
 import tasks
 from common.errors import UserError
 from driftbench import __main__
-from harness.checkpoints.preflight import Checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.grade import begin, score
 from harness.evaluate.grade import how as how_of
@@ -46,8 +46,7 @@ SAID = {
 
 
 def evaluate(out: Path, data: Path, *wanted, said=SAID, **settings):
-    checkpoint = Checkpoint(Path("/c/vlm"), "vlm", "f", "s", {}, "Any", True, None, {})
-    (card,) = run([checkpoint], list(wanted), out, EvalConfig(data=data, **settings),
+    (card,) = run([checkpoint()], list(wanted), out, EvalConfig(data=data, **settings),
                   engine=lambda c: ScriptedEngine(c, said))  # fmt: skip
     return card
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from pretend import Pretend, completion
+from scripted import checkpoint
 
 from common.errors import UserError
 from driftbench import __main__
-from harness.checkpoints.preflight import Checkpoint
 from harness.engines import server
 from harness.engines.scripted import ScriptedEngine
 from harness.engines.server import ServerEngine, Service, served_checkpoint
@@ -244,9 +244,8 @@ def asks(tries: int = 3):
 
 
 def scripted(tmp_path, answers) -> Judge:
-    checkpoint = Checkpoint(Path("/c/j"), "j", "f", "s", {}, "Any", True, None, {})
     return Judge(tmp_path, {"name": "j", "fingerprint": "f", "engine": "scripted"},
-                 ScriptedEngine(checkpoint, answers))  # fmt: skip
+                 ScriptedEngine(checkpoint(), answers))  # fmt: skip
 
 
 def test_verdicts_ask_in_rounds_until_a_reply_serves(tmp_path):
@@ -311,9 +310,8 @@ def test_replies_before_an_engine_failed_are_kept(tmp_path):
             yield from super().generate([next(iter(requests))])
             raise UserError("the endpoint is gone")
 
-    checkpoint = Checkpoint(Path("/c/j"), "j", "f", "s", {}, "Any", True, None, {})
     who = {"name": "j", "fingerprint": "f", "engine": "scripted"}
-    failing = Judge(tmp_path, who, Failing(checkpoint, lambda request: "B"))
+    failing = Judge(tmp_path, who, Failing(checkpoint(), lambda request: "B"))
     begun = [asks()({"answer": "B"}, text) for text in "xyz"]
     assert settled(begun, failing, [None] * 3) == [
         (("B", True), True),

@@ -11,7 +11,7 @@ from scripted import Script, checkpoint, evaluate
 import tasks
 from common.errors import UserError
 from driftbench import __main__
-from harness.checkpoints.preflight import Checkpoint
+from harness.checkpoints.kinds import Checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.generate import Shard
 from harness.evaluate.grade import score

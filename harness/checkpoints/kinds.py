@@ -1,0 +1,198 @@
+"""The four kinds of checkpoint: a folder, a merge, an adapter over a folder, a served model.
+
+All have a `name`, a `fingerprint` (sha256 over the content of all that shapes an answer, of no
+path), `surroundings` (the same but for the weights' values), `made` (what `made.json` says of it),
+`notes` (what a reader of its scores must know, a sentence each), a `place` that a person knows it
+by, and the `folder` that its architecture, processor and chat template are read from.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.checkpoints.adapter import Adapter
+from harness.runs.schema import canonical
+
+VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower")
+"""Fields of a config.json that only a model that takes images has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """A model on this disk that passed the preflight."""
+
+    path: Path
+    name: str
+    """Of its folder, or the last part of its hub id."""
+    fingerprint: str
+    surroundings: str
+    """With the tensors' names, types and shapes."""
+    config: dict[str, Any]
+    """`config.json`."""
+    made: dict[str, Any] | None = None
+    pixels: dict[str, Any] = field(default_factory=dict)
+    """The image processor's size settings; empty for a text-only model."""
+    template: str | None = None
+    """The chat template, where it is not the one at `path`."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> "ModelFolder":
+        """Itself."""
+        return self
+
+    @property
+    def place(self) -> Path:
+        """Its folder."""
+        return self.path
+
+    @property
+    def architecture(self) -> str:
+        """The class that it is, in transformers' words."""
+        return self.config["architectures"][0]
+
+    @property
+    def is_multimodal(self) -> bool:
+        """Whether it takes images."""
+        return any(name in self.config for name in VISION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedModel:
+    """A merge that lies nowhere on disk."""
+
+    folder: ModelFolder
+    """The VLM; its decoder's weights are replaced by the merge."""
+    name: str
+    fingerprint: str
+    made: dict[str, Any]
+    command: tuple[str, ...]
+    """Starts the process that merges: see `harness.evaluate.merge_sweep`."""
+    alpha: float
+    """Share of the reasoner."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def surroundings(self) -> str:
+        """Those of the VLM: an engine takes one for the other."""
+        return self.folder.surroundings
+
+    @property
+    def place(self) -> Path:
+        """The VLM's folder."""
+        return self.folder.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedModel:
+    """A LoRA adapter over a model."""
+
+    folder: ModelFolder
+    """The model under it, with the chat template that goes with the adapter."""
+    adapter: Adapter
+    name: str
+    made: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of both."""
+        return _sha256([self.folder.fingerprint, self.adapter.fingerprint])
+
+    @property
+    def surroundings(self) -> str:
+        """Of the model, its weights too, and of the room that an engine makes for the adapter."""
+        room = self.adapter.room, self.adapter.beside_decoder
+        return _sha256([self.folder.fingerprint, *room])
+
+    @property
+    def place(self) -> Path:
+        """The adapter's folder."""
+        return self.adapter.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What an endpoint tells of a model; None or empty where it does not tell."""
+
+    model: str
+    root: str | None = None
+    """The checkpoint behind the name, as the server was told it."""
+    owner: str = ""
+    software: str = ""
+    """Server and version, such as `vllm 0.32.0`."""
+    context: int | None = None
+    """Tokens of prompt and answer together."""
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change within a run; a longer context changes no answer that is whole."""
+        return {name: value for name, value in asdict(self).items() if name != "context"}
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model behind endpoints; its weights are out of sight."""
+
+    served: Served
+    weights: ModelFolder | AdaptedModel | None
+    """What is served, where the user has it at hand and says so."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its name there."""
+        return self.place.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that is told of it."""
+        told = {**self.served.identity(), "weights": self.weights and self.weights.fingerprint}
+        return f"served:{self.served.model}:{_sha256(told)}"
+
+    @property
+    def surroundings(self) -> str:
+        """Its own: no engine goes on with another."""
+        return self.fingerprint
+
+    @property
+    def made(self) -> dict[str, Any] | None:
+        """What is known of the weights."""
+        return self.weights.made if self.weights else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: the engine knows what could not be verified."""
+        return ()
+
+    @property
+    def place(self) -> Path:
+        """Its name there."""
+        return Path(self.served.model)
+
+    @property
+    def folder(self) -> ModelFolder | None:
+        """The weights' folder."""
+        return self.weights.folder if self.weights else None
+
+
+Checkpoint = ModelFolder | MergedModel | AdaptedModel | ServedModel
+
+
+def folder_of(checkpoint: Checkpoint) -> ModelFolder:
+    """Return the folder of a checkpoint that an engine loads here."""
+    assert checkpoint.folder is not None, f"{checkpoint.name} is served"
+    return checkpoint.folder
+
+
+def takes_images(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint takes images, as far as is known here."""
+    return checkpoint.folder is None or checkpoint.folder.is_multimodal
+
+
+def swappable(a: Checkpoint, b: Checkpoint) -> bool:
+    """Whether the weights of `b` fit a running engine of `a`: nothing else differs."""
+    return a.surroundings == b.surroundings
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
