@@ -3,9 +3,10 @@
 Each benchmark is an lm-eval task definition, `tasks/<name>.yaml`, beside a small module with its
 functions; stock `lm_eval --include_path tasks` runs the same files, and the groups of tasks in
 `tasks/groups`. What lm-eval has no word for stands under `metadata`: `version`, `source`, `parity`,
-the functions `images` and `groups`, and `protocols`: whose way of asking and scoring, each with its
-functions `prompt` and `verdict`, `scoring` (one sentence) and, where needed, `ends` and `summary`.
-Where rows share a problem, not only a picture, `cluster` names it.
+the function `groups`, and `protocols`: whose way of asking and scoring, each with its functions
+`verdict` and, where it is not `doc_to_text`, `prompt`, with `scoring` (one sentence) and, where
+needed, `ends` and `summary`. Where rows share a problem, not only a picture, `cluster` names it.
+What benchmarks share lies in `_base.yaml` and `_multiple_choice.yaml`.
 
     >>> load("pocket").max_tokens
     40
@@ -22,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from common.errors import UserError
-from tasks.files import Source
+from tasks.data import Source
 from tasks.judging import Row, Verdict
 
 __all__ = ["Row", "Source", "Task", "expand", "groups", "load", "names"]
@@ -75,7 +76,7 @@ class Task:
 
 def names() -> list[str]:
     """Names of all benchmarks here."""
-    return sorted(path.stem for path in HERE.glob("*.yaml"))
+    return sorted(path.stem for path in HERE.glob("[!_]*.yaml"))
 
 
 def groups() -> dict[str, tuple[str, ...]]:
@@ -151,10 +152,10 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
         max_tokens=config["generation_kwargs"]["max_gen_toks"],
         ends=own.get("ends", False),
         rows=_rows(name, config, source),
-        to_prompt=own["prompt"],
+        to_prompt=own.get("prompt", config["doc_to_text"]),
         to_images=own["images"],
         verdict=own["verdict"],
-        groups=own["groups"],
+        groups=own.get("groups", _none),
         summary=own.get("summary"),
         cluster=own.get("cluster", _alone),
         source=source,
@@ -164,6 +165,10 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
 
 def _alone(_: Row) -> str:
     return ""
+
+
+def _none(_: Row) -> tuple[str, ...]:
+    return ()
 
 
 def _rows(
@@ -198,7 +203,8 @@ def _rows(
 def _read(path: Path) -> dict[str, Any]:
     """Read a YAML as lm-eval does: `include` shallow, `!function` from the module beside.
 
-    Other than there, what is under `metadata` adds to the included one, name by name.
+    Other than there, what is under `metadata` adds to the included one, name by name, all the way
+    down.
     """
     import yaml
 
@@ -216,9 +222,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError("it is not a mapping")
     if base := config.pop("include", None):
         included = _read(path.parent / base)
-        metadata = {**included.get("metadata", {}), **config.get("metadata", {})}
+        metadata = _merged(included.get("metadata", {}), config.get("metadata", {}))
         config = {**included, **config, "metadata": metadata}
     return config
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _merged(below[name], above[name])
+    return merged
 
 
 @cache

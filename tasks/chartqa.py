@@ -12,10 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
+from tasks.data import FOLDER, Data, Source, local
+from tasks.data.loading import NUMBER, loader
 from tasks.grading import extract
-from tasks.judging import Reading
+from tasks.judging import Reading, metrics
 
 Row = dict[str, Any]
 
@@ -27,49 +27,37 @@ _SHOWN = 200
 """Characters of a reply that are kept as the answer read."""
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset, a snapshot of it, or the benchmark's own folder.
-
-    The latter has `test/test_human.json`, `test/test_augmented.json` and `test/png/`.
-    """
-    own = [_own_file(data, half) for half in HALVES] if data is not None else []
-    if any(own):
-        rows = _own_rows(own)
-    else:
-        rows = (_row(n, row) for n, row in enumerate(files.hub_rows("chartqa", source, data)))
-    return {"test": files.Rows(files.complete("chartqa", rows, ["question", "answer", "images"]))}
+def _own(data: Data, _: Source) -> Iterator[Row] | None:
+    """Return the rows of `test/test_human.json` and `test/test_augmented.json`, beside `png`."""
+    paths = local.find_all("chartqa", data, HALVES, "test_{}.json", "test/test_{}.json")
+    return _halves(paths) if paths else None
 
 
-def _own_file(data: str | Path, half: str) -> Path | None:
-    return files.find(data, [f"test_{half}.json", f"test/test_{half}.json"])
-
-
-def _own_rows(paths: list[Path | None]) -> Iterator[Row]:
-    for half, path in zip(HALVES, paths, strict=True):
-        if path is None:
-            raise UserError(f"chartqa has no file of the {half} questions beside the others")
-        for number, row in enumerate(files.read_json(path)):
+def _halves(paths: Mapping[str, Path]) -> Iterator[Row]:
+    for half, path in paths.items():
+        for number, row in enumerate(local.read_json(path)):
             yield {
                 "id": f"{half}_{number}",
                 "question": row["query"],
                 "answer": row["label"],
-                "metadata": {"type": half},
+                "type": half,
                 "images": [f"png/{row['imgname']}"],
-                files.FOLDER: str(path.parent),
+                FOLDER: str(path.parent),
             }
 
 
-def _row(number: int, row: Row) -> Row:
+def _row(row: Row) -> Row:
     return {
-        "id": number,
+        "id": row.get("id", row[NUMBER]),
         "question": row["question"],
         "answer": row["answer"],
         "metadata": {"type": row["type"].removesuffix("_test")},
         "images": row["images"] or None,
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("chartqa", _row, ["question", "answer", "images"], _own)
 
 
 def to_prompt(row: Row) -> str:
@@ -137,9 +125,4 @@ def groups(row: Row) -> tuple[str, ...]:
     return (row["metadata"]["type"],)
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

@@ -9,15 +9,14 @@ mixed errors want a second judge that compares answers with one another; they ar
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.data.local import questions
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
 
 Row = dict[str, Any]
 Graded = list[tuple[Row, bool]]
@@ -27,34 +26,9 @@ _QUESTION = ("category", "subcategory", "set_id", "question_id")
 _DETAILS = (*_FIGURE, "question_id", "visual_input", "gt_answer_details")
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's two splits, a snapshot of them, or `HallusionBench.json`."""
-    names = ["HallusionBench.json", "hallusionbench.json"]
-    own = files.find(data, names) if data is not None else None
-    rows = _own_rows(own) if own else _hub_rows(data, source)
-    fields = ["question", "answer", "images"]
-    return {"test": files.Rows(files.complete("hallusionbench", rows, fields))}
-
-
-def _own_rows(path: Path) -> Iterator[Row]:
-    for row in files.read_json(path):
-        name = row["filename"]
-        images = [name.removeprefix("./")] if name else []
-        yield _row({**row, "images": images, files.FOLDER: str(path.parent)})
-
-
-def _hub_rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
-    if source is None:
-        raise UserError("hallusionbench reads its rows from a local folder: give --data FOLDER")
-    for split in ("image", "non_image"):
-        found = replace(files.Source(**source), split=split)
-        for row in files.hub_rows("hallusionbench", found, data):
-            yield _row(row)
-
-
 def _row(row: Row) -> Row:
+    if "images" not in row:  # of the benchmark's own file
+        row = {**row, "images": [row["filename"].removeprefix("./")] if row["filename"] else []}
     details = {name: str(row[name]) for name in _DETAILS}
     has_picture = details["visual_input"] != "0"
     return {
@@ -63,8 +37,13 @@ def _row(row: Row) -> Row:
         "answer": {"0": "No", "1": "Yes"}[str(row["gt_answer"])],
         "metadata": details,
         "images": (row["images"] or None) if has_picture else [],
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+_OWN = questions("hallusionbench", "HallusionBench.json", "hallusionbench.json")
+
+dataset = loader("hallusionbench", _row, ["question", "answer", "images"], _OWN)
 
 
 def from_record(record: Row) -> Row:
@@ -198,6 +177,4 @@ def rates_vlmevalkit(graded: Graded) -> dict[str, float]:
     return {name: share for name, share in shares.items() if share is not None}
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval, which has no judge: an answer that cannot be read counts 0."""
-    return {"acc": float(robust(row, results[0])[1] is True)}
+process_results = metrics(acc=robust)

@@ -46,6 +46,21 @@ Judging = Generator[Request, str, Reading]
 Verdict = Callable[[Row, str], Reading | Judging]
 
 
+def metrics(**verdicts: Verdict) -> Callable[[Row, list[str]], dict[str, float]]:
+    """Return lm-eval's `process_results`: each metric is 1 where its verdict is right, else 0.
+
+    lm-eval has no judge: an answer that only one could read counts as one that cannot be read.
+    """
+
+    def process_results(row: Row, results: list[str]) -> dict[str, float]:
+        return {
+            name: float(settle(verdict, row, results[0])[0][1] is True)
+            for name, verdict in verdicts.items()
+        }
+
+    return process_results
+
+
 def settle(
     verdict: Verdict, row: Row, text: str, replies: Iterable[str] = ()
 ) -> tuple[Reading, bool]:

@@ -11,14 +11,13 @@ keep the official 448 as denominator; the official script gives it to an empty r
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.data.local import questions
 from tasks.grading import extract
-from tasks.judging import UNPARSED, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
 
 Row = dict[str, Any]
 
@@ -43,33 +42,6 @@ EXAMPLES = (
 # Rows
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows, from a folder or the hub.
-
-    A folder holds `rows.jsonl` of several benchmarks, or `dataset.json` as the benchmark's
-    repository has it (there under `data`, beside `images`), or a snapshot of the hub's dataset.
-    """
-    fields = ["question", "answer", "metadata", "images"]
-    return {"test": files.Rows(files.complete("logicvista", _rows(data, source), fields))}
-
-
-def _rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
-    if data is None:
-        return map(_row, files.hub_rows("logicvista", source))
-    if (Path(data) / files.BENCHMARKS).is_file():
-        return map(_row, files.benchmark_rows("logicvista", data, "LogicVista"))
-    path = files.find(data, ["logicvista_dataset.json", "data/dataset.json", "dataset.json"])
-    if path is None:
-        return map(_row, files.hub_rows("logicvista", source, data))
-    found = files.read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"logicvista: {path} is no table of questions: is --data the right folder?")
-    folder = str(path.parent)
-    return (_row({"id": name, **row, files.FOLDER: folder}) for name, row in found.items())
-
-
 def _row(row: Row) -> Row:
     name = row.get("imagename")
     about = ("skill", "broad_capability", "specific_capability")
@@ -79,13 +51,23 @@ def _row(row: Row) -> Row:
         "answer": row.get("answer"),
         "metadata": {field: _names(row[field]) for field in about},
         "images": row.get("images") or ([f"images/{name}"] if name else None),
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
         **{field: row[field] for field in ("image_sha256",) if field in row},
     }
 
 
 def _names(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
+
+
+_FILES = "logicvista_dataset.json", "data/dataset.json", "dataset.json"
+
+dataset = loader(
+    "logicvista",
+    _row,
+    ["question", "answer", "metadata", "images"],
+    questions("logicvista", *_FILES, named="id", benchmark="LogicVista"),
+)
 
 
 # Prompts
@@ -270,6 +252,4 @@ def groups(row: Row) -> tuple[str, ...]:
     )
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval, without a judge: an answer that cannot be read counts 0."""
-    return {"acc": float(robust(row, results[0])[1] is True)}
+process_results = metrics(acc=robust)

@@ -8,32 +8,17 @@ Qwen's model cards recommend.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from tasks import files
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.data.local import questions
 from tasks.grading import extract
-from tasks.judging import Reading
+from tasks.judging import Reading, metrics
 
 Row = dict[str, Any]
 
 REQUEST = "\nPlease reason step by step, and put your final answer within \\boxed{}."
-
-
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset, or of the `test.jsonl` that it consists of."""
-    own = files.find(data, ["test.jsonl"]) if data is not None else None
-    rows = _own_rows(own) if own else files.hub_rows("math500", source, data)
-    found = (_row(row) for row in rows)
-    return {"test": files.Rows(files.complete("math500", found, ["problem", "answer"]))}
-
-
-def _own_rows(path: Path) -> Iterator[Row]:
-    for row in files.read_json(path):
-        yield {**row, files.FOLDER: str(path.parent)}
 
 
 def _row(row: Row) -> Row:
@@ -43,8 +28,11 @@ def _row(row: Row) -> Row:
         "answer": row["answer"],
         "metadata": {"subject": row["subject"], "level": row["level"]},
         "images": [],
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("math500", _row, ["problem", "answer"], questions("math500", "test.jsonl"))
 
 
 def to_prompt(row: Row) -> str:
@@ -159,9 +147,4 @@ def groups(row: Row) -> tuple[str, ...]:
     return f"subject: {row['metadata']['subject']}", f"level: {row['metadata']['level']}"
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

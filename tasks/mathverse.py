@@ -10,57 +10,21 @@ other, CoT-E, was never released.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
+from tasks import multiple_choice
+from tasks.data import FOLDER, Rows
+from tasks.data.loading import loader
+from tasks.data.local import questions
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
 
 Row = dict[str, Any]
 
 
 # Rows
-
-
-def dataset(
-    data: str | Path | None = None,
-    source: Mapping[str, Any] | None = None,
-    versions: Sequence[str] = (),
-    **_: Any,
-) -> dict[str, files.Rows]:
-    """Return the rows of a split, from a folder or the hub.
-
-    A folder holds `testmini.json` or `testmini_text_only.json` as the benchmark's repository and
-    the hub's have them (there under `data`), or a snapshot of the hub's dataset.
-
-    Args:
-        data: Folder; None: the hub.
-        source: The hub's dataset.
-        versions: Only rows of these; empty: all.
-    """
-    split = (source or {}).get("split", "testmini")
-    fields = ["question", "answer", "question_type", "query_wo", "metadata"]
-    pictured = ["images"] if split == "testmini" else []
-    found = [
-        row
-        for row in _rows(data, source, split)
-        if not versions or row["metadata"]["problem_version"] in versions
-    ]
-    return {split: files.Rows(files.complete("mathverse", found, fields + pictured))}
-
-
-def _rows(data: str | Path | None, source: Mapping[str, Any] | None, split: str) -> Iterator[Row]:
-    names = [f"mathverse_{split}.json", f"data/{split}.json", f"{split}.json"]
-    path = files.find(data, names) if data is not None else None
-    if path is None:
-        return map(_row, files.hub_rows("mathverse", source, data))
-    found = files.read_json(path)
-    if not isinstance(found, list):
-        raise UserError(f"mathverse: {path} is no list of questions: is --data the right folder?")
-    return (_row({**row, files.FOLDER: str(path.parent)}) for row in found)
 
 
 def _row(row: Row) -> Row:
@@ -71,7 +35,7 @@ def _row(row: Row) -> Row:
         "question_for_eval": row.get("question_for_eval") or row.get("question"),
         "metadata": {**row["metadata"], **{name: row[name] for name in about}},
         "images": row.get("images") or _pictures(row),
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
 
 
@@ -81,7 +45,26 @@ def _pictures(row: Row) -> list[str] | None:
     if not name:
         return [] if row["problem_version"] == "Text Only" else None
     inside = f"images/{name}"
-    return [inside if (Path(row[files.FOLDER]) / inside).is_file() else name]
+    return [inside if (Path(row[FOLDER]) / inside).is_file() else name]
+
+
+_every = loader(
+    "mathverse",
+    _row,
+    ["question", "answer", "question_type", "query_wo", "metadata", "images"],
+    questions("mathverse", "mathverse_{split}.json", "data/{split}.json", "{split}.json"),
+)
+
+
+def dataset(versions: Sequence[str] = (), **given: Any) -> dict[str, Rows]:
+    """Return the rows of a split, only those of some versions where any are named."""
+    every = _every(**given)
+    return {
+        split: Rows(
+            row for row in rows if not versions or row["metadata"]["problem_version"] in versions
+        )
+        for split, rows in every.items()
+    }
 
 
 # Prompt
@@ -273,8 +256,7 @@ def robust(row: Row, text: str) -> Reading:
         if len(named) != 1:
             return extract.read_value(text, truth.replace("\n", ", "))
         letter = named[0]
-    said = extract.read_choice(text, choices)
-    return UNPARSED if said is None else (said, said == letter)
+    return multiple_choice.read(choices, letter, text)
 
 
 _OPTION = re.compile(r"^\s*\(?([A-H])\)?\s*[:.、]\s*(.*?)\s*$", re.MULTILINE)
@@ -311,6 +293,4 @@ def from_record(record: Row) -> Row:
     return {**record, "question_for_eval": record.get("question_for_eval", record["question"])}
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval, without a judge: an answer that cannot be read counts 0."""
-    return {"acc": float(robust(row, results[0])[1] is True)}
+process_results = metrics(acc=robust)

@@ -8,15 +8,17 @@ The official script evaluates what the model wrote; here a reader of the same ar
 """
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
-from tasks import files
+from tasks import multiple_choice
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.data.local import questions
 from tasks.grading import arithmetic, latex2sympy, vlmevalkit
 from tasks.grading import extract as answers
-from tasks.judging import UNPARSED, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading, metrics
+from tasks.multiple_choice import listed, options
 
 Row = dict[str, Any]
 
@@ -38,35 +40,6 @@ HINT_FREE = "Hint: Please answer the question and provide the final answer at th
 # Rows
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of a split, from a folder or the hub.
-
-    A folder holds `rows.jsonl` of several benchmarks, or `test.jsonl` and `testmini.jsonl` as the
-    benchmark's repository has them (there under `data`), or a snapshot of the hub's dataset.
-    """
-    split = (source or {}).get("split", "test")
-    found = files.Rows(files.complete("mathvision", _rows(data, source, split), _FIELDS))
-    return {split: found}
-
-
-_FIELDS = ("question", "choices", "answer", "images")
-
-
-def _rows(data: str | Path | None, source: Mapping[str, Any] | None, split: str) -> Any:
-    if data is None:
-        return map(_row, files.hub_rows("mathvision", source))
-    if (Path(data) / files.BENCHMARKS).is_file():
-        return map(_row, files.benchmark_rows("mathvision", data, "MATH-V"))
-    names = [f"mathv_{split}.jsonl", f"data/{split}.jsonl", f"{split}.jsonl"]
-    if path := files.find(data, names):
-        # The repository's pictures lie beside its folder `data`.
-        folder = path.parent.parent if path.parent.name == "data" else path.parent
-        return (_row({**row, files.FOLDER: str(folder)}) for row in files.read_json(path))
-    return map(_row, files.hub_rows("mathvision", source, data))
-
-
 def _row(row: Row) -> Row:
     image = row.get("image")
     return {
@@ -77,10 +50,19 @@ def _row(row: Row) -> Row:
         "answer": row["answer"],
         "metadata": {"subject": row["subject"], "level": row["level"]},
         "images": row.get("images") or ([image] if image else None),
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
         **{field: row[field] for field in ("image_sha256",) if field in row},
     }
 
+
+_NAMES = "mathv_{split}.jsonl", "data/{split}.jsonl", "{split}.jsonl"
+
+dataset = loader(
+    "mathvision",
+    _row,
+    ["question", "choices", "answer", "images"],
+    questions("mathvision", *_NAMES, benchmark="MATH-V"),
+)
 
 # Prompts
 
@@ -90,9 +72,9 @@ def to_prompt(row: Row) -> str:
 
     The `<image1>` tags of the question stay in it, as in the official script.
     """
-    bare = row["choices"] == list(LETTERS)
-    listed = "" if bare else "".join(f"({name}) {text}\n" for name, text in _lettered(row))
-    return f"<image>{REQUEST}{row['question']}\n{listed}"
+    bare = row["choices"] in ([], list(LETTERS))
+    shown = "" if bare else listed(options(row), "({}) {}") + "\n"
+    return f"<image>{REQUEST}{row['question']}\n{shown}"
 
 
 def to_prompt_vlmevalkit(row: Row) -> str:
@@ -101,13 +83,9 @@ def to_prompt_vlmevalkit(row: Row) -> str:
     Its own table of questions was not seen.
     """
     hint = HINT_CHOICES if row["choices"] else HINT_FREE
-    listed = "".join(f"\n({name}) {text}" for name, text in _lettered(row))
-    choices = f"\nChoices:{listed}" if listed else ""
+    shown = listed(options(row), "({}) {}")
+    choices = f"\nChoices:\n{shown}" if shown else ""
     return f"<image>{hint}\nQuestion: {row['question']}{choices}"
-
-
-def _lettered(row: Row) -> list[tuple[str, str]]:
-    return list(zip(LETTERS, row["choices"], strict=False))
 
 
 # The official script: evaluation/evaluate.py and evaluation/utils.py
@@ -116,11 +94,8 @@ def _lettered(row: Row) -> list[tuple[str, str]]:
 def official(row: Row, text: str) -> Reading:
     """Extract by the script's rules; compare with the answer, and with the option's text."""
     said = extract(text)
-    return said, equal(row["answer"], said) or equal(_option(row), said)
-
-
-def _option(row: Row) -> str:
-    return dict(_lettered(row)).get(row["answer"], "")
+    option = options(row).get(row["answer"], "")
+    return said, equal(row["answer"], said) or equal(option, said)
 
 
 _SPOKEN = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
@@ -318,7 +293,7 @@ def _judge_prompt(row: Row, text: str) -> str:
 
 def by_vlmevalkit(row: Row, text: str) -> Judging:
     """Match the response, else what the judge extracts from it."""
-    choices = dict(_lettered(row))
+    choices = options(row)
     found = prefetch(row, text)
     if found is None:
         prompt = _judge_prompt(row, text)
@@ -332,7 +307,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def prefetch(row: Row, text: str) -> str | None:
     """Return what VLMEvalKit reads without a judge: any option, a free answer only if right."""
     if row["choices"]:
-        return vlmevalkit.can_infer(text, dict(_lettered(row)))
+        return vlmevalkit.can_infer(text, options(row))
     return text if close(row["answer"], text) else None
 
 
@@ -365,8 +340,7 @@ def _python(text: str) -> float | None:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text; a value where there are no options."""
     if row["choices"]:
-        letter = answers.read_choice(text, dict(_lettered(row)))
-        return UNPARSED if letter is None else (letter, letter == row["answer"])
+        return multiple_choice.robust(row, text)
     # Four rows carry their answer boxed, and one a form feed for `\\f`.
     truth = (answers.boxed(row["answer"]) or row["answer"]).replace("\f", "\\f")
     return answers.read_value(text, truth)
@@ -378,9 +352,4 @@ def groups(row: Row) -> tuple[str, ...]:
     return f"subject: {subject}", f"level: {level}", f"level {level}: {subject}"
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

@@ -10,14 +10,14 @@ The answers of `test` are not public: its verdicts stay unparsed, and scores com
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.data.local import questions
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading, Request
+from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
+from tasks.multiple_choice import listed, options
 
 Row = dict[str, Any]
 
@@ -38,32 +38,6 @@ _HINTS = {
 # Rows
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of a split, from a folder or the hub.
-
-    A folder holds `testmini.json` or `test.json` as the benchmark's repository has them (there
-    under `data`, beside `images`), or a snapshot of the hub's dataset.
-    """
-    split = (source or {}).get("split", "testmini")
-    fields = ["question", "question_type", "answer_type", "answer", "metadata", "images"]
-    rows = files.complete("mathvista", _rows(data, source, split), fields)
-    return {split: files.Rows(rows)}
-
-
-def _rows(data: str | Path | None, source: Mapping[str, Any] | None, split: str) -> Iterator[Row]:
-    names = [f"mathvista_{split}.json", f"data/{split}.json", f"{split}.json"]
-    path = files.find(data, names) if data is not None else None
-    if path is None:
-        return map(_row, files.hub_rows("mathvista", source, data))
-    found = files.read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"mathvista: {path} is no table of questions: is --data the right folder?")
-    folder = str(path.parent)
-    return (_row({**row, "pid": pid, files.FOLDER: folder}) for pid, row in found.items())
-
-
 def _row(row: Row) -> Row:
     kept = ("question", "unit", "precision", "answer", "question_type", "answer_type", "metadata")
     return {
@@ -71,8 +45,18 @@ def _row(row: Row) -> Row:
         **{field: row.get(field) for field in kept},
         "choices": row.get("choices") or None,
         "images": row.get("images") or ([row["image"]] if row.get("image") else None),
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader(
+    "mathvista",
+    _row,
+    ["question", "question_type", "answer_type", "answer", "metadata", "images"],
+    questions(
+        "mathvista", "mathvista_{split}.json", "data/{split}.json", "{split}.json", named="pid"
+    ),
+)
 
 
 def from_record(record: Row) -> Row:
@@ -91,12 +75,8 @@ def to_prompt(row: Row) -> str:
     unit = f" (Unit: {row['unit']})" if row["unit"] else ""
     lines = [_HINTS[kind], f"Question: {row['question']}{unit}"]
     if row["choices"]:
-        lines += ["Choices:", *(f"({name}) {text}" for name, text in _lettered(row).items())]
+        lines += ["Choices:", listed(options(row), "({}) {}")]
     return "<image>" + "\n".join(lines).strip()
-
-
-def _lettered(row: Row) -> dict[str, str]:
-    return vlmevalkit.lettered(row["choices"] or ())
 
 
 # The official scripts: evaluation/extract_answer.py and evaluation/calculate_score.py
@@ -204,8 +184,8 @@ def normal(row: Row, extraction: str, legacy: bool = False) -> str | None:
         said = extraction.strip()
         if letter := re.search(r"\(([a-zA-Z])\)", said):
             said = letter[1].upper()
-        lettered = _lettered(row)
-        return lettered[said] if said in lettered else _nearest(said, row["choices"])
+        choices = options(row)
+        return choices[said] if said in choices else _nearest(said, row["choices"])
     try:
         if row["answer_type"] == "integer":
             return str(int(extraction) if legacy else int(float(extraction)))
@@ -334,15 +314,15 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def prefetch(row: Row, text: str, *, head: bool = False) -> str | None:
     """Return what VLMEvalKit reads without a judge: any option, a number only if it is right."""
     if row["question_type"] == "multi_choice":
-        return vlmevalkit.can_infer(text, _lettered(row), head=head)
+        return vlmevalkit.can_infer(text, options(row), head=head)
     return str(_number(row["answer_type"], text)) if hit(row, text) else None
 
 
 def hit(row: Row, said: str, *, head: bool = False) -> bool:
     """Whether an extracted answer is right: the option's letter; the number, exactly; no list."""
     if row["question_type"] == "multi_choice":
-        letter = vlmevalkit.can_infer(said, _lettered(row), head=head)
-        right = [name for name, text in _lettered(row).items() if text == row["answer"]]
+        letter = vlmevalkit.can_infer(said, options(row), head=head)
+        right = [name for name, text in options(row).items() if text == row["answer"]]
         return letter in right[:1]  # the first, should two choices be the same
     number = _number(row["answer_type"], said)
     return number is not None and number == _number(row["answer_type"], row["answer"])
@@ -361,10 +341,10 @@ def _number(kind: str, text: str) -> int | float | None:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or a choice's text; a number to the asked precision, or a list."""
     if row["question_type"] == "multi_choice":
-        letter = extract.read_choice(text, _lettered(row))
+        letter = extract.read_choice(text, options(row))
         if letter is None:
             return UNPARSED
-        return letter, _lettered(row).get(letter) == row["answer"] if row["answer"] else None
+        return letter, options(row).get(letter) == row["answer"] if row["answer"] else None
     precision = None if row["precision"] is None else int(row["precision"])
     return extract.read_value(text, row["answer"], unit=row["unit"], precision=precision)
 
@@ -395,6 +375,4 @@ def groups(row: Row) -> tuple[str, ...]:
     return (*parts, *(f"{field}: {about[field]}" for field in fields))
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval, without a judge: an answer that cannot be read counts 0."""
-    return {"acc": float(robust(row, results[0])[1] is True)}
+process_results = metrics(acc=robust)

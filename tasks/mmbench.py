@@ -8,26 +8,17 @@ one question have the same `index` modulo a million.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from tasks import files
-from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading, settle
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.judging import metrics
+from tasks.multiple_choice import by_vlmevalkit, robust
 
 Row = dict[str, Any]
 
 _PASSES = 1_000_000
-
-
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset or of a snapshot of it, one a pass."""
-    rows = (_row(row) for row in files.hub_rows("mmbench", source, data))
-    return {"dev": files.Rows(files.complete("mmbench", rows, ["question", "answer", "images"]))}
 
 
 def _row(row: Row) -> Row:
@@ -40,29 +31,16 @@ def _row(row: Row) -> Row:
         "answer": row["answer"],
         "metadata": {"category": row["category"], "l2_category": row["L2-category"]},
         "images": row["images"] or None,
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("mmbench", _row, ["question", "answer", "images"])
 
 
 def _given(text: str | None) -> bool:
     """Whether a cell of the table is filled: the hub writes `nan` where it is not."""
     return text is not None and text != "nan"
-
-
-def to_prompt(row: Row) -> str:
-    """Return hint, question, options and request."""
-    return f"<image>{vlmevalkit.mcq_prompt(row['question'], row['choices'], row['hint'])}"
-
-
-def official(row: Row, text: str) -> Judging:
-    """Match one pass with its options."""
-    return (yield from vlmevalkit.choose(row["question"], row["choices"], row["answer"], text))
-
-
-def robust(row: Row, text: str) -> Reading:
-    """Read a letter or an option's text."""
-    letter = extract.read_choice(text, row["choices"])
-    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def groups(row: Row) -> tuple[str, ...]:
@@ -97,9 +75,4 @@ def summary(graded: list[tuple[Row, bool]]) -> dict[str, float]:
     return {"questions": len(found["circular"]), **means}
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score one pass for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(settle(official, row, results[0])[0][1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=by_vlmevalkit)

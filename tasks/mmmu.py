@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
+from tasks import multiple_choice
+from tasks.data import FOLDER, Data, Source, hub, local
+from tasks.data.loading import loader
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading, settle
+from tasks.judging import UNPARSED, Judging, Reading, metrics
+from tasks.multiple_choice import REQUEST, listed, options
 
 Row = dict[str, Any]
 
@@ -48,64 +50,57 @@ _DOMAIN = {subject: domain for domain, subjects in DOMAINS.items() for subject i
 
 _TAG = re.compile(r"<image (\d+)>")
 
-CHOICE = "\n\nAnswer with the option's letter from the given choices directly."
 SHORT = "\nAnswer the question using a single word or phrase."
 """mmmu/configs/llava1.5.yaml, as YAML reads it."""
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
+def _own(data: Data, source: Source) -> Iterator[Row]:
     """Return the rows of the hub's 30 configurations, a snapshot of them, or the answer file.
 
     `mmmu_answer_dict_val.json` has no questions, options or pictures: its rows can be counted, and
     responses to its short-answer questions scored.
     """
-    answer_file = files.find(data, ["mmmu_answer_dict_val.json"]) if data is not None else None
-    if answer_file:
-        rows: Iterable[Row] = _answers_only(answer_file)
-    else:
-        rows = (_row(row) for row in _subjects(data, source))
-    return {"validation": files.Rows(files.complete("mmmu", rows, ["answer", "images"]))}
+    answers = local.find(data, "mmmu_answer_dict_val.json")
+    return _subjects(data, source) if answers is None else _answers_only(answers)
 
 
-def _subjects(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
-    if source is None:
-        raise UserError("mmmu reads its rows from a local folder: give --data FOLDER")
-    known = files.Source(**source)
+def _subjects(data: Data, source: Source) -> Iterator[Row]:
     if data is None:
-        known = replace(known, revision=files.commit(known))
+        source = replace(source, revision=hub.commit(source))
     for subject in sorted(_DOMAIN):
-        for row in files.hub_rows("mmmu", replace(known, config=subject), data):
+        for row in hub.rows("mmmu", replace(source, config=subject), data):
             yield {**row, "subject": subject}
 
 
 def _answers_only(path: Path) -> Iterator[Row]:
-    for name, entry in files.read_json(path).items():
+    for name, entry in local.read_json(path).items():
         yield {
             "id": name,
             "question_type": entry["question_type"],
             "question": "",
-            "choices": None,
+            "options": "[]",
             "answer": entry["ground_truth"],
-            "metadata": {"subject": name.removeprefix("validation_").rpartition("_")[0]},
+            "subject": name.removeprefix("validation_").rpartition("_")[0],
             "images": [],
-            files.FOLDER: str(path.parent),
+            FOLDER: str(path.parent),
         }
 
 
 def _row(row: Row) -> Row:
-    options = listed(row["options"])
+    choices = unquoted(row["options"])
     return {
         "id": row["id"],
         "question_type": row["question_type"],
         "question": row["question"],
-        "choices": options or None,
-        "answer": row["answer"] if options else _gold(row["answer"]),
+        "choices": choices or None,
+        "answer": row["answer"] if choices else _gold(row["answer"]),
         "metadata": {"subject": row["subject"], "topic_difficulty": row.get("topic_difficulty")},
-        "images": named_pictures(row, [row["question"], *options]),
-        files.FOLDER: row[files.FOLDER],
+        "images": named_pictures(row, [row["question"], *choices]),
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("mmmu", _row, ["answer", "images"], _own)
 
 
 def from_record(record: Row) -> Row:
@@ -113,14 +108,14 @@ def from_record(record: Row) -> Row:
     return {"question": "", "images": [], **record}
 
 
-def listed(written: str | list[str]) -> list[str]:
+def unquoted(written: str | list[str]) -> list[str]:
     """Return options that the hub keeps as the text of a Python list."""
     return [str(item) for item in ast.literal_eval(str(written))]
 
 
-def _gold(answer: str) -> str | list[str]:
+def _gold(answer: str | list[str]) -> str | list[str]:
     """Return a short answer; three of them are the text of a list."""
-    return listed(answer) if answer.startswith("['") else answer
+    return unquoted(answer) if str(answer).startswith("['") else answer
 
 
 def named_pictures(row: Row, texts: Iterable[str]) -> list[str] | None:
@@ -146,15 +141,13 @@ def to_prompt(row: Row) -> str:
     """Return the question and the options, with the request for a letter or a short answer."""
     if not row["choices"]:
         return placed(f"{row['question']}{SHORT}", row)
-    options = vlmevalkit.lettered(row["choices"]).items()
-    shown = "\n".join(f"({letter}) {text}" for letter, text in options)
-    return placed(f"{row['question']}\n{shown}{CHOICE}", row)
+    shown = listed(options(row), "({}) {}")
+    return placed(f"{row['question']}\n{shown}\n{REQUEST}", row)
 
 
 def to_prompt_vlmevalkit(row: Row) -> str:
     """Return VLMEvalKit's multiple-choice prompt, without options for a short answer."""
-    choices = vlmevalkit.lettered(row["choices"] or [])
-    return placed(vlmevalkit.mcq_prompt(row["question"], choices), row)
+    return placed(vlmevalkit.mcq_prompt(row["question"], options(row)), row)
 
 
 # The official script: mmmu/utils/eval_utils.py
@@ -264,7 +257,7 @@ def official(row: Row, text: str) -> Reading:
     if _is_short(row):
         found = read_short(text)
         return " | ".join(str(value) for value in found)[:_SHOWN], agrees(found, row["answer"])
-    letter = read_letter(text, vlmevalkit.lettered(row["choices"] or []))
+    letter = read_letter(text, options(row))
     return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
@@ -281,7 +274,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
         gold = str(row["answer"])
         choices, truth = {"A": gold, "B": "Other Answers"}, gold if len(gold) == 1 else "A"
     else:
-        choices, truth = vlmevalkit.lettered(row["choices"] or []), row["answer"]
+        choices, truth = options(row), row["answer"]
     return (yield from vlmevalkit.choose(row["question"], choices, truth, text))
 
 
@@ -290,8 +283,7 @@ def robust(row: Row, text: str) -> Reading:
     if _is_short(row):
         readings = [extract.read_value(text, gold) for gold in _all(row["answer"])]
         return next((reading for reading in readings if reading[1]), readings[0])
-    letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"] or []))
-    return UNPARSED if letter is None else (letter, letter == row["answer"])
+    return multiple_choice.robust(row, text)
 
 
 def groups(row: Row) -> tuple[str, ...]:
@@ -301,9 +293,4 @@ def groups(row: Row) -> tuple[str, ...]:
     return (*found, f"difficulty: {difficulty}") if difficulty else found
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(settle(official, row, results[0])[0][1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

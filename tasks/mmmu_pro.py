@@ -8,15 +8,15 @@ none; here such an answer stays unparsed. Its GPT client sends the pictures behi
 they stand where the question names them, as in VLMEvalKit.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from tasks import files
-from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading
-from tasks.mmmu import listed, named_pictures, placed, read_letter
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.grading import vlmevalkit
+from tasks.judging import UNPARSED, Judging, Reading, metrics
+from tasks.mmmu import named_pictures, placed, read_letter, unquoted
+from tasks.multiple_choice import listed, options, robust
 
 Row = dict[str, Any]
 
@@ -40,26 +40,21 @@ VISION_VLMEVALKIT = "Answer the following multiple-choice question in the image.
 """VLMEvalKit vlmeval/dataset/image_mcq.py MMMUProDataset, `MMMU_Pro_10c_COT`, `MMMU_Pro_V_COT`."""
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset or of a snapshot of it."""
-    rows = (_row(row) for row in files.hub_rows("mmmu_pro", source, data))
-    return {"test": files.Rows(files.complete("mmmu_pro", rows, ["answer", "images"]))}
-
-
 def _row(row: Row) -> Row:
-    options = listed(row["options"])
+    choices = unquoted(row["options"])
     question = row.get("question") or ""
     return {
         "id": row["id"],
         "question": question,
-        "choices": options,
+        "choices": choices,
         "answer": row["answer"],
         "metadata": {"subject": row["subject"], "topic_difficulty": row.get("topic_difficulty")},
-        "images": named_pictures(row, [question, *options] if question else []),
-        files.FOLDER: row[files.FOLDER],
+        "images": named_pictures(row, [question, *choices] if question else []),
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("mmmu_pro", _row, ["answer", "images"])
 
 
 def from_record(record: Row) -> Row:
@@ -69,9 +64,7 @@ def from_record(record: Row) -> Row:
 
 def to_prompt(row: Row) -> str:
     """Return question, options and request."""
-    options = vlmevalkit.lettered(row["choices"]).items()
-    shown = "\n".join(f"{letter}. {text}" for letter, text in options)
-    return placed(f"{row['question']}\n{shown}\n{STANDARD}", row)
+    return placed(f"{row['question']}\n{listed(options(row))}\n{STANDARD}", row)
 
 
 def to_prompt_vision(row: Row) -> str:
@@ -81,9 +74,8 @@ def to_prompt_vision(row: Row) -> str:
 
 def to_prompt_vlmevalkit(row: Row) -> str:
     """Return question, options and request as VLMEvalKit words them."""
-    options = vlmevalkit.lettered(row["choices"]).items()
-    shown = "".join(f"{letter}. {text}\n" for letter, text in options)
-    return placed(f"Question: {row['question']}\nOptions:\n{shown}{STANDARD_VLMEVALKIT}", row)
+    asked = f"Question: {row['question']}\nOptions:\n{listed(options(row))}\n"
+    return placed(f"{asked}{STANDARD_VLMEVALKIT}", row)
 
 
 def to_prompt_vision_vlmevalkit(row: Row) -> str:
@@ -97,7 +89,7 @@ LETTER_FORMS = (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} "))
 
 def official(row: Row, text: str) -> Reading:
     """Read the one letter behind the last `Answer:`, else as MMMU: mmmu-pro/evaluate.py."""
-    choices = vlmevalkit.lettered(row["choices"])
+    choices = options(row)
     _, marked, tail = text.rpartition("Answer:")
     named = [letter for letter in choices if letter in tail] if marked else []
     letter = named[0] if len(named) == 1 else read_letter(text, choices, LETTER_FORMS)
@@ -109,10 +101,9 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
     A published answer to a direct request, which asks for no such line, is matched whole.
     """
-    choices = vlmevalkit.lettered(row["choices"])
     direct = row.get("setting", "").endswith("direct")
     said = text if direct else _marked(text)
-    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], said))
+    return (yield from vlmevalkit.choose(row["question"], options(row), row["answer"], said))
 
 
 def _marked(text: str) -> str:
@@ -129,15 +120,4 @@ def _marked(text: str) -> str:
     return capitals.pop() if len(capitals) == 1 else marked[-1]
 
 
-def robust(row: Row, text: str) -> Reading:
-    """Read a letter or an option's text."""
-    letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"]))
-    return UNPARSED if letter is None else (letter, letter == row["answer"])
-
-
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

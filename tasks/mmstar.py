@@ -8,13 +8,13 @@ among the numbers of one run.
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from tasks import files
-from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading
+from tasks import multiple_choice
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.grading import vlmevalkit
+from tasks.judging import Judging, Reading, metrics
 
 Row = dict[str, Any]
 
@@ -24,14 +24,6 @@ _LISTS = (
     # "…\nChoices:\n(A) one\n(B) two", or without the word
     (re.compile(r"(?:\nChoices:|(?<!\nChoices:))(?=\n\(A\))"), re.compile(r"\n\(([A-D])\) ?")),
 )
-
-
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset or of a snapshot of it."""
-    rows = (_row(row) for row in files.hub_rows("mmstar", source, data))
-    return {"val": files.Rows(files.complete("mmstar", rows, ["question", "answer"]))}
 
 
 def _row(row: Row) -> Row:
@@ -45,8 +37,11 @@ def _row(row: Row) -> Row:
             "bench": row["meta_info"]["source"],
         },
         "images": row["images"],
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("mmstar", _row, ["question", "answer"])
 
 
 def to_prompt(row: Row) -> str:
@@ -104,8 +99,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text."""
-    letter = extract.read_choice(text, options(row["question"])[1])
-    return UNPARSED if letter is None else (letter, letter == row["answer"])
+    return multiple_choice.read(options(row["question"])[1], row["answer"], text)
 
 
 def groups(row: Row) -> tuple[str, ...]:
@@ -114,9 +108,4 @@ def groups(row: Row) -> tuple[str, ...]:
     return f"core: {core}", f"fine: {core} ({fine})"
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

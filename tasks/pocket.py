@@ -10,20 +10,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tasks import files
+from tasks.data import Data, Rows
+from tasks.data.local import read_rows
 from tasks.grading import extract
+from tasks.judging import metrics
 
 Row = dict[str, Any]
 SPLITS = ("test", "validation")
 
 
-def dataset(data: str | Path | None = None, **_: Any) -> dict[str, files.Rows]:
+def dataset(data: Data = None, **_: Any) -> dict[str, Rows]:
     """Return the splits that lie in the folder `data`."""
     present = [split for split in SPLITS if data and (Path(data) / f"{split}.jsonl").exists()]
-    return {
-        split: files.Rows(files.read_rows("pocket", data, f"{split}.jsonl"))
-        for split in present or SPLITS
-    }
+    return {split: Rows(read_rows("pocket", data, f"{split}.jsonl")) for split in present or SPLITS}
 
 
 def to_prompt(row: Row) -> str:
@@ -51,6 +50,4 @@ def cluster(row: Row) -> str:
     return "-".join(versions.groups()) if versions else ""
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {"acc": float(verdict(row, results[0])[1] is True)}
+process_results = metrics(acc=verdict)

@@ -4,66 +4,44 @@ Paper: Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language
 2305.10355. Code: github.com/RUCAIBox/POPE at 3df3ba1b. The pictures are of COCO val2014.
 """
 
-import gzip
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
+from tasks.data import FOLDER, Data, Source, local
+from tasks.data.loading import loader
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading, metrics
 
 Row = dict[str, Any]
 
 CATEGORIES = ("random", "popular", "adversarial")
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset, a snapshot of it, or the benchmark's own files.
+def _own(data: Data, _: Source) -> Iterator[Row] | None:
+    """Return the rows of the benchmark's own files.
 
-    The latter are `coco_pope_<category>.json` with JSON lines (or `pope_coco_<category>.jsonl`),
-    the pictures beside them, or in `val2014/`.
+    They are `coco_pope_<category>.json` with JSON lines (or `pope_coco_<category>.jsonl`), the
+    pictures beside them, or in `val2014/`.
     """
-    own = [_own_file(data, category) for category in CATEGORIES] if data is not None else []
-    if any(own):
-        rows = _own_rows(own)
-    else:
-        rows = (_row(row) for row in files.hub_rows("pope", source, data))
-    return {"test": files.Rows(files.complete("pope", rows, ["question", "answer", "images"]))}
+    names = ("pope_coco_{}.jsonl", "coco_pope_{}.json")
+    paths = local.find_all("pope", data, CATEGORIES, *names)
+    return _categories(paths) if paths else None
 
 
-def _own_file(data: str | Path, category: str) -> Path | None:
-    return files.find(data, [f"pope_coco_{category}.jsonl", f"coco_pope_{category}.json"])
-
-
-def _own_rows(paths: list[Path | None]) -> Iterator[Row]:
-    for category, path in zip(CATEGORIES, paths, strict=True):
-        if path is None:
-            raise UserError(f"pope has no file of the {category} questions beside the others")
+def _categories(paths: Mapping[str, Path]) -> Iterator[Row]:
+    for category, path in paths.items():
         pictures = "val2014/" if (path.parent / "val2014").is_dir() else ""
-        for row in _lines(path):
+        for row in local.read_lines(path):
             yield {
-                "id": f"{category}_{row['question_id']}",
+                "question_id": row["question_id"],
                 "question": row["text"],
                 "answer": row["label"],
-                "metadata": {"category": category},
+                "category": category,
                 "images": [f"{pictures}{row['image']}"],
-                files.FOLDER: str(path.parent),
+                FOLDER: str(path.parent),
             }
-
-
-def _lines(path: Path) -> list[Row]:
-    """Read JSON lines, whatever the file is called."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return [json.loads(line) for line in file]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} does not hold JSON lines: {error}") from error
 
 
 def _row(row: Row) -> Row:
@@ -73,8 +51,11 @@ def _row(row: Row) -> Row:
         "answer": row["answer"],
         "metadata": {"category": row["category"]},
         "images": row["images"] or None,
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("pope", _row, ["question", "answer", "images"], _own)
 
 
 def to_prompt(row: Row) -> str:
@@ -144,9 +125,4 @@ def rates(pairs: list[tuple[str, str]]) -> dict[str, float]:
     }
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

@@ -5,13 +5,13 @@ written (github.com/EvolvingLMMs-Lab/lmms-eval at 001eca00, tasks/realworldqa).
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from tasks import files
+from tasks import multiple_choice
+from tasks.data import FOLDER
+from tasks.data.loading import NUMBER, loader
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading
+from tasks.judging import UNPARSED, Judging, Reading, metrics
 
 Row = dict[str, Any]
 
@@ -25,23 +25,17 @@ _DIGITS = {
 _OPTION = re.compile(r"\b([A-Z])\.\s+([^\n]*)")
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset or of a snapshot of it."""
-    rows = (_row(n, row) for n, row in enumerate(files.hub_rows("realworldqa", source, data)))
-    fields = ["question", "answer", "images"]
-    return {"test": files.Rows(files.complete("realworldqa", rows, fields))}
-
-
-def _row(number: int, row: Row) -> Row:
+def _row(row: Row) -> Row:
     return {
-        "id": number,
+        "id": row[NUMBER],
         "question": row["question"],
         "answer": row["answer"],
         "images": row["images"] or None,
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("realworldqa", _row, ["question", "answer", "images"])
 
 
 def to_prompt(row: Row) -> str:
@@ -96,22 +90,11 @@ def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text, yes or no, or a value."""
     truth, choices = row["answer"], options(row["question"])[1]
     if choices:
-        letter = extract.read_choice(text, choices)
-        return UNPARSED if letter is None else (letter, letter == truth)
+        return multiple_choice.read(choices, truth, text)
     if truth.lower() in ("yes", "no"):
         said = extract.read_yes_no(text)
         return UNPARSED if said is None else (said, said == truth.lower())
     return extract.read_value(text, truth)
 
 
-def groups(row: Row) -> tuple[str, ...]:
-    """Return none: the benchmark reports one number."""
-    return ()
-
-
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

@@ -9,18 +9,17 @@ option the answer stays unparsed.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from tasks import files
-from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading
+from tasks.data import FOLDER, Data, Source, local
+from tasks.data.loading import NUMBER, loader
+from tasks.judging import UNPARSED, Reading, metrics
+from tasks.multiple_choice import REQUEST, listed, options, robust
 
 Row = dict[str, Any]
-
-REQUEST = "\nAnswer with the option's letter from the given choices directly."
 
 _ANSWER = re.compile(r"The answer is ([A-Z]).")
 
@@ -30,43 +29,34 @@ LETTERS = "ABCDE"
 _DETAILS = ("subject", "topic", "category", "skill", "grade", "task")
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows of the hub's dataset, a snapshot of it, or the benchmark's own folder.
-
-    The latter has `problems.json` and `images/test/<id>/`.
-    """
-    names = ["problems.json", "data/scienceqa/problems.json"]
-    own = files.find(data, names) if data is not None else None
-    if own:
-        rows = _own_rows(own)
-    else:
-        rows = (_row(n, row) for n, row in enumerate(files.hub_rows("scienceqa", source, data)))
-    fields = ["question", "choices", "answer", "images"]
-    return {"test": files.Rows(files.complete("scienceqa", rows, fields))}
+def _own(data: Data, _: Source) -> Iterator[Row] | None:
+    """Return the rows of the benchmark's `problems.json`, beside `images/test/<id>/`."""
+    path = local.find(data, "problems.json", "data/scienceqa/problems.json")
+    return None if path is None else _pictured(path)
 
 
-def _own_rows(path: Path) -> Iterator[Row]:
-    folder = path.parent
-    pictures = "images/test" if (folder / "images").is_dir() else "test"
-    for name, row in files.read_json(path).items():
+def _pictured(path: Path) -> Iterator[Row]:
+    pictures = "images/test" if (path.parent / "images").is_dir() else "test"
+    for name, row in local.read_json(path).items():
         if row["split"] == "test" and row["image"]:
             images = [f"{pictures}/{name}/{row['image']}"]
-            yield _row(name, {**row, "images": images, files.FOLDER: str(folder)})
+            yield {**row, "id": name, "images": images, FOLDER: str(path.parent)}
 
 
-def _row(name: int | str, row: Row) -> Row:
+def _row(row: Row) -> Row:
     return {
-        "id": name,
+        "id": row.get("id", row[NUMBER]),
         "question": row["question"],
         "hint": row["hint"] or "",
         "choices": row["choices"],
         "answer": ascii_uppercase[int(row["answer"])],
         "metadata": {detail: row[detail] for detail in _DETAILS},
         "images": row["images"] or None,
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
     }
+
+
+dataset = loader("scienceqa", _row, ["question", "choices", "answer", "images"], _own)
 
 
 def from_record(record: Row) -> Row:
@@ -77,15 +67,7 @@ def from_record(record: Row) -> Row:
 def to_prompt(row: Row) -> str:
     """Return hint, question, options and LLaVA's request, as lmms-eval (75571cfe) lays them out."""
     hint = f"Context: {row['hint']}\n" if row["hint"] else ""
-    options = vlmevalkit.lettered(row["choices"]).items()
-    shown = "\n".join(f"{letter}. {text}" for letter, text in options)
-    return f"<image>{hint}{row['question']}\n{shown}{REQUEST}"
-
-
-def to_prompt_vlmevalkit(row: Row) -> str:
-    """Return VLMEvalKit's prompt."""
-    choices = vlmevalkit.lettered(row["choices"])
-    return f"<image>{vlmevalkit.mcq_prompt(row['question'], choices, row['hint'] or None)}"
+    return f"<image>{hint}{row['question']}\n{listed(options(row))}{REQUEST}"
 
 
 def read_letter(text: str) -> str | None:
@@ -107,21 +89,9 @@ def read_letter(text: str) -> str | None:
 def official(row: Row, text: str) -> Reading:
     """Read a letter that is an option."""
     letter = read_letter(text)
-    if letter is None or letter not in vlmevalkit.lettered(row["choices"]):
+    if letter is None or letter not in options(row):
         return UNPARSED
     return letter, None if row["answer"] is None else letter == row["answer"]
-
-
-def by_vlmevalkit(row: Row, text: str) -> Judging:
-    """Match with the options."""
-    choices = vlmevalkit.lettered(row["choices"])
-    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], text))
-
-
-def robust(row: Row, text: str) -> Reading:
-    """Read a letter or an option's text."""
-    letter = extract.read_choice(text, vlmevalkit.lettered(row["choices"]))
-    return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
 def groups(row: Row) -> tuple[str, ...]:
@@ -135,9 +105,4 @@ def groups(row: Row) -> tuple[str, ...]:
     )
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

@@ -8,14 +8,15 @@ as a later version has it.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common.errors import UserError
-from tasks import files
-from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading
+from tasks import multiple_choice
+from tasks.data import FOLDER
+from tasks.data.loading import loader
+from tasks.data.local import questions
+from tasks.grading import vlmevalkit
+from tasks.judging import Judging, Reading, metrics
 
 Row = dict[str, Any]
 
@@ -139,32 +140,6 @@ DOMAINS = {
 # Rows
 
 
-def dataset(
-    data: str | Path | None = None, source: Mapping[str, Any] | None = None, **_: Any
-) -> dict[str, files.Rows]:
-    """Return the rows, from a folder or the hub.
-
-    A folder holds `rows.jsonl` of several benchmarks, or `testmini.json` as the benchmark's
-    repository has it (there under `data`, beside the pictures), or a snapshot of the hub's dataset.
-    """
-    fields = ["question", "option", "answer", "key", "images"]
-    return {"testmini": files.Rows(files.complete("wemath", _rows(data, source), fields))}
-
-
-def _rows(data: str | Path | None, source: Mapping[str, Any] | None) -> Iterator[Row]:
-    if data is None:
-        return map(_row, files.hub_rows("wemath", source))
-    if (Path(data) / files.BENCHMARKS).is_file():
-        return map(_row, files.benchmark_rows("wemath", data, "We-Math"))
-    path = files.find(data, ["wemath_testmini.json", "data/testmini.json", "testmini.json"])
-    if path is None:
-        return map(_row, files.hub_rows("wemath", source, data))
-    found = files.read_json(path)
-    if not isinstance(found, list):
-        raise UserError(f"wemath: {path} is no list of questions: is --data the right folder?")
-    return (_row({**row, files.FOLDER: str(path.parent)}) for row in found)
-
-
 def _row(row: Row) -> Row:
     concept = "knowledge concept"
     return {
@@ -174,9 +149,19 @@ def _row(row: Row) -> Row:
         **{field: row.get(field) for field in ("question", "option", "answer")},
         "metadata": {concept: row[concept]},
         "images": row.get("images") or ([row["image_path"]] if row.get("image_path") else None),
-        files.FOLDER: row[files.FOLDER],
+        FOLDER: row[FOLDER],
         **{field: row[field] for field in ("image_sha256",) if field in row},
     }
+
+
+_FILES = "wemath_testmini.json", "data/testmini.json", "testmini.json"
+
+dataset = loader(
+    "wemath",
+    _row,
+    ["question", "option", "answer", "key", "images"],
+    questions("wemath", *_FILES, benchmark="We-Math"),
+)
 
 
 def from_record(record: Row) -> Row:
@@ -269,8 +254,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text, without the signs of the form that was asked for."""
     plain = re.sub("<<|>>", " ", text).replace("<Answer>", "Answer")
-    letter = extract.read_choice(plain, options(row))
-    return UNPARSED if letter is None else (letter, letter == row["answer"])
+    return multiple_choice.read(options(row), row["answer"], plain)
 
 
 # Breakdowns and metrics
@@ -360,9 +344,4 @@ def _domains(concepts: Mapping[str, list[bool]]) -> dict[str, float]:
     return found
 
 
-def process_results(row: Row, results: list[str]) -> dict[str, float]:
-    """Score for lm-eval: an answer that cannot be read counts 0."""
-    return {
-        "acc": float(robust(row, results[0])[1] is True),
-        "acc_official": float(official(row, results[0])[1] is True),
-    }
+process_results = metrics(acc=robust, acc_official=official)

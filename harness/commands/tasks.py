@@ -9,7 +9,7 @@ from typer import Option
 
 from common.errors import UserError
 from harness.commands.cells import console
-from tasks.files import first
+from tasks.data import first
 
 if TYPE_CHECKING:
     from tasks import Row

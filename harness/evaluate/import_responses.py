@@ -26,7 +26,8 @@ from harness.evaluate.spreadsheet import read_sheet
 from harness.runs import folder, locks
 from harness.runs.schema import UTF8, Response, RunCard, Sampling, TaskCard
 from tasks import Row
-from tasks.files import commit, first
+from tasks.data import first
+from tasks.data.hub import commit
 
 NAMES = ("id", "pid", "question_id", "sample_index", "index", "doc_id")
 """Fields that may name the row that was answered, of an answer or of its `doc`."""

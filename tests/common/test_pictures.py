@@ -14,7 +14,7 @@ from drift.training import data
 from harness.engines import Request, endpoint
 from harness.engines.pictures import decoded_image
 from harness.runs.schema import Image, Question, Sampling
-from tasks import files
+from tasks.data.pictures import shown as shown_to_lm_eval
 
 DOTS = np.arange(6, dtype=np.float64).reshape(2, 3)
 """Two rows of three samples, no two alike."""
@@ -29,7 +29,7 @@ def file_of(picture, format="PNG", **settings):
 def by_a_task(content, folder):
     """As stock lm-eval gets it."""
     (folder / "a.bin").write_bytes(content)
-    (shown,) = files.pictures({"id": "1", "folder": str(folder), "images": ["a.bin"]})
+    (shown,) = shown_to_lm_eval({"id": "1", "folder": str(folder), "images": ["a.bin"]})
     return shown
 
 

@@ -13,7 +13,7 @@ def test_prompts_byte_for_byte():
         "<image>What eats it?\nA. bird\nB. fox\n"
         "Answer with the option's letter from the given choices directly."
     )
-    assert ai2d.to_prompt_vlmevalkit(row) == (
+    assert tasks.load("ai2d", "vlmevalkit").to_prompt(row) == (
         "<image>Question: What eats it?\nOptions:\nA. bird\nB. fox\n"
         "Please select the correct answer from the options above. \n"
     )

@@ -118,7 +118,7 @@ def test_bad_data_gives_one_sentence(tmp_path, lines, sentence):
 
 
 def test_no_data_folder_says_what_to_give():
-    with pytest.raises(UserError, match="give --data FOLDER"):
+    with pytest.raises(UserError, match="--data FOLDER"):
         tasks.load("wemath").rows(None)
 
 

@@ -44,11 +44,12 @@ def test_a_question_that_was_not_asked_completely_is_left_out():
 
 def test_prompt_byte_for_byte():
     row = {"question": "Which?", "hint": "Look.", "choices": SHORT}
-    assert mmbench.to_prompt(row) == (
+    task = tasks.load("mmbench")
+    assert task.to_prompt(row) == (
         "<image>Hint: Look.\nQuestion: Which?\nOptions:\nA. a\nB. b\n"
         "Please select the correct answer from the options above. \n"
     )
-    assert mmbench.to_prompt({**row, "hint": None}).startswith("<image>Question: Which?\n")
+    assert task.to_prompt({**row, "hint": None}).startswith("<image>Question: Which?\n")
 
 
 def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):

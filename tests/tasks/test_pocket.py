@@ -4,7 +4,7 @@ import pytest
 
 import tasks
 from common.errors import UserError
-from tasks import files
+from tasks.data import pictures
 
 CASES = [
     ({"answer": "7"}, "<think> 3 + 4 = 7 </think> 7", ("7", True)),
@@ -30,4 +30,4 @@ def test_a_picture_outside_of_the_folder_is_refused(tmp_path):
     (tmp_path / "secret.png").write_bytes(b"")
     row = {"id": "1", "folder": str(tmp_path / "data"), "images": ["../secret.png"]}
     with pytest.raises(UserError, match=r"the picture \.\./secret\.png lies outside"):
-        files.to_images(row)
+        pictures.to_images(row)

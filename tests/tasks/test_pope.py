@@ -106,7 +106,7 @@ def test_it_loads_from_the_names_of_its_repository(tmp_path):
     assert [row["id"] for row in rows] == ["random_1", "popular_1", "adversarial_1"]
     assert task.to_images(rows[0])[0].read_bytes() == published.picture()
     path.write_text("{")
-    with pytest.raises(UserError, match="coco_pope_adversarial.json does not hold JSON lines"):
+    with pytest.raises(UserError, match="coco_pope_adversarial.json line 1 is not JSON"):
         task.rows(tmp_path)
     path.unlink()
     with pytest.raises(UserError, match="pope has no file of the adversarial questions"):

@@ -50,7 +50,7 @@ def test_prompts_byte_for_byte():
         "Answer with the option's letter from the given choices directly."
     )
     assert scienceqa.to_prompt({**row, "hint": ""}).startswith("<image>Which is a gas?\nA. rock")
-    assert scienceqa.to_prompt_vlmevalkit(row) == (
+    assert tasks.load("scienceqa", "vlmevalkit").to_prompt(row) == (
         "<image>Hint: Think.\nQuestion: Which is a gas?\nOptions:\nA. rock\nB. steam\n"
         "Please select the correct answer from the options above. \n"
     )

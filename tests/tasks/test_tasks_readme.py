@@ -1,6 +1,13 @@
 """The table of benchmarks in tasks/README.md is what the YAMLs say."""
 
+import itertools
+import re
+import shutil
+import sys
+import textwrap
+
 import tasks
+from driftbench import __main__
 
 HEAD = "| task | data | revision | n | licence | compared with published verdicts |"
 
@@ -26,3 +33,25 @@ def test_every_group_is_named_with_what_is_in_it():
     text = (tasks.HERE / "README.md").read_text()
     for group, names in tasks.groups().items():
         assert f"`{group}`: {', '.join(names)}" in text
+
+
+def test_the_benchmark_that_it_adds_runs(tmp_path, monkeypatch, capsys):
+    text = (tasks.HERE / "README.md").read_text()
+    here = tmp_path / "tasks"
+    here.mkdir()
+    shutil.copy(tasks.HERE / "_base.yaml", here)
+    for name in ("sums.yaml", "sums.py"):
+        block = text.partition(f"`tasks/{name}`:\n\n")[2]
+        lines = itertools.takewhile(lambda line: not line or line[0] == " ", block.split("\n"))
+        (here / name).write_text(textwrap.dedent("\n".join(lines)))
+    (row,) = re.findall("echo '(.*)' > FOLDER/sums.jsonl", text)
+    (tmp_path / "sums.jsonl").write_text(row + "\n")
+    monkeypatch.setattr(tasks, "HERE", here)
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(here)])
+    assert __main__.run(["tasks", "--check", "--data", str(tmp_path)]) == 0
+    assert ["sums", "1", "ok"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    task = tasks.load("sums")
+    (row,) = task.rows(tmp_path)
+    assert (task.to_prompt(row), task.to_images(row)) == ("What is 3 + 4?", [])
+    assert task.verdict(row, "So it is 7.") == ("7", True)
+    assert sys.modules["tasks.sums"].process_results(row, ["8"]) == {"acc": 0.0}
