@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import UserError
+from common.progress import counted
 from common.provenance import MADE, Parent
 
 if TYPE_CHECKING:
@@ -357,15 +358,13 @@ def side_by_side(
         Results in the order of `names`.
     """
     import torch
-    from tqdm import tqdm
 
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers)
     torch.set_num_threads(max(1, threads // workers))
     try:
         jobs = [pool.submit(work, name) for name in names]
-        # A bar on a file or a pipe is noise, and so is one that is gone at once.
-        return [job.result() for job in tqdm(jobs, what, delay=2, leave=False, disable=None)]
+        return [job.result() for job in counted(what, jobs, len(jobs))]
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

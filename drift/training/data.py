@@ -20,13 +20,13 @@ answer. Nothing is ever cut: what does not fit the context is reported and left 
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.pictures import decoded, encoded
+from common.progress import counted
 
 if TYPE_CHECKING:
     import torch
@@ -498,7 +498,7 @@ class Samples:
         self.rows: list[Row] = []
         self.dropped: list[str] = []
         room = CACHE_BYTES
-        for row in _progress(rows, "preparing samples"):
+        for row in counted("preparing samples", rows, len(rows)):
             sample = self._encode(row)
             length = len(sample["input_ids"])
             if length > max_tokens:
@@ -524,9 +524,3 @@ class Samples:
         found = self._cache.get(index)
         made = self._encode(self.rows[index]) if found is None else found
         return made | {"row": torch.tensor(index)}
-
-
-def _progress(rows: list[Row], what: str) -> Iterable[Row]:
-    from tqdm import tqdm
-
-    return tqdm(rows, desc=what, delay=2, leave=False, disable=None)

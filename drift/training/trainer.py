@@ -30,7 +30,6 @@ from common import torch_guard
 torch_guard.install()  # before transformers is imported
 
 from accelerate.utils import gather_object
-from tqdm import tqdm
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -45,6 +44,7 @@ from transformers.utils import logging as transformers_logging
 from common.errors import UserError
 from common.files import put_in_place, refuse_existing, unlinked, write_whole
 from common.hub import local
+from common.progress import Bar
 from common.provenance import Made, Parent, write_made
 from drift import delta as priors
 from drift.checkpoints import (
@@ -273,13 +273,7 @@ class _Steps(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc="training",
-            delay=2,
-            disable=None if state.is_world_process_zero else True,
-        )
+        self.bar = Bar("training", state.max_steps, done=state.global_step)
         optimizer = kwargs["optimizer"]
         params = [p for group in optimizer.param_groups for p in group["params"]]
         refuse_lost_steps(params, args.learning_rate)
@@ -287,7 +281,8 @@ class _Steps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.record()
-        self.bar.update()
+        if state.is_world_process_zero:
+            self.bar.add()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.bar.close()

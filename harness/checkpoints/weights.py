@@ -16,7 +16,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import Stamped, cache_folder, stamp
-from harness.evaluate.progress import reading
+from common.progress import reading
 
 Header = dict[str, dict[str, Any]]
 """Tensor → `dtype`, `shape` and `data_offsets`, as the safetensors format has them."""

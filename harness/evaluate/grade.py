@@ -16,8 +16,8 @@ from pathlib import Path
 import tasks
 from common.errors import UserError
 from common.files import own_folder
+from common.progress import counted
 from harness.evaluate.judge import Judge, settled
-from harness.evaluate.progress import counted
 from harness.runs import locks, log
 from harness.runs.folder import SCORED, count, read_card, read_questions, write_json, write_lines
 from harness.runs.schema import How, Question, Response, RunCard, TaskCard, Verdict

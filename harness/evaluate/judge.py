@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.progress import counted
 from harness import engines
 from harness.checkpoints.kinds import Checkpoint
 from harness.engines import Engine
-from harness.evaluate.progress import counted
 from harness.runs import folder
 from harness.runs.log import Log
 from harness.runs.schema import UTF8, Question, Sampling, canonical

@@ -19,7 +19,7 @@ from typing import Any
 
 import tasks
 from common.errors import UserError
-from harness.evaluate.progress import counted
+from common.progress import counted
 from tasks.data import local
 from tasks.judging import Reading, settle
 

@@ -19,7 +19,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 
-import numpy, torch, tqdm, xxhash
+import numpy, torch, xxhash
 
 from drift import checkpoints, delta, distance, merge
 

@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
+from common import progress as room
 from harness.evaluate import progress
-from harness.evaluate.progress import Progress, reading
+from harness.evaluate.progress import Progress
 from harness.runs.schema import Response
 
 
@@ -25,6 +26,7 @@ def clock(monkeypatch):
 
     made = Clock()
     monkeypatch.setattr(progress, "time", made)
+    monkeypatch.setattr(room, "time", made)
     return made
 
 
@@ -57,20 +59,3 @@ def test_a_terminal_shows_nothing_in_the_first_two_seconds(clock, monkeypatch):
         step(bar, "unparsed")
     assert "2/3" in screen.getvalue()
     assert "1 unparsed" in screen.getvalue()
-
-
-def test_reading_a_small_file_is_silent_and_a_large_one_says_so(capsys):
-    with reading("reading a", 10) as moved:
-        moved(10)
-    assert capsys.readouterr().err == ""
-    with reading("reading a", 2 << 30) as moved:
-        moved(2 << 30)
-    assert capsys.readouterr().err == "driftbench: reading a (2.1 GB)\n"
-
-
-def test_reading_a_large_file_moves_a_bar_on_a_terminal(monkeypatch):
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    with reading("reading a", 2 << 30) as moved:
-        moved(1 << 30)
-    assert "50%" in screen.getvalue()

@@ -1,0 +1,74 @@
+import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from common import progress
+from common.progress import Bar, counted, reading
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only moves when told."""
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    made = Clock()
+    monkeypatch.setattr(progress, "time", made)
+    return made
+
+
+def test_reading_a_small_file_is_silent_and_a_large_one_says_so(capsys):
+    with reading("reading a", 10) as moved:
+        moved(10)
+    assert capsys.readouterr().err == ""
+    with reading("reading a", 2 << 30) as moved:
+        moved(2 << 30)
+    assert capsys.readouterr().err == "reading a (2.1 GB)\n"
+
+
+def test_reading_a_large_file_moves_a_bar_on_a_terminal(clock, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with reading("reading [/] a", 2 << 30) as moved:
+        moved(1 << 29)
+        assert screen.getvalue() == ""
+        clock.now = 3.0
+        moved(1 << 29)
+    assert "reading [/] a" in screen.getvalue()
+    assert "1.1/2.1 GB" in screen.getvalue()
+
+
+def test_items_are_passed_on_and_counted(clock, capsys):
+    found = []
+    for item in counted("grading", "abc", 3):
+        found.append(item)
+        clock.now += 20.0
+    assert found == ["a", "b", "c"]
+    assert capsys.readouterr().err == "grading: 3/3  eta 0:00:00\n"
+
+
+def test_what_was_done_before_does_not_count_for_the_rate(clock, capsys):
+    bar = Bar("training", 100, done=90)
+    clock.now = 40.0
+    bar.add(2)
+    assert capsys.readouterr().err == "training: 92/100  eta 0:02:40\n"
+
+
+def test_threads_count_together(clock, capsys):
+    bar = Bar("reading", 8000)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: [bar.add() for _ in range(1000)], range(8)))
+    clock.now = 31.0
+    bar.add(0)
+    assert capsys.readouterr().err.startswith("reading: 8000/8000")
