@@ -11,15 +11,18 @@ from common.command_line import guarded
 from drift import cli as drift
 from drift.pocket import cli as pocket
 from harness.commands import (
+    agree,
     compact,
     compare,
+    diff,
     doctor,
     evaluate,
-    look,
     parity,
     reproduce,
+    runs,
     score,
     serve_check,
+    show,
     sweep,
     tasks,
 )
@@ -40,10 +43,10 @@ app.command("tasks")(tasks.list_tasks)
 app.command("parity")(parity.parity)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
-app.command("agree")(compare.agree)
-app.command("show")(look.show)
-app.command("diff")(look.diff)
-app.command("runs")(look.runs)
+app.command("agree")(agree.agree)
+app.command("show")(show.show)
+app.command("diff")(diff.diff)
+app.command("runs")(runs.runs)
 app.command("compact")(compact.compact)
 app.command("serve-check")(serve_check.serve_check)
 app.command("reproduce")(reproduce.reproduce)

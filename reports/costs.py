@@ -1,11 +1,16 @@
 """What checkpoints took to make and to ask, as tables."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
-from reports import tables
+from common.text import (
+    csv_text,
+    in_markdown,
+    latex_row,
+    latex_table,
+    markdown_table,
+    percent,
+)
 from reports.load import Block, Cost
 
 HEADS = (
@@ -26,20 +31,20 @@ def markdown(blocks: Sequence[Block]) -> str:
     """Write the costs of some blocks as a section of a Markdown document."""
     parts = ["# Cost"]
     for block in (block for block in blocks if block.costs):
-        rows = [list(HEADS), ["---", *["---:"] * (len(HEADS) - 1)]]
-        rows += [list(map(tables.plain, line)) for line in lines(block)]
-        parts += [f"## {tables.plain(block.title)}", tables.piped(rows)]
+        rows = [list(map(in_markdown, line)) for line in lines(block)]
+        table = markdown_table(HEADS, rows, "l" + "r" * (len(HEADS) - 1))
+        parts += [f"## {in_markdown(block.title)}", table]
     return "\n\n".join(parts) + "\n" if len(parts) > 1 else ""
 
 
 def latex(blocks: Sequence[Block]) -> str:
     """Write the costs of some blocks in LaTeX, one `table*` each."""
     return "\n".join(
-        tables.floating(
+        latex_table(
             f"{block.title}: what each checkpoint took to make and to ask.",
             f"cost-{block.name}",
             "ll" + "r" * (len(HEADS) - 2),
-            [tables.joined(HEADS), r"\midrule", *map(tables.joined, lines(block))],
+            [latex_row(HEADS), r"\midrule", *map(latex_row, lines(block))],
         )
         for block in blocks
         if block.costs
@@ -54,15 +59,16 @@ FIELDS = (
 
 def long_form(blocks: Sequence[Block]) -> str:
     """Write the costs as CSV at full precision, a line a checkpoint; unknown is empty."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-    for block in blocks:
-        for cost in block.costs:
-            spent = {k: v for k, v in (cost.made.get("cost") or {}).items() if v is not None}
-            own = {"block": block.name, "checkpoint": cost.name, "method": cost.made.get("method")}
-            writer.writerow(spent | own | {"asking_seconds": cost.asking})
-    return file.getvalue()
+    return csv_text(
+        FIELDS,
+        (
+            (cost.made.get("cost") or {})
+            | {"block": block.name, "checkpoint": cost.name, "method": cost.made.get("method")}
+            | {"asking_seconds": cost.asking}
+            for block in blocks
+            for cost in block.costs
+        ),
+    )
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:
@@ -107,7 +113,7 @@ def coverage(block: Block) -> list[str]:
             texts.append(
                 f"{subject} covers {_amount(reached.get('tensors'))} tensors with "
                 f"{_amount(reached.get('parameters'))} parameters, "
-                + ("an unknown share" if share is None else f"{100 * share:.1f} %")
+                + ("an unknown share" if share is None else f"{percent(share)} %")
                 + " of the decoder."
             )
     return list(dict.fromkeys(texts))

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from harness.runs.folder import read_card, read_questions, read_verdicts
-from harness.runs.schema import Cell, Question, RunCard, Verdict
+from harness.runs.folder import read_questions
+from harness.runs.schema import Cell, Question, RunCard
 from harness.statistics import scores
+from harness.statistics.sides import Run, read_run, run_folders, short_names
 from reports.plots import maps, training
 from reports.plots.maps import Distances
 from reports.plots.training import Log
@@ -34,19 +35,6 @@ VALIDATION = "_validation"
 
 WHOLE = "all, side by side"
 """Name of the step that stands for the whole study: seconds on the clock, memory at one time."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run folder."""
-
-    name: str
-    folder: Path
-    card: RunCard
-    verdicts: dict[tuple[str, str], list[Verdict]]
-    """By task and group."""
-    cells: dict[tuple[str, str], Cell]
-    """By task and group."""
 
 
 @dataclass(frozen=True)
@@ -172,27 +160,7 @@ def collect(paths: Sequence[Path], baseline: str | None = None) -> Material:
         return _study(paths[0], baseline)
     if any(studies):
         raise UserError("give either one study folder or run folders, not both")
-    return _runs([folder for path in paths for folder in _run_folders(path)], baseline)
-
-
-def read_run(folder: Path, name: str | None = None) -> Run:
-    """Read the card and the verdicts of a run folder, and count them.
-
-    Raises:
-        UserError: A file is missing or broken.
-    """
-    name = name or folder.resolve().name
-    try:
-        card = read_card(folder)
-        verdicts = read_verdicts(folder)
-        cells = scores.cells(name, verdicts)
-    except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{folder / 'verdicts.jsonl'} cannot be read: {error}") from error
-    groups: dict[tuple[str, str], list[Verdict]] = {}
-    for verdict in verdicts:
-        for group in verdict.groups:
-            groups.setdefault((verdict.task, group), []).append(verdict)
-    return Run(name, folder, card, groups, {(cell.task, cell.group): cell for cell in cells})
+    return _runs(paths, baseline)
 
 
 # A study
@@ -327,7 +295,7 @@ def choose(sweep: tuple[Row, ...], columns: tuple[Column, ...], notes: list[str]
         cells = [row.run.cells[c.key] for c in columns if c.key in row.run.cells]
         if [cell.n for cell in cells] == asked:
             verdicts = [row.run.verdicts[c.key] for c in columns]
-            scored[row.alpha or 0.0] = scores.mean_cell(cells, verdicts)
+            scored[row.alpha or 0.0] = scores.cell(row.run.name, (cells[0].task, "mean"), *verdicts)
         else:
             notes.append(f"{row.run.name} is no candidate: its validation answers are incomplete.")
     if not scored:
@@ -387,18 +355,17 @@ def _steps(folder: Path) -> tuple[Step, ...]:
 # Any runs
 
 
-def _run_folders(path: Path) -> list[Path]:
-    found = [path] if (path / "run.json").exists() else _children(path)
-    if not found:
-        raise UserError(
-            f"{path} holds no run: expected run.json in it, or in folders under it "
-            "(`driftbench eval` writes them)"
-        )
-    return found
-
-
-def _runs(folders: list[Path], baseline: str | None) -> Material:
-    names = _distinct_names(folders)
+def _runs(paths: Sequence[Path], baseline: str | None) -> Material:
+    folders = []
+    for path in paths:
+        found = run_folders(path)
+        if not found:
+            raise UserError(
+                f"{path} holds no run: expected run.json in it, or in folders under it "
+                "(`driftbench eval` writes them)"
+            )
+        folders += found
+    names = short_names(folders)
     rows = tuple(
         Row(name, read_run(folder, name)) for folder, name in zip(folders, names, strict=True)
     )
@@ -449,17 +416,6 @@ def _together(tasks: Sequence[str], rows: tuple[Row, ...], base: Row) -> Block:
         notes=(*notes, *_differences(rows, mine)),
         logs=tuple(log for log in logs if log),
     )
-
-
-def _distinct_names(folders: list[Path]) -> list[str]:
-    """The shortest tails of the paths that tell the runs apart."""
-    parts = [folder.resolve().parts for folder in folders]
-    if len(set(parts)) < len(parts):
-        raise UserError("the same run folder is given twice")
-    depth = 1
-    while len({path[-depth:] for path in parts}) < len(parts):
-        depth += 1
-    return ["/".join(path[-depth:]) for path in parts]
 
 
 # Shared

@@ -8,22 +8,31 @@ Scores are in percent. A task is ours, after a colon a group of it or a metric o
 """
 
 import csv
-import io
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from common.text import (
+    csv_text,
+    in_markdown,
+    latex_row,
+    latex_table,
+    markdown_table,
+    percent,
+    signed,
+    with_error,
+)
 from harness.runs import folder
-from reports import tables
+from harness.statistics.compare import Finding
 from reports.load import Block, Row
 
 FOLDER = Path(__file__).parent / "published"
 
 SURE = 1.959964
-"""Standard errors beyond which a difference is outside the noise (two-sided, 5 %)."""
+"""Standard errors beyond which a difference is supported (two-sided, 5 %)."""
 
 NOT_PERCENT = {"MME"}
 """Tasks whose score is a sum of points."""
@@ -49,11 +58,11 @@ class Beside:
     source: str
 
     @property
-    def noise(self) -> bool | None:
-        """Whether the difference is inside the noise; None where no error is known."""
+    def finding(self) -> Finding:
+        """What the difference shows; it cannot be told where no error is known."""
         if not math.isfinite(self.error):
-            return None
-        return abs(self.difference) < SURE * self.error
+            return "cannot be told"
+        return "inside the noise" if abs(self.difference) < SURE * self.error else "supported"
 
 
 @dataclass(frozen=True)
@@ -166,25 +175,21 @@ def sweeps(family: str, title: str, tasks: Sequence[str]) -> list[Line]:
 # As tables
 
 HEADS = ("run", "published as", "task", "ours", "published", "difference", "", "source")
+ALIGN = "lllrrrll"
 
 
 def line(each: Beside) -> list[str]:
     """The cells of one line, in percent."""
-    ours = tables.percent(each.ours)
-    if math.isfinite(each.stderr):
-        ours += f" ± {tables.percent(each.stderr)}"
-    gap = tables.signed(each.difference)
-    if math.isfinite(each.error):
-        gap += f" ± {tables.percent(each.error)}"
-    verdict = {True: "inside the noise", False: "outside the noise", None: "no error known"}
-    score = tables.percent(each.published)
-    return [each.run, each.label, each.task, ours, score, gap, verdict[each.noise], each.source]
+    ours = with_error(each.ours, each.stderr)
+    gap = f"{signed(each.difference)} ± {percent(each.error)}"
+    published = percent(each.published)
+    return [each.run, each.label, each.task, ours, published, gap, each.finding, each.source]
 
 
 CAPTION = (
     "Published scores beside ours, in percent. The published runs give no errors: each is taken to "
     "have that of a share of as many questions, and the two to be independent, so that a "
-    f"difference is inside the noise below {SURE:.2f} of its standard errors."
+    f"difference is supported from {SURE:.2f} of its standard errors."
 )
 
 
@@ -192,25 +197,19 @@ def markdown(found: Sequence[Beside]) -> str:
     """Write the lines as a section of a Markdown document; nothing for none."""
     if not found:
         return ""
-    rows = [list(HEADS), [*["---"] * 3, *["---:"] * 3, *["---"] * 2]]
-    rows += [list(map(tables.plain, line(each))) for each in found]
-    return f"# Published beside ours\n\n{CAPTION}\n\n{tables.piped(rows)}\n"
+    rows = [list(map(in_markdown, line(each))) for each in found]
+    return f"# Published beside ours\n\n{CAPTION}\n\n{markdown_table(HEADS, rows, ALIGN)}\n"
 
 
 def latex(found: Sequence[Beside]) -> str:
     """Write the lines as one LaTeX table; nothing for none."""
     if not found:
         return ""
-    rows = [tables.joined(HEADS), r"\midrule", *(tables.joined(line(each)) for each in found)]
-    return tables.floating(CAPTION, "published", "lllrrrll", rows)
+    rows = [latex_row(HEADS), r"\midrule", *(latex_row(line(each)) for each in found)]
+    return latex_table(CAPTION, "published", ALIGN, rows)
 
 
 def long_form(found: Sequence[Beside]) -> str:
     """Write the lines as CSV at full precision; what is not known is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*(field.name for field in fields(Beside)), "inside_the_noise"])
-    for each in found:
-        known = [v if v == v else "" for v in (getattr(each, f.name) for f in fields(Beside))]
-        writer.writerow([*known, "" if each.noise is None else int(each.noise)])
-    return file.getvalue()
+    rows = [asdict(each) | {"finding": each.finding} for each in found]
+    return csv_text([*Beside.__dataclass_fields__, "finding"], rows)

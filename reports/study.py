@@ -20,6 +20,7 @@ from harness.runs.folder import read_questions
 from harness.runs.schema import Verdict
 from harness.statistics import scores as tally
 from harness.statistics import seeds
+from harness.statistics.resampling import holm
 from harness.statistics.seeds import Replicated
 from reports.load import (
     FAMILIES,
@@ -395,6 +396,6 @@ def _findings(asked: dict[str, list[_Asked]]) -> Iterable[Finding]:
             pairs = [(a, b) for a, b in pairs if a and b]
             if len(pairs) > 1:
                 found[name] = seeds.replicated(pairs)
-        adjusted = tally.holm([one.p for one in found.values()])
+        adjusted = holm([one.p for one in found.values()])
         for (name, one), p in zip(found.items(), adjusted, strict=True):
             yield Finding(claim, name, one, p)

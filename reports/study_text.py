@@ -3,14 +3,23 @@
 Every sentence is made from the numbers.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
+from common.text import (
+    csv_text,
+    in_markdown,
+    latex_row,
+    latex_table,
+    markdown_table,
+    p_value,
+    percent,
+    probability,
+    signed,
+    with_error,
+)
 from reports.study import BEST, FamilyStudy, Finding, Mean, Method, Study
-from reports.tables import escape, floating, percent, probability, signed
 
 HEADINGS = {
     "supported": "Supported",
@@ -76,7 +85,7 @@ def interval(finding: Finding) -> str:
 
 def score(mean: Mean | None) -> str:
     """`62.5 ± 3.4`, in percent."""
-    return f"{percent(mean.mean)} ± {percent(mean.stderr)}" if mean else "–"
+    return with_error(mean.mean, mean.stderr) if mean else "–"
 
 
 def plain(mean: Mean | None) -> str:
@@ -151,15 +160,15 @@ def finding_line(study: Study, finding: Finding) -> list[str]:
         finding.claim.group,
         f"{signed(found.difference)} ± {percent(found.stderr)}",
         interval(finding),
-        probability(found.p).removeprefix("p ").removeprefix("= "),
-        probability(finding.p).removeprefix("p ").removeprefix("= "),
+        p_value(found.p),
+        p_value(finding.p),
         finding.verdict,
     ]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    ruled = [rows[0], ["---", *("---:" for _ in rows[0][1:])], *rows[1:]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in ruled)
+    heads, *lines = ([in_markdown(cell) for cell in row] for row in rows)
+    return markdown_table(heads, lines, "l" + "r" * (len(heads) - 1))
 
 
 def latex(study: Study) -> str:
@@ -167,55 +176,41 @@ def latex(study: Study) -> str:
     found = []
     for family in study.families:
         rows = [header(family), *lines(family)]
-        shown = [" & ".join(escape(cell) for cell in row) + r" \\" for row in rows]
+        shown = list(map(latex_row, rows))
         columns = "l" + "r" * (len(rows[0]) - 1)
         caption = f"{family.title}: means over {study.seeds} seeds, in percent."
         body = [shown[0], r"\midrule", *shown[1:]]
-        found.append(floating(caption, f"study-{family.name}", columns, body))
+        found.append(latex_table(caption, f"study-{family.name}", columns, body))
     return "\n".join(found)
 
 
 def long_form(study: Study) -> str:
     """CSV, a line for each family, method, group and seed."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["family", "method", "quantity", "seed", "value"])
+    rows = []
     for family in study.families:
         for method in family.methods:
             moves = {"rho": method.rho, "moved": method.moved}
             for quantity, mean in {**method.scores, **moves}.items():
                 for seed, value in enumerate(mean.values if mean else ()):
-                    writer.writerow([family.name, method.name, quantity, seed, f"{value:.6g}"])
-    return file.getvalue()
+                    rows.append((family.name, method.name, quantity, seed, _short(value)))
+    fields = ("family", "method", "quantity", "seed", "value")
+    return csv_text(fields, (dict(zip(fields, row, strict=True)) for row in rows))
 
 
 def findings_csv(study: Study) -> str:
     """CSV, a line for each claim and family, the differences of the seeds last."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    names = "claim family a b group difference stderr stderr_questions low high p p_holm verdict"
-    writer.writerow([*names.split(), *(f"seed_{i}" for i in range(study.seeds))])
+    seeds = [f"seed_{place}" for place in range(study.seeds)]
+    numbers = ("difference", "stderr", "stderr_questions", "low", "high", "p")
+    rows = []
     for one in study.findings:
-        found, claim = one.found, one.claim
-        numbers: Iterable[float] = (
-            found.difference,
-            found.stderr,
-            found.stderr_questions,
-            found.low,
-            found.high,
-            found.p,
-            one.p,
-        )
-        writer.writerow(
-            [
-                claim.text,
-                one.family,
-                claim.a,
-                claim.b,
-                claim.group,
-                *(f"{number:.6g}" for number in numbers),
-                one.verdict,
-                *(f"{value:.6g}" for value in found.differences),
-            ]
-        )
-    return file.getvalue()
+        claim = one.claim
+        row: dict[str, object] = {"claim": claim.text, "family": one.family, "group": claim.group}
+        row |= {"a": claim.a, "b": claim.b, "verdict": one.verdict, "p_holm": _short(one.p)}
+        row |= {name: _short(getattr(one.found, name)) for name in numbers}
+        rows.append(row | dict(zip(seeds, map(_short, one.found.differences), strict=False)))
+    names = ("claim", "family", "a", "b", "group", *numbers, "p_holm", "verdict", *seeds)
+    return csv_text(names, rows)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

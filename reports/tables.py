@@ -4,16 +4,26 @@ A cell is a score in percent with its standard error, and below it the paired di
 baseline with its p-value, corrected (Holm) over all differences of the table.
 """
 
-import csv
-import io
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from common.text import (
+    csv_text,
+    in_latex,
+    in_markdown,
+    latex_row,
+    latex_table,
+    markdown_table,
+    percent,
+    probability,
+    signed,
+    with_error,
+)
 from harness.runs.schema import Cell
 from harness.statistics import scores
-from harness.statistics.scores import Paired
+from harness.statistics.paired import Paired, Unpairable, paired_mean
+from harness.statistics.resampling import holm
 from reports.load import Block, Column, Material, Row, Run
 
 LEVEL = 0.05
@@ -73,7 +83,7 @@ def compare(block: Block) -> Table:
         [Entry(cell, _versus(block, row, i, notes)) for i, cell in enumerate(_cells(block, row))]
         for row in block.rows
     ]
-    adjusted = iter(scores.holm([e.versus.p for entries in rows for e in entries if e.versus]))
+    adjusted = iter(holm([e.versus.p for entries in rows for e in entries if e.versus]))
     lines = []
     for row, entries in zip(block.rows, rows, strict=True):
         corrected = tuple(
@@ -115,7 +125,8 @@ def _total(block: Block, row: Row) -> Cell | None:
 def _mean(block: Block, row: Row) -> Cell:
     known = [column.key for column in block.columns if column.key in row.run.cells]
     run = row.run
-    return scores.mean_cell([run.cells[key] for key in known], [run.verdicts[key] for key in known])
+    task = "+".join(dict.fromkeys(task for task, _ in known))
+    return scores.cell(run.name, (task, "mean"), *(run.verdicts[key] for key in known))
 
 
 def _versus(block: Block, row: Row, index: int, notes: list[str]) -> Paired | None:
@@ -130,8 +141,8 @@ def _versus(block: Block, row: Row, index: int, notes: list[str]) -> Paired | No
     if len(both) < len(pairs):
         return None
     try:
-        return scores.paired_mean(both)
-    except scores.Unpairable as error:
+        return paired_mean(both)
+    except Unpairable as error:
         notes.append(f"{row.label} is not compared with {base.label}: {error}.")
         return None
 
@@ -168,30 +179,9 @@ def _certainty(lines: Iterable[Line]) -> list[str]:
     ]
 
 
-# Numbers as text
-
-
-def percent(value: float) -> str:
-    """0.625 → `62.5`."""
-    return f"{100 * value:.1f}" if math.isfinite(value) else "?"
-
-
 def score(cell: Cell | None) -> str:
     """`62.5 ± 3.4`, in percent."""
-    return f"{percent(cell.score)} ± {percent(cell.stderr)}" if cell else "–"
-
-
-def signed(value: float) -> str:
-    """0.016 → `+1.6`, with a true minus."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
-
-def probability(p: float) -> str:
-    """`p = 0.21`, `p = 0.043`, `p < 0.001`."""
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    return with_error(cell.score, cell.stderr) if cell else "–"
 
 
 def change(versus: Paired) -> str:
@@ -249,34 +239,31 @@ def markdown(tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
     parts = ["# Comparison", CAPTION, _bullets(notes)]
     for table in tables:
         drawn = _markdown_groups(table) if table.block.by_group else _markdown_table(table)
-        parts += [f"## {plain(table.block.title)}", drawn, caption(table)]
+        parts += [f"## {in_markdown(table.block.title)}", drawn, caption(table)]
         parts += [chosen(table.block), _bullets(table.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _markdown_table(table: Table) -> str:
     counts = ["n", "unparsed", "truncated", "error"]
-    lines = [
-        ["", *map(plain, table.titles), *counts],
-        ["---", *["---:"] * (len(table.titles) + 4)],
-    ]
+    heads = ["", *map(in_markdown, table.titles), *counts]
+    lines = []
     for line in table.lines:
         cells = map(_markdown_cell, line.entries)
-        lines.append([plain(line.row.label), *cells, *_counts(line)])
+        lines.append([in_markdown(line.row.label), *cells, *_counts(line)])
     if any(floor is not None for floor in table.floors):
         lines.append(["*guess floor*", *map(_floor_text, table.floors), *[""] * 4])
-    return piped(lines)
+    return markdown_table(heads, lines, "l" + "r" * (len(heads) - 1))
 
 
 def _markdown_groups(table: Table) -> str:
     """Groups down and runs across: there are more of those than a page is wide."""
+    heads = ["", "n", *(in_markdown(line.row.label) for line in table.lines)]
     lines = [
-        ["", "n", *(plain(line.row.label) for line in table.lines)],
-        ["---", "---:", *["---:"] * len(table.lines)],
+        [in_markdown(title), n, *map(_markdown_cell, entries)]
+        for title, n, entries in by_group(table)
     ]
-    for title, n, entries in by_group(table):
-        lines.append([plain(title), n, *map(_markdown_cell, entries)])
-    return piped(lines)
+    return markdown_table(heads, lines, "l" + "r" * (len(heads) - 1))
 
 
 def by_group(table: Table) -> list[tuple[str, str, list[Entry]]]:
@@ -296,11 +283,6 @@ def _markdown_cell(entry: Entry) -> str:
     return score(entry.cell) + (f" ({text})" if text else "")
 
 
-def piped(lines: Iterable[Sequence[str]]) -> str:
-    """Write lines of cells as a Markdown table; the second holds the dashes."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _counts(line: Line) -> list[str]:
     total = line.total
     if total is None:
@@ -313,40 +295,16 @@ def _floor_text(floor: float | None) -> str:
 
 
 def _bullets(notes: Sequence[str]) -> str:
-    return "\n".join(f"- {plain(note)}" for note in notes)
-
-
-def plain(text: str) -> str:
-    """Escape what Markdown would read as markup in a name."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text.replace("\n", " "))
+    return "\n".join(f"- {in_markdown(note)}" for note in notes)
 
 
 # LaTeX
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "α": r"$\alpha$",
-    "≥": r"$\geq$",
-    "<": r"$<$",
-    ">": r"$>$",
-    "–": "--",
-    **{char: "\\" + char for char in "&%$#_{}"},
-}
 
 
 def latex(tables: Sequence[Table]) -> str:
     r"""Write the tables in LaTeX, one `table*` each; they need `\usepackage{booktabs}`."""
     head = "% Needs \\usepackage{booktabs}.\n"
     return head + "\n".join(map(_latex_table, tables))
-
-
-def escape(text: str) -> str:
-    """Make any text safe to paste into LaTeX; characters beyond ASCII pass as UTF-8."""
-    return "".join(_LATEX.get(char, char) for char in text)
 
 
 def _latex_table(table: Table) -> str:
@@ -366,9 +324,9 @@ def _latex_table(table: Table) -> str:
         ]
         if any(floor is not None for floor in table.floors):
             floors = ["guess floor", *map(_floor_text, table.floors), *[""] * 4]
-            lines += [r"\midrule", joined(floors)]
+            lines += [r"\midrule", latex_row(floors)]
     text = " ".join([f"{table.block.title}.", CAPTION, caption(table), chosen(table.block)])
-    return floating(text, table.block.name, spec, [joined(heads), r"\midrule", *lines])
+    return latex_table(text, table.block.name, spec, [latex_row(heads), r"\midrule", *lines])
 
 
 def _rows(before: list[str], entries: Sequence[Entry], after: list[str]) -> list[str]:
@@ -376,46 +334,14 @@ def _rows(before: list[str], entries: Sequence[Entry], after: list[str]) -> list
 
     On lines of their own they keep the columns as narrow as the scores.
     """
-    lines = [joined([*before, *(score(entry.cell) for entry in entries), *after])]
+    lines = [latex_row([*before, *(score(entry.cell) for entry in entries), *after])]
     parts = [difference(entry).partition(", ") for entry in entries]
     if any(change for change, _, _ in parts):
         for texts in ([change for change, _, _ in parts], [p for _, _, p in parts]):
-            small = [rf"{{\tiny {escape(text)}}}" if text else "" for text in texts]
+            small = [rf"{{\tiny {in_latex(text)}}}" if text else "" for text in texts]
             line = [*[""] * len(before), *small, *[""] * len(after)]
             lines.append(" & ".join(line) + r" \\")
     return [*lines, r"\addlinespace[2pt]"]
-
-
-def joined(cells: Iterable[str]) -> str:
-    """Write the cells of a line of a LaTeX table, escaped."""
-    return " & ".join(map(escape, cells)) + r" \\"
-
-
-def floating(text: str, name: str, columns: str, lines: Sequence[str]) -> str:
-    """Write a `table*` in booktabs.
-
-    Args:
-        text: Caption, not escaped yet.
-        name: Of its label, after `tab:`.
-        columns: As `tabular` wants them.
-        lines: What stands between the outer rules, in LaTeX.
-    """
-    label = re.sub(r"[^A-Za-z0-9]+", "-", name)
-    return "\n".join(
-        [
-            r"\begin{table*}[t]",
-            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{{escape(text)}}}",
-            rf"\label{{tab:{label}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table*}",
-            "",
-        ]
-    )
 
 
 # CSV
@@ -432,9 +358,7 @@ def long_form(material: Material, tables: Sequence[Table]) -> str:
     The rows of a table come with their differences; what the tables leave out (merges of the sweep,
     validation tasks, small groups) follows with its scores. An unknown number is an empty field.
     """
-    file = io.StringIO()
-    writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, object]] = []
     written = set()
     for table in tables:
         for line in table.lines:
@@ -442,9 +366,9 @@ def long_form(material: Material, tables: Sequence[Table]) -> str:
                 if entry.cell is None:
                     continue
                 written.add((line.row.run.folder, entry.cell.task, entry.cell.group))
-                writer.writerow(
+                rows.append(
                     _cell_fields(table.block, line.row, entry.cell)
-                    | {"floor": "" if floor is None else floor}
+                    | {"floor": floor}
                     | _difference_fields(table.block, entry)
                 )
     for block in material.blocks:
@@ -453,8 +377,8 @@ def long_form(material: Material, tables: Sequence[Table]) -> str:
                 key = (row.run.folder, cell.task, cell.group)
                 if key not in written:
                     written.add(key)
-                    writer.writerow(_cell_fields(block, row, cell))
-    return file.getvalue()
+                    rows.append(_cell_fields(block, row, cell))
+    return csv_text(FIELDS, rows)
 
 
 def _cell_fields(block: Block, row: Row, cell: Cell) -> dict[str, object]:
@@ -463,7 +387,7 @@ def _cell_fields(block: Block, row: Row, cell: Cell) -> dict[str, object]:
         "run": row.run.name,
         "label": row.label,
         "method": _method(row.run),
-        "alpha": "" if row.alpha is None else row.alpha,
+        "alpha": row.alpha,
         "task": cell.task,
         "group": cell.group,
         "n": cell.n,
@@ -472,7 +396,7 @@ def _cell_fields(block: Block, row: Row, cell: Cell) -> dict[str, object]:
         "truncated": cell.truncated,
         "error": cell.error,
         "score": cell.score,
-        "stderr": cell.stderr if math.isfinite(cell.stderr) else "",
+        "stderr": cell.stderr,
     }
 
 
@@ -487,7 +411,7 @@ def _difference_fields(block: Block, entry: Entry) -> dict[str, object]:
     return {
         "baseline": block.baseline.run.name,
         "difference": found.difference,
-        "difference_stderr": found.stderr if math.isfinite(found.stderr) else "",
+        "difference_stderr": found.stderr,
         "p": found.p,
         "p_holm": entry.p,
         "only_run": found.only_a,

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from harness.statistics import scores
-from harness.statistics.scores import Paired
+from common.text import listed, percent, probability
+from harness.statistics import power
+from harness.statistics.paired import Paired, Unpairable, paired
+from harness.statistics.resampling import holm
 from reports.load import Block, Column, Row
-from reports.tables import LEVEL, Line, Table, change, chosen, percent, probability, score
+from reports.tables import LEVEL, Line, Table, change, chosen, score
 
 
 def differences(table: Table, study: bool) -> list[str]:
@@ -50,13 +52,13 @@ def _taken_apart(table: Table, line: Line) -> str:
             kind = "ahead on" if entry.versus.difference > 0 else "behind on"
             kind = "inside the noise on" if entry.noise else kind
             kinds[kind].append(f"{title} ({change(entry.versus)})")
-    said = [f"{kind} {_list(found)}" for kind, found in kinds.items() if found]
+    said = [f"{kind} {listed(found)}" for kind, found in kinds.items() if found]
     return f"Taken apart, {line.row.label} is {'; '.join(said)}." if said else ""
 
 
 def _power(found: Paired) -> str:
     """What it would take to settle a difference."""
-    smallest, needed = scores.detectable(found), scores.settling(found)
+    smallest, needed = power.detectable(found), power.settling(found)
     if needed is None or math.isinf(smallest):
         return "The two disagree on too few questions to tell them apart."
     return (
@@ -71,7 +73,7 @@ def merging(block: Block) -> list[str]:
     first, last = block.sweep[0], block.sweep[-1]
     found = [(column, _paired(last, first, column)) for column in block.columns]
     known = [(column, versus) for column, versus in found if versus]
-    adjusted = scores.holm([versus.p for _, versus in known])
+    adjusted = holm([versus.p for _, versus in known])
     texts = []
     for (column, versus), p in zip(known, adjusted, strict=True):
         noise = p >= LEVEL
@@ -98,10 +100,6 @@ def _paired(a: Row, b: Row, column: Column) -> Paired | None:
     if not first or not second:
         return None
     try:
-        return scores.paired(first, second)
-    except scores.Unpairable:
+        return paired(first, second)
+    except Unpairable:
         return None
-
-
-def _list(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,63 +1,38 @@
 """The table after a run, and what its reader has to know."""
 
-import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from common.terminal import print_table
+from common.text import printable, with_error
 from harness.runs import log
 from harness.runs.folder import SCORED, read_card, read_cells, read_summary, read_verdicts
 from harness.runs.schema import RunCard, TaskCard
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 MOST_LINES = 40
 """Of the table; beyond, the groups are left out."""
 
 
-def console() -> "Console":
-    """Return where tables are printed."""
-    from rich.console import Console
-
-    # Nothing is cut off in a file or a pipe.
-    return Console(width=None if sys.stdout.isatty() else 200)
-
-
-def printable(text: str) -> str:
-    r"""Return a text with what could steer a terminal as escapes; all languages' letters stay.
-
-    >>> printable("é\x1b[2J\u202e")
-    'é\\x1b[2J\\u202e'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def print_cells(folders: Sequence[Path]) -> None:
     """Print the scores in some run folders, and notes on them."""
-    from rich.table import Table
-
-    columns = ("run", "task", "group", "score", "n", "unparsed", "truncated", "error")
-    table = Table(*columns, box=None)
-    for column in table.columns[3:]:
-        column.justify = "right"
     cells = [cell for folder in folders for cell in read_cells(folder)]
     if brief := len(cells) > MOST_LINES:
         cells = [cell for cell in cells if cell.group == "all"]
-    for cell in cells:
-        # One question says nothing about its own error.
-        spread = "?" if math.isnan(cell.stderr) else f"{100 * cell.stderr:.1f}"
-        score = f"{100 * cell.score:.1f} ± {spread}"
-        counts = (cell.n, cell.unparsed, cell.truncated, cell.error)
-        table.add_row(cell.run, cell.task, cell.group, score, *map(str, counts))
-    if cells:
-        console().print(table)
+    rows = [
+        [
+            *(cell.run, cell.task, cell.group, with_error(cell.score, cell.stderr)),
+            *map(str, (cell.n, cell.unparsed, cell.truncated, cell.error)),
+        ]
+        for cell in cells
+    ]
+    if rows:
+        heads = ("run", "task", "group", "score", "n", "unparsed", "truncated", "error")
+        print_table(heads, rows, "lllrrrrr")
     if brief:
         print("the groups are in each run's cells.json; `driftbench report` shows them together")
     for folder in folders:
         for note in _notes(folder):
-            print(note)
+            print(printable(note))
 
 
 def _notes(folder: Path) -> Iterator[str]:
@@ -84,12 +59,11 @@ def _error_notes(card: RunCard, folder: Path) -> Iterator[str]:
     failed = [error.reason for error in errors if not error.lasting]
     refused = [error.reason for error in errors if error.lasting]
     if failed:
-        reason = printable(failed[0])
-        yield f"{card.name}: the engine failed on {len(failed)}, at first: {reason}"
+        yield f"{card.name}: the engine failed on {len(failed)}, at first: {failed[0]}"
     if refused:
         yield (
             f"{card.name}: {len(refused)} cannot be answered as they are (--retry-errors asks them "
-            f"again), at first: {printable(refused[0])}"
+            f"again), at first: {refused[0]}"
         )
 
 

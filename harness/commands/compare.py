@@ -1,12 +1,9 @@
 """`driftbench compare` and `agree`: is one run better than another, do two protocols agree."""
 
-import csv
 import dataclasses
 import glob
-import io
 import json
 import math
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,11 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from common.errors import UserError, near
-from harness.commands.cells import console, printable
+from common.terminal import console
+from common.text import (
+    csv_text,
+    in_latex,
+    in_markdown,
+    p_value,
+    percent,
+    printable,
+    probability,
+    signed,
+)
 from harness.statistics.resampling import LEVEL
 
 if TYPE_CHECKING:
-    from harness.statistics.compare import Comparison, Row, Side
+    from harness.statistics.compare import Comparison, Row
+    from harness.statistics.sides import Side
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 
@@ -81,78 +89,12 @@ def compare(
     )
 
 
-def agree(
-    run: Annotated[Path, Argument(metavar="RUN", help="Run folder, scored by several protocols.")],
-    protocols: Annotated[
-        str | None, Option(metavar="A,B", help="Default: all that it was scored by.")
-    ] = None,
-) -> None:
-    """Say how far protocols agree on a run's answers.
-
-    Both verdicts on each answer are compared: share alike, Cohen's kappa, what one alone has right.
-    """
-    from itertools import combinations
-
-    from rich.table import Table
-
-    from harness.runs.folder import SCORED, read_card
-    from harness.statistics import compare as comparison
-    from harness.statistics.agreement import agreement
-
-    own = read_card(run)
-    there = [*dict.fromkeys(task.protocol for task in own.tasks)]
-    there += sorted(path.parent.name for path in run.glob(f"{SCORED}/*/run.json"))
-    names = [name.strip() for name in protocols.split(",")] if protocols else there
-    if len(names) < 2:
-        raise UserError(
-            f"{run} was scored by {names[0]} alone: "
-            f"`driftbench score {run} --protocol NAME` scores it by another"
-        )
-    graded = {name: comparison.read_run(run, name).verdicts for name in dict.fromkeys(names)}
-    columns = (
-        "task",
-        "protocols",
-        "answers",
-        "agree",
-        "kappa",
-        "scores",
-        "first only",
-        "second only",
-    )
-    table = Table(*columns, box=None)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for a, b in combinations(graded, 2):
-        for task, group in graded[a]:
-            if group != "all" or (task, group) not in graded[b]:
-                continue
-            found = agreement(graded[a][task, group], graded[b][task, group])
-            only = [
-                sum(n for words, n in found.counts.items() if words[i] == "right" != words[1 - i])
-                for i in (0, 1)
-            ]
-            kappa = f"{found.kappa:.3f}" if math.isfinite(found.kappa) else "–"
-            table.add_row(
-                plain_cell(task),
-                plain_cell(f"{a} / {b}"),
-                f"{found.n:,}",
-                f"{100 * found.share:.1f} %",
-                kappa,
-                f"{100 * found.score_a:.1f} / {100 * found.score_b:.1f}",
-                *map(str, only),
-            )
-    if not table.row_count:
-        raise UserError(f"{run}: {' and '.join(graded)} graded no task in common")
-    console().print(table)
-    print("right, wrong and unparsed are three verdicts; first and second only: right by one alone")
-
-
 # What to compare
 
 
 def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
     """Read what is to be compared: run folders, folders of them, methods by seed."""
-    from harness.statistics import compare as comparison
+    from harness.statistics.sides import Side, read_run, short_names
 
     named: list[tuple[str | None, list[Path]]] = []
     for word in words:
@@ -166,11 +108,15 @@ def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
             found = [run for path in _paths(word) for run in _run_folders(path)]
             named += [(None, [run]) for run in found]
     folders = [folder for _, found in named for folder in found]
-    short = _distinct(folders)
+    short = dict(zip(folders, short_names(folders), strict=True))
     sides = []
     for label, found in named:
-        read = tuple(comparison.read_run(folder, protocol) for folder in found)
-        sides.append(comparison.Side(label or short[found[0]], read))
+        read = tuple(read_run(folder, short[folder], protocol) for folder in found)
+        if bare := [run.folder for run in read if not run.verdicts]:
+            raise UserError(
+                f"{bare[0]} has no verdict yet: `driftbench score {bare[0]}` makes them"
+            )
+        sides.append(Side(label or short[found[0]], read))
     names = [side.name for side in sides]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two sides of the comparison are named {twice[0]}")
@@ -188,29 +134,15 @@ def _paths(word: str) -> list[Path]:
 
 def _run_folders(path: Path) -> list[Path]:
     """Return the folder if it is a run, else the runs right in it."""
-    if (path / "run.json").exists():
-        return [path]
+    from harness.statistics.sides import run_folders
+
     if not path.is_dir():
         hint = near(path.name, [card.parent.name for card in path.parent.glob("*/run.json")])
         raise UserError(f"there is no run folder {path}{': ' + hint.rstrip() if hint else ''}")
-    found = sorted(card.parent for card in path.glob("*/run.json"))
+    found = run_folders(path)
     if not found:
         raise UserError(f"{path} is not a run folder: it has no run.json, nor have folders in it")
     return found
-
-
-def _distinct(folders: Sequence[Path]) -> dict[Path, str]:
-    """Name each folder by the shortest end of its path that tells it from the others."""
-    parts = {folder: folder.resolve().parts for folder in folders}
-    seen: set[tuple[str, ...]] = set()
-    for folder in folders:
-        if folder.resolve().parts in seen:
-            raise UserError(f"the run {folder} is given twice")
-        seen.add(folder.resolve().parts)
-    depth = 1
-    while len({path[-depth:] for path in parts.values()}) < len(parts):
-        depth += 1
-    return {folder: "/".join(path[-depth:]) for folder, path in parts.items()}
 
 
 def _baseline(sides: "Sequence[Side]", name: str | None) -> "Side":
@@ -242,23 +174,7 @@ def _tasks(baseline: "Side", sides: "Sequence[Side]", wanted: str | None) -> lis
     return names
 
 
-# Numbers as text
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else "?"
-
-
-def _signed(value: float) -> str:
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
-
-def _p(value: float) -> str:
-    if value < 0.001:
-        return "< 0.001"
-    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
-
+# As text
 
 HEADS = "run|n|score|difference|95 % interval|p|p (Holm)|finds|settles|flips".split("|")
 
@@ -276,19 +192,19 @@ def _columns(row: "Row") -> list[str]:
     return [
         row.name,
         f"{row.n:,}",
-        f"{_percent(row.score)} ± {_percent(row.stderr)}",
-        f"{_signed(row.difference)} ± {_percent(row.difference_stderr)}",
-        f"{_signed(row.low)} to {_signed(row.high)}" if known else "?",
-        _p(row.p),
-        _p(row.p_holm),
-        _percent(row.detectable) if math.isfinite(row.detectable) else "–",
+        f"{percent(row.score)} ± {percent(row.stderr)}",
+        f"{signed(row.difference)} ± {percent(row.difference_stderr)}",
+        f"{signed(row.low)} to {signed(row.high)}" if known else "?",
+        p_value(row.p),
+        p_value(row.p_holm),
+        percent(row.detectable) if math.isfinite(row.detectable) else "–",
         "–" if row.needed is None else f"{row.needed:,}",
         "" if row.above is None else f"+{row.above:,} −{row.below:,}",
     ]
 
 
 def _base_columns(row: "Row") -> list[str]:
-    score = f"{_percent(row.baseline_score)} ± {_percent(row.baseline_stderr)}"
+    score = f"{percent(row.baseline_score)} ± {percent(row.baseline_stderr)}"
     return [row.baseline, f"{row.n:,}", score, *[""] * (len(HEADS) - 3)]
 
 
@@ -307,10 +223,10 @@ def _table(rows: "Sequence[Row]") -> Iterator[tuple[str, list[str]]]:
 def _sentence(row: "Row", among: int) -> str:
     """Say in words what one difference shows."""
     side = "above" if row.difference > 0 else "below"
-    moved = f"{_percent(abs(row.difference))} points {side} {row.baseline}"
+    moved = f"{percent(abs(row.difference))} points {side} {row.baseline}"
     if not row.difference:
         moved = f"level with {row.baseline}"
-    p = f"p {_p(row.p_holm)}" if row.p_holm < 0.001 else f"p = {_p(row.p_holm)}"
+    p = probability(row.p_holm)
     p += f" after Holm for {among}" if among > 1 else ""
     shared = f"{row.n:,} questions"
     if row.clusters < row.n:
@@ -321,7 +237,7 @@ def _sentence(row: "Row", among: int) -> str:
     if row.finding == "cannot be told":
         return f"{text} They came out differently on too few questions for any test."
     if math.isfinite(row.detectable):
-        text += f" So many find {_percent(row.detectable)} points four times in five"
+        text += f" So many find {percent(row.detectable)} points four times in five"
         if row.needed is not None and row.needed > row.n:
             text += f"; a true difference as small as this takes about {row.needed:,}"
         text += "."
@@ -353,6 +269,7 @@ def _caption(found: "Comparison") -> list[str]:
 
 def _text(found: "Comparison") -> None:
     from rich.table import Table
+    from rich.text import Text
 
     heads = [head for head in HEADS if console().width >= WIDE or head in NARROW]
     for rows in (found.rows, found.groups):
@@ -364,7 +281,7 @@ def _text(found: "Comparison") -> None:
         last = None
         for where, cells in _table(rows):
             shown = [cell for head, cell in zip(HEADS, cells, strict=True) if head in heads]
-            table.add_row(*map(plain_cell, ("" if where == last else where, *shown)))
+            table.add_row(*(Text(printable(c)) for c in ("" if where == last else where, *shown)))
             last = where
         console().print(table)
     if len(heads) < len(HEADS):
@@ -378,13 +295,6 @@ def _text(found: "Comparison") -> None:
         print(printable(note))
 
 
-def plain_cell(text: str) -> Any:
-    """Return a table's cell that is taken as it is: no markup, nothing that steers a terminal."""
-    from rich.text import Text
-
-    return Text(printable(text))
-
-
 def _markdown(found: "Comparison") -> None:
     for rows in (found.rows, found.groups):
         if not rows:
@@ -392,36 +302,14 @@ def _markdown(found: "Comparison") -> None:
         print("| task |", " | ".join(HEADS), "|")
         print("| --- | --- |", "---: | " * (len(HEADS) - 1))
         for where, cells in _table(rows):
-            print("|", " | ".join(map(_in_markdown, (where, *cells))), "|")
+            print("|", " | ".join(map(in_markdown, (where, *cells))), "|")
         print()
     for text in (*_sentences(found), *_caption(found), *found.notes):
-        print("-", _in_markdown(text))
+        print("-", in_markdown(text))
 
 
 def _sentences(found: "Comparison") -> list[str]:
     return [_sentence(row, len(found.rows)) for row in found.rows]
-
-
-def _in_markdown(text: str) -> str:
-    """Escape what Markdown would read as markup in a name."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", printable(text))
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "<": r"$<$",
-    ">": r"$>$",
-    "–": "--",
-    **{char: "\\" + char for char in "&%$#_{}"},
-}
-
-
-def _in_latex(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in printable(text))
 
 
 def _latex(found: "Comparison") -> None:
@@ -430,16 +318,16 @@ def _latex(found: "Comparison") -> None:
         if not rows:
             continue
         print(rf"\begin{{tabular}}{{ll{'r' * (len(HEADS) - 1)}}}", r"\toprule", sep="\n")
-        print(" & ".join(map(_in_latex, ("task", *HEADS))), r"\\")
+        print(" & ".join(map(in_latex, ("task", *HEADS))), r"\\")
         last = None
         for where, cells in _table(rows):
             if where != last:
                 print(r"\midrule")
-            print(" & ".join(map(_in_latex, ("" if where == last else where, *cells))), r"\\")
+            print(" & ".join(map(in_latex, ("" if where == last else where, *cells))), r"\\")
             last = where
         print(r"\bottomrule", r"\end{tabular}", sep="\n")
     for text in (*_sentences(found), *_caption(found), *found.notes):
-        print("%", _in_latex(text))
+        print("%", in_latex(text))
 
 
 def _plain(row: "Row") -> dict[str, Any]:
@@ -452,12 +340,8 @@ def _plain(row: "Row") -> dict[str, Any]:
 
 
 def _csv(found: "Comparison") -> None:
-    rows = [_plain(row) for row in (*found.rows, *found.groups)]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    sys.stdout.write(file.getvalue())
+    rows = [dataclasses.asdict(row) for row in (*found.rows, *found.groups)]
+    sys.stdout.write(csv_text(list(rows[0]), rows))
 
 
 def _json(found: "Comparison") -> None:

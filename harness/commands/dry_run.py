@@ -2,29 +2,26 @@
 
 from collections.abc import Sequence
 
-from harness.commands.cells import console
+from common.terminal import print_table
+from common.text import printable
 from harness.evaluate.dry_run import Plan
 
 
 def print_plans(plans: Sequence[Plan]) -> None:
     """Print what some runs would ask, and how long it may take."""
-    from rich.table import Table
-
-    columns = ("run", "task", "questions", "answers", "there", "to ask")
-    table = Table(*columns, "prompt tokens", "of pictures", "longest", box=None)
-    for column in table.columns[2:]:
-        column.justify = "right"
+    heads = ("run", "task", "questions", "answers", "there", "to ask")
+    rows = []
     for plan in plans:
         about = "~" if plan.estimated else ""
         for part in plan.parts:
             counts = (part.questions, part.answers, part.there, part.answers - part.there)
-            tokens = (_count(part.tokens, about), _count(part.tokens_image, about))
-            words = (*map(_count, counts), *tokens, _count(part.longest, about))
-            table.add_row(plan.name, part.task, *words)
-    console().print(table)
+            tokens = (part.tokens, part.tokens_image, part.longest)
+            words = (*map(_count, counts), *(_count(number, about) for number in tokens))
+            rows.append((plan.name, part.task, *words))
+    print_table((*heads, "prompt tokens", "of pictures", "longest"), rows, "ll" + 7 * "r")
     for plan in plans:
         for sentence in _sentences(plan):
-            print(f"{plan.name}: {sentence}")
+            print(printable(f"{plan.name}: {sentence}"))
 
 
 def _count(number: int | None, about: str = "") -> str:

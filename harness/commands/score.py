@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from common.errors import UserError
-from harness.commands.cells import print_cells, printable
+from common.text import printable
+from harness.commands.cells import print_cells
 
 if TYPE_CHECKING:
     from harness.evaluate.judge import Judge

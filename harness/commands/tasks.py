@@ -8,7 +8,7 @@ import typer
 from typer import Option
 
 from common.errors import UserError
-from harness.commands.cells import console
+from common.terminal import print_table
 from tasks.data import first
 
 if TYPE_CHECKING:
@@ -34,36 +34,24 @@ def list_tasks(
 
 
 def _list() -> None:
-    from rich.table import Table
-
     import tasks
 
-    table = Table("task", "n", "licence", "protocols", "compared with published verdicts", box=None)
-    table.columns[1].justify = "right"
+    rows = []
     for name in tasks.names():
         task = tasks.load(name)
         source = task.source
-        table.add_row(
-            name,
-            str(source.n) if source else "",
-            source.licence if source else "yours",
-            ", ".join(task.protocols),
-            task.parity,
-        )
-    console().print(table)
+        own = (str(source.n), source.licence) if source else ("", "yours")
+        rows.append((name, *own, ", ".join(task.protocols), task.parity))
+    heads = ("task", "n", "licence", "protocols", "compared with published verdicts")
+    print_table(heads, rows, "lrlll")
     for group, members in tasks.groups().items():
         print(f"{group} = {', '.join(members)}")
 
 
 def _check(data: Path | None) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     import tasks
 
-    table = Table("task", "rows", "n", "", box=None)
-    for column in table.columns[1:3]:
-        column.justify = "right"
+    found = []
     loaded, whole = 0, True
     for name in tasks.names():
         source = tasks.load(name).source
@@ -77,8 +65,8 @@ def _check(data: Path | None) -> None:
             whole = whole and (data is not None or source is None)
         loaded += bool(rows)
         n = str(source.n) if source else ""
-        table.add_row(name, str(len(rows) or ""), n, Text("; ".join(troubles) or "ok"))
-    console().print(table)
+        found.append((name, str(len(rows) or ""), n, "; ".join(troubles) or "ok"))
+    print_table(("task", "rows", "n", ""), found, "lrrl")
     print(f"{loaded} of {len(tasks.names())} load")
     raise typer.Exit(0 if whole and loaded else 2)
 

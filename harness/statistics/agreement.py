@@ -14,7 +14,7 @@ class Agreement:
     n: int
     """Answers that both protocols graded."""
     counts: dict[tuple[str, str], int]
-    """(word of the first, word of the second) → answers; words: `right`, `wrong`, `unparsed`."""
+    """(word of the first, word of the second) → answers; the words are those of `WORDS`."""
     share: float
     """Of answers to which both say the same."""
     kappa: float

@@ -1,18 +1,16 @@
 """Run folders → differences to a baseline, with their errors, and what they allow to say."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from common.errors import UserError
-from harness.runs.folder import SCORED, read_card, read_questions, read_verdicts
-from harness.runs.schema import Question, RunCard, Verdict
-from harness.statistics import pass_at_k, scores, seeds
-from harness.statistics.resampling import LEVEL
-from harness.statistics.scores import Paired
+from harness.runs.schema import Verdict
+from harness.statistics import pass_at_k, power, scores, seeds
+from harness.statistics.paired import Paired, Unpairable, paired
+from harness.statistics.resampling import LEVEL, holm
 from harness.statistics.seeds import SeedDifference
+from harness.statistics.sides import Run, Side, unlike
 
 Finding = Literal["supported", "inside the noise", "cannot be told"]
 """Supported: the corrected p is below LEVEL. Cannot be told: so few questions came out differently
@@ -21,33 +19,6 @@ that no outcome among them would have been enough, and the interval reaches beyo
 
 WIDE = 0.05
 """An interval that reaches farther has room for differences that matter."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run folder, as graded by one protocol."""
-
-    folder: Path
-    card: RunCard
-    verdicts: dict[tuple[str, str], list[Verdict]]
-    """By task and group."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """What is compared: a checkpoint, or a method by checkpoints of several training seeds."""
-
-    name: str
-    runs: tuple[Run, ...]
-
-    def verdicts(self, task: str, group: str) -> list[list[Verdict]]:
-        """Return those of each run; empty unless every run has some."""
-        found = [run.verdicts.get((task, group), []) for run in self.runs]
-        return found if all(found) else []
-
-    def seeds(self) -> list[int | None]:
-        """Return the training seed of each run, None where its checkpoint does not tell."""
-        return [((run.card.made or {}).get("settings") or {}).get("seed") for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -100,48 +71,6 @@ class Comparison:
     """What the reader has to know, a sentence each."""
 
 
-# Reading
-
-
-def read_run(folder: Path, protocol: str | None = None) -> Run:
-    """Read a run folder, under its own protocol or one that it was scored by too.
-
-    Raises:
-        UserError: It is no run, has no verdicts (of that protocol), or a file is broken.
-    """
-    card = read_card(folder)
-    if protocol is not None and {task.protocol for task in card.tasks} != {protocol}:
-        beside = folder / SCORED / protocol
-        if not (beside / "run.json").exists():
-            raise UserError(
-                f"{folder} was not scored by {protocol}: "
-                f"`driftbench score {folder} --protocol {protocol}` does that"
-            )
-        folder, card = beside, dataclasses.replace(read_card(beside), name=card.name)
-    verdicts: dict[tuple[str, str], list[Verdict]] = {}
-    seen: set[tuple[str, str, int]] = set()
-    for verdict in read_verdicts(folder):
-        answer = verdict.task, verdict.id, verdict.sample
-        if answer in seen:
-            raise UserError(
-                f"{folder / 'verdicts.jsonl'} has two verdicts on an answer to {verdict.id} of "
-                f"{verdict.task}: `driftbench score {root(folder)}` writes it anew"
-            )
-        seen.add(answer)
-        for group in verdict.groups:
-            verdicts.setdefault((verdict.task, group), []).append(verdict)
-    if not verdicts:
-        raise UserError(
-            f"{folder} has no verdict yet: `driftbench score {root(folder)}` makes them"
-        )
-    return Run(folder, card, verdicts)
-
-
-def root(folder: Path) -> Path:
-    """Return the run folder with the questions and responses of a folder with verdicts."""
-    return folder.parent.parent if folder.parent.name == SCORED else folder
-
-
 # Comparing
 
 
@@ -186,14 +115,14 @@ def compare(
         for side in others:
             try:
                 whole.append(_found(side, baseline, task, "all", metric))
-            except scores.Unpairable as error:
+            except Unpairable as error:
                 notes.append(f"{task}: {side.name} is not compared with {baseline.name}: {error}.")
                 continue
             notes += _about(side, baseline, task, metric)
             for group in _groups(baseline, task) if groups else ():
                 try:
                     parts.append(_found(side, baseline, task, group, metric))
-                except scores.Unpairable:
+                except Unpairable:
                     continue
     if not whole:
         raise UserError(f"nothing can be compared: {' '.join(notes)}".rstrip("."))
@@ -222,18 +151,18 @@ def _found(side: Side, baseline: Side, task: str, group: str, metric: str) -> _F
     for which in (side, baseline):
         own = [_enough(verdicts, k) for verdicts in which.verdicts(task, group)]
         if not own:
-            raise scores.Unpairable(f"{which.name} has no answers to it")
+            raise Unpairable(f"{which.name} has no answers to it")
         if not all(own):
-            raise scores.Unpairable(f"{metric} takes {k} answers to a question")
+            raise Unpairable(f"{metric} takes {k} answers to a question")
         runs.append(own)
     common = set.intersection(*({v.id for v in verdicts} for own in runs for verdicts in own))
     mine, other = ([[v for v in run if v.id in common] for run in own] for own in runs)
     if not common:
-        raise scores.Unpairable("they have no question in common")
+        raise Unpairable("they have no question in common")
     versus: Paired | SeedDifference
     if len(mine) == len(other) == 1:
-        versus = scores.paired(mine[0], other[0], score=score)
-        ours, theirs = (scores.score_and_error(run, score) for run in (mine[0], other[0]))
+        versus = paired(mine[0], other[0], score=score)
+        ours, theirs = (scores.score_and_error(run, score=score) for run in (mine[0], other[0]))
     else:
         by_seed = _same_seeds(side, baseline)
         if by_seed:
@@ -266,7 +195,7 @@ def _by_seed(side: Side, runs: list[list[Verdict]]) -> list[list[Verdict]]:
 
 def _judged(found: Sequence[_Found], baseline: str) -> tuple[Row, ...]:
     """Correct the differences for each other, and say what they show."""
-    adjusted = scores.holm([one.versus.p for one in found])
+    adjusted = holm([one.versus.p for one in found])
     # What the strictest of Holm's tests demands.
     level = LEVEL / max(1, len(found))
     return tuple(_row(one, p, level, baseline) for one, p in zip(found, adjusted, strict=True))
@@ -280,8 +209,8 @@ def _row(found: _Found, p_holm: float, level: float, baseline: str) -> Row:
         matched = "paired" if versus.paired else "independent"
         test = f"t over {versus.seeds_a} and {versus.seeds_b} {matched} seeds"
     else:
-        smallest = scores.detectable(versus, level=level)
-        needed = scores.settling(versus, level=level)
+        smallest = power.detectable(versus, level=level)
+        needed = power.settling(versus, level=level)
         test = versus.test
     return Row(
         task=found.task,
@@ -340,9 +269,8 @@ def _about(side: Side, baseline: Side, task: str, metric: str) -> Iterator[str]:
             f"{task}: {side.name} answered {mine:,} questions and {baseline.name} {other:,}; "
             f"compared on the {len(common):,} that they share."
         )
-    unlike = _unlike(side.runs[0].card, baseline.runs[0].card, task)
-    if unlike:
-        yield f"{task}: {side.name} was asked otherwise than {baseline.name}: {'; '.join(unlike)}."
+    if differing := "; ".join(unlike(side.runs[0].card, baseline.runs[0].card, task)):
+        yield f"{task}: {side.name} was asked otherwise than {baseline.name}: {differing}."
     reworded = _reworded(side.runs[0], baseline.runs[0], task)
     if reworded:
         yield (
@@ -351,46 +279,12 @@ def _about(side: Side, baseline: Side, task: str, metric: str) -> Iterator[str]:
         )
 
 
-def _unlike(a: RunCard, b: RunCard, task: str) -> list[str]:
-    first, second = _settings(a, task), _settings(b, task)
-    return [
-        f"{name} {first[name]} against {second[name]}"
-        for name in first
-        if name in second and first[name] != second[name]
-    ]
-
-
-def _settings(card: RunCard, task: str) -> dict[str, Any]:
-    """What has to be alike for two scores to be comparable."""
-    found: dict[str, Any] = {"engine": f"{card.engine} {card.engine_version}", "dtype": card.dtype}
-    if card.pixels:  # a text-only model has none
-        found["pixels"] = card.pixels
-    found |= dataclasses.asdict(card.sampling)
-    del found["max_tokens"]  # the task's own holds
-    for own in card.tasks:
-        if own.name == task:
-            for name in ("version", "revision", "protocol", "max_tokens"):
-                found[name] = getattr(own, name)
-    return found
-
-
 def _reworded(a: Run, b: Run, task: str) -> int:
-    """Count questions of one id that were not the same question."""
-    first, second = (root(run.folder) / "questions.jsonl" for run in (a, b))
-    if not (first.exists() and second.exists()) or _same_bytes(first, second):
+    """Count questions of one id that were not put alike."""
+    if a.paper == b.paper or not (a.paper and b.paper):
         return 0
-    mine, other = (
-        {q.id: q for q in read_questions(path.parent) if q.task == task} for path in (first, second)
-    )
-    return sum(_asked(mine[id]) != _asked(other[id]) for id in mine if id in other)
-
-
-def _same_bytes(a: Path, b: Path) -> bool:
-    return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
-
-
-def _asked(question: Question) -> tuple[str, list[str]]:
-    return question.prompt, [image.sha256 for image in question.images]
+    shared = [key for key in a.asked if key[0] == task and key in b.asked]
+    return sum(a.asked[key][0] != b.asked[key][0] for key in shared)
 
 
 def _own(side: Side, tasks: Sequence[str], metric: str) -> Iterator[str]:

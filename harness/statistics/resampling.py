@@ -1,4 +1,4 @@
-"""Tests and intervals for differences between paired numbers.
+"""Tests, their correction for being several, and intervals, of paired numbers.
 
 Numbers in, numbers out; nothing here knows of verdicts. Everything random has a fixed seed.
 """
@@ -124,6 +124,24 @@ def _drawn(sizes: Counter[float], observed: float) -> float:
     # Ties differ by rounding only.
     extreme = int((np.abs(sums) >= observed - 1e-9 * max(sizes)).sum())
     return (extreme + 1) / (FLIPS + 1)
+
+
+def holm(pvalues: Sequence[float]) -> list[float]:
+    """Adjust p-values for being several (Holm 1979), in the order given.
+
+    Args:
+        pvalues: One for each comparison of a family of comparisons.
+
+    Returns:
+        The smallest p times m, the next times m − 1, …, never decreasing, at most 1.
+    """
+    adjusted = [0.0] * len(pvalues)
+    largest = 0.0
+    order = sorted(range(len(pvalues)), key=pvalues.__getitem__)
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(pvalues) - rank) * pvalues[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 def score_interval(b: int, c: int, n: int, level: float = LEVEL) -> tuple[float, float]:

@@ -1,6 +1,6 @@
-"""Counting: scores with their standard errors, and differences with theirs.
+"""Counting: scores with their standard errors.
 
-Pure functions of verdicts. An answer that is not known to be right (wrong, unread, truncated,
+Pure functions of verdicts. An answer that is not known to be right (wrong, unparsed, truncated,
 failed) counts 0; nothing is dropped. With several answers per question a question's score is the
 mean over them, and the question stays the unit: answers are never treated as independent. Nor are
 questions of one cluster (`Verdict.cluster`), which share a problem or a picture.
@@ -12,58 +12,14 @@ questions of one cluster (`Verdict.cluster`), which share a problem or a picture
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
 
 from harness.runs.schema import Cell, Verdict
-from harness.statistics import resampling
-from harness.statistics.resampling import LEVEL
-
-POWER = 0.8
-"""Chance of finding a difference, where it is asked how large one must be."""
 
 Score = Callable[[Sequence[Verdict]], float]
 """Verdicts of one question's answers → the question's score, 0 … 1."""
 
-
-class Unpairable(ValueError):
-    """Two runs that cannot be compared question by question; the message says why."""
-
-
-@dataclass(frozen=True)
-class Paired:
-    """The difference between two runs on the same questions."""
-
-    n: int
-    """Questions that both answered."""
-    clusters: int
-    """Independent ones among them: `n`, where no two share a problem or a picture."""
-    difference: float
-    """Score of the first minus score of the second, −1 … 1."""
-    stderr: float
-    """Standard error of the paired difference; nan for fewer than two clusters."""
-    low: float
-    """Low end of the interval that covers the true difference 95 times in 100; nan where the
-    questions carry no information about it."""
-    high: float
-    p: float
-    """Two-sided, not corrected for several comparisons."""
-    only_a: int
-    """Questions on which the first scores higher: for one answer a question, right there alone."""
-    only_b: int
-    """The same for the second."""
-    moved: int
-    """Clusters on which the two differ: what the test has to go by."""
-    test: str
-    """`exact McNemar`, `exact sign flip` or `sign flip`."""
-    interval: str
-    """`score` (Tango 1998) or `bootstrap`."""
-
-    @property
-    def discordance(self) -> float:
-        """Share of questions on which the two differ."""
-        return (self.only_a + self.only_b) / self.n
+Key = tuple[str, str]
+"""Task and id of a question."""
 
 
 def mean(verdicts: Sequence[Verdict]) -> float:
@@ -96,15 +52,27 @@ def cells(run: str, verdicts: Iterable[Verdict], score: Score = mean) -> list[Ce
     for verdict in verdicts:
         for group in verdict.groups:
             members.setdefault((verdict.task, group), []).append(verdict)
-    return [_cell(run, task, group, found, score) for (task, group), found in members.items()]
+    return [cell(run, where, found, score=score) for where, found in members.items()]
 
 
-def _cell(run: str, task: str, group: str, verdicts: list[Verdict], score: Score) -> Cell:
-    value, stderr = score_and_error(verdicts, score)
+def cell(run: str, where: tuple[str, str], *parts: Sequence[Verdict], score: Score = mean) -> Cell:
+    """Count the verdicts of one group, or of several that share no question.
+
+    Args:
+        run: Name that the cell carries.
+        where: Task and group that it carries.
+        parts: Verdicts of each group.
+        score: Of a question.
+
+    Returns:
+        Counts are sums, the score and its error are those of `score_and_error`.
+    """
+    verdicts = [verdict for part in parts for verdict in part]
+    value, stderr = score_and_error(*parts, score=score)
     return Cell(
         run=run,
-        task=task,
-        group=group,
+        task=where[0],
+        group=where[1],
         n=len({(verdict.task, verdict.id) for verdict in verdicts}),
         correct=sum(verdict.correct is True for verdict in verdicts),
         unparsed=sum(verdict.how == "unparsed" for verdict in verdicts),
@@ -115,236 +83,19 @@ def _cell(run: str, task: str, group: str, verdicts: list[Verdict], score: Score
     )
 
 
-def score_and_error(verdicts: Sequence[Verdict], score: Score = mean) -> tuple[float, float]:
-    """Return the mean score of some questions and its standard error, as in `cells`."""
-    questions = question_scores(verdicts, score)
-    middle = math.fsum(questions.values()) / len(questions)
-    return middle, clustered_error([questions], clusters_of(verdicts))
+def score_and_error(*parts: Sequence[Verdict], score: Score = mean) -> tuple[float, float]:
+    """Return the unweighted mean of some groups' scores, and its standard error as in `cells`.
 
-
-def mean_cell(
-    parts: Sequence[Cell], verdicts: Sequence[Iterable[Verdict]], group: str = "mean"
-) -> Cell:
-    """The unweighted mean of cells that share no question, with its error.
-
-    Args:
-        parts: Cells of one run, one or more.
-        verdicts: Those of each cell.
-        group: Name that the result carries.
-
-    Returns:
-        Counts are sums. The error is √Σ stderr² / number of parts where no cluster lies in two of
-        them, and else takes in that they move together.
+    Groups weigh alike, whatever their number of questions. The error is √Σ stderr² / number of
+    groups where no cluster lies in two of them, and else takes in that they move together.
     """
-    graded = [list(part) for part in verdicts]
-    clusters = clusters_of(verdict for part in graded for verdict in part)
-    return Cell(
-        run=parts[0].run,
-        task="+".join(dict.fromkeys(part.task for part in parts)),
-        group=group,
-        n=sum(part.n for part in parts),
-        correct=sum(part.correct for part in parts),
-        unparsed=sum(part.unparsed for part in parts),
-        truncated=sum(part.truncated for part in parts),
-        error=sum(part.error for part in parts),
-        score=math.fsum(part.score for part in parts) / len(parts),
-        stderr=clustered_error([question_scores(part) for part in graded], clusters),
-    )
-
-
-def paired(
-    a: Iterable[Verdict], b: Iterable[Verdict], *, intersection: bool = False, score: Score = mean
-) -> Paired:
-    """Compare two runs on the questions of one group.
-
-    Args:
-        a: Verdicts of the first run, of one task and group.
-        b: Those of the second.
-        intersection: Compare the questions that both have, where the sets differ.
-        score: Of a question.
-
-    Returns:
-        The difference of the scores and its error. p comes from flipping the sign of each
-        cluster's difference, see `resampling.sign_flip`. Where questions stand alone and have one
-        answer each, right or wrong, this is the exact McNemar test, and the interval is Tango's
-        score interval; else the interval comes from a bootstrap of whole clusters.
-
-    Raises:
-        Unpairable: The question sets differ, or have nothing in common.
-    """
-    return paired_mean([(a, b)], intersection=intersection, score=score)
-
-
-def paired_mean(
-    groups: Iterable[tuple[Iterable[Verdict], Iterable[Verdict]]],
-    *,
-    intersection: bool = False,
-    score: Score = mean,
-) -> Paired:
-    """Compare two runs on the unweighted mean of several groups that share no question.
-
-    Args:
-        groups: For each group the verdicts of the first run and of the second.
-        intersection: As in `paired`.
-        score: As in `paired`.
-
-    Returns:
-        As `paired`; each group counts the same, whatever its number of questions.
-
-    Raises:
-        Unpairable: As `paired`, or a question lies in two groups.
-    """
-    both = [(list(a), list(b)) for a, b in groups]
-    parts = [differences(a, b, intersection, score) for a, b in both]
-    everything = [key for part in parts for key in part]
-    if len(set(everything)) < len(everything):
-        raise Unpairable("a question lies in two of the groups, so their mean has no simple error")
-    # One run may have been graded before clusters were told.
-    clusters = clusters_of(v for a, b in both for v in (*a, *b))
-    clusters = {key: clusters[key] for key in everything}
-    sums = _cluster_sums(parts, clusters)
-    p, exact = resampling.sign_flip(sums)
-    up, down = sum(x > 1e-12 for x in sums), sum(x < -1e-12 for x in sums)
-    mcnemar = len(sums) == len(everything) and {round(abs(x), 12) for x in sums} <= {0.0, 1.0}
-    # Where no cluster differs, resampling would claim certainty.
-    scored = (mcnemar and len(parts) == 1) or not up + down
-    if scored:
-        low, high = resampling.score_interval(up, down, len(sums))
-    else:
-        low, high = _bootstrap(parts, clusters)
-    return Paired(
-        n=len(everything),
-        clusters=len(sums),
-        difference=math.fsum(math.fsum(part.values()) / len(part) for part in parts) / len(parts),
-        stderr=clustered_error(parts, clusters),
-        low=low,
-        high=high,
-        p=p,
-        only_a=sum(x > 0 for part in parts for x in part.values()),
-        only_b=sum(x < 0 for part in parts for x in part.values()),
-        moved=up + down,
-        test="exact McNemar" if mcnemar else "exact sign flip" if exact else "sign flip",
-        interval="score" if scored else "bootstrap",
-    )
-
-
-def holm(pvalues: Sequence[float]) -> list[float]:
-    """Adjust p-values for being several (Holm 1979), in the order given.
-
-    Args:
-        pvalues: One for each comparison of a family of comparisons.
-
-    Returns:
-        The smallest p times m, the next times m − 1, …, never decreasing, at most 1.
-    """
-    adjusted = [0.0] * len(pvalues)
-    largest = 0.0
-    order = sorted(range(len(pvalues)), key=pvalues.__getitem__)
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(pvalues) - rank) * pvalues[index]))
-        adjusted[index] = largest
-    return adjusted
-
-
-# How much the questions can tell
-
-
-def detectable(found: Paired, *, power: float = POWER, level: float = LEVEL) -> float:
-    """The smallest difference that a comparison like this one would find.
-
-    Returns:
-        `minimal_detectable` for right-or-wrong answers to questions that stand alone; else
-        (z₁ + z₂) · stderr (Bloom 1995, "Minimum Detectable Effects"). Infinity where the questions
-        carry too little information to say.
-    """
-    if found.test == "exact McNemar":
-        return minimal_detectable(found.n, found.discordance, power=power, level=level)
-    return reach(power=power, level=level) * found.stderr if found.stderr > 0 else math.inf
-
-
-def settling(found: Paired, *, power: float = POWER, level: float = LEVEL) -> int | None:
-    """How many questions of the same kind would settle a difference as large as the one seen.
-
-    Returns:
-        `questions_needed`, or n · ((z₁ + z₂) · stderr / difference)² where that does not apply;
-        None where the two differ too little to say.
-    """
-    if not found.difference or not found.stderr > 0:
-        return None
-    if found.test == "exact McNemar":
-        return questions_needed(found.difference, found.discordance, power=power, level=level)
-    ratio = reach(power=power, level=level) * found.stderr / found.difference
-    return math.ceil(found.n * ratio**2)
-
-
-def minimal_detectable(
-    n: int, discordance: float, *, power: float = POWER, level: float = LEVEL
-) -> float:
-    """The smallest difference that a paired test of n questions would find.
-
-    The sample size formula of McNemar's test (Connor 1987), n = (z₁√ψ + z₂√(ψ − δ²))² / δ² with
-    z₁ = z(1 − level/2) and z₂ = z(power), solved for δ.
-
-    Args:
-        n: Questions.
-        discordance: ψ, the share of questions that only one of the two runs gets right.
-        power: Chance of finding the difference.
-        level: Of the two-sided test.
-
-    Returns:
-        δ, 0 … 1; infinity where even the largest difference that ψ allows (δ = ψ) is too small.
-    """
-    z1, z2 = _quantiles(power, level)
-    if n < 1 or discordance <= 0:
-        return math.inf
-    root = z2 * math.sqrt(discordance * max(0.0, n - z1**2 + z2**2))
-    delta = (z1 * math.sqrt(discordance * n) + root) / (n + z2**2)
-    return delta if n > z1**2 and delta <= discordance else math.inf
-
-
-def questions_needed(
-    difference: float, discordance: float, *, power: float = POWER, level: float = LEVEL
-) -> int:
-    """How many questions would settle a difference: the inverse of `minimal_detectable`.
-
-    Args:
-        difference: δ, its sign does not matter.
-        discordance: ψ, at least |δ|.
-        power: Chance of finding the difference.
-        level: Of the two-sided test.
-
-    Returns:
-        The number of questions.
-
-    Raises:
-        ValueError: The difference is 0, or larger than the discordance.
-    """
-    delta = abs(difference)
-    if not 0 < delta <= discordance <= 1:
-        raise ValueError(
-            f"a difference of {difference:g} cannot come from a discordance of {discordance:g}; "
-            "expected 0 < |difference| ≤ discordance ≤ 1"
-        )
-    z1, z2 = _quantiles(power, level)
-    root = z1 * math.sqrt(discordance) + z2 * math.sqrt(discordance - delta**2)
-    return math.ceil((root / delta) ** 2)
-
-
-def reach(*, power: float = POWER, level: float = LEVEL) -> float:
-    """Standard errors that a difference must measure to be found: z(1 − level/2) + z(power)."""
-    return sum(_quantiles(power, level))
-
-
-def _quantiles(power: float, level: float) -> tuple[float, float]:
-    normal = NormalDist()
-    return normal.inv_cdf(1 - level / 2), normal.inv_cdf(power)
+    questions = [question_scores(part, score) for part in parts]
+    middles = [math.fsum(part.values()) / len(part) for part in questions]
+    clusters = clusters_of(verdict for part in parts for verdict in part)
+    return math.fsum(middles) / len(middles), clustered_error(questions, clusters)
 
 
 # Questions and clusters
-
-
-Key = tuple[str, str]
-"""Task and id of a question."""
 
 
 def question_scores(verdicts: Iterable[Verdict], score: Score = mean) -> dict[Key, float]:
@@ -377,23 +128,6 @@ def clusters_of(verdicts: Iterable[Verdict]) -> dict[Key, Hashable]:
     return found
 
 
-def differences(
-    a: Iterable[Verdict], b: Iterable[Verdict], intersection: bool = False, score: Score = mean
-) -> dict[Key, float]:
-    """Score of the first run less that of the second, question by question; see `paired`."""
-    first, second = question_scores(a, score), question_scores(b, score)
-    common = [key for key in first if key in second]
-    alone_a, alone_b = len(first) - len(common), len(second) - len(common)
-    if (alone_a or alone_b) and not intersection:
-        raise Unpairable(
-            f"the two runs answered different questions: {len(common)} in common, {alone_a} only "
-            f"in the first, {alone_b} only in the second"
-        )
-    if not common:
-        raise Unpairable("the two runs have no question in common")
-    return {key: first[key] - second[key] for key in common}
-
-
 def clustered_error(parts: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]) -> float:
     """Cluster-robust standard error of the unweighted mean of the parts' means."""
     pulls: dict[Hashable, float] = {}
@@ -408,32 +142,3 @@ def clustered_error(parts: Sequence[dict[Key, float]], clusters: dict[Key, Hasha
         for cluster, pull in own.items():
             pulls[cluster] = pulls.get(cluster, 0.0) + factor * pull
     return math.sqrt(math.fsum(pull**2 for pull in pulls.values()))
-
-
-def _cluster_sums(parts: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]) -> list[float]:
-    """Sum the differences of each cluster, a question weighing 1/n of its group."""
-    # Common factors leave the test alone, and none for groups of one size keeps the differences
-    # of right-or-wrong answers at exactly ±1.
-    equal = len({len(part) for part in parts}) == 1
-    sums: dict[Hashable, list[float]] = {}
-    for part in parts:
-        weight = 1.0 if equal else 1.0 / len(part)
-        for key, x in part.items():
-            sums.setdefault(clusters[key], []).append(weight * x)
-    return [math.fsum(found) for found in sums.values()]
-
-
-def _bootstrap(
-    parts: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]
-) -> tuple[float, float]:
-    import numpy as np
-
-    places = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters.values()))}
-    sums: Any = np.zeros((len(places), len(parts)))
-    counts: Any = np.zeros((len(places), len(parts)))
-    for group, part in enumerate(parts):
-        rows = [places[clusters[key]] for key in part]
-        np.add.at(sums[:, group], rows, list(part.values()))
-        np.add.at(counts[:, group], rows, 1)
-    # 1 − 2/3 and 1/3 are one value, so that clusters that are alike are seen to be.
-    return resampling.bootstrap(sums.round(12), counts)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.runs.schema import Verdict
-from harness.statistics import scores as tally
+from harness.statistics import power, scores
+from harness.statistics.paired import Unpairable, differences
 from harness.statistics.resampling import LEVEL
 from harness.statistics.scores import Key, Score
 
@@ -55,7 +56,7 @@ def compare(
     b: Sequence[Sequence[Verdict]],
     *,
     paired: bool,
-    score: Score = tally.mean,
+    score: Score = scores.mean,
 ) -> SeedDifference:
     """Compare two methods by runs of several training seeds.
 
@@ -79,14 +80,14 @@ def compare(
     import numpy as np
 
     if max(len(a), len(b)) < 2:
-        raise tally.Unpairable("neither method has runs of two training seeds")
+        raise Unpairable("neither method has runs of two training seeds")
     if paired and len(a) != len(b):
         raise ValueError(f"{len(a)} runs cannot be paired with {len(b)} by seed")
-    runs = [tally.question_scores(run, score) for run in (*a, *b)]
+    runs = [scores.question_scores(run, score) for run in (*a, *b)]
     common = [key for key in runs[0] if all(key in run for run in runs)]
     if not common:
-        raise tally.Unpairable("the runs have no question in common")
-    known = tally.clusters_of(verdict for run in (*a, *b) for verdict in run)
+        raise Unpairable("the runs have no question in common")
+    known = scores.clusters_of(verdict for run in (*a, *b) for verdict in run)
     clusters = {key: known[key] for key in common}
     first = _by_cluster(runs[: len(a)], clusters)
     second = _by_cluster(runs[len(a) :], clusters)
@@ -156,12 +157,12 @@ def replicated(pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]]) -> 
     """
     import numpy as np
 
-    by_question = [tally.differences(a, b) for a, b in pairs]
-    clusters = [tally.clusters_of((*a, *b)) for a, b in pairs]
+    by_question = [differences(a, b) for a, b in pairs]
+    clusters = [scores.clusters_of((*a, *b)) for a, b in pairs]
     found = np.array([math.fsum(part.values()) / len(part) for part in by_question])
     variance, freedom = _variance(found)
     within = [
-        tally.clustered_error([part], known)
+        scores.clustered_error([part], known)
         for part, known in zip(by_question, clusters, strict=True)
     ]
     middle = float(found.mean())
@@ -178,8 +179,8 @@ def replicated(pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]]) -> 
 
 
 def detectable(found: SeedDifference, *, level: float = LEVEL) -> float:
-    """The smallest difference that a comparison like this would find, see `tally.detectable`."""
-    return tally.reach(level=level) * found.stderr if found.stderr > 0 else math.inf
+    """The smallest difference that a comparison like this would find, see `power.detectable`."""
+    return power.reach(level=level) * found.stderr if found.stderr > 0 else math.inf
 
 
 def settling(found: SeedDifference, *, level: float = LEVEL) -> int | None:
@@ -190,7 +191,7 @@ def settling(found: SeedDifference, *, level: float = LEVEL) -> int | None:
     """
     if not found.difference or not found.stderr > 0:
         return None
-    left = (found.difference / tally.reach(level=level)) ** 2 - found.stderr_seeds**2
+    left = (found.difference / power.reach(level=level)) ** 2 - found.stderr_seeds**2
     return math.ceil(found.n * found.stderr_questions**2 / left) if left > 0 else None
 
 
@@ -204,10 +205,10 @@ def _by_cluster(runs: Sequence[dict[Key, float]], clusters: dict[Key, Hashable])
 
     places = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters.values()))}
     rows = np.array([places[cluster] for cluster in clusters.values()])
-    scores = np.array([[run[key] for key in clusters] for run in runs])
-    middle = scores.mean()
+    values = np.array([[run[key] for key in clusters] for run in runs])
+    middle = values.mean()
     found = np.zeros((len(runs), len(places)))
-    for run, row in zip(found, scores, strict=True):
+    for run, row in zip(found, values, strict=True):
         np.add.at(run, rows, row - middle)
     return middle + found * len(places) / len(clusters)
 

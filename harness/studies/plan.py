@@ -88,7 +88,7 @@ def show(study: Study, chosen: Sequence[Step], gpus: int) -> None:
     """Print steps of a study by stage with what they are expected to take, and the total."""
     from rich.table import Table
 
-    from harness.commands.cells import console
+    from common.terminal import console
 
     columns = ("step", "with a GPU", "without", "GiB to fetch", "GiB to write")
     table = Table(*columns, box=None, pad_edge=False)

@@ -198,9 +198,9 @@ def _merged(block: Block) -> dict[str, Any]:
 
 def _published(each: Beside) -> dict[str, Any]:
     cells = published.line(each)
-    mark = "" if each.noise is None else "noise" if each.noise else "down"
-    if mark == "down" and each.difference > 0:
-        mark = "up"
+    mark = {"inside the noise": "noise", "cannot be told": ""}.get(each.finding)
+    if mark is None:
+        mark = "up" if each.difference > 0 else "down"
     return {"cells": [_together(cell) for cell in cells], "mark": mark}
 
 

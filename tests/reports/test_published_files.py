@@ -69,12 +69,12 @@ def test_a_studys_rows_stand_beside_the_papers(ours, tmp_path):
     # Ours 70 of 100, theirs 60 %: √(0.7·0.3/99 + 0.6·0.4/99).
     assert first.difference == pytest.approx(0.1)
     assert first.error == pytest.approx(math.sqrt((0.21 + 0.24) / 99))
-    assert first.noise is True and second.noise is False
+    assert first.finding == "inside the noise" and second.finding == "supported"
     assert group.ours == 1.0 and group.error == pytest.approx(math.sqrt(0.16 / 49))
-    assert metric.ours == 0.4 and math.isnan(metric.error) and metric.noise is None
+    assert metric.ours == 0.4 and math.isnan(metric.error) and metric.finding == "cannot be told"
     assert published.line(first)[3:7] == ["70.0 ± 4.6", "60.0", "+10.0 ± 6.7", "inside the noise"]
     rows = list(csv.DictReader(io.StringIO(published.long_form(found))))
-    assert [row["inside_the_noise"] for row in rows] == ["1", "0", "0", ""]
+    assert [row["finding"] for row in rows] == [each.finding for each in found]
     assert float(rows[0]["error"]) == first.error and rows[3]["error"] == ""
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import synthetic
 
-from harness.statistics import scores
+from harness.statistics.resampling import holm
 from reports import load, tables
 from reports.plots import categories
 
@@ -39,7 +39,7 @@ def test_p_is_corrected_over_the_whole_table_and_marks_the_noise(study):
     for table in counted:
         entries = [e for line in table.lines for e in line.entries if e.versus]
         assert table.comparisons == len(entries) == 3 * 5 + 1  # the reasoner reads text only
-        assert [e.p for e in entries] == scores.holm([e.versus.p for e in entries])
+        assert [e.p for e in entries] == holm([e.versus.p for e in entries])
         assert {e.noise for e in entries} == {True, False}
         text = tables.markdown([table])
         assert text.count(", n.s.)") == sum(e.noise for e in entries)
@@ -148,16 +148,3 @@ def test_markdown_names_cannot_break_the_table(tmp_path):
     _, [table] = compare(tmp_path / "<b>")
     text = tables.markdown([table])
     assert r"|  | a\|b | n |" in text and r"| \<b\> | 50.0" in text
-
-
-@pytest.mark.parametrize(
-    "value, text",
-    [(0.0004, "p < 0.001"), (0.0123, "p = 0.012"), (0.21, "p = 0.21"), (1.0, "p = 1.00")],
-)
-def test_p_as_text(value, text):
-    assert tables.probability(value) == text
-
-
-@pytest.mark.parametrize("value, text", [(0.016, "+1.6"), (-0.25, "−25.0"), (-1e-9, "0.0")])
-def test_difference_as_text(value, text):
-    assert tables.signed(value) == text

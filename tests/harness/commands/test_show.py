@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from driftbench import __main__
-from harness.commands import look
+from harness.commands import show
 from harness.runs.schema import Image
 
 THINKING = "<think>one two three</think>so {}\x1b[2J\u202e"
@@ -55,7 +55,7 @@ def test_show_folds_the_thought_and_escapes_the_rest(pair, capsys):
     ],
 )
 def test_thoughts_closed_or_not(text, folded):
-    assert look.THOUGHT.sub(look._folded, text) == folded
+    assert show.THOUGHT.sub(show._folded, text) == folded
 
 
 def picture(colors):
@@ -80,7 +80,7 @@ def test_show_names_the_picture_where_there_is_no_terminal(tmp_path, capsys):
 
 
 def test_show_draws_the_picture_in_a_terminal(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(look, "_colors", lambda: "truecolor")
+    monkeypatch.setattr(show, "_colors", lambda: "truecolor")
     run = graded.write(tmp_path / "a", graded.bits("1"), images=[picture([[RED], [BLUE]])])
     assert "\x1b[38;2;255;0;0;48;2;0;0;255m▀\x1b[0m" in said(capsys, "show", run, "q0")
     broken = Image("0" * 64, ".png", b"no picture")
@@ -91,14 +91,14 @@ def test_show_draws_the_picture_in_a_terminal(tmp_path, capsys, monkeypatch):
 def test_a_half_block_shows_two_pixels(tmp_path):
     path = tmp_path / "p.png"
     path.write_bytes(picture([[RED, BLUE], [BLUE, WHITE], [WHITE, RED], [RED, RED]]).data)
-    lines = look.half_blocks(path, 80).splitlines()
+    lines = show.half_blocks(path, 80).splitlines()
     assert [len(re.findall("▀", line)) for line in lines] == [2, 2]
     assert lines[0].startswith(
         "\x1b[38;2;255;0;0;48;2;0;0;255m▀\x1b[38;2;0;0;255;48;2;255;255;255m▀"
     )
-    assert look.half_blocks(path, 80, False).startswith("\x1b[38;5;196;48;5;21m▀")
+    assert show.half_blocks(path, 80, False).startswith("\x1b[38;5;196;48;5;21m▀")
     Pillow.new("RGBA", (300, 100), (0, 0, 0, 0)).save(path)
-    wide = look.half_blocks(path, 60).splitlines()
+    wide = show.half_blocks(path, 60).splitlines()
     assert (len(wide), wide[0].count("▀")) == (10, 60)
     assert "38;2;255;255;255" in wide[0]  # transparent is white
 

@@ -14,7 +14,7 @@ from scipy import stats
 from driftbench import __main__
 from harness.runs.folder import read_verdicts
 from harness.runs.schema import Sampling
-from harness.statistics import scores as tally
+from harness.statistics import power
 
 PUBLISHED = places.SHARED / "parity" / "open"
 
@@ -46,7 +46,7 @@ def test_the_numbers_of_one_pair_by_hand(pair, capsys):
     assert (row["above"], row["below"], row["test"]) == (5, 1, "exact McNemar")
     assert row["p"] == row["p_holm"] == 2 * (1 + 6) / 2**6
     assert row["low"] < 0 < row["high"]
-    assert row["needed"] == tally.questions_needed(4 / 16, 6 / 16)
+    assert row["needed"] == power.questions_needed(4 / 16, 6 / 16)
     assert row["finding"] == "inside the noise"
 
 
@@ -93,7 +93,7 @@ def test_names_are_escaped_in_every_format(tmp_path, capsys):
     for format, there in (
         ("text", ["a_1 & [red]", "b|*\\x1b[31m"]),
         ("markdown", [r"a\_1 & \[red\]", r"b\|\*\\x1b\[31m"]),
-        ("latex", [r"a\_1 \& [red]", r"b|*\textbackslash{}x1b[31m"]),
+        ("latex", [r"a\_1 \& {[}red]", r"b|*\textbackslash{}x1b{[}31m"]),
     ):
         assert compare(a, b, "--format", format) == 0
         out = capsys.readouterr().out

@@ -7,6 +7,7 @@ import pytest
 
 from harness.runs.schema import Verdict
 from harness.statistics import pass_at_k, scores
+from harness.statistics.paired import paired
 
 
 def answers(id, *given):
@@ -102,6 +103,6 @@ def test_one_answer_a_question_has_no_variance_within():
 def test_paired_by_majority_is_a_test_of_right_or_wrong():
     a = [v for i in range(9) for v in answers(i, "7", "7", "1")]
     b = [v for i in range(9) for v in answers(i, "1", "1", "7" if i < 8 else "1")]
-    found = scores.paired(a, b, score=pass_at_k.majority)
+    found = paired(a, b, score=pass_at_k.majority)
     assert (found.test, found.only_a, found.p) == ("exact McNemar", 9, 2 / 2**9)
     assert math.isclose(found.difference, 1.0)

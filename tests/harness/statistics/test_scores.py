@@ -5,8 +5,9 @@ import random
 import pytest
 
 from harness.runs.schema import Verdict
-from harness.statistics import resampling
+from harness.statistics import power, resampling
 from harness.statistics import scores as tally
+from harness.statistics.paired import Unpairable, paired, paired_mean
 
 
 def verdict(id, correct, *, sample=0, how="rule", groups=("all",), task="t", cluster=""):
@@ -78,12 +79,11 @@ def test_a_verdict_given_twice_is_refused():
         tally.cells("r", [verdict(7, True), verdict(7, False)])
 
 
-def test_mean_cell_weighs_groups_alike():
+def test_a_mean_over_groups_weighs_groups_alike():
     verdicts = run_of([1, 1, 0, 0], groups=("a",)) + [
         verdict(f"b{i}", i < 1, groups=("b",)) for i in range(2)
     ]
-    a, b = tally.cells("r", verdicts)
-    mean = tally.mean_cell([a, b], [verdicts[:4], verdicts[4:]])
+    mean = tally.cell("r", ("t", "mean"), verdicts[:4], verdicts[4:])
     assert (mean.group, mean.n, mean.correct, mean.score) == ("mean", 6, 3, 0.5)
     # Variances of the means: (1/4)/3 and (1/4)/1.
     assert mean.stderr == pytest.approx(math.sqrt(1 / 12 + 1 / 4) / 2)
@@ -92,13 +92,13 @@ def test_mean_cell_weighs_groups_alike():
 def test_paired_by_hand():
     a = run_of([1, 1, 1, 1, 1, 0, 1, 0, 0, 0])
     b = run_of([1, 0, 0, 0, 0, 1, 1, 0, 0, 0])
-    found = tally.paired(a, reversed(b))  # matched by id, not by position
+    found = paired(a, reversed(b))  # matched by id, not by position
     assert (found.n, found.only_a, found.only_b, found.test) == (10, 4, 1, "exact McNemar")
     assert found.difference == pytest.approx(0.3)
     assert found.p == 2 * (1 + 5) / 2**5  # P(X ≤ 1) of Binomial(5, ½), doubled
     # Differences: four +1, one −1, five 0: Σx = 3, Σx² = 5.
     assert found.stderr == pytest.approx(math.sqrt((5 - 0.9) / 9 / 10))
-    back = tally.paired(b, a)
+    back = paired(b, a)
     assert (back.difference, back.only_a, back.p) == (-found.difference, 1, found.p)
 
 
@@ -106,7 +106,7 @@ def test_paired_by_hand():
 def test_mcnemar_equals_scipy(b, c):
     from scipy.stats import binomtest
 
-    found = tally.paired(run_of([1] * b + [0] * c + [1]), run_of([0] * b + [1] * c + [1]))
+    found = paired(run_of([1] * b + [0] * c + [1]), run_of([0] * b + [1] * c + [1]))
     expected = binomtest(b, b + c).pvalue if b + c else 1.0
     assert found.p == pytest.approx(expected, rel=1e-9)
 
@@ -129,11 +129,11 @@ def test_sampled_answers_are_tested_by_flipping_signs():
         a += [verdict(i, bit, sample=k) for k, bit in enumerate(first)]
         b += [verdict(i, bit, sample=k) for k, bit in enumerate(second)]
         differences.append((sum(first) - sum(second)) / 3)
-    found = tally.paired(a, b)
+    found = paired(a, b)
     assert (found.test, found.interval) == ("exact sign flip", "bootstrap")
     assert found.difference == pytest.approx(sum(differences) / 12)
     assert found.p == pytest.approx(exact_sign_flip(differences), rel=1e-12)
-    assert tally.paired(a, b) == found  # nothing random in the result
+    assert paired(a, b) == found  # nothing random in the result
 
 
 def test_differences_of_one_size_are_exact_whatever_their_size():
@@ -141,37 +141,35 @@ def test_differences_of_one_size_are_exact_whatever_their_size():
     def thirds(counts):
         return [verdict(i, k < n, sample=k) for i, n in enumerate(counts) for k in range(3)]
 
-    found = tally.paired(thirds([3, 1, 1, 2]), thirds([2, 0, 0, 1]))
+    found = paired(thirds([3, 1, 1, 2]), thirds([2, 0, 0, 1]))
     assert (found.test, found.p) == ("exact sign flip", 2 / 2**4)
 
 
 def test_different_questions_are_refused_unless_asked_for_the_intersection():
     a, b = run_of([1, 1, 0, 1]), run_of([1, 0, 0, 1, 1, 1])[1:]
-    with pytest.raises(
-        tally.Unpairable, match="3 in common, 1 only in the first, 2 only in the sec"
-    ):
-        tally.paired(a, b)
-    found = tally.paired(a, b, intersection=True)
+    with pytest.raises(Unpairable, match="3 in common, 1 only in the first, 2 only in the sec"):
+        paired(a, b)
+    found = paired(a, b, intersection=True)
     assert (found.n, found.only_a, found.only_b) == (3, 1, 0)
-    with pytest.raises(tally.Unpairable, match="no question in common"):
-        tally.paired(a[:1], b, intersection=True)
+    with pytest.raises(Unpairable, match="no question in common"):
+        paired(a[:1], b, intersection=True)
 
 
 def test_paired_mean_of_equal_groups_pools_the_discordant_pairs():
     a1, b1 = run_of([1, 1, 1, 0]), run_of([0, 0, 1, 0])
     a2, b2 = run_of([1, 0, 1, 1], task="u"), run_of([0, 1, 0, 0], task="u")
-    found = tally.paired_mean([(a1, b1), (a2, b2)])
+    found = paired_mean([(a1, b1), (a2, b2)])
     assert found.difference == pytest.approx((2 / 4 + 2 / 4) / 2)
     assert (found.n, found.only_a, found.only_b, found.test) == (8, 5, 1, "exact McNemar")
     assert found.p == 2 * (1 + 6) / 2**6
-    one, two = tally.paired(a1, b1), tally.paired(a2, b2)
+    one, two = paired(a1, b1), paired(a2, b2)
     assert found.stderr == pytest.approx(math.hypot(one.stderr, two.stderr) / 2)
 
 
 def test_paired_mean_of_unequal_groups_weighs_their_questions():
     a1, b1 = run_of([1, 1, 0]), run_of([0, 0, 0])
     a2, b2 = run_of([0, 0, 1, 0, 1], task="u"), run_of([1, 1, 0, 1, 1], task="u")
-    found = tally.paired_mean([(a1, b1), (a2, b2)])
+    found = paired_mean([(a1, b1), (a2, b2)])
     assert found.difference == pytest.approx((2 / 3 - 2 / 5) / 2)
     assert found.test == "exact sign flip"
     weighted = [1 / 3, 1 / 3, 0, -1 / 5, -1 / 5, 1 / 5, -1 / 5, 0]
@@ -180,36 +178,36 @@ def test_paired_mean_of_unequal_groups_weighs_their_questions():
 
 def test_paired_mean_refuses_overlapping_groups():
     a = run_of([1, 0])
-    with pytest.raises(tally.Unpairable, match="two of the groups"):
-        tally.paired_mean([(a, a), (a, a)])
+    with pytest.raises(Unpairable, match="two of the groups"):
+        paired_mean([(a, a), (a, a)])
 
 
 def test_holm_by_hand():
-    assert tally.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert tally.holm([0.5, 0.9]) == [1.0, 1.0]
-    assert tally.holm([]) == []
+    assert resampling.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert resampling.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert resampling.holm([]) == []
 
 
 def test_minimal_detectable_and_questions_needed_are_inverse():
     for n, discordance in [(100, 0.3), (1000, 0.1), (1000, 0.2), (20_000, 0.05)]:
-        delta = tally.minimal_detectable(n, discordance)
-        assert tally.questions_needed(delta * (1 + 1e-9), discordance) == n
+        delta = power.minimal_detectable(n, discordance)
+        assert power.questions_needed(delta * (1 + 1e-9), discordance) == n
     # Connor's formula by hand: ψ = 0.2, δ = 0.1: (1.959964·√0.2 + 0.841621·√0.19)² / 0.01.
-    assert tally.questions_needed(-0.1, 0.2) == math.ceil((0.876523 + 0.366854) ** 2 / 0.01)
-    assert tally.minimal_detectable(5, 0.2) == math.inf
-    assert tally.minimal_detectable(100, 0.0) == math.inf
+    assert power.questions_needed(-0.1, 0.2) == math.ceil((0.876523 + 0.366854) ** 2 / 0.01)
+    assert power.minimal_detectable(5, 0.2) == math.inf
+    assert power.minimal_detectable(100, 0.0) == math.inf
 
 
 @pytest.mark.parametrize("difference, discordance", [(0, 0.2), (0.3, 0.2), (0.1, 1.2)])
 def test_questions_needed_refuses_the_impossible(difference, discordance):
     with pytest.raises(ValueError, match="cannot come from"):
-        tally.questions_needed(difference, discordance)
+        power.questions_needed(difference, discordance)
 
 
 def test_the_detectable_difference_is_found_about_four_times_in_five():
     generator = random.Random(0)
     n, discordance = 400, 0.2
-    delta = tally.minimal_detectable(n, discordance)
+    delta = power.minimal_detectable(n, discordance)
     up = (discordance + delta) / 2
     found = 0
     for _ in range(1000):
@@ -273,13 +271,13 @@ def test_the_mean_of_groups_that_share_clusters_moves_with_them():
         for version in "ab"
     ]
     cells = [tally.cells("r", part)[0] for part in parts]
-    assert tally.mean_cell(cells, parts).stderr == pytest.approx(cells[0].stderr)
+    assert tally.cell("r", ("t", "mean"), *parts).stderr == pytest.approx(cells[0].stderr)
 
 
 def test_a_cluster_is_flipped_as_a_whole():
     first = clustered([1, 2, 3, 4, 2, 3, 1, 2, 5, 2], lambda g: g.random() ** 0.5, 1)
     second = clustered([1, 2, 3, 4, 2, 3, 1, 2, 5, 2], lambda g: g.random() ** 2, 2)
-    found = tally.paired(first, second)
+    found = paired(first, second)
     sums = {}
     for a, b in zip(first, second, strict=True):
         sums[a.cluster] = sums.get(a.cluster, 0) + a.correct - b.correct
@@ -295,7 +293,7 @@ def test_a_cluster_is_flipped_as_a_whole():
 def test_clusters_that_only_one_run_knows_count():
     a, b = run_of([1, 1, 0, 1]), run_of([0, 0, 0, 0])
     told = [verdict(i, v.correct, cluster=str(i // 2)) for i, v in enumerate(b)]
-    assert tally.paired(a, told).clusters == tally.paired(told, a).clusters == 2
+    assert paired(a, told).clusters == paired(told, a).clusters == 2
 
 
 def test_under_the_null_clusters_keep_the_level_that_questions_would_break():
@@ -312,8 +310,8 @@ def test_under_the_null_clusters_keep_the_level_that_questions_would_break():
                 for run, flat, bit in ((a, flat_a, bits[0]), (b, flat_b, bits[1])):
                     run.append(verdict(f"{cluster}/{place}", bit, cluster=str(cluster)))
                     flat.append(verdict(f"{cluster}/{place}", bit))
-        false += tally.paired(a, b).p < 0.05
-        naive += tally.paired(flat_a, flat_b).p < 0.05
+        false += paired(a, b).p < 0.05
+        naive += paired(flat_a, flat_b).p < 0.05
     assert false / 300 < 0.08
     assert naive / 300 > 0.2
 
@@ -321,9 +319,9 @@ def test_under_the_null_clusters_keep_the_level_that_questions_would_break():
 def test_what_a_comparison_can_tell_follows_the_design_effect():
     bits_a = [random.Random(i).random() < 0.5 for i in range(200)]
     bits_b = [random.Random(i + 1000).random() < 0.4 for i in range(200)]
-    flat = tally.paired(run_of(bits_a), run_of(bits_b))
-    assert tally.detectable(flat) == tally.minimal_detectable(200, flat.discordance)
-    assert tally.settling(flat) == tally.questions_needed(flat.difference, flat.discordance)
+    flat = paired(run_of(bits_a), run_of(bits_b))
+    assert power.detectable(flat) == power.minimal_detectable(200, flat.discordance)
+    assert power.settling(flat) == power.questions_needed(flat.difference, flat.discordance)
     # Every question four times: four times the questions, nothing more is known.
     copies = [
         [
@@ -333,22 +331,22 @@ def test_what_a_comparison_can_tell_follows_the_design_effect():
         ]
         for bits in (bits_a, bits_b)
     ]
-    four = tally.paired(*copies)
+    four = paired(*copies)
     assert (four.difference, four.stderr) == pytest.approx((flat.difference, flat.stderr))
-    assert tally.detectable(four) == pytest.approx((1.959964 + 0.841621) * flat.stderr, rel=1e-6)
-    assert tally.settling(four) == math.ceil(
+    assert power.detectable(four) == pytest.approx((1.959964 + 0.841621) * flat.stderr, rel=1e-6)
+    assert power.settling(four) == math.ceil(
         800 * ((1.959964 + 0.841621) * flat.stderr / flat.difference) ** 2
     )
 
 
 def test_runs_that_never_differ_tell_nothing():
-    found = tally.paired(run_of([1, 0, 1]), run_of([1, 0, 1]))
-    assert (found.p, found.moved, tally.settling(found)) == (1.0, 0, None)
-    assert tally.detectable(found) == math.inf
+    found = paired(run_of([1, 0, 1]), run_of([1, 0, 1]))
+    assert (found.p, found.moved, power.settling(found)) == (1.0, 0, None)
+    assert power.detectable(found) == math.inf
     # Tango: z² / (n + z²).
     assert found.high == pytest.approx(1.959964**2 / (3 + 1.959964**2), rel=1e-6)
     alike = [verdict(i, True, cluster=str(i // 2)) for i in range(6)]
-    same = tally.paired(alike, alike)
+    same = paired(alike, alike)
     assert (same.clusters, same.interval, same.high) == (3, "score", found.high)
-    one = tally.paired(alike, [verdict(i, False, cluster=str(i // 2)) for i in range(6)])
+    one = paired(alike, [verdict(i, False, cluster=str(i // 2)) for i in range(6)])
     assert math.isnan(one.low) and math.isnan(one.high)  # all alike, without being certain

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from harness.runs.schema import Verdict
-from harness.statistics import scores, seeds
+from harness.statistics import seeds
+from harness.statistics.paired import Unpairable, paired
 
 
 def run_of(bits, cluster=lambda i: ""):
@@ -76,17 +77,17 @@ def test_the_level_holds_where_seeds_vary_and_questions_alone_would_break_it():
         a, b = (table(generator, 3, 300, 0.5, 0.06) for _ in "ab")
         runs = [[run_of(r) for r in side] for side in (a, b)]
         false += seeds.compare(*runs, paired=False).p < 0.05
-        naive += scores.paired(runs[0][0], runs[1][0]).p < 0.05
+        naive += paired(runs[0][0], runs[1][0]).p < 0.05
     assert false / 250 < 0.09
     assert naive / 250 > 0.2
 
 
 def test_what_cannot_be_compared_is_refused():
     one, other = [run_of([1, 0])], [run_of([1, 1])]
-    with pytest.raises(scores.Unpairable, match="neither method has runs of two training seeds"):
+    with pytest.raises(Unpairable, match="neither method has runs of two training seeds"):
         seeds.compare(one, other, paired=False)
     apart = [Verdict("t", "z", 0, True, "x", "rule", ("all",))]
-    with pytest.raises(scores.Unpairable, match="no question in common"):
+    with pytest.raises(Unpairable, match="no question in common"):
         seeds.compare([*one, apart], other, paired=False)
     with pytest.raises(ValueError, match="2 runs cannot be paired with 1"):
         seeds.compare(one * 2, other, paired=True)
@@ -119,5 +120,5 @@ def test_one_seed_and_seeds_that_agree_leave_nothing_to_judge_by():
     assert (few.low, few.high) == (-1.0, 1.0)  # t with one degree of freedom reaches much further
     alike = seeds.replicated([(right, wrong)] * 3)
     assert (alike.difference, alike.p) == (pytest.approx(1 / 3), 1.0)
-    with pytest.raises(scores.Unpairable):
+    with pytest.raises(Unpairable):
         seeds.replicated([(right, run_of([1, 0]))])

@@ -1,7 +1,7 @@
 import synthetic
 
 from harness.runs.schema import Question
-from harness.statistics import scores
+from harness.statistics.resampling import holm
 from reports import load, tables
 from reports.plots import categories, style
 
@@ -45,7 +45,7 @@ def test_a_table_of_categories_is_corrected_by_itself(tmp_path):
     assert level.comparisons == 2
     [_, better] = level.lines
     raw = [entry.versus.p for entry in better.entries]
-    assert [entry.p for entry in better.entries] == scores.holm(raw)
+    assert [entry.p for entry in better.entries] == holm(raw)
     assert [entry.noise for entry in better.entries] == [False, True]
     [(one, n, _), (two, _, entries)] = tables.by_group(level)
     assert (one, n, two) == ("1", "40", "2")

@@ -1,0 +1,101 @@
+"""How much the questions can tell: the smallest difference found, the questions that settle one."""
+
+import math
+from statistics import NormalDist
+
+from harness.statistics.paired import Paired
+from harness.statistics.resampling import LEVEL
+
+POWER = 0.8
+"""Chance of finding a difference, where it is asked how large one must be."""
+
+
+def detectable(found: Paired, *, power: float = POWER, level: float = LEVEL) -> float:
+    """The smallest difference that a comparison like this one would find.
+
+    Returns:
+        `minimal_detectable` for right-or-wrong answers to questions that stand alone; else
+        (z₁ + z₂) · stderr (Bloom 1995, "Minimum Detectable Effects"). Infinity where the questions
+        carry too little information to say.
+    """
+    if found.test == "exact McNemar":
+        return minimal_detectable(found.n, found.discordance, power=power, level=level)
+    return reach(power=power, level=level) * found.stderr if found.stderr > 0 else math.inf
+
+
+def settling(found: Paired, *, power: float = POWER, level: float = LEVEL) -> int | None:
+    """How many questions of the same kind would settle a difference as large as the one seen.
+
+    Returns:
+        `questions_needed`, or n · ((z₁ + z₂) · stderr / difference)² where that does not apply;
+        None where the two differ too little to say.
+    """
+    if not found.difference or not found.stderr > 0:
+        return None
+    if found.test == "exact McNemar":
+        return questions_needed(found.difference, found.discordance, power=power, level=level)
+    ratio = reach(power=power, level=level) * found.stderr / found.difference
+    return math.ceil(found.n * ratio**2)
+
+
+def minimal_detectable(
+    n: int, discordance: float, *, power: float = POWER, level: float = LEVEL
+) -> float:
+    """The smallest difference that a paired test of n questions would find.
+
+    The sample size formula of McNemar's test (Connor 1987), n = (z₁√ψ + z₂√(ψ − δ²))² / δ² with
+    z₁ = z(1 − level/2) and z₂ = z(power), solved for δ.
+
+    Args:
+        n: Questions.
+        discordance: ψ, the share of questions that only one of the two runs gets right.
+        power: Chance of finding the difference.
+        level: Of the two-sided test.
+
+    Returns:
+        δ, 0 … 1; infinity where even the largest difference that ψ allows (δ = ψ) is too small.
+    """
+    z1, z2 = _quantiles(power, level)
+    if n < 1 or discordance <= 0:
+        return math.inf
+    root = z2 * math.sqrt(discordance * max(0.0, n - z1**2 + z2**2))
+    delta = (z1 * math.sqrt(discordance * n) + root) / (n + z2**2)
+    return delta if n > z1**2 and delta <= discordance else math.inf
+
+
+def questions_needed(
+    difference: float, discordance: float, *, power: float = POWER, level: float = LEVEL
+) -> int:
+    """How many questions would settle a difference: the inverse of `minimal_detectable`.
+
+    Args:
+        difference: δ, its sign does not matter.
+        discordance: ψ, at least |δ|.
+        power: Chance of finding the difference.
+        level: Of the two-sided test.
+
+    Returns:
+        The number of questions.
+
+    Raises:
+        ValueError: The difference is 0, or larger than the discordance.
+    """
+    delta = abs(difference)
+    if not 0 < delta <= discordance <= 1:
+        raise ValueError(
+            f"a difference of {difference:g} cannot come from a discordance of {discordance:g}; "
+            "expected 0 < |difference| ≤ discordance ≤ 1"
+        )
+    z1, z2 = _quantiles(power, level)
+    root = z1 * math.sqrt(discordance) + z2 * math.sqrt(discordance - delta**2)
+    return math.ceil((root / delta) ** 2)
+
+
+def reach(*, power: float = POWER, level: float = LEVEL) -> float:
+    """Standard errors that a difference must measure to be found: z(1 − level/2) + z(power)."""
+    return sum(_quantiles(power, level))
+
+
+def _quantiles(power: float, level: float) -> tuple[float, float]:
+    normal = NormalDist()
+    return normal.inv_cdf(1 - level / 2), normal.inv_cdf(power)

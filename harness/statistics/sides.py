@@ -1,0 +1,177 @@
+"""What is compared: run folders as they were graded, and sides made of one or several of them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from harness.runs.folder import SCORED, read_card, read_questions, read_verdicts
+from harness.runs.schema import Cell, RunCard, Verdict, canonical
+from harness.statistics import scores
+
+Where = tuple[str, str]
+"""Task and group."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run folder, as graded by one protocol."""
+
+    name: str
+    """Tells it from the runs beside it."""
+    folder: Path
+    """With the verdicts."""
+    card: RunCard
+    verdicts: dict[Where, list[Verdict]]
+    """Empty before it is graded."""
+
+    @cached_property
+    def cells(self) -> dict[Where, Cell]:
+        """Scores with their errors, of every group."""
+        return {
+            where: scores.cell(self.name, where, found) for where, found in self.verdicts.items()
+        }
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Those that it has verdicts of."""
+        return tuple(dict.fromkeys(task for task, _ in self.verdicts))
+
+    @cached_property
+    def paper(self) -> bytes:
+        """Digest of all its questions; empty where they were not kept."""
+        path = root(self.folder) / "questions.jsonl"
+        return hashlib.sha256(path.read_bytes()).digest() if path.exists() else b""
+
+    @cached_property
+    def asked(self) -> dict[Where, tuple[str, str]]:
+        """Task and id of a question → digests of what the model saw of it, and of its row."""
+        return {
+            (question.task, question.id): (
+                _digest([question.prompt, [image.sha256 for image in question.images]]),
+                _digest(question.row),
+            )
+            for question in read_questions(root(self.folder))
+        }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is compared: a checkpoint, or a method by checkpoints of several training seeds."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def verdicts(self, task: str, group: str) -> list[list[Verdict]]:
+        """Return those of each run; empty unless every run has some."""
+        found = [run.verdicts.get((task, group), []) for run in self.runs]
+        return found if all(found) else []
+
+    def seeds(self) -> list[int | None]:
+        """Return the training seed of each run, None where its checkpoint does not tell."""
+        return [((run.card.made or {}).get("settings") or {}).get("seed") for run in self.runs]
+
+
+def read_run(folder: Path, name: str | None = None, protocol: str | None = None) -> Run:
+    """Read a run folder.
+
+    Args:
+        folder: Of the run.
+        name: To call it by; None: the folder's.
+        protocol: Whose verdicts; None: those of the run itself.
+
+    Raises:
+        UserError: It is no run, was not scored by the protocol, or a file is broken.
+    """
+    card, place = read_card(folder), folder
+    if protocol is not None and {task.protocol for task in card.tasks} != {protocol}:
+        place = folder / SCORED / protocol
+        if not (place / "run.json").exists():
+            raise UserError(
+                f"{folder} was not scored by {protocol}: "
+                f"`driftbench score {folder} --protocol {protocol}` does that"
+            )
+        card = dataclasses.replace(read_card(place), name=card.name)
+    verdicts: dict[Where, list[Verdict]] = {}
+    seen: set[tuple[str, str, int]] = set()
+    for verdict in read_verdicts(place):
+        answer = verdict.task, verdict.id, verdict.sample
+        if answer in seen:
+            raise UserError(
+                f"{place / 'verdicts.jsonl'} has two verdicts on an answer to {verdict.id} of "
+                f"{verdict.task}: `driftbench score {folder}` writes it anew"
+            )
+        seen.add(answer)
+        for group in verdict.groups:
+            verdicts.setdefault((verdict.task, group), []).append(verdict)
+    name = name or folder.resolve().name
+    return Run(name=name, folder=place, card=card, verdicts=verdicts)
+
+
+def root(folder: Path) -> Path:
+    """Return the run folder with the questions and responses of a folder with verdicts."""
+    return folder.parent.parent if folder.parent.name == SCORED else folder
+
+
+def run_folders(path: Path) -> list[Path]:
+    """Return the folder if it is a run, else the runs right in it."""
+    if (path / "run.json").exists():
+        return [path]
+    return sorted(card.parent for card in path.glob("*/run.json"))
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """Name each folder by the shortest end of its path that tells it from the others.
+
+    Raises:
+        UserError: A folder is given twice.
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    for place, own in enumerate(parts):
+        if own in parts[:place]:
+            raise UserError(f"the run {folders[place]} is given twice")
+    depth = 1
+    while len({own[-depth:] for own in parts}) < len(parts):
+        depth += 1
+    return ["/".join(own[-depth:]) for own in parts]
+
+
+# What has to be alike
+
+
+def unlike(a: RunCard, b: RunCard, task: str) -> list[str]:
+    """Say which settings differ that have to agree for scores of a task to be comparable."""
+    first, second = _settings(a, task), _settings(b, task)
+    return [
+        f"{name} {first[name]} against {second[name]}"
+        for name in first
+        if name in second and first[name] != second[name]
+    ]
+
+
+def _settings(card: RunCard, task: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"engine": f"{card.engine} {card.engine_version}", "dtype": card.dtype}
+    if card.pixels:  # a text-only model has none
+        found["pixels"] = card.pixels
+    found |= dataclasses.asdict(card.sampling)
+    del found["max_tokens"]  # the task's own holds
+    for own in card.tasks:
+        if own.name == task:
+            for name in ("version", "revision", "protocol", "max_tokens"):
+                found[name] = getattr(own, name)
+    return found
+
+
+def alike(a: Run, b: Run, task: str) -> bool:
+    """Whether two runs put the same questions of a task, where they share ids at all."""
+    return a.paper == b.paper or not any(
+        a.asked[key][0] != b.asked[key][0] for key in a.asked if key[0] == task and key in b.asked
+    )
