@@ -45,7 +45,9 @@ def local(place: str | Path, kind: Kind = "model") -> Path:
     if not is_name(place) or path.parent.is_dir():
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         close = near(path.name, (one.name for one in beside))
-        raise UserError(f"there is no {place}: {close}give a folder, or owner/name on the hub")
+        what = "a folder" if kind == "model" else "a file, a folder"
+        taken = f" ({path.parent} is a folder here)" if is_name(place) else ""
+        raise UserError(f"there is no {place}{taken}: {close}give {what}, or owner/name on the hub")
     name, _, revision = str(place).partition("@")
     try:
         return fetch(name, kind, revision or None)

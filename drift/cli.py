@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from common.errors import UserError
+from common.hub import link, local
 
-Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="Folder of the VLM.")]
-Llm = Annotated[Path, typer.Argument(metavar="LLM", help="Folder of the text-only reasoner.")]
+Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="The VLM: folder or hub id.")]
+Llm = Annotated[
+    Path, typer.Argument(metavar="LLM", help="The text-only reasoner: folder or hub id.")
+]
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
-Base = Annotated[Path | None, typer.Option(help="Folder of the model that both came from.")]
+Base = Annotated[Path | None, typer.Option(help="The model that both came from: folder or hub id.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
 Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 
@@ -72,7 +75,9 @@ def prior(
     """Store what LLM has beyond the language model of VLM."""
     from drift import delta as priors
 
-    made = priors.build(vlm, llm, variant, base, roles(modules), dtype, seed)  # type: ignore[arg-type]
+    kinds = roles(modules)
+    vlm, llm, base = local(vlm), local(llm), base and local(base)
+    made = priors.build(vlm, llm, variant, base, kinds, dtype, seed)  # type: ignore[arg-type]
     error = priors.save(made, out, overwrite, rank)
     print(f"{out}: {variant}, {len(made.shapes)} tensors of {made.family}")
     if error is not None:
@@ -162,6 +167,7 @@ def merge(
         )
         for share, place in jobs.items()
     }
+    vlm, llm, base = local(vlm), local(llm), base and local(base)
     for place, made in merging.merge(vlm, llm, recipes, base, overwrite):
         assert made.coverage is not None
         print(
@@ -211,9 +217,10 @@ def _merge_as_far(
     from drift.distance import displacement
 
     refuse_existing(out, overwrite)
+    sft, llm, vlm, drift = map(local, (sft, llm, vlm, drift))
     rho = displacement(vlm, llm, drift, modules).rho
     if before is not None:
-        rho -= displacement(vlm, llm, before, modules).rho
+        rho -= displacement(vlm, llm, local(before), modules).rho
     recipe = replace(merging.to_reach(rho, vlm, llm, sft, modules), seed=seed)
     for _ in merging.merge(sft, llm, {out: recipe}, vlm, overwrite):
         reached = displacement(vlm, llm, out, modules).rho
@@ -260,7 +267,8 @@ def distance(
     from drift import distance as distances
 
     counted = roles(modules)
-    gone = tuple(distances.displacement(vlm, llm, checkpoint, counted) for checkpoint in of or ())
+    vlm, llm = local(vlm), local(llm)
+    gone = tuple(distances.displacement(vlm, llm, local(made), counted) for made in of or ())
     found = replace(distances.measure(vlm, llm), displacements=gone)
     distances.save(found, out)
     if plot is not None:
@@ -274,9 +282,7 @@ def fetch(
     data: Annotated[bool, typer.Option("--data", help="It is a data set, not a model.")] = False,
 ) -> None:
     """Get a model or a data set from the hub's cache or the hub, and lay a link to it."""
-    from common import hub
-
-    print(f"{out} -> {hub.link(place, out, 'dataset' if data else 'model')}")
+    print(f"{out} -> {link(place, out, 'dataset' if data else 'model')}")
 
 
 def noisy(
@@ -285,10 +291,9 @@ def noisy(
     seed: Seed = 0,
 ) -> None:
     """Write rows and as many again with answers that belong to other questions."""
-    from common import hub
     from drift.training import noise
 
-    count = noise.write(hub.local(data, "dataset"), out, seed)
+    count = noise.write(local(data, "dataset"), out, seed)
     print(f"{out}: {count} rows, the second half noise")
 
 
@@ -304,7 +309,7 @@ def families(
     if check is None:
         _print_families()
         return
-    found = pair(*check)
+    found = pair(*map(local, check))
     print(f"{found.family.name}: {len(found.weights)} tensors paired")
     for note in found.notes:
         print(f"  {note}")

@@ -352,7 +352,7 @@ def at_hand(config: TrainConfig) -> TrainConfig:
     needed = config.prior in priors.VARIANTS
     return replace(
         config,
-        vlm=str(here(config.vlm)),
+        vlm=str(local(config.vlm)),
         data=f"{local(data, 'dataset')}{colon}{part}",
         reasoner=here(config.reasoner) if needed else None,
         base=here(config.base) if needed else None,

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,6 +48,29 @@ def test_merge_and_a_sweep_are_the_same(qwen, tmp_path, capsys):
     assert all(torch.equal(one[name], same[name]) for name in one)
     said = capsys.readouterr().out
     assert "merge-0.30: linear, alpha 0.3, 25 tensors, 100.0% of the decoder" in said
+
+
+def test_models_on_the_hub_are_named_as_folders_are(qwen, tmp_path, hub, capsys):
+    for name in ("vlm", "llm"):
+        shutil.copytree(qwen / name, hub.folder("owner") / name)
+    pair = ("owner/vlm", f"owner/llm@{hub.commit('owner/llm')}")
+    assert run("merge", *pair, "--alpha", 0.3, "--out", tmp_path / "m") == 0
+    assert run("merge", qwen / "vlm", qwen / "llm", "--alpha", 0.3, "--out", tmp_path / "l") == 0
+    there, here = read(tmp_path / "m"), read(tmp_path / "l")
+    assert all(torch.equal(there[name], here[name]) for name in here)
+    parents = json.loads((tmp_path / "m" / "made.json").read_text())["parents"]
+    assert [Path(parent["path"]).name for parent in parents] == [
+        hub.commit("owner/vlm"),
+        hub.commit("owner/llm"),
+    ]
+    assert run("prior", *pair, "--out", tmp_path / "p") == 0
+    assert run("distance", *pair, "--out", tmp_path / "d.json") == 0
+    assert run("families", "--check", *pair) == 0
+    asked = len(hub.requests)
+    assert run("merge", *pair, "--alpha", 0.3) == 2  # a slip is told before anything is fetched
+    assert len(hub.requests) == asked
+    assert run("merge", "owner/vlm", "owner/none", "--alpha", 0, "--out", tmp_path / "n") == 2
+    assert "the hub has no public model owner/none" in capsys.readouterr().err
 
 
 def test_every_setting_of_a_merge_arrives(qwen, tmp_path):
@@ -186,7 +210,10 @@ def test_distance_and_families(qwen, tmp_path, capsys):
         (["merge", "V", "L", "--alphas", "0,1", "--out", "o"], "or --alphas with --out-dir"),
         (["merge", "V", "L", "--alphas", "0,x", "--out-dir", "o"], "--alphas takes numbers"),
         (["merge", "V", "L", "--alphas", ".1,.101", "--out-dir", "o"], "the same to two digits"),
-        (["merge", "V", "nowhere", "--alpha", "1", "--out", "o"], "nowhere holds no config.json"),
+        (
+            ["merge", "V", "nowhere", "--alpha", "1", "--out", "o"],
+            "there is no nowhere: give a folder",
+        ),
         (
             ["merge", "V", "L", "--modules", "ffn", "--alpha", "1", "--out", "o"],
             "--modules takes attention, mlp, norm",

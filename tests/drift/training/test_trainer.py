@@ -386,8 +386,8 @@ def test_a_step_without_the_pull_is_noticed(qwen, rows, tmp_path, monkeypatch):
     ("fields", "sentence"),
     [
         ({"prior": "nowhere"}, "there is no prior nowhere"),
-        ({"vlm": "nowhere"}, "there is no nowhere: give a folder, or owner/name"),
-        ({"data": "nowhere"}, "there is no nowhere: give a folder, or owner/name"),
+        ({"vlm": "nowhere"}, "there is no nowhere: give a folder"),
+        ({"data": "nowhere"}, "there is no nowhere: give a file"),
         ({"max_tokens": 3}, "none of 16 rows fits into 3 tokens"),
         ({"prior": "reasoner-vlm", "layers": (9,)}, r"the model has no layers \[9\]|in layers"),
     ],

@@ -170,7 +170,7 @@ def test_every_bad_checkpoint_has_its_sentence(folder, spoil, sentence):
 def test_a_mistyped_folder_names_its_neighbour_and_asks_no_hub(folder, monkeypatch):
     monkeypatch.chdir(folder.parent.parent)
     near = f"{folder.parent.name}/vlmm"
-    with pytest.raises(UserError, match=rf"there is no {near}: did you mean vlm\? give a folder"):
+    with pytest.raises(UserError, match=rf"there is no {near} .*: did you mean vlm\? give"):
         open_checkpoint(near)
     with pytest.raises(UserError, match="there is no nowhere: give a folder, or owner/name on"):
         open_checkpoint("nowhere")
