@@ -176,25 +176,6 @@ def merge(
         )
 
 
-def pour(
-    vlm: Vlm,
-    llm: Llm,
-    method: Annotated[str, typer.Option()] = "linear",
-    base: Base = None,
-    density: Annotated[float, typer.Option()] = 0.5,
-    layers: Annotated[str, typer.Option()] = "",
-    modules: Annotated[str, typer.Option()] = "attention,mlp,norm",
-    seed: Seed = 0,
-) -> None:
-    """Pour merges into a running engine: see drift/pour.py."""
-    from drift import pour as pouring
-    from drift.merge import Recipe
-
-    swapped = numbers(layers, int, "--layers")
-    recipe = Recipe(method, 0.0, density, swapped, seed, roles(modules))  # type: ignore[arg-type]
-    pouring.serve(vlm, llm, recipe, base, sys.stdin.buffer, sys.stdout.buffer)
-
-
 def _merge_as_far(
     sft: Path,
     llm: Path,

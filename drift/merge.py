@@ -6,12 +6,14 @@ share of the reasoner: 0 is the VLM byte for byte, 1 is the reasoner's decoder.
 
     driftbench merge VLM LLM --method linear --alpha 0.3 --out DIR
     driftbench merge SFT LLM --base VLM --rho-of DRIFT --out DIR
+
+Written into a folder by `merge`, or handed to a running engine by `tensors`: the same bytes.
 """
 
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import acos, inf, prod, sin
@@ -27,6 +29,7 @@ from drift.checkpoints import (
     Blocks,
     Checkpoint,
     parent,
+    read_tensor,
     rewrite,
     wide,
 )
@@ -362,6 +365,62 @@ def check(recipe: Recipe, base: Path | str | None) -> None:
         raise UserError("layers to swap go with layer_swap, and only with it")
 
 
+@dataclass(frozen=True)
+class Models:
+    """What is merged, opened and paired."""
+
+    weights: tuple[Weight, ...]
+    vlm: Checkpoint
+    llm: Checkpoint
+    base: Callable[[Weight], Blocks] | None
+    """Weight → its tensor in the common base, for the methods in `NEEDS_BASE`."""
+
+
+def open_models(
+    vlm: Path | str, llm: Path | str, recipes: Sequence[Recipe], base: Path | str | None = None
+) -> Models:
+    """Open and pair what some merges need; arguments as in `merge`.
+
+    Raises:
+        UserError: a recipe is off, the decoders do not pair, or a file is unsound.
+    """
+    for recipe in recipes:
+        check(recipe, base)
+    pairing = pair(vlm, llm)
+    for recipe in recipes:
+        refuse_unpaired(pairing, recipe.modules)
+    weights = pairing.weights
+    layers = {weight.layer for weight in weights}
+    absent = {layer for recipe in recipes for layer in recipe.swap_layers} - layers
+    if absent:
+        raise UserError(f"the decoder has no layers {', '.join(map(str, absent))}")
+    from_base = None if base is None else _open_base(base, vlm, weights)
+    return Models(weights, Checkpoint(vlm), Checkpoint(llm), from_base)
+
+
+def tensors(models: Models, recipe: Recipe) -> "Iterator[tuple[str, torch.Tensor]]":
+    """Yield every tensor of a merge, whole, with its name: what `merge` would write."""
+    import torch
+
+    for key, entry in models.vlm.entries.items():
+        blocks = _merged_at(key, models, recipe)
+        if blocks is None:
+            yield key, read_tensor(models.vlm.folder / entry.file, entry)
+        else:
+            kind = getattr(torch, entry.dtype)
+            yield key, torch.cat([block.to(kind, copy=True) for block in blocks]).view(entry.shape)
+
+
+def _merged_at(key: str, models: Models, recipe: Recipe) -> "Iterator[torch.Tensor] | None":
+    """The tensor at `key` in the VLM, merged; None where the VLM's bytes stay."""
+    weight = next((weight for weight in models.weights if weight.vlm_key == key), None)
+    if weight is None or not touched(weight, recipe):
+        return None
+    ours, theirs = partial(models.vlm.blocks, key), partial(models.llm.blocks, weight.llm_key)
+    there = models.base(weight) if models.base is not None else None
+    return merged(weight, recipe, ours, theirs, there)
+
+
 def merge(
     vlm: Path | str,
     llm: Path | str,
@@ -387,28 +446,18 @@ def merge(
     Raises:
         UserError: a recipe is off, the decoders do not pair, or a file is unsound.
     """
-    for out, recipe in jobs.items():
-        check(recipe, base)
+    for out in jobs:
         refuse_existing(out, overwrite)
-    pairing = pair(vlm, llm)
-    for recipe in jobs.values():
-        refuse_unpaired(pairing, recipe.modules)
-    weights = pairing.weights
-    layers = {weight.layer for weight in weights}
-    absent = {layer for recipe in jobs.values() for layer in recipe.swap_layers} - layers
-    if absent:
-        raise UserError(f"the decoder has no layers {', '.join(map(str, absent))}")
-    from_base = None if base is None else _open_base(base, vlm, weights)
+    models = open_models(vlm, llm, list(jobs.values()), base)
     parents = [parent("vlm", vlm), parent("reasoner", llm)]
     if base is not None:
         parents.append(parent("base", base))
-    from_vlm, from_llm = Checkpoint(vlm), Checkpoint(llm)
     for out, recipe in jobs.items():
         with written_aside(out, overwrite) as aside:
             started = time.perf_counter()
-            done = _write(weights, recipe, from_vlm, from_llm, from_base, aside)
+            _write(models, recipe, aside)
             cost = {"seconds": time.perf_counter() - started, "device": "cpu"}
-            coverage = _coverage(done, weights)
+            coverage = _coverage(models.weights, recipe)
             made = Made(
                 method="merge",
                 name=out.name,
@@ -432,34 +481,18 @@ def _open_base(
     return lambda weight: partial(whole.blocks, keys[weight.name])
 
 
-def _write(
-    weights: tuple[Weight, ...],
-    recipe: Recipe,
-    from_vlm: Checkpoint,
-    from_llm: Checkpoint,
-    from_base: Callable[[Weight], Blocks] | None,
-    aside: Path,
-) -> list[Weight]:
-    """Write one merge into `aside`; what was merged."""
-    wanted = {weight.vlm_key: weight for weight in weights if touched(weight, recipe)}
-
-    def replace(key: str) -> "Iterable[torch.Tensor] | None":
-        weight = wanted.get(key)
-        if weight is None:
-            return None
-        ours, theirs = partial(from_vlm.blocks, key), partial(from_llm.blocks, weight.llm_key)
-        there = from_base(weight) if from_base is not None else None
-        return merged(weight, recipe, ours, theirs, there)
-
-    copy_papers(from_vlm.folder, aside)
-    for file in sorted({entry.file for entry in from_vlm.entries.values()}):
-        rewrite(from_vlm.folder / file, aside / file, replace)
-    if (from_vlm.folder / INDEX).is_file():
-        shutil.copyfile(from_vlm.folder / INDEX, aside / INDEX)
-    return list(wanted.values())
+def _write(models: Models, recipe: Recipe, aside: Path) -> None:
+    """Write one merge into `aside`."""
+    source = models.vlm.folder
+    copy_papers(source, aside)
+    for file in sorted({entry.file for entry in models.vlm.entries.values()}):
+        rewrite(source / file, aside / file, lambda key: _merged_at(key, models, recipe))
+    if (source / INDEX).is_file():
+        shutil.copyfile(source / INDEX, aside / INDEX)
 
 
-def _coverage(done: list[Weight], weights: Iterable[Weight]) -> dict[str, Any]:
+def _coverage(weights: tuple[Weight, ...], recipe: Recipe) -> dict[str, Any]:
+    done = [weight for weight in weights if touched(weight, recipe)]
     inside = [weight for weight in done if weight.role in DECODER_ROLES]
     whole = sum(prod(weight.shape) for weight in weights if weight.role in DECODER_ROLES)
     return {

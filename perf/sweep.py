@@ -1,4 +1,4 @@
-"""How long eight merges take poured into one engine, beside eight that are written and loaded.
+"""How long eight merges take in one engine, beside eight that are written and loaded.
 
     python perf/sweep.py
     python perf/sweep.py --vlm VLM --llm LLM --tasks mathvision --data FOLDER
@@ -35,8 +35,8 @@ def main() -> None:
             _pocket(folder, given)
         asking = ["--tasks", given.tasks, "--data", given.data]
         shares = ",".join(map(str, ALPHAS))
-        poured = _seconds(
-            "sweep", given.vlm, given.llm, "--alphas", shares, *asking, "--out", folder / "poured"
+        swept = _seconds(
+            "sweep", given.vlm, given.llm, "--alphas", shares, *asking, "--out", folder / "swept"
         )
         merging = _seconds(
             "merge", given.vlm, given.llm, "--alphas", shares, "--out-dir", folder / "merges"
@@ -46,11 +46,11 @@ def main() -> None:
             _seconds("eval", folder / "merges" / name, *asking, "--out", folder / "loaded" / name)
             for name in names
         ]
-        same = sum(_said(folder / "poured" / n) == _said(folder / "loaded" / n) for n in names)
+        same = sum(_said(folder / "swept" / n) == _said(folder / "loaded" / n) for n in names)
     loaded = merging + sum(loading)
-    print(f"driftbench sweep, {len(ALPHAS)} merges:          {poured:8.1f} s")
+    print(f"driftbench sweep, {len(ALPHAS)} merges:          {swept:8.1f} s")
     print(f"merge once, then {len(ALPHAS)} x driftbench eval: {loaded:8.1f} s")
-    print(f"ratio: {loaded / poured:.1f}; all answers equal in {same} of {len(ALPHAS)} merges")
+    print(f"ratio: {loaded / swept:.1f}; all answers equal in {same} of {len(ALPHAS)} merges")
 
 
 def _pocket(folder: Path, given: argparse.Namespace) -> None:

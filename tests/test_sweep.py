@@ -1,7 +1,8 @@
-"""Merges that are poured into a running engine answer like the same merges loaded from disk."""
+"""Merges that are loaded into a running engine answer like the same merges loaded from disk."""
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from common.errors import UserError
 from drift.merge import Recipe, merge
 from drift.pocket import models, world
 from harness.checkpoints.preflight import open_checkpoint
-from harness.evaluate.merge_sweep import Method, best, merges
+from harness.evaluate.merge_sweep import best, merges, write
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.folder import read_card
@@ -23,9 +24,11 @@ ALPHAS = (0.0, 0.3, 1.0)
 def here(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     world.write(folder / "world", seed=5, train=1, validation=1, test=4)
-    for seed, name, make in ((0, "vlm", models.vlm), (1, "llm", models.text_model)):
-        torch.manual_seed(seed)
-        models.save(make("llava_next", 1000.0), "llava_next", folder / name)
+    made = (("vlm", models.vlm), ("llm", models.text_model), ("other", models.vlm))
+    for family in models.FAMILIES:
+        for seed, (name, make) in enumerate(made):
+            torch.manual_seed(seed)
+            models.save(make(family, 1000.0), family, folder / family / name)
     return folder
 
 
@@ -34,34 +37,45 @@ def said(folder):
 
 
 @pytest.mark.slow
-def test_poured_merges_answer_like_loaded_ones(here):
-    vlm, llm = str(here / "vlm"), str(here / "llm")
-    points = merges(vlm, llm, Method("slerp", modules=("attention", "mlp")), ALPHAS)
-    recipes = {
-        here / f"merge-{alpha:.2f}": Recipe("slerp", alpha, modules=("attention", "mlp"))
-        for alpha in ALPHAS
-    }
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_merges_in_a_running_engine_answer_like_loaded_ones(here, family):
+    folder = here / family
+    vlm, llm = folder / "vlm", folder / "llm"
+    how = Recipe("slerp", modules=("attention", "mlp"))
+    points = merges(str(vlm), str(llm), how, ALPHAS)
+    recipes = {folder / f"merge-{alpha:.2f}": replace(how, alpha=alpha) for alpha in ALPHAS}
     loaded = [open_checkpoint(out) for out, _ in merge(vlm, llm, recipes)]
-    for name, checkpoints in (("poured", points), ("loaded", loaded)):
-        asked = EvalConfig(data=here / "world")
-        run(checkpoints, [tasks.load("pocket")], here / name, asked, engine="vllm")
-    answers = [said(here / "poured" / point.name) for point in points]
-    assert answers == [said(here / "loaded" / point.name) for point in points]
+    # After another VLM a merge brings what lies outside the decoder, too.
+    after = [open_checkpoint(folder / "other"), replace(points[1], name="again")]
+    for name, checkpoints in (("streamed", [*points, *after]), ("loaded", loaded)):
+        config = EvalConfig(data=here / "world")
+        run(checkpoints, [tasks.load("pocket")], folder / name, config, engine="vllm")
+    answers = [said(folder / "streamed" / point.name) for point in points]
+    assert answers == [said(folder / "loaded" / point.name) for point in points]
     assert answers[0] != answers[1] != answers[2]
-    cards = [read_card(here / "poured" / point.name) for point in points]
+    assert said(folder / "streamed" / "again") == answers[1] != said(folder / "streamed" / "other")
+    cards = [read_card(folder / "streamed" / point.name) for point in points]
     assert [card.made["settings"]["alpha"] for card in cards] == list(ALPHAS)
     assert len({card.fingerprint for card in cards}) == len(ALPHAS)
-    chosen, scores = best([here / "poured" / point.name for point in points], ALPHAS)
+    chosen, scores = best([folder / "streamed" / point.name for point in points], ALPHAS)
     assert scores[ALPHAS.index(chosen)] == max(scores)
+    write(points[1], folder / "best")
+    assert open_checkpoint(folder / "best").fingerprint == loaded[1].fingerprint
 
 
 def test_models_that_do_not_merge_are_refused_before_any_engine_starts(here):
-    vlm, llm = str(here / "vlm"), str(here / "llm")
-    for method, said_so in ((Method("lerp"), "no merge is called"), (Method("ties"), "base")):
+    vlm, llm = (str(here / "llava_next" / name) for name in ("vlm", "llm"))
+    for recipe, said_so in (
+        (Recipe("lerp"), "no merge is called"),
+        (Recipe("ties"), "base"),
+        (Recipe("layer_swap", swap_layers=(99,)), "the decoder has no layers 99"),
+    ):
         with pytest.raises(UserError, match=said_so):
-            merges(vlm, llm, method, (0.1,))
+            merges(vlm, llm, recipe, (0.1,))
+    with pytest.raises(UserError, match="between 0 and 1"):
+        merges(vlm, llm, Recipe(), (2.0,))
     with pytest.raises(UserError, match="the VLM first"):
-        merges(llm, vlm, Method(), (0.1,))
+        merges(llm, vlm, Recipe(), (0.1,))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +87,8 @@ def test_models_that_do_not_merge_are_refused_before_any_engine_starts(here):
     ],
 )
 def test_a_slip_is_one_sentence(here, words, said_so):
-    command = ["sweep", here / "vlm", here / "llm", "--tasks", "pocket", "--out", here / "runs"]
+    pair = (here / "llava_next" / name for name in ("vlm", "llm"))
+    command = ["sweep", *pair, "--tasks", "pocket", "--out", here / "runs"]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "driftbench", *map(str, command), *words],
         capture_output=True,

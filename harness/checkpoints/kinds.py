@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from drift.merge import Recipe
 from harness.checkpoints.adapter import Adapter
 from harness.runs.schema import canonical
 
@@ -67,10 +68,11 @@ class MergedModel:
     name: str
     fingerprint: str
     made: dict[str, Any]
-    command: tuple[str, ...]
-    """Starts the process that merges: see `harness.evaluate.merge_sweep`."""
-    alpha: float
-    """Share of the reasoner."""
+    llm: Path
+    """Folder of the reasoner."""
+    base: Path | None
+    """Folder of the model that both came from, for the methods that need it."""
+    recipe: Recipe
     notes: tuple[str, ...] = ()
 
     @property

@@ -21,7 +21,7 @@ def sweep(
         Option(help="linear, task_arithmetic, slerp, ties, dare_linear, dare_ties or layer_swap."),
     ] = "linear",
     base: Annotated[
-        Path | None, Option(help="Folder of the model that both came from, where needed.")
+        str | None, Option(help="The model that both came from, where needed: folder or hub id.")
     ] = None,
     density: Annotated[float, Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
     layers: Annotated[str, Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
@@ -54,22 +54,25 @@ def sweep(
     One vLLM engine takes the merges one after the other; none is written. With --best the share is
     tuned: choose it on a validation split, and score its checkpoint on the test.
     """
+    from drift.cli import numbers, roles
+    from drift.merge import Recipe
     from harness.evaluate import merge_sweep as room
     from harness.evaluate.run import EvalConfig, run
 
-    shares = _shares(alphas)
+    shares = numbers(alphas, float, "--alphas")
+    if not shares:
+        raise UserError("--alphas names no share of the reasoner: give some, 0,0.1,0.3")
     if best is not None and best.exists():
         raise UserError(f"--best {best} exists already: choose a new folder")
     wanted = chosen_tasks(tasks, protocol)
-    how = room.Method(
-        method,
-        density,
-        _layers(layers),
-        seed,
-        tuple(word.strip() for word in modules.split(",") if word.strip()),
-        base,
+    recipe = Recipe(
+        method=method,  # type: ignore[arg-type]
+        density=density,
+        swap_layers=numbers(layers, int, "--layers"),
+        seed=seed,
+        modules=roles(modules),
     )
-    points = room.merges(vlm, llm, how, shares)
+    points = room.merges(vlm, llm, recipe, shares, base)
     folders = [out / point.name for point in points]
     run(
         points,
@@ -81,22 +84,5 @@ def sweep(
     print_cells(folders)
     if best is not None:
         alpha, scores = room.best(folders, shares)
-        room.write(vlm, llm, how, alpha, best)
+        room.write(points[shares.index(alpha)], best)
         print(f"{best}: alpha {alpha:g}, the highest mean score ({100 * max(scores):.1f})")
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        found = tuple(float(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        raise UserError(f"--alphas takes numbers separated by commas, not {text!r}") from None
-    if not found:
-        raise UserError("--alphas names no share of the reasoner: give some, 0,0.1,0.3")
-    return found
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        raise UserError(f"--layers takes numbers separated by commas, not {text!r}") from None

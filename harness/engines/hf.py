@@ -329,7 +329,7 @@ def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
             "use --engine vllm"
         )
     if isinstance(checkpoint, MergedModel):
-        raise UserError("merges are poured into vLLM alone: use --engine vllm")
+        raise UserError("merges are loaded into vLLM alone: use --engine vllm")
     _settle()
     import torch
     from transformers import (

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -146,9 +146,9 @@ class VllmEngine:
         if self._llm is None:
             self._llm = _start(wanted, self.dtype, self._on_cpu, self._room)
             if isinstance(wanted, MergedModel):
-                self._pour()
+                self._load_weights()
         elif not isinstance(wanted, AdaptedModel):
-            self._pour()
+            self._load_weights()
         if isinstance(wanted, AdaptedModel):
             self._adapt(wanted.adapter)
         self._loaded = wanted.fingerprint
@@ -189,8 +189,6 @@ class VllmEngine:
         """Free everything; another engine can start in this process."""
         if self._llm is None:
             return
-        with contextlib.suppress(Exception):  # of an engine that has failed
-            self._llm.collective_rpc("end_merges")
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = self._loaded = None
         gc.collect()
@@ -200,13 +198,16 @@ class VllmEngine:
             _settle(self._on_cpu)
             self._processor = rendering.load_processor(folder_of(self._checkpoint))
 
-    def _pour(self) -> None:
+    def _load_weights(self) -> None:
+        """Load the checkpoint's weights instead of those that the engine holds."""
         wanted, path = self._checkpoint, folder_of(self._checkpoint).path
         try:
             if isinstance(wanted, MergedModel):
-                self._llm.collective_rpc("pour_merge", args=(list(wanted.command), wanted.alpha))
+                base = str(wanted.base) if wanted.base else None
+                words = str(path), str(wanted.llm), base, asdict(wanted.recipe)
+                self._llm.collective_rpc("load_merge", args=words)
             else:
-                self._llm.collective_rpc("pour_weights", args=(str(path),))
+                self._llm.collective_rpc("load_folder", args=(str(path),))
         except Exception as error:
             # What the engine holds now is neither the one nor the other.
             self._loaded = None
@@ -406,7 +407,7 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
             load_format="safetensors",
             max_model_len=longest,
             use_tqdm_on_load=False,
-            worker_extension_cls="harness.engines.vllm_worker.Pour",
+            worker_extension_cls="harness.engines.vllm_worker.Weights",
             trust_remote_code=False,
             disable_log_stats=True,
             **arguments,

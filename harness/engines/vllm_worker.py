@@ -1,38 +1,33 @@
 """What runs inside vLLM's workers. vLLM finds it by name (`worker_extension_cls`)."""
 
-import json
-import subprocess
-from collections.abc import Iterator
-from math import prod
 from typing import Any
 
 
-class Pour:
-    """New weights into a running engine; added to the bases of vLLM's worker class."""
+class Weights:
+    """Loads other weights into a running engine; added to the bases of vLLM's worker class.
 
-    def pour_weights(self: Any, path: str) -> None:
+    What calls these from another process can hand over plain values only.
+    """
+
+    def load_folder(self: Any, path: str) -> None:
         """Replace the weights in place by those of the checkpoint folder `path`."""
         self.reload_weights(weights_path=path)
         _repack_head(self.get_model())
 
-    def pour_merge(self: Any, command: list[str], alpha: float) -> None:
-        """Replace the decoder's weights in place by a merge.
+    def load_merge(self: Any, vlm: str, llm: str, base: str | None, recipe: dict[str, Any]) -> None:
+        """Replace the weights in place by a merge, tensor by tensor as it is computed.
 
         Args:
-            command: Starts the process that pours merges, as drift/pour.py describes it; it is
-                kept for the next one.
-            alpha: Which merge is asked of it.
-
-        Raises:
-            RuntimeError: The process ended, with what it said.
+            vlm: Folder of the VLM.
+            llm: Folder of the reasoner.
+            base: Folder of the model that both came from, for the methods that need it.
+            recipe: Fields of a `drift.merge.Recipe`.
         """
-        source = getattr(self, "_merges", None)
-        if source is None or source.args != command or source.poll() is not None:
-            self.end_merges()
-            source = self._merges = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        self.reload_weights(weights_iterator=_merge(source, alpha))
+        from drift import merge
+
+        how = merge.Recipe(**recipe)
+        models = merge.open_models(vlm, llm, [how], base)
+        self.reload_weights(weights_iterator=merge.tensors(models, how))
         _repack_head(self.get_model())
 
     def unused_of_adapter(self: Any, number: int) -> list[str]:
@@ -43,41 +38,6 @@ class Pour:
         manager = self.model_runner.lora_manager._adapter_manager
         adapted = manager.list_adapters()[number].loras
         return [name for name in adapted if name not in manager.modules]
-
-    def end_merges(self: Any) -> None:
-        """End the process that pours merges, if there is one."""
-        if source := getattr(self, "_merges", None):
-            with source:
-                self._merges = None
-
-
-def _merge(source: "subprocess.Popen[bytes]", alpha: float) -> Iterator[tuple[str, Any]]:
-    import torch
-
-    assert source.stdin and source.stdout
-    source.stdin.write(json.dumps({"alpha": alpha}).encode() + b"\n")
-    source.stdin.flush()
-    for _ in range(json.loads(_read_line(source))["tensors"]):
-        head = json.loads(_read_line(source))
-        kind = getattr(torch, head["dtype"])
-        room = bytearray(kind.itemsize * prod(head["shape"]))
-        if source.stdout.readinto(room) != len(room):  # type: ignore[attr-defined]
-            raise RuntimeError(f"{head['name']} was cut off: {_last_words(source)}")
-        yield head["name"], torch.frombuffer(room, dtype=kind).view(head["shape"])
-
-
-def _read_line(source: "subprocess.Popen[bytes]") -> bytes:
-    assert source.stdout
-    line = source.stdout.readline()
-    if not line:
-        raise RuntimeError(_last_words(source))
-    return line
-
-
-def _last_words(source: "subprocess.Popen[bytes]") -> str:
-    _, said = source.communicate()
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"exit status {source.returncode}"
 
 
 def _repack_head(model: Any) -> None:

@@ -1,47 +1,29 @@
-"""A row of merges through one engine: poured in place, never written, each a run like any other.
+"""A row of merges through one engine: loaded in place, never written, each a run like any other.
 
-    points = merges("vlm", "reasoner", "linear", (0.0, 0.1, 0.3))
-    run(points, tasks, Path("runs/sweep"), engine="vllm")
-
-The merging itself is the other package's, reached through its command (drift/pour.py).
+points = merges("vlm", "reasoner", Recipe("linear"), (0.0, 0.1, 0.3))
+run(points, tasks, Path("runs/sweep"), engine="vllm")
 """
 
 import hashlib
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
+from drift.merge import Recipe, merge, open_models
 from harness.checkpoints.kinds import MergedModel, ModelFolder
 from harness.checkpoints.preflight import open_checkpoint
 from harness.runs.folder import read_cells
 from harness.runs.schema import canonical
 
-
-@dataclass(frozen=True)
-class Method:
-    """How a sweep merges; the fields are those of `driftbench merge`."""
-
-    method: str = "linear"
-    density: float = 0.5
-    swap_layers: tuple[int, ...] = ()
-    seed: int = 0
-    modules: tuple[str, ...] = ("attention", "mlp", "norm")
-    base: Path | None = None
-
-    def options(self) -> list[str]:
-        """Return them as command-line options."""
-        words = ["--method", self.method, "--density", str(self.density), "--seed", str(self.seed)]
-        words += ["--modules", ",".join(self.modules)]
-        if self.swap_layers:
-            words += ["--layers", ",".join(map(str, self.swap_layers))]
-        return words + (["--base", str(self.base.absolute())] if self.base else [])
+SETTINGS = ("method", "alpha", "density", "swap_layers", "seed", "modules")
+"""Fields of a recipe that decide the weights of a merge here."""
 
 
-def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[MergedModel]:
-    """Return a checkpoint for each α: the VLM's own, but for the merge that is poured over it.
+def merges(
+    vlm: str, llm: str, recipe: Recipe, alphas: Sequence[float], base: str | None = None
+) -> list[MergedModel]:
+    """Return a checkpoint for each α: the VLM's own, but for the merge that is loaded over it.
 
     Its fingerprint is made of those of its parents and of the settings of the merge, which
     together decide its weights.
@@ -49,8 +31,9 @@ def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[
     Args:
         vlm: Folder or hub id of the VLM.
         llm: The same of the text-only reasoner.
-        method: How to merge.
+        recipe: How to merge, whatever its α.
         alphas: Shares of the reasoner, each another point.
+        base: The same of the model that both came from, for the methods that need it.
 
     Raises:
         UserError: A model cannot be used, or the two do not merge in this way.
@@ -64,31 +47,25 @@ def merges(vlm: str, llm: str, method: Method, alphas: Sequence[float]) -> list[
     if not ours.is_multimodal:
         raise UserError(f"{ours.path} takes no pictures: give the VLM first, then the reasoner")
     parents = [_parent("vlm", ours), _parent("reasoner", theirs)]
-    if method.base:
-        parents.append(_parent("base", _folder(str(method.base))))
-    places = str(ours.path.absolute()), str(theirs.path.absolute())
-    command = (sys.executable, "-P", "-m", "driftbench", "pour", *places, *method.options())
-    _check(command)
-    made = {"method": "merge", "parents": parents}
+    common = _folder(base) if base else None
+    if common:
+        parents.append(_parent("base", common))
+    place = common.path.absolute() if common else None
+    recipes = [replace(recipe, alpha=alpha) for alpha in alphas]
+    open_models(ours.path, theirs.path, recipes, place)
     points = []
-    for name, alpha in zip(names, alphas, strict=True):
-        settings = {
-            "method": method.method,
-            "alpha": alpha,
-            "density": method.density,
-            "swap_layers": list(method.swap_layers),
-            "seed": method.seed,
-            "modules": list(method.modules),
-        }
+    for name, how in zip(names, recipes, strict=True):
+        settings = {field: getattr(how, field) for field in SETTINGS}
         content = {"parents": [parent["fingerprint"] for parent in parents], "merge": settings}
         points.append(
             MergedModel(
                 folder=ours,
                 name=name,
                 fingerprint=hashlib.sha256(canonical(content).encode()).hexdigest(),
-                made={**made, "name": name, "settings": settings},
-                command=command,
-                alpha=alpha,
+                made={"method": "merge", "name": name, "parents": parents, "settings": settings},
+                llm=theirs.path.absolute(),
+                base=place,
+                recipe=how,
             )
         )
     return points
@@ -111,15 +88,13 @@ def best(folders: Sequence[Path], alphas: Sequence[float]) -> tuple[float, list[
     return max(zip(scores, alphas, strict=True), key=lambda pair: (pair[0], -pair[1]))[1], scores
 
 
-def write(vlm: str, llm: str, method: Method, alpha: float, out: Path) -> None:
-    """Write one merge as a checkpoint.
+def write(point: MergedModel, out: Path) -> None:
+    """Write one of `merges` as a checkpoint.
 
     Raises:
-        UserError: What `driftbench merge` says.
+        UserError: See `drift.merge.merge`.
     """
-    places = str(_folder(vlm).path), str(_folder(llm).path)
-    words = [*places, "--alpha", str(alpha), "--out", str(out), *method.options()]
-    _check((sys.executable, "-P", "-m", "driftbench", "merge", *words))
+    list(merge(point.folder.path, point.llm, {out: point.recipe}, point.base))
 
 
 def _folder(where: str) -> ModelFolder:
@@ -131,11 +106,3 @@ def _folder(where: str) -> ModelFolder:
 
 def _parent(role: str, model: ModelFolder) -> dict[str, str]:
     return {"role": role, "path": str(model.path), "fingerprint": model.fingerprint}
-
-
-def _check(command: Sequence[str]) -> None:
-    """Run a command of the other package with nothing to read; its trouble is ours."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise UserError(said[-1].removeprefix("driftbench: ") if said else "the merge failed")

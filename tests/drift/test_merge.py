@@ -12,6 +12,7 @@ from tiny_models import read
 
 from common.errors import UserError
 from drift import merge as merging
+from drift.checkpoints import tensor_bytes
 from drift.delta import stream
 from drift.families import Weight, pair
 from drift.merge import Recipe
@@ -31,6 +32,22 @@ def test_alpha_0_is_the_vlm_byte_for_byte(models, family, tmp_path):
         for path in (folder / "vlm").iterdir():
             assert (tmp_path / method / path.name).read_bytes() == path.read_bytes()
         assert made.coverage["tensors"] == 0
+
+
+@pytest.mark.parametrize("method", merging.METHODS)
+def test_the_tensors_for_an_engine_are_those_that_merge_writes(models, family, method, tmp_path):
+    vlm, llm = models / family / "vlm", models / family / "llm"
+    base = models / family / "base" if method in merging.NEEDS_BASE else None
+    layers = (1,) if method == "layer_swap" else ()
+    recipe = Recipe(method, 0.3, swap_layers=layers)
+    dict(merging.merge(vlm, llm, {tmp_path / "m": recipe}, base))
+    opened = merging.open_models(vlm, llm, [recipe], base)
+    for how, source in ((recipe, tmp_path / "m"), (replace(recipe, alpha=0.0), vlm)):
+        written, found = read(source), dict(merging.tensors(opened, how))
+        assert set(found) == set(written)
+        for name, tensor in found.items():
+            assert (tensor.dtype, tensor.shape) == (written[name].dtype, written[name].shape)
+            assert tensor_bytes(tensor) == tensor_bytes(written[name]), name
 
 
 def test_alpha_1_is_the_reasoners_decoder(models, family, tmp_path):

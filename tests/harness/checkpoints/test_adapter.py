@@ -15,10 +15,11 @@ from safetensors.numpy import load_file, save_file
 
 import tasks
 from common.errors import UserError
+from drift.merge import Recipe
 from harness.checkpoints.adapter import plain
 from harness.checkpoints.kinds import Checkpoint, swappable
 from harness.checkpoints.preflight import open_checkpoint
-from harness.evaluate.merge_sweep import Method, merges
+from harness.evaluate.merge_sweep import merges
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
 from harness.runs.folder import read_card
@@ -226,7 +227,7 @@ def test_a_whole_model_takes_no_base(base):
 def test_an_adapter_is_not_merged_with_a_reasoner(folder, base):
     for pair in ((folder, base), (base, folder)):
         with pytest.raises(UserError, match=f"{folder} is an adapter: merge it into its base"):
-            merges(*map(str, pair), Method(), (0.1,))
+            merges(*map(str, pair), Recipe(), (0.1,))
 
 
 # On models
