@@ -151,7 +151,7 @@ def _choices(reply: str) -> list[str] | None:
     """Read the list in a reply: the JSON that was asked for, or letters with commas between."""
     try:
         found = json.loads(re.sub(r"^```(?:json)?|```$", "", reply.strip()))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = [part.strip() for part in reply.split(",")]
         return found if all(len(part.split()) <= 1 for part in found) else None
     if isinstance(found, dict):

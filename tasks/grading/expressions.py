@@ -147,7 +147,10 @@ def close(a: Value, b: Value) -> bool:
     """Whether two values are the same: exactly if both are rational, else but for rounding."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
-    first, second = complex(a), complex(b)
+    try:
+        first, second = complex(a), complex(b)
+    except OverflowError:  # an exact number beyond all floats, beside a float
+        return False
     size = max(abs(first), abs(second))
     return abs(first - second) <= 1e-9 * size or size < 1e-13
 
