@@ -42,7 +42,7 @@ def main() -> None:
 
 def _run(folder: Path, seed: int) -> Path:
     """Write a run whose problems are easy or hard as a whole."""
-    sys.path.append(str(ROOT / "tests" / "harness"))
+    sys.path.append(str(ROOT / "tests"))
     import graded
 
     generator, problems = random.Random(seed), random.Random(9)

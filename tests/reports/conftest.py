@@ -1,3 +1,4 @@
+import graded
 import pytest
 import synthetic
 
@@ -18,7 +19,7 @@ def pair(tmp_path):
     Group a: SFT 1000, DRIFT 1110; group b: SFT 1101, DRIFT 1 (unread) (truncated) 1.
     """
     questions = [
-        q for group in "ab" for q in synthetic.simple_questions(4, groups=(group,), floor=0.25)
+        q for group in "ab" for q in graded.simple_questions(4, groups=(group,), floor=0.25)
     ]
     questions = [
         type(q)(q.task, f"{q.row['groups'][0]}{q.id}", q.prompt, (), q.row) for q in questions
@@ -28,6 +29,6 @@ def pair(tmp_path):
         "drift": [1, 1, 1, 0, 1, "unparsed", "truncated", 1],
     }
     for name, bits in answers.items():
-        said = synthetic.simple_answers(questions, bits)
-        synthetic.write_run(tmp_path / "study" / "llava_next" / "runs" / name, questions, said)
+        said = graded.simple_answers(questions, bits)
+        graded.write_run(tmp_path / "study" / "llava_next" / "runs" / name, questions, said)
     return tmp_path / "study"

@@ -1,4 +1,4 @@
-"""Run folders and pocket studies with made-up answers, written as the harness writes them."""
+"""Pocket studies with made-up answers, written as the harness writes them."""
 
 import hashlib
 import io
@@ -6,85 +6,12 @@ import json
 import math
 import random
 
-from harness.runs.folder import _plain, store_image
-from harness.runs.schema import Image, Question, Response, RunCard, Sampling, TaskCard, Verdict
+from graded import write_run
+
+from harness.runs.schema import Image, Question
 
 GROUPS = ("perception", "reasoning-image", "reasoning-both", "reasoning-text")
 ALPHAS = tuple(i / 10 for i in range(11))
-
-
-def card(name="run", *, made=None, tasks=("pocket",), n=4, **changes):
-    fields = {
-        "name": name,
-        "checkpoint": f"checkpoints/{name}",
-        "fingerprint": hashlib.sha256(name.encode()).hexdigest(),
-        "made": made,
-        "engine": "vllm",
-        "engine_version": "0.32.0",
-        "sampling": Sampling(max_tokens=40),
-        "dtype": "float32",
-        "pixels": {"shortest_edge": 3136, "longest_edge": 50176},
-        "tasks": tuple(
-            TaskCard(task, "1.0", "0" * 64, n, "official", "the last word equals the answer", 40)
-            for task in tasks
-        ),
-        "limit": None,
-        "git": "0123abc",
-        "packages": {"vllm": "0.32.0"},
-        "device": "cpu",
-        "seconds": 12.5,
-        "finished": True,
-    }
-    return RunCard(**{**fields, **changes})
-
-
-def write_run(folder, questions, answers, **card_fields):
-    """Write a run.
-
-    Args:
-        folder: Made if missing.
-        questions: Question records; `row["groups"]` beyond `all`, `row["answer"]`.
-        answers: (task, id) → list of (correct, how, answer, text), one a sample.
-        card_fields: Changes to the card.
-    """
-    folder.mkdir(parents=True)
-    asked = [q for q in questions if (q.task, q.id) in answers]
-    responses, verdicts = [], []
-    for q in asked:
-        for sample, (correct, how, answer, text) in enumerate(answers[q.task, q.id]):
-            finish = {"truncated": "length", "error": "error"}.get(how, "stop")
-            key = f"{q.task}-{q.id}-{sample}"
-            responses.append(Response(key, q.task, q.id, sample, text, finish, 20, 4, 9, 0.1))
-            groups = ("all", *q.row["groups"])
-            verdicts.append(Verdict(q.task, q.id, sample, correct, answer, how, groups))
-    for q in asked:
-        for image in q.images:
-            store_image(folder, image)
-    tasks = tuple(dict.fromkeys(q.task for q in asked))
-    fields = {"tasks": tasks, "n": len(asked), **card_fields}
-    # json.dumps: `records.write_lines` waits for the disk, which a large study cannot afford.
-    for name, rows in (("questions", asked), ("responses", responses), ("verdicts", verdicts)):
-        text = "".join(json.dumps(_plain(row)) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(text)
-    (folder / "run.json").write_text(json.dumps(_plain(card(folder.name, **fields))))
-
-
-def simple_questions(n, task="pocket", groups=(), prompt="3 + 4 ?", **row):
-    return [
-        Question(task, f"q{i}", prompt, (), {"answer": "7", "groups": groups, **row})
-        for i in range(n)
-    ]
-
-
-def simple_answers(questions, bits, text="so 7"):
-    """One answer a question; a bit is 1, 0, or how it could not be scored."""
-    found = {}
-    for q, bit in zip(questions, bits, strict=True):
-        if isinstance(bit, str):
-            found[q.task, q.id] = [(None, bit, None, "" if bit == "error" else text)]
-        else:
-            found[q.task, q.id] = [(bool(bit), "rule", "7" if bit else "8", text)]
-    return found
 
 
 def picture(digits, generator, size=56):

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import graded
 import pytest
 import synthetic
 
@@ -10,14 +11,14 @@ from reports import load
 
 def write_sweep(folder, validation, test):
     """A family of merges; α → bits of its answers on the validation and on the test questions."""
-    asked = synthetic.simple_questions(4, task="pocket_validation", groups=("a",))
-    tested = synthetic.simple_questions(4, groups=("a",))
+    asked = graded.simple_questions(4, task="pocket_validation", groups=("a",))
+    tested = graded.simple_questions(4, groups=("a",))
     for alpha in validation:
-        answers = synthetic.simple_answers(asked, validation[alpha])
-        answers |= synthetic.simple_answers(tested, test[alpha])
+        answers = graded.simple_answers(asked, validation[alpha])
+        answers |= graded.simple_answers(tested, test[alpha])
         made = synthetic.made("merge", method="linear", alpha=alpha)
         run = folder / "idefics3" / "runs" / f"merge-{alpha:.2f}"
-        synthetic.write_run(run, asked + tested, answers, made=made)
+        graded.write_run(run, asked + tested, answers, made=made)
     return load.collect([folder]).blocks[0]
 
 
@@ -93,12 +94,12 @@ def test_what_is_missing_is_said(study, tmp_path):
 
 
 def test_unlike_settings_and_unfinished_runs_are_said(tmp_path):
-    questions = synthetic.simple_questions(2)
-    answers = synthetic.simple_answers(questions, [1, 0])
-    synthetic.write_run(tmp_path / "a", questions, answers)
-    synthetic.write_run(tmp_path / "b", questions, answers, dtype="bfloat16", finished=False)
-    other = synthetic.simple_questions(2, prompt="in other words")
-    synthetic.write_run(tmp_path / "c", other, answers)
+    questions = graded.simple_questions(2)
+    answers = graded.simple_answers(questions, [1, 0])
+    graded.write_run(tmp_path / "a", questions, answers)
+    graded.write_run(tmp_path / "b", questions, answers, dtype="bfloat16", finished=False)
+    other = graded.simple_questions(2, prompt="in other words")
+    graded.write_run(tmp_path / "c", other, answers)
     [block] = load.collect([tmp_path / name for name in "abc"]).blocks
     assert "b was asked otherwise than a: dtype bfloat16 against float32." in block.notes
     assert any(note.startswith("b is not finished") for note in block.notes)
@@ -117,18 +118,18 @@ def test_other_checkpoints_of_a_study_follow_as_rows(study, tmp_path):
 
 
 def test_tasks_that_the_same_runs_answered_make_a_block(tmp_path):
-    one, two = synthetic.simple_questions(2, "t"), synthetic.simple_questions(2, "u", ("g",))
-    answers = synthetic.simple_answers(one + two, [1, 0, 1, 1])
+    one, two = graded.simple_questions(2, "t"), graded.simple_questions(2, "u", ("g",))
+    answers = graded.simple_answers(one + two, [1, 0, 1, 1])
     for name in ("x/m", "y/m"):
-        synthetic.write_run(tmp_path / name, one + two, answers)
+        graded.write_run(tmp_path / name, one + two, answers)
     [block] = load.collect([tmp_path / "y" / "m", tmp_path / "x"]).blocks
     assert [row.label for row in block.rows] == ["y/m", "x/m"]
     assert block.baseline.label == "y/m"
     assert (block.title, block.mean) == ("all tasks", True)
     assert [column.key for column in block.columns] == [("t", "all"), ("u", "all")]
     assert load.collect([tmp_path / "x", tmp_path / "y"], "y/m").blocks[0].baseline.label == "y/m"
-    synthetic.write_run(tmp_path / "z" / "m", two, synthetic.simple_answers(two, [0, 1]))
-    synthetic.write_run(tmp_path / "w" / "m", [], {})
+    graded.write_run(tmp_path / "z" / "m", two, graded.simple_answers(two, [0, 1]))
+    graded.write_run(tmp_path / "w" / "m", [], {})
     paths = [tmp_path / name for name in ("x", "y", "z", "w")]
     material = load.collect(paths)
     titles = [(b.title, [row.label for row in b.rows], b.baseline.label) for b in material.blocks]
@@ -181,8 +182,8 @@ def test_a_study_of_seeds_is_shown_by_its_first(study, tmp_path, seeds):
     ],
 )
 def test_a_broken_run_is_one_sentence(tmp_path, spoil, sentence):
-    questions = synthetic.simple_questions(2)
-    synthetic.write_run(tmp_path / "r", questions, synthetic.simple_answers(questions, [1, 0]))
+    questions = graded.simple_questions(2)
+    graded.write_run(tmp_path / "r", questions, graded.simple_answers(questions, [1, 0]))
     spoil(tmp_path / "r")
     with pytest.raises(UserError, match=sentence) as caught:
         load.collect([tmp_path / "r"])

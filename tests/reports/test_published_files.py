@@ -2,8 +2,8 @@ import csv
 import io
 import math
 
+import graded
 import pytest
-import synthetic
 
 from reports import load, published
 
@@ -44,13 +44,13 @@ def ours(monkeypatch, tmp_path):
 
 
 def write(folder, name, **card):
-    questions = synthetic.simple_questions(100, "t")
+    questions = graded.simple_questions(100, "t")
     questions = [
         type(q)(q.task, q.id, q.prompt, (), {**q.row, "groups": ("g",) if i < 50 else ()})
         for i, q in enumerate(questions)
     ]
-    answers = synthetic.simple_answers(questions, [1] * 70 + [0] * 30)
-    synthetic.write_run(folder / name, questions, answers, **card)
+    answers = graded.simple_answers(questions, [1] * 70 + [0] * 30)
+    graded.write_run(folder / name, questions, answers, **card)
     return folder / name
 
 

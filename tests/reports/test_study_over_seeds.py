@@ -5,8 +5,8 @@ import io
 import json
 import math
 
+import graded
 import pytest
-import synthetic
 from scipy import stats
 
 from reports import study, study_text
@@ -23,17 +23,17 @@ def write(folder, bits, rho=None):
         type(q)(task, f"{group}-{q.id}", q.prompt, (), {**q.row, "groups": (group,)})
         for task in ("pocket", "pocket_validation")
         for group in GROUPS
-        for q in synthetic.simple_questions(4, floor=0.25)
+        for q in graded.simple_questions(4, floor=0.25)
     ]
     for name, (image, perception) in bits.items():
         marks = [i < k for k in (image, perception) * 2 for i in range(4)]
-        answers = synthetic.simple_answers(questions, marks)
+        answers = graded.simple_answers(questions, marks)
         made = {"method": name, "settings": {}, "cost": {"seconds": 10.0}}
         if name.startswith("merge-"):
             share = float(name.removeprefix("merge-"))
             made = {"method": "merge", "settings": {"method": "linear", "alpha": share}}
         place = "settings_runs" if name == "fast_sft" else "runs"
-        synthetic.write_run(folder / place / name, questions, answers, made=made)
+        graded.write_run(folder / place / name, questions, answers, made=made)
     moves = [
         {"checkpoint": f"x/{name}", "rho": value, "moved": 2 * value}
         for name, value in (rho or {}).items()

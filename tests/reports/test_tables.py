@@ -4,8 +4,8 @@ import math
 import re
 import shutil
 
+import graded
 import pytest
-import synthetic
 
 from harness.statistics.resampling import holm
 from reports import load, tables
@@ -55,17 +55,17 @@ def test_the_reasoner_has_text_questions_only(study):
 
 def test_a_run_with_other_questions_is_not_compared(pair):
     shutil.rmtree(pair / "llava_next" / "runs" / "drift")
-    questions = synthetic.simple_questions(3, groups=("a",))
-    answers = synthetic.simple_answers(questions, [1, 1, 1])
-    synthetic.write_run(pair / "llava_next" / "runs" / "drift", questions, answers)
+    questions = graded.simple_questions(3, groups=("a",))
+    answers = graded.simple_answers(questions, [1, 1, 1])
+    graded.write_run(pair / "llava_next" / "runs" / "drift", questions, answers)
     _, [table] = compare(pair)
     assert table.line("drift").entries[0].versus is None
     assert any("0 in common, 3 only in the first, 4 only in the second" in n for n in table.notes)
 
 
 def test_a_score_without_spread_is_not_called_certain(tmp_path):
-    questions = synthetic.simple_questions(10)
-    synthetic.write_run(tmp_path / "r", questions, synthetic.simple_answers(questions, [1] * 10))
+    questions = graded.simple_questions(10)
+    graded.write_run(tmp_path / "r", questions, graded.simple_answers(questions, [1] * 10))
     _, [table] = compare(tmp_path / "r")
     assert any(
         "with 10 questions the true score may lie 30.0 points away" in n for n in table.notes
@@ -130,10 +130,10 @@ def test_latex_is_balanced_and_escaped(tmp_path, study):
         structure(text)
         assert r"\caption{" in text and "\\alpha" in text and "$\\pm$" in text
     groups = ("50%_{x}", r"\input{/etc/passwd}", "a&b~c^d")
-    questions = synthetic.simple_questions(12, groups=groups)
+    questions = graded.simple_questions(12, groups=groups)
     for name in ("x_1", "50% #1 {b}"):
-        answers = synthetic.simple_answers(questions, [1, 0] * 6)
-        synthetic.write_run(tmp_path / name, questions, answers)
+        answers = graded.simple_answers(questions, [1, 0] * 6)
+        graded.write_run(tmp_path / name, questions, answers)
     material, _ = compare(tmp_path)
     [table] = map(tables.compare, categories.blocks(material))
     text = tables.latex([table])
@@ -143,8 +143,8 @@ def test_latex_is_balanced_and_escaped(tmp_path, study):
 
 
 def test_markdown_names_cannot_break_the_table(tmp_path):
-    questions = synthetic.simple_questions(2, task="a|b")
-    synthetic.write_run(tmp_path / "<b>", questions, synthetic.simple_answers(questions, [1, 0]))
+    questions = graded.simple_questions(2, task="a|b")
+    graded.write_run(tmp_path / "<b>", questions, graded.simple_answers(questions, [1, 0]))
     _, [table] = compare(tmp_path / "<b>")
     text = tables.markdown([table])
     assert r"|  | a\|b | n |" in text and r"| \<b\> | 50.0" in text

@@ -1,3 +1,4 @@
+import graded
 import synthetic
 
 from reports import load, tables
@@ -12,8 +13,8 @@ def said(paths):
 def write(folder, **bits):
     """Runs of one task, each given by its bits."""
     for name, row in bits.items():
-        questions = synthetic.simple_questions(len(row))
-        synthetic.write_run(folder / name, questions, synthetic.simple_answers(questions, row))
+        questions = graded.simple_questions(len(row))
+        graded.write_run(folder / name, questions, graded.simple_answers(questions, row))
     return [folder / name for name in bits]
 
 
@@ -53,12 +54,12 @@ def test_a_study_speaks_of_drift_group_by_group(pair):
 
 
 def test_merging_is_told_from_end_to_end(tmp_path):
-    questions = synthetic.simple_questions(40, groups=("see",))
+    questions = graded.simple_questions(40, groups=("see",))
     bits = {0.0: [1] * 40, 0.5: [1] * 30 + [0] * 10, 1.0: [0] * 40}
     for alpha, row in bits.items():
         made = synthetic.made("merge", method="linear", alpha=alpha)
         run = tmp_path / "llava_next" / "runs" / f"merge-{alpha:.2f}"
-        synthetic.write_run(run, questions, synthetic.simple_answers(questions, row), made=made)
+        graded.write_run(run, questions, graded.simple_answers(questions, row), made=made)
     [block] = load.collect([tmp_path]).blocks
     assert words.merging(block) == [
         "see falls from 100.0 ± 0.0 to 0.0 ± 0.0: −100.0 ± 0.0, p < 0.001"

@@ -37,7 +37,7 @@ def test_show_folds_the_thought_and_escapes_the_rest(pair, capsys):
         "what is q2?",
         "truth 7",
         "",
-        "answer (3 tokens)",
+        "answer (9 tokens)",
         r"[a thought of 3 words; --thoughts shows it]so 3\x1b[2J\u202e",
         "verdict wrong, by rule, read as 3",
     ]

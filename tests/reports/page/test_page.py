@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import graded
 import pytest
 import synthetic
 
@@ -100,7 +101,7 @@ def hostile(tmp_path_factory):
         for q, bad in zip(questions, OWNED, strict=True)
     }
     for name in ("plain", '<img src=x onerror="alert(1)">', "' onload='alert(1)"):
-        synthetic.write_run(
+        graded.write_run(
             runs / name,
             questions,
             answers,
@@ -211,9 +212,9 @@ def test_every_answer_is_in_the_page_once(study):
 
 
 def test_sampled_answers_and_failures_are_shown(tmp_path):
-    [question] = synthetic.simple_questions(1, "t")
+    [question] = graded.simple_questions(1, "t")
     said = [(True, "judge", "7", "seven"), (None, "error", None, ""), (False, "rule", "8", "8")]
-    synthetic.write_run(tmp_path / "r", [question], {("t", "q0"): said})
+    graded.write_run(tmp_path / "r", [question], {("t", "q0"): said})
     data = browser.gather(load.collect([tmp_path / "r"]))
     [[flat]] = data["blocks"][0]["answers"]
     assert [data["codes"][code] for code in flat[2::3]] == [
@@ -226,8 +227,8 @@ def test_sampled_answers_and_failures_are_shown(tmp_path):
 def with_picture(folder, data, suffix=".png"):
     image = Image(hashlib.sha256(data).hexdigest(), suffix, data)
     question = Question("t", "q", "<image> ?", (image,), {"answer": "7", "groups": ()})
-    answers = synthetic.simple_answers([question], [1])
-    synthetic.write_run(folder / "r", [question], answers)
+    answers = graded.simple_answers([question], [1])
+    graded.write_run(folder / "r", [question], answers)
     return folder / "r", folder / "images" / f"{image.sha256}{suffix}"
 
 
@@ -286,12 +287,12 @@ def test_a_picture_of_an_improper_name_is_not_read(tmp_path):
 
 def test_long_answers_lose_their_middle_only_where_there_is_no_room(tmp_path, monkeypatch):
     generator = random.Random(0)
-    questions = synthetic.simple_questions(20, "t")
+    questions = graded.simple_questions(20, "t")
     said = {
         (q.task, q.id): [(True, "rule", "b", f"{generator.getrandbits(40_000):x}")]
         for q in questions
     }
-    synthetic.write_run(tmp_path / "r", questions, said)
+    graded.write_run(tmp_path / "r", questions, said)
     whole = {text for [(_, _, _, text)] in said.values()}
     texts = browser.gather(load.collect([tmp_path / "r"]))["texts"]
     assert whole <= set(texts)
@@ -410,7 +411,7 @@ def test_filters_find_what_counting_finds(tmp_path):
             ]
             for q in questions
         }
-        synthetic.write_run(tmp_path / "runs" / name, questions, runs[name])
+        graded.write_run(tmp_path / "runs" / name, questions, runs[name])
 
     def count(keep):
         return sum(

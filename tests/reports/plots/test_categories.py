@@ -1,4 +1,4 @@
-import synthetic
+import graded
 
 from harness.runs.schema import Question
 from harness.statistics.resampling import holm
@@ -15,8 +15,8 @@ def write(folder, counts, runs):
     ]
     for name, right in runs.items():
         bits = [int(right(q.row["groups"][0], i)) for i, q in enumerate(questions)]
-        answers = synthetic.simple_answers(questions, bits)
-        synthetic.write_run(folder / name, questions, answers)
+        answers = graded.simple_answers(questions, bits)
+        graded.write_run(folder / name, questions, answers)
     return load.collect([folder / name for name in runs])
 
 

@@ -61,12 +61,12 @@ def test_points_of_a_study(study):
 
 
 def test_without_costs_of_making_those_of_asking_count(tmp_path):
-    import synthetic
+    import graded
 
-    questions = synthetic.simple_questions(4)
+    questions = graded.simple_questions(4)
     for name, seconds in (("a", 3.0), ("b", 6.0)):
-        answers = synthetic.simple_answers(questions, [1, 0, 1, 1])
-        synthetic.write_run(tmp_path / name, questions, answers, seconds=seconds)
+        answers = graded.simple_answers(questions, [1, 0, 1, 1])
+        graded.write_run(tmp_path / name, questions, answers, seconds=seconds)
     table = tables.compare(load.collect([tmp_path]).blocks[0])
     label, found = pareto.points(table)
     assert label == "asking it (seconds)" and [point.cost for point in found] == [3.0, 6.0]
