@@ -10,21 +10,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def console() -> "Console":
-    """Return where tables are printed: of the terminal's width, in a file or pipe of 200."""
+def console(width: int = 200) -> "Console":
+    """Return where tables are printed: of the terminal's width, in a file or a pipe of this."""
     from rich.console import Console
 
-    # Nothing is cut off in a file or a pipe.
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
-def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> None:
+def print_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    align: str,
+    width: int = 200,
+) -> None:
     """Print a table.
 
     Args:
         heads: Of the columns.
         rows: Their cells, taken as they are but for what could steer a terminal.
         align: A letter for each column, `l` or `r`.
+        width: Columns that it may take where there is no terminal.
     """
     from rich.table import Table
     from rich.text import Text
@@ -34,4 +39,4 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], align: str)
         table.add_column(Text(printable(head)), justify="right" if letter == "r" else "left")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console().print(table)
+    console(width).print(table)

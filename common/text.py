@@ -49,6 +49,12 @@ def listed(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
+def some(names: Sequence[str], most: int = 6) -> str:
+    """`a, b and 198 others`: no more than so many by name."""
+    more = [f"{len(names) - most:,} others"] if len(names) > most else []
+    return listed([*names[:most], *more])
+
+
 # Names
 
 

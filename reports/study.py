@@ -21,7 +21,7 @@ from harness.runs.schema import Verdict
 from harness.statistics import scores as tally
 from harness.statistics import seeds
 from harness.statistics.resampling import holm
-from harness.statistics.seeds import Replicated
+from harness.statistics.seeds import SeedDifference
 from reports.load import (
     FAMILIES,
     VALIDATION,
@@ -171,7 +171,7 @@ class Finding:
 
     claim: Claim
     family: str
-    found: Replicated
+    found: SeedDifference
     p: float
     """Corrected."""
 

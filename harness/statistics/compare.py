@@ -1,32 +1,55 @@
-"""Run folders → differences to a baseline, with their errors, and what they allow to say."""
+"""Sides → their differences to a baseline, with errors, and what they allow to say.
+
+Two families of tests, each corrected by itself (Holm 1979):
+
+    headline       declared before anything is seen: each side against the baseline, a task each
+    exploratory    what is looked at besides: the mean over tasks, groups of questions, and
+                   validation splits, on which something was chosen
+
+    compare([Side("sft", (sft,)), Side("drift", (drift,))]).of("drift", "mathvista").finding
+"""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from common.errors import UserError
-from harness.runs.schema import Verdict
-from harness.statistics import pass_at_k, power, scores, seeds
-from harness.statistics.paired import Paired, Unpairable, paired
+from common.errors import UserError, near
+from harness.statistics import pass_at_k, power
+from harness.statistics.caveats import Notes, about, note, of_runs, told
+from harness.statistics.paired import Paired, Unpairable
+from harness.statistics.pairing import Versus, versus
 from harness.statistics.resampling import LEVEL, holm
 from harness.statistics.seeds import SeedDifference
-from harness.statistics.sides import Run, Side, unlike
+from harness.statistics.sides import Side, Where
+
+Family = Literal["headline", "exploratory"]
+FAMILIES: tuple[Family, ...] = ("headline", "exploratory")
 
 Finding = Literal["supported", "inside the noise", "cannot be told"]
 """Supported: the corrected p is below LEVEL. Cannot be told: so few questions came out differently
 that no outcome among them would have been enough, and the interval reaches beyond WIDE."""
 
-
 WIDE = 0.05
 """An interval that reaches farther has room for differences that matter."""
 
+VALIDATION = "_validation"
+"""Ends the name of a task on which something was chosen: never a headline."""
 
-@dataclass(frozen=True)
-class Row:
-    """One difference: a side against the baseline, on the questions that both answered."""
+MEAN = "mean over tasks"
+"""Stands for the group where whole tasks are averaged, each weighing alike."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A side against the baseline, on the questions that both answered."""
+
+    family: Family
     task: str
+    """Of the mean over tasks: their names, with a plus between."""
     group: str
+    """`all` is the whole task, its questions pooled."""
     name: str
     baseline: str
     n: int
@@ -44,7 +67,7 @@ class Row:
     high: float
     p: float
     p_holm: float
-    """Corrected for the other differences of the same kind: whole tasks, or groups."""
+    """Corrected for the other differences of the family."""
     above: int | None
     """Questions on which the score is above the baseline's; None for several training seeds."""
     below: int | None
@@ -57,249 +80,189 @@ class Row:
     finding: Finding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All differences of a comparison."""
+    """All differences of some sides to a baseline."""
 
     baseline: str
+    sides: tuple[str, ...]
+    """Names, in the order given; the baseline is among them."""
     metric: str
-    rows: tuple[Row, ...]
-    """Of whole tasks."""
-    groups: tuple[Row, ...]
-    """Of the groups in them, corrected among themselves; empty unless asked for."""
+    differences: tuple[Difference, ...]
+    """The headlines first; by task and group, then in the order of the sides."""
     notes: tuple[str, ...]
     """What the reader has to know, a sentence each."""
 
+    def family(self, family: Family) -> tuple[Difference, ...]:
+        """Return the differences that are corrected together."""
+        return tuple(one for one in self.differences if one.family == family)
 
-# Comparing
+    def of(self, side: str, task: str, group: str = "all") -> Difference | None:
+        """Return the difference of a side on a task, or a group of it, if there is one."""
+        return self._places.get((side, task, group))
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str, str], Difference]:
+        return {(one.name, one.task, one.group): one for one in self.differences}
+
+
+def compare(
+    sides: Sequence[Side],
+    *,
+    baseline: str | None = None,
+    tasks: Sequence[str] | None = None,
+    groups: bool = False,
+    metric: str = "mean",
+) -> Comparison:
+    """Compare sides with a baseline, task by task.
+
+    Args:
+        sides: Two or more; of one there is nothing to compare.
+        baseline: Name of the side that the others are compared with; None: the first. Where it has
+            no answers to a task the first side that has some stands in, and a note says so.
+        tasks: Those to compare; None: all that any side answered, but no validation split beside
+            others.
+        groups: Compare the mean over tasks and the groups of each task too.
+        metric: How several answers make a question's score, see `pass_at_k.score_of`.
+
+    Raises:
+        UserError: No side is named so, none answered one of the tasks, or the metric is none.
+    """
+    score, k = pass_at_k.score_of(metric)
+    base = _named(sides, baseline)
+    known = list(dict.fromkeys(task for side in sides for task in side.tasks))
+    chosen = _chosen(known, tasks)
+    left = [
+        f"{task} is a validation split: it is compared where it is named."
+        for task in known
+        if tasks is None and task not in chosen
+    ]
+    bases = {task: base if task in base.tasks else _first(sides, task) for task in chosen}
+    headline = [task for task in chosen if not task.endswith(VALIDATION)]
+    found: dict[Family, list[_Found]] = {family: [] for family in FAMILIES}
+    notes: Notes = {}
+    for task, own in bases.items():
+        family: Family = "headline" if task in headline else "exploratory"
+        for side in (side for side in sides if side is not own):
+            if task not in side.tasks:
+                stand_in = f": compared with {own.name}" if side is base else ""
+                note(notes, task, side, f"did not answer it{stand_in}")
+                continue
+            try:
+                one = versus(side, own, [(task, "all")], score, k)
+            except Unpairable as error:
+                note(notes, task, side, f"cannot be compared with {own.name}: {error}")
+                continue
+            found[family].append(_Found((task, "all"), side.name, own.name, one))
+            for text in about(side, own, task, k):
+                note(notes, task, side, text)
+    for where, own, places in _besides(base, bases, headline) if groups else ():
+        for side in (side for side in sides if side is not own):
+            with suppress(Unpairable):
+                one = versus(side, own, places, score, k)
+                found["exploratory"].append(_Found(where, side.name, own.name, one))
+    return Comparison(
+        baseline=base.name,
+        sides=tuple(side.name for side in sides),
+        metric=metric,
+        differences=tuple(one for family in found for one in _judged(found[family], family)),
+        notes=(*told(notes), *left, *of_runs(sides, chosen, metric)),
+    )
+
+
+def _besides(
+    base: Side, bases: dict[str, Side], headline: Sequence[str]
+) -> Iterator[tuple[Where, Side, list[Where]]]:
+    """Yield what is looked at besides: task and group that it is called, baseline, its places."""
+    averaged = [task for task in headline if bases[task] is base]
+    if len(averaged) > 1:
+        yield ("+".join(averaged), MEAN), base, [(task, "all") for task in averaged]
+    for task, own in bases.items():
+        for group in own.groups(task):
+            yield (task, group), own, [(task, group)]
+
+
+def _named(sides: Sequence[Side], name: str | None) -> Side:
+    names = [side.name for side in sides]
+    if name is None:
+        return sides[0]
+    if name not in names:
+        raise UserError(
+            f"no side is named {name!r}: {near(name, names)}there are {', '.join(names)}"
+        )
+    return sides[names.index(name)]
+
+
+def _first(sides: Sequence[Side], task: str) -> Side:
+    return next(side for side in sides if task in side.tasks)
+
+
+def _chosen(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    if wanted is None:
+        return [task for task in known if not task.endswith(VALIDATION)] or list(known)
+    for task in wanted:
+        if task not in known:
+            raise UserError(
+                f"none of the runs answered {task!r}: {near(task, known)}there are answers to "
+                f"{', '.join(known)}"
+            )
+    return list(dict.fromkeys(wanted))
+
+
+# A family of them
 
 
 @dataclass(frozen=True)
 class _Found:
     """A difference before it is known how many others there are."""
 
-    task: str
-    group: str
+    where: Where
     name: str
-    versus: Paired | SeedDifference
-    score: tuple[float, float]
-    """With its error."""
-    baseline_score: tuple[float, float]
+    baseline: str
+    versus: Versus
 
 
-def compare(
-    baseline: Side,
-    others: Sequence[Side],
-    tasks: Sequence[str],
-    *,
-    metric: str = "mean",
-    groups: bool = False,
-) -> Comparison:
-    """Compare sides with the baseline, task by task.
-
-    Args:
-        baseline: What the others are compared with.
-        others: One or more.
-        tasks: Those to compare.
-        metric: How several answers make a question's score, see `samples.score_of`.
-        groups: Compare the groups of each task too.
-
-    Raises:
-        UserError: Nothing is common to the baseline and any side.
-        ValueError: The metric is none.
-    """
-    notes: list[str] = []
-    whole: list[_Found] = []
-    parts: list[_Found] = []
-    for task in tasks:
-        for side in others:
-            try:
-                whole.append(_found(side, baseline, task, "all", metric))
-            except Unpairable as error:
-                notes.append(f"{task}: {side.name} is not compared with {baseline.name}: {error}.")
-                continue
-            notes += _about(side, baseline, task, metric)
-            for group in _groups(baseline, task) if groups else ():
-                try:
-                    parts.append(_found(side, baseline, task, group, metric))
-                except Unpairable:
-                    continue
-    if not whole:
-        raise UserError(f"nothing can be compared: {' '.join(notes)}".rstrip("."))
-    notes += [note for side in (baseline, *others) for note in _own(side, tasks, metric)]
-    return Comparison(
-        baseline=baseline.name,
-        metric=metric,
-        rows=_judged(whole, baseline.name),
-        groups=_judged(parts, baseline.name),
-        notes=tuple(dict.fromkeys(notes)),
-    )
-
-
-def task_names(side: Side) -> list[str]:
-    """Names of the tasks that a side has answers to."""
-    return list(dict.fromkeys(task for run in side.runs for task, _ in run.verdicts))
-
-
-def _groups(side: Side, task: str) -> list[str]:
-    return [group for of, group in side.runs[0].verdicts if of == task and group != "all"]
-
-
-def _found(side: Side, baseline: Side, task: str, group: str, metric: str) -> _Found:
-    score, k = pass_at_k.score_of(metric)
-    runs = []
-    for which in (side, baseline):
-        own = [_enough(verdicts, k) for verdicts in which.verdicts(task, group)]
-        if not own:
-            raise Unpairable(f"{which.name} has no answers to it")
-        if not all(own):
-            raise Unpairable(f"{metric} takes {k} answers to a question")
-        runs.append(own)
-    common = set.intersection(*({v.id for v in verdicts} for own in runs for verdicts in own))
-    mine, other = ([[v for v in run if v.id in common] for run in own] for own in runs)
-    if not common:
-        raise Unpairable("they have no question in common")
-    versus: Paired | SeedDifference
-    if len(mine) == len(other) == 1:
-        versus = paired(mine[0], other[0], score=score)
-        ours, theirs = (scores.score_and_error(run, score=score) for run in (mine[0], other[0]))
-    else:
-        by_seed = _same_seeds(side, baseline)
-        if by_seed:
-            mine, other = _by_seed(side, mine), _by_seed(baseline, other)
-        versus = seeds.compare(mine, other, paired=by_seed, score=score)
-        ours, theirs = (versus.score_a, versus.stderr_a), (versus.score_b, versus.stderr_b)
-    return _Found(task, group, side.name, versus, ours, theirs)
-
-
-def _enough(verdicts: list[Verdict], k: int) -> list[Verdict]:
-    """Leave out questions with fewer than k answers."""
-    if k == 1:
-        return verdicts
-    counts: dict[str, int] = {}
-    for verdict in verdicts:
-        counts[verdict.id] = counts.get(verdict.id, 0) + 1
-    return [verdict for verdict in verdicts if counts[verdict.id] >= k]
-
-
-def _same_seeds(a: Side, b: Side) -> bool:
-    first, second = a.seeds(), b.seeds()
-    known = None not in first and len(set(first)) == len(first) > 1
-    return known and sorted(map(str, first)) == sorted(map(str, second))
-
-
-def _by_seed(side: Side, runs: list[list[Verdict]]) -> list[list[Verdict]]:
-    order = sorted(range(len(runs)), key=lambda place: str(side.seeds()[place]))
-    return [runs[place] for place in order]
-
-
-def _judged(found: Sequence[_Found], baseline: str) -> tuple[Row, ...]:
+def _judged(found: Sequence[_Found], family: Family) -> Iterator[Difference]:
     """Correct the differences for each other, and say what they show."""
-    adjusted = holm([one.versus.p for one in found])
+    adjusted = holm([one.versus.found.p for one in found])
     # What the strictest of Holm's tests demands.
     level = LEVEL / max(1, len(found))
-    return tuple(_row(one, p, level, baseline) for one, p in zip(found, adjusted, strict=True))
-
-
-def _row(found: _Found, p_holm: float, level: float, baseline: str) -> Row:
-    versus = found.versus
-    if isinstance(versus, SeedDifference):
-        smallest = seeds.detectable(versus, level=level)
-        needed = seeds.settling(versus, level=level)
-        matched = "paired" if versus.paired else "independent"
-        test = f"t over {versus.seeds_a} and {versus.seeds_b} {matched} seeds"
-    else:
-        smallest = power.detectable(versus, level=level)
-        needed = power.settling(versus, level=level)
-        test = versus.test
-    return Row(
-        task=found.task,
-        group=found.group,
-        name=found.name,
-        baseline=baseline,
-        n=versus.n,
-        clusters=versus.clusters,
-        score=found.score[0],
-        stderr=found.score[1],
-        baseline_score=found.baseline_score[0],
-        baseline_stderr=found.baseline_score[1],
-        difference=versus.difference,
-        difference_stderr=versus.stderr,
-        low=versus.low,
-        high=versus.high,
-        p=versus.p,
-        p_holm=p_holm,
-        above=None if isinstance(versus, SeedDifference) else versus.only_a,
-        below=None if isinstance(versus, SeedDifference) else versus.only_b,
-        detectable=smallest,
-        needed=needed,
-        test=test,
-        interval="t" if isinstance(versus, SeedDifference) else versus.interval,
-        finding=_finding(versus, p_holm, level),
-    )
+    for one, p_holm in zip(found, adjusted, strict=True):
+        versus = one.versus.found
+        yield Difference(
+            family=family,
+            task=one.where[0],
+            group=one.where[1],
+            name=one.name,
+            baseline=one.baseline,
+            n=versus.n,
+            clusters=versus.clusters,
+            score=one.versus.score[0],
+            stderr=one.versus.score[1],
+            baseline_score=one.versus.baseline_score[0],
+            baseline_stderr=one.versus.baseline_score[1],
+            difference=versus.difference,
+            difference_stderr=versus.stderr,
+            low=versus.low,
+            high=versus.high,
+            p=versus.p,
+            p_holm=p_holm,
+            above=versus.only_a if isinstance(versus, Paired) else None,
+            below=versus.only_b if isinstance(versus, Paired) else None,
+            detectable=power.detectable(versus, level=level),
+            needed=power.settling(versus, level=level),
+            test=versus.test,
+            interval=versus.interval,
+            finding=_finding(versus, p_holm, level),
+        )
 
 
 def _finding(versus: Paired | SeedDifference, p_holm: float, level: float) -> Finding:
     if p_holm < LEVEL:
         return "supported"
-    wide = not max(abs(versus.low), abs(versus.high)) < WIDE
     if isinstance(versus, SeedDifference):
         return "inside the noise" if versus.stderr > 0 else "cannot be told"
+    wide = not max(abs(versus.low), abs(versus.high)) < WIDE
     # Had all clusters that differ come out one way, p would be 2 / 2^moved.
     hopeless = 2.0 ** (1 - versus.moved) >= level
     return "cannot be told" if hopeless and wide else "inside the noise"
-
-
-# What the reader has to know
-
-
-def _about(side: Side, baseline: Side, task: str, metric: str) -> Iterator[str]:
-    """Yield what makes a comparison less than it seems."""
-    _, k = pass_at_k.score_of(metric)
-    ids = []
-    for which in (side, baseline):
-        found = [_enough(verdicts, k) for verdicts in which.verdicts(task, "all")]
-        ids += [{verdict.id for verdict in verdicts} for verdicts in found]
-    common = set.intersection(*ids)
-    if any(found != common for found in ids):
-        mine, other = (
-            len(set.union(*part)) for part in (ids[: len(side.runs)], ids[len(side.runs) :])
-        )
-        yield (
-            f"{task}: {side.name} answered {mine:,} questions and {baseline.name} {other:,}; "
-            f"compared on the {len(common):,} that they share."
-        )
-    if differing := "; ".join(unlike(side.runs[0].card, baseline.runs[0].card, task)):
-        yield f"{task}: {side.name} was asked otherwise than {baseline.name}: {differing}."
-    reworded = _reworded(side.runs[0], baseline.runs[0], task)
-    if reworded:
-        yield (
-            f"{task}: {reworded:,} of the shared questions were put to {side.name} in other words "
-            f"or with other pictures than to {baseline.name}."
-        )
-
-
-def _reworded(a: Run, b: Run, task: str) -> int:
-    """Count questions of one id that were not put alike."""
-    if a.paper == b.paper or not (a.paper and b.paper):
-        return 0
-    shared = [key for key in a.asked if key[0] == task and key in b.asked]
-    return sum(a.asked[key][0] != b.asked[key][0] for key in shared)
-
-
-def _own(side: Side, tasks: Sequence[str], metric: str) -> Iterator[str]:
-    """Yield what is to be known of one side alone."""
-    for run in side.runs:
-        if not run.card.finished:
-            asked = run.card.sampling.n * sum(task.n for task in run.card.tasks)
-            there = sum(len(v) for (_, group), v in run.verdicts.items() if group == "all")
-            yield f"{run.card.name} is not finished: {there:,} of {asked:,} answers are graded."
-    for task in tasks:
-        own = side.verdicts(task, "all")
-        found = pass_at_k.spread(own[0]) if metric == "mean" and len(own) == 1 else None
-        if found:
-            yield (
-                f"{task}: of the standard error of {side.name}, "
-                f"{100 * found.stderr_between:.1f} comes from the choice of questions and "
-                f"{100 * found.stderr_within:.1f} from drawing {found.answers:g} answers to each."
-            )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from common.errors import UserError
 from harness.runs.schema import Verdict
 from harness.statistics import scores
 from harness.statistics.scores import Score
@@ -21,7 +22,7 @@ def score_of(metric: str) -> tuple[Score, int]:
         metric: `mean`, `maj`, or `pass@k` with k a number.
 
     Raises:
-        ValueError: It is none of these.
+        UserError: It is none of these.
     """
     if metric == "mean":
         return scores.mean, 1
@@ -30,7 +31,7 @@ def score_of(metric: str) -> tuple[Score, int]:
     if found := re.fullmatch(r"pass@([1-9]\d*)", metric):
         k = int(found[1])
         return lambda verdicts: pass_at(k, verdicts), k
-    raise ValueError(f"there is no metric {metric!r}: expected mean, maj, or pass@k as in pass@4")
+    raise UserError(f"there is no metric {metric!r}: expected mean, maj, or pass@k as in pass@4")
 
 
 def pass_at(k: int, verdicts: Sequence[Verdict]) -> float:

@@ -5,12 +5,15 @@ from statistics import NormalDist
 
 from harness.statistics.paired import Paired
 from harness.statistics.resampling import LEVEL
+from harness.statistics.seeds import SeedDifference
 
 POWER = 0.8
 """Chance of finding a difference, where it is asked how large one must be."""
 
 
-def detectable(found: Paired, *, power: float = POWER, level: float = LEVEL) -> float:
+def detectable(
+    found: Paired | SeedDifference, *, power: float = POWER, level: float = LEVEL
+) -> float:
     """The smallest difference that a comparison like this one would find.
 
     Returns:
@@ -18,24 +21,30 @@ def detectable(found: Paired, *, power: float = POWER, level: float = LEVEL) -> 
         (z₁ + z₂) · stderr (Bloom 1995, "Minimum Detectable Effects"). Infinity where the questions
         carry too little information to say.
     """
-    if found.test == "exact McNemar":
+    if isinstance(found, Paired) and found.test == "exact McNemar":
         return minimal_detectable(found.n, found.discordance, power=power, level=level)
     return reach(power=power, level=level) * found.stderr if found.stderr > 0 else math.inf
 
 
-def settling(found: Paired, *, power: float = POWER, level: float = LEVEL) -> int | None:
+def settling(
+    found: Paired | SeedDifference, *, power: float = POWER, level: float = LEVEL
+) -> int | None:
     """How many questions of the same kind would settle a difference as large as the one seen.
 
     Returns:
-        `questions_needed`, or n · ((z₁ + z₂) · stderr / difference)² where that does not apply;
-        None where the two differ too little to say.
+        `questions_needed`, or n · ((z₁ + z₂) · stderr / difference)² where that does not apply; of
+        several seeds only the part of the error shrinks that questions make. None where the two
+        differ too little to say, or these seeds could not settle it with any number of questions.
     """
     if not found.difference or not found.stderr > 0:
         return None
-    if found.test == "exact McNemar":
+    if isinstance(found, Paired) and found.test == "exact McNemar":
         return questions_needed(found.difference, found.discordance, power=power, level=level)
-    ratio = reach(power=power, level=level) * found.stderr / found.difference
-    return math.ceil(found.n * ratio**2)
+    variance = (found.difference / reach(power=power, level=level)) ** 2
+    if isinstance(found, Paired):
+        return math.ceil(found.n * found.stderr**2 / variance)
+    left = variance - found.stderr_seeds**2
+    return math.ceil(found.n * found.stderr_questions**2 / left) if left > 0 else None
 
 
 def minimal_detectable(

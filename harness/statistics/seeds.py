@@ -15,23 +15,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.runs.schema import Verdict
-from harness.statistics import power, scores
+from harness.statistics import scores
 from harness.statistics.paired import Unpairable, differences
 from harness.statistics.resampling import LEVEL
 from harness.statistics.scores import Key, Score
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeedDifference:
     """The difference between two methods over seeds and questions."""
 
     n: int
-    """Questions that every run answered."""
+    """Questions that both methods answered."""
     clusters: int
-    seeds_a: int
-    seeds_b: int
-    paired: bool
-    """Whether runs of one seed were compared with each other."""
+    test: str
+    """`t over …`: how many seeds, and what was paired."""
     score_a: float
     stderr_a: float
     """Of the first method's score alone, over seeds and questions."""
@@ -39,16 +37,21 @@ class SeedDifference:
     stderr_b: float
     difference: float
     """Mean score of the first method's runs less that of the second's."""
+    differences: tuple[float, ...] = ()
+    """Seed by seed, where each seed asked questions of its own."""
     stderr: float
+    """Nan for a single seed."""
     stderr_seeds: float
     """Part of the standard error that only more seeds lower."""
     stderr_questions: float
-    """Part that only more questions lower."""
+    """Part that more questions lower too."""
     freedom: float
     """Degrees of freedom of the t test (Satterthwaite)."""
     low: float
     high: float
     p: float
+    """Two-sided, not corrected for several comparisons."""
+    interval: str = "t"
 
 
 def compare(
@@ -101,12 +104,11 @@ def compare(
     variance = math.fsum(part for part, _ in parts)
     freedom = _satterthwaite(parts)
     reach, p = _t(difference, variance, freedom)
+    kind = "paired" if paired else "independent"
     return SeedDifference(
         n=len(common),
         clusters=first.shape[1],
-        seeds_a=len(a),
-        seeds_b=len(b),
-        paired=paired,
+        test=f"t over {len(a)} and {len(b)} {kind} seeds",
         score_a=float(first.mean()),
         stderr_a=_alone(first),
         score_b=float(second.mean()),
@@ -122,25 +124,9 @@ def compare(
     )
 
 
-@dataclass(frozen=True)
-class Replicated:
-    """The difference between two methods over seeds that each asked questions of their own."""
-
-    differences: tuple[float, ...]
-    """Score of the first method less that of the second, seed by seed."""
-    difference: float
-    """Their mean."""
-    stderr: float
-    """Of the mean, over seeds; nan for a single one."""
-    stderr_questions: float
-    """What the questions alone would leave of it: more of them would lower this part."""
-    low: float
-    high: float
-    p: float
-    """Of the paired t test over seeds, two-sided."""
-
-
-def replicated(pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]]) -> Replicated:
+def replicated(
+    pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]], *, score: Score = scores.mean
+) -> SeedDifference:
     """Compare two methods by seeds that share nothing: neither training nor questions.
 
     A seed gives one difference, paired by question; the seeds are the sample. What training,
@@ -151,48 +137,46 @@ def replicated(pairs: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]]) -> 
     Args:
         pairs: For each seed the verdicts of the first method and of the second, of one task and
             group.
+        score: Of a question.
 
     Raises:
         Unpairable: In a seed, the two did not answer the same questions.
     """
     import numpy as np
 
-    by_question = [differences(a, b) for a, b in pairs]
+    by_question = [differences(a, b, score=score) for a, b in pairs]
     clusters = [scores.clusters_of((*a, *b)) for a, b in pairs]
+    means = [
+        np.array([scores.score_and_error(run, score=score)[0] for run in side])
+        for side in zip(*pairs, strict=True)
+    ]
     found = np.array([math.fsum(part.values()) / len(part) for part in by_question])
     variance, freedom = _variance(found)
     within = [
         scores.clustered_error([part], known)
         for part, known in zip(by_question, clusters, strict=True)
     ]
+    questions = math.fsum(error**2 for error in within) / len(within) ** 2
     middle = float(found.mean())
     reach, p = _t(middle, variance, freedom)
-    return Replicated(
-        differences=tuple(found.tolist()),
+    return SeedDifference(
+        n=sum(map(len, by_question)),
+        clusters=sum(len({*known.values()}) for known in clusters),
+        test=f"t over {len(pairs)} paired seeds, each with questions of its own",
+        score_a=float(means[0].mean()),
+        stderr_a=math.sqrt(_variance(means[0])[0]),
+        score_b=float(means[1].mean()),
+        stderr_b=math.sqrt(_variance(means[1])[0]),
         difference=middle,
+        differences=tuple(found.tolist()),
         stderr=math.sqrt(variance),
-        stderr_questions=math.sqrt(math.fsum(error**2 for error in within)) / len(within),
+        stderr_seeds=math.sqrt(max(0.0, variance - questions)),
+        stderr_questions=math.sqrt(questions),
+        freedom=freedom,
         low=float(np.clip(middle - reach, -1, 1)),
         high=float(np.clip(middle + reach, -1, 1)),
         p=p,
     )
-
-
-def detectable(found: SeedDifference, *, level: float = LEVEL) -> float:
-    """The smallest difference that a comparison like this would find, see `power.detectable`."""
-    return power.reach(level=level) * found.stderr if found.stderr > 0 else math.inf
-
-
-def settling(found: SeedDifference, *, level: float = LEVEL) -> int | None:
-    """How many questions would settle a difference as large as the one seen.
-
-    Returns:
-        None where these seeds could not, whatever the number of questions.
-    """
-    if not found.difference or not found.stderr > 0:
-        return None
-    left = (found.difference / power.reach(level=level)) ** 2 - found.stderr_seeds**2
-    return math.ceil(found.n * found.stderr_questions**2 / left) if left > 0 else None
 
 
 def _by_cluster(runs: Sequence[dict[Key, float]], clusters: dict[Key, Hashable]) -> Any:

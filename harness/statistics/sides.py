@@ -69,11 +69,16 @@ class Side:
 
     name: str
     runs: tuple[Run, ...]
+    """One or more."""
 
-    def verdicts(self, task: str, group: str) -> list[list[Verdict]]:
-        """Return those of each run; empty unless every run has some."""
-        found = [run.verdicts.get((task, group), []) for run in self.runs]
-        return found if all(found) else []
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Those that every run has verdicts of."""
+        return tuple(t for t in self.runs[0].tasks if all(t in run.tasks for run in self.runs))
+
+    def groups(self, task: str) -> list[str]:
+        """Groups of a task beyond the whole of it."""
+        return [name for of, name in self.runs[0].verdicts if of == task and name != "all"]
 
     def seeds(self) -> list[int | None]:
         """Return the training seed of each run, None where its checkpoint does not tell."""
@@ -171,7 +176,24 @@ def _settings(card: RunCard, task: str) -> dict[str, Any]:
 
 
 def alike(a: Run, b: Run, task: str) -> bool:
-    """Whether two runs put the same questions of a task, where they share ids at all."""
-    return a.paper == b.paper or not any(
-        a.asked[key][0] != b.asked[key][0] for key in a.asked if key[0] == task and key in b.asked
-    )
+    """Whether two runs put the same questions of a task to the model, where they share ids."""
+    if a.paper == b.paper or not (a.paper and b.paper):
+        return True
+    return bool(_both(a, b, task)) and not reworded(a, b, task)
+
+
+def reworded(a: Run, b: Run, task: str) -> set[str]:
+    """Ids under which the model saw another prompt, or other pictures."""
+    return {key[1] for key in _both(a, b, task) if a.asked[key][0] != b.asked[key][0]}
+
+
+def other_questions(a: Run, b: Run, task: str) -> set[str]:
+    """Ids under which it saw another question: another row of the benchmark, put otherwise."""
+    return {id for id in reworded(a, b, task) if a.asked[task, id][1] != b.asked[task, id][1]}
+
+
+def _both(a: Run, b: Run, task: str) -> list[Where]:
+    """Questions that both were asked, where it is known of both what they were."""
+    if a.paper == b.paper or not (a.paper and b.paper):
+        return []
+    return [key for key in a.asked if key[0] == task and key in b.asked]

@@ -115,7 +115,9 @@ def test_p_is_corrected_over_the_families_of_a_claim(folder):
 )
 def test_verdicts(sign, difference, p, verdict):
     claim = study.Claim("x", "a", "b", "g", sign)
-    found = study.seeds.Replicated((difference,) * 3, difference, 0.1, 0.1, 0.0, 0.4, p)
+    known = {"difference": difference, "differences": (difference,) * 3, "p": p}
+    unknown = dict.fromkeys(study.seeds.SeedDifference.__dataclass_fields__, 0.1)
+    found = study.seeds.SeedDifference(**(unknown | known))
     assert study.Finding(claim, "f", found, p).verdict == verdict
 
 

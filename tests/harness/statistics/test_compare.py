@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import random
 
 import graded
@@ -39,7 +40,7 @@ def pair(tmp_path):
 
 def test_the_numbers_of_one_pair_by_hand(pair, capsys):
     found = told(capsys, *pair)
-    (row,) = found["rows"]
+    (row,) = found["headline"]
     assert (row["name"], row["baseline"], row["task"], row["n"]) == ("drift", "sft", "t", 16)
     assert (row["score"], row["baseline_score"]) == (13 / 16, 9 / 16)
     assert row["difference"] == pytest.approx(4 / 16)
@@ -53,25 +54,32 @@ def test_the_numbers_of_one_pair_by_hand(pair, capsys):
 def test_the_table_and_the_sentence(pair, capsys):
     assert compare(*pair) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:5] == ["task", "run", "n", "score", "difference"]
-    assert lines[1].split() == ["t", "sft", "16", "56.2", "±", "12.8"]
-    assert lines[2].split()[:8] == ["drift", "16", "81.2", "±", "10.1", "+25.0", "±", "14.4"]
-    assert lines[3].startswith(
-        "t: drift is 25.0 points above sft: inside the noise (16 questions, p = 0.22)."
-    )
+    assert lines[0] == "headline:"
+    assert lines[1].split()[:4] == ["run", "n", "score", "difference"]
+    assert lines[2].split() == ["t"]
+    assert lines[3].split() == ["sft", "16", "56.2", "±", "12.8", "baseline"]
+    assert lines[4].split()[:8] == ["drift", "16", "81.2", "±", "10.1", "+25.0", "±", "14.4"]
+    assert "inside the noise" in lines[4]
+    said = "t: drift is 25.0 points above sft: inside the noise (16 questions, p = 0.22)."
+    assert any(line.startswith(said) for line in lines)
+    assert max(map(len, lines)) <= 100
 
 
 def test_a_narrow_terminal_gets_the_columns_it_has_room_for(pair, capsys, monkeypatch):
-    from rich.console import Console
-
     from harness.commands import compare as room
 
-    monkeypatch.setattr(room, "console", lambda: Console(width=80))
-    assert compare(*pair) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["task", "run", "n", "score", "difference", "p", "(Holm)"]
-    assert lines[2].split()[-1] == "0.22"
-    assert lines[3] == "a terminal of 110 columns shows more, --format csv everything"
+    for width, heads in (
+        (70, "run n score difference p (Holm) finding"),
+        (100, "run n score difference 95 % interval p p (Holm) finding"),
+        (140, "run n score difference 95 % interval p p (Holm) finding finds settles flips"),
+    ):
+        monkeypatch.setattr(room, "WIDTH", width)
+        assert compare(*pair) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split()[: len(heads.split())] == heads.split()
+        assert max(map(len, lines)) <= width
+        more = "a wider terminal shows more, --format csv everything"
+        assert (more in lines) == (width < 140)
 
 
 @pytest.mark.parametrize("format", ["markdown", "latex", "csv"])
@@ -101,30 +109,35 @@ def test_names_are_escaped_in_every_format(tmp_path, capsys):
         assert all(name in out for name in there), format
 
 
+def join(folder, other):
+    """Add the answers of another run, to another task, to a run."""
+    for file in ("questions", "responses", "verdicts"):
+        with (folder / f"{file}.jsonl").open("ab") as lines:
+            lines.write((other / f"{file}.jsonl").read_bytes())
+
+
 def test_several_tasks_are_corrected_together(tmp_path, capsys):
     for name, first, second in (("sft", "1" * 4 + "0" * 12, "1" * 8), ("drift", "1" * 16, "0" * 8)):
         folder = graded.write(tmp_path / name, graded.bits(first))
         other = graded.write(tmp_path / "other" / name, graded.bits(second), task="u")
-        for file in ("questions", "responses", "verdicts"):
-            with (folder / f"{file}.jsonl").open("ab") as lines:
-                lines.write((other / f"{file}.jsonl").read_bytes())
+        join(folder, other)
     found = told(capsys, tmp_path / "sft", tmp_path / "drift")
     raw = [2 / 2**12, 2 / 2**8]
-    assert [row["p"] for row in found["rows"]] == raw
-    assert [row["p_holm"] for row in found["rows"]] == [2 * raw[0], raw[1]]
-    assert [row["finding"] for row in found["rows"]] == ["supported", "supported"]
+    assert [row["p"] for row in found["headline"]] == raw
+    assert [row["p_holm"] for row in found["headline"]] == [2 * raw[0], raw[1]]
+    assert [row["finding"] for row in found["headline"]] == ["supported", "supported"]
     only = told(capsys, tmp_path / "sft", tmp_path / "drift", "--tasks", "u")
-    assert [row["p_holm"] for row in only["rows"]] == [raw[1]]
+    assert [row["p_holm"] for row in only["headline"]] == [raw[1]]
 
 
 def test_the_baseline_can_be_any_side(pair, capsys):
-    (row,) = told(capsys, *pair, "--baseline", "drift")["rows"]
+    (row,) = told(capsys, *pair, "--baseline", "drift")["headline"]
     assert (row["name"], row["difference"]) == ("sft", -4 / 16)
 
 
 def test_a_folder_of_runs_stands_for_them_all(pair, capsys):
     found = told(capsys, pair[0].parent)
-    assert [(row["name"], row["baseline"]) for row in found["rows"]] == [("sft", "drift")]
+    assert [(row["name"], row["baseline"]) for row in found["headline"]] == [("sft", "drift")]
 
 
 def test_groups_are_corrected_among_themselves(tmp_path, capsys):
@@ -134,16 +147,20 @@ def test_groups_are_corrected_among_themselves(tmp_path, capsys):
     a = graded.write(tmp_path / "a", graded.bits("00" * 10), groups=groups)
     b = graded.write(tmp_path / "b", graded.bits("10" * 10), groups=groups)
     found = told(capsys, a, b, "--groups")
-    assert [(row["group"], row["n"], row["p"]) for row in found["groups"]] == [
+    assert [(row["group"], row["n"], row["p"]) for row in found["exploratory"]] == [
         ("even", 10, 2 / 2**10),
         ("odd", 10, 1.0),
     ]
-    assert [row["p_holm"] for row in found["groups"]] == [4 / 2**10, 1.0]
-    assert found["rows"][0]["p_holm"] == 2 / 2**10
+    assert [row["p_holm"] for row in found["exploratory"]] == [4 / 2**10, 1.0]
+    assert found["headline"][0]["p_holm"] == 2 / 2**10
     assert compare(a, b, "--groups") == 0
     out = capsys.readouterr().out
     assert "t, even: b is 100.0 points above a: supported (10 questions, p = 0.004 aft" in out
-    assert "corrected among themselves" in out
+    assert "corrected among themselves" in " ".join(out.split())
+    assert [line for line in out.splitlines() if line.endswith(":")] == [
+        "headline:",
+        "exploratory:",
+    ]
 
 
 def test_clusters_are_taken_from_the_verdicts(tmp_path, capsys):
@@ -153,19 +170,20 @@ def test_clusters_are_taken_from_the_verdicts(tmp_path, capsys):
 
     a = graded.write(tmp_path / "a", graded.bits("0000" * 10), cluster=cluster)
     b = graded.write(tmp_path / "b", graded.bits("1111" * 4 + "0000" * 6), cluster=cluster)
-    (row,) = told(capsys, a, b)["rows"]
+    (row,) = told(capsys, a, b)["headline"]
     assert (row["n"], row["clusters"], row["p"]) == (40, 10, 2 / 2**4)
     assert (row["test"], row["interval"]) == ("exact sign flip", "bootstrap")
     assert row["finding"] == "cannot be told"
     assert compare(a, b) == 0
-    assert "cannot be told (40 questions in 10 clusters, p = 0.12)" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "cannot be told (40 questions in 10 clusters, p = 0.12). They came out diff" in out
 
 
 def test_different_questions_are_compared_where_they_meet(tmp_path, capsys):
     a = graded.write(tmp_path / "a", graded.bits("1" * 20))
     b = graded.write(tmp_path / "b", graded.bits("0" * 10))
     found = told(capsys, a, b)
-    (row,) = found["rows"]
+    (row,) = found["headline"]
     assert (row["n"], row["baseline_score"], row["difference"]) == (10, 1.0, -1.0)
     assert (
         "t: b answered 10 questions and a 20; compared on the 10 that they share."
@@ -179,6 +197,9 @@ def test_an_unfinished_run_says_so(tmp_path, pair, capsys):
     path.write_text(path.read_text().replace('"n": 8', '"n": 16'))
     notes = told(capsys, pair[0], half)["notes"]
     assert "half is not finished: 8 of 16 answers are graded." in notes
+    path.write_text(path.read_text().replace('"finished": false', '"finished": true'))
+    notes = told(capsys, pair[0], half)["notes"]
+    assert "half has lost answers: it was finished, and 8 of 16 are there." in notes
 
 
 def test_what_was_asked_otherwise_is_told(tmp_path, pair, capsys):
@@ -192,7 +213,7 @@ def test_what_was_asked_otherwise_is_told(tmp_path, pair, capsys):
     notes = told(capsys, pair[0], warm)["notes"]
     assert any("engine hf 0.32.0 against vllm 0.32.0" in note for note in notes)
     assert any("temperature 0.7 against 0.0" in note for note in notes)
-    assert any("16 of the shared questions were put to warm in other words" in n for n in notes)
+    assert any("warm saw 16 of the shared questions in other words" in note for note in notes)
     assert told(capsys, *pair)["notes"] == []
 
 
@@ -221,7 +242,7 @@ def sampled(tmp_path):
 )
 def test_metrics_of_several_answers(sampled, capsys, metric, scores):
     found = told(capsys, *sampled, "--metric", metric)
-    (row,) = found["rows"]
+    (row,) = found["headline"]
     assert (row["baseline_score"], row["score"]) == pytest.approx(scores)
     assert row["difference"] == pytest.approx(scores[1] - scores[0])
     assert any("from drawing 4 answers" in n for n in found["notes"]) == (metric == "mean")
@@ -246,7 +267,7 @@ def test_training_seeds_are_a_level_of_their_own(tmp_path, capsys):
     }
     for name, texts in rows.items():
         seed_runs(tmp_path, name, texts)
-    (row,) = told(capsys, f"sft={tmp_path}/sft-*", f"drift={tmp_path}/drift-*")["rows"]
+    (row,) = told(capsys, f"sft={tmp_path}/sft-*", f"drift={tmp_path}/drift-*")["headline"]
     means = {name: [text.count("1") / 50 for text in texts] for name, texts in rows.items()}
     expected = sum(means["drift"]) / 3 - sum(means["sft"]) / 3
     assert row["difference"] == pytest.approx(expected)
@@ -255,14 +276,124 @@ def test_training_seeds_are_a_level_of_their_own(tmp_path, capsys):
         stats.sem([a - b for a, b in zip(means["drift"], means["sft"], strict=True)]) ** 2
     )
     listed = ",".join(str(tmp_path / f"drift-{seed}") for seed in (2, 0))
-    (fewer,) = told(capsys, f"sft={tmp_path}/sft-*", f"drift={listed}")["rows"]
+    (fewer,) = told(capsys, f"sft={tmp_path}/sft-*", f"drift={listed}")["headline"]
     assert fewer["test"] == "t over 2 and 3 independent seeds"
+
+
+def test_seeds_that_asked_other_questions_are_compared_over_seeds(tmp_path, capsys):
+    rows = {"sft": ("1000", "1000", "0000"), "drift": ("1110", "1100", "1000")}
+    for name, texts in rows.items():
+        for seed, text in enumerate(texts):
+            asked = f"as seed {seed} has it, what is {{}}?"
+            graded.write(tmp_path / f"{name}-{seed}", graded.bits(text), prompt=asked)
+    # The order in which a side names its runs does not matter: questions pair them.
+    listed = ",".join(str(tmp_path / f"drift-{seed}") for seed in (2, 0, 1))
+    sides = (f"sft={tmp_path}/sft-*", f"drift={listed}")
+    found = told(capsys, *sides)
+    (row,) = found["headline"]
+    # Differences 1/2, 1/4, 1/4: mean 1/3, standard error 1/12, t = 4; with two degrees of freedom
+    # p = 1 − t / √(t² + 2).
+    assert row["difference"] == pytest.approx(1 / 3)
+    assert row["difference_stderr"] == pytest.approx(1 / 12)
+    assert row["p"] == row["p_holm"] == pytest.approx(1 - 4 / math.sqrt(18))
+    assert (row["score"], row["baseline_score"]) == pytest.approx((1 / 2, 1 / 6))
+    assert (row["n"], row["finding"]) == (12, "inside the noise")
+    assert row["test"] == "t over 3 paired seeds, each with questions of its own"
+    assert found["notes"] == [
+        "t: drift and sft were asked different questions by each seed: compared over 3 seeds, not "
+        "question by question."
+    ]
+    assert compare(*sides) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "(12 questions, t over 3 paired seeds, each with questions of its own, p = 0.057)" in out
+    # Without their like on the other side they are not compared at all.
+    assert compare(f"sft={tmp_path}/sft-0,{tmp_path}/sft-1", f"drift={listed}") == 2
+    assert "were asked different questions, and not each by one run" in capsys.readouterr().err
+
+
+def test_other_questions_under_the_same_ids_are_not_paired(tmp_path, capsys):
+    a = graded.write(tmp_path / "a", graded.bits("1100"))
+    b = graded.write(tmp_path / "b", graded.bits("1010"), prompt="how much is {}?")
+    path = b / "questions.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], *(line.replace('"7"', '"8"') for line in lines[2:])]))
+    found = told(capsys, a, b)
+    (row,) = found["headline"]
+    assert (row["n"], row["difference"]) == (2, -1 / 2)  # the first two are reworded alone
+    assert found["notes"] == [
+        "t: b saw other questions than a under 2 of the ids; they are left out.",
+        "t: b saw 2 of the shared questions in other words or with other pictures than a.",
+    ]
+    path.write_text("".join(line.replace('"7"', '"8"') for line in lines))
+    assert compare(a, b) == 2
+    assert "under the same ids they were asked other questions" in capsys.readouterr().err
+
+
+def test_a_validation_split_is_no_headline(tmp_path, capsys):
+    for name, first, second in (("sft", "1100", "0000"), ("drift", "1110", "1111")):
+        run = graded.write(tmp_path / name, graded.bits(first))
+        more = graded.write(tmp_path / "v" / name, graded.bits(second), task="t_validation")
+        join(run, more)
+    runs = (tmp_path / "sft", tmp_path / "drift")
+    found = told(capsys, *runs, "--groups")
+    assert [row["task"] for row in found["headline"]] == ["t"] and not found["exploratory"]
+    assert "t_validation is a validation split: it is compared where it is named." in found["notes"]
+    found = told(capsys, *runs, "--tasks", "t_validation")
+    assert [row["p"] for row in found["exploratory"]] == [2 / 2**4] and not found["headline"]
+    assert told(capsys, tmp_path / "v")["exploratory"][0]["task"] == "t_validation"
+
+
+def test_the_mean_over_tasks_is_exploratory_and_told_from_the_pooled_score(tmp_path, capsys):
+    for name, first, second in (("sft", "1000", "11000000"), ("drift", "1110", "11110000")):
+        join(
+            graded.write(tmp_path / name, graded.bits(first)),
+            graded.write(tmp_path / "u" / name, graded.bits(second), task="u"),
+        )
+    found = told(capsys, tmp_path / "sft", tmp_path / "drift", "--groups")
+    (row,) = found["exploratory"]
+    assert (row["task"], row["group"], row["n"]) == ("t+u", "mean over tasks", 12)
+    assert (row["baseline_score"], row["score"]) == ((1 / 4 + 1 / 4) / 2, (3 / 4 + 1 / 2) / 2)
+    assert row["difference"] == pytest.approx((1 / 2 + 1 / 4) / 2)
+    assert {row["group"] for row in found["headline"]} == {"all"}
+    assert compare(tmp_path / "sft", tmp_path / "drift", "--groups") == 0
+    assert " mean over t and u " in capsys.readouterr().out
+
+
+def test_a_task_that_the_baseline_did_not_answer_has_another(tmp_path, capsys):
+    runs = [graded.write(tmp_path / name, graded.bits("1100"), task=name[0]) for name in ("t", "u")]
+    runs.append(graded.write(tmp_path / "u2", graded.bits("1111"), task="u"))
+    found = told(capsys, *runs)
+    assert [(r["name"], r["baseline"], r["task"]) for r in found["headline"]] == [("u2", "u", "u")]
+    assert "t: u and u2 did not answer it." in found["notes"]
+    assert "u: t did not answer it: compared with u." in found["notes"]
+
+
+def test_one_cluster_is_told_as_such(tmp_path, capsys):
+    a = graded.write(tmp_path / "a", graded.bits("0000"), cluster=lambda id: "one")
+    b = graded.write(tmp_path / "b", graded.bits("1111"), cluster=lambda id: "one")
+    (said,) = told(capsys, a, b)["sentences"]
+    assert "cannot be told (4 questions in 1 cluster, p = 1.00)" in said
+    assert said.endswith("All of them are one cluster, which says nothing about its own error.")
+
+
+def test_many_runs_are_counted_and_stay_within_the_page(tmp_path, capsys):
+    graded.write(tmp_path / "base", graded.bits("0" * 20))
+    for place in range(30):
+        name = f"a-checkpoint-with-a-rather-long-name-{place:02}"
+        graded.write(tmp_path / name, graded.bits("1" * 20 if place < 2 else "0" * 20), engine="hf")
+    assert compare(tmp_path, "--baseline", "base") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 50 and max(map(len, lines)) <= 100
+    said = " ".join(" ".join(lines).split())
+    assert "t: of 30 differences to base 2 supported above (a-checkpoint-with-a-" in said
+    assert " and 28 cannot be told (" in said
+    assert "and 24 others had other settings than base: engine hf 0.32.0 against" in said
 
 
 def test_protocols_beside_the_run_can_be_compared(pair, capsys):
     for folder, text in zip(pair, ("0" * 16, "1" * 16), strict=True):
         graded.write(folder / "scored" / "official", graded.bits(text))
-    (row,) = told(capsys, *pair, "--protocol", "official")["rows"]
+    (row,) = told(capsys, *pair, "--protocol", "official")["headline"]
     assert (row["name"], row["difference"]) == ("drift", 1.0)
     assert compare(*pair, "--protocol", "vlmevalkit") == 2
     assert "was not scored by vlmevalkit: `driftbench score" in capsys.readouterr().err
@@ -290,7 +421,10 @@ MISTAKES = [
     ("{sft} {drift} --baseline drfit", "no side is named 'drfit': did you mean drift? there are"),
     ("{sft} {drift} --tasks tt", "none of the runs answered 'tt': did you mean t? there are"),
     ("{sft} {drift} --metric pass@0", "there is no metric 'pass@0': expected mean, maj, or pass"),
-    ("{sft} {drift} --metric pass@2", "nothing can be compared: t: drift is not compared with sft"),
+    (
+        "{sft} {drift} --metric pass@2",
+        "nothing can be compared: t: drift cannot be compared with sft: pass@2 takes 2 answers",
+    ),
     ("{sft} {drift} --format jsn", "no format 'jsn': did you mean json? the formats are text, mar"),
     ("{sft} {root}/apart", "they have no question in common"),
     ("{sft} {root}/ungraded", "ungraded has no verdict yet: `driftbench score"),
@@ -332,9 +466,9 @@ def test_published_verdicts_give_scipys_p(tmp_path, capsys):
     names = list(verdicts)
     found = told(capsys, *(tmp_path / name for name in names), "--groups")
     base = verdicts[names[0]]
-    assert {row["n"] for row in found["rows"]} == {3040}
-    assert len(found["groups"]) == 2 * 16
-    for row in (*found["rows"], *found["groups"]):
+    assert {row["n"] for row in found["headline"]} == {3040}
+    assert len(found["exploratory"]) == 2 * 16
+    for row in (*found["headline"], *found["exploratory"]):
         mine = verdicts[row["name"]]
         ids = [id for id in base if row["group"] in ("all", subjects[id])]
         up = sum(mine[id] > base[id] for id in ids)
@@ -343,8 +477,8 @@ def test_published_verdicts_give_scipys_p(tmp_path, capsys):
         assert row["difference"] == pytest.approx((up - down) / len(ids))
         expected = stats.binomtest(up, up + down).pvalue if up + down else 1.0
         assert row["p"] == pytest.approx(expected, rel=1e-9)
-    raw = [row["p"] for row in found["rows"]]
-    assert [row["p_holm"] for row in found["rows"]] == pytest.approx(
+    raw = [row["p"] for row in found["headline"]]
+    assert [row["p_holm"] for row in found["headline"]] == pytest.approx(
         [min(1, 2 * p) if p == min(raw) else max(p, 2 * min(raw)) for p in raw]
     )
 

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from harness.runs.schema import Verdict
 from harness.statistics import pass_at_k, scores
 from harness.statistics.paired import paired
@@ -66,7 +67,7 @@ def test_right_answers_are_one_however_written():
 
 @pytest.mark.parametrize("metric", ["pass@0", "pass@", "median", "pass@x", ""])
 def test_unknown_metrics_are_refused(metric):
-    with pytest.raises(ValueError, match="expected mean, maj, or pass@k"):
+    with pytest.raises(UserError, match="expected mean, maj, or pass@k"):
         pass_at_k.score_of(metric)
 
 

@@ -27,7 +27,7 @@ def test_paired_seeds_by_hand():
     a = [run_of([1, 1, 1, 0]), run_of([1, 1, 0, 0])]
     b = [run_of([0, 0, 1, 0]), run_of([0, 1, 0, 0])]
     found = seeds.compare(a, b, paired=True)
-    assert (found.n, found.clusters, found.seeds_a, found.seeds_b) == (4, 4, 2, 2)
+    assert (found.n, found.clusters, found.test) == (4, 4, "t over 2 and 2 paired seeds")
     assert (found.score_a, found.score_b) == (5 / 8, 1 / 4)
     assert found.difference == pytest.approx(3 / 8)
     assert found.stderr_seeds**2 == pytest.approx((2 * (1 / 8) ** 2) / 2)
@@ -110,6 +110,10 @@ def test_seeds_with_their_own_questions_are_a_paired_t_test_over_seeds():
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     within = np.var(a.astype(float) - b, axis=1, ddof=1) / 40
     assert found.stderr_questions == pytest.approx(math.sqrt(within.sum()) / 5)
+    assert (found.score_a, found.score_b) == pytest.approx((a.mean(), b.mean()))
+    assert found.stderr_b == pytest.approx(stats.sem(b.mean(1)))
+    assert found.stderr_seeds**2 == pytest.approx(found.stderr**2 - within.sum() / 25)
+    assert (found.n, found.clusters) == (200, 200)
 
 
 def test_one_seed_and_seeds_that_agree_leave_nothing_to_judge_by():
