@@ -7,14 +7,11 @@ for language models: `official` is lmms-eval's way (github.com/EvolvingLMMs-Lab/
 
 import re
 from string import ascii_uppercase
-from typing import Any
 
-from tasks.data import FOLDER
+from tasks.data import FOLDER, Row
 from tasks.data.loading import NUMBER, loader
 from tasks.judging import Reading, metrics
 from tasks.multiple_choice import REQUEST, listed, options, robust
-
-Row = dict[str, Any]
 
 
 def _row(row: Row) -> Row:

@@ -10,14 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-from tasks.data import FOLDER, Data, Source, local
+from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import NUMBER, loader
 from tasks.grading import extract
 from tasks.judging import Reading, metrics
-
-Row = dict[str, Any]
+from tasks.published import Vectors
 
 HALVES = ("human", "augmented")
 
@@ -126,3 +124,10 @@ def groups(row: Row) -> tuple[str, ...]:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+VECTORS: Vectors = {
+    ("relaxed_correctness", "out"): lambda vector: relaxed(vector["target"], vector["prediction"]),
+}

@@ -6,15 +6,12 @@ lm-eval's `gsm8k_cot_zeroshot` (version 3) with its filter `flexible-extract`.
 """
 
 import re
-from typing import Any
 
-from tasks.data import FOLDER
+from tasks.data import FOLDER, Row
 from tasks.data.loading import NUMBER, loader
 from tasks.data.local import questions
 from tasks.grading import extract
 from tasks.judging import Reading, metrics
-
-Row = dict[str, Any]
 
 _NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 

@@ -10,15 +10,15 @@ mixed errors want a second judge that compares answers with one another; they ar
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
-from tasks.data import FOLDER
+from tasks import published
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
 from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
+from tasks.published import Check, Record
 
-Row = dict[str, Any]
 Graded = list[tuple[Row, bool]]
 
 _FIGURE = ("category", "subcategory", "set_id", "figure_id")
@@ -44,12 +44,6 @@ def _row(row: Row) -> Row:
 _OWN = questions("hallusionbench", "HallusionBench.json", "hallusionbench.json")
 
 dataset = loader("hallusionbench", _row, ["question", "answer", "images"], _OWN)
-
-
-def from_record(record: Row) -> Row:
-    """Return the row of a published answer, which may lack what is only asked."""
-    details = {"gt_answer_details": "", **record["metadata"]}
-    return {"question": "", "images": [], **record, "metadata": details}
 
 
 def to_prompt(row: Row) -> str:
@@ -178,3 +172,34 @@ def rates_vlmevalkit(graded: Graded) -> dict[str, float]:
 
 
 process_results = metrics(acc=robust)
+
+
+# Published outputs
+
+
+def from_record(record: Record) -> Row:
+    """Return the row of a published answer, which may lack what is only asked."""
+    details = {"gt_answer_details": "", **record["metadata"]}
+    return {**published.bare(record), "metadata": details}
+
+
+def checks(_: Record) -> list[Check]:
+    """Check verdicts, from the judge's codes, and the words that VLMEvalKit reads."""
+    return [
+        Check("official", published.right(official, from_record, replies=_replies), _scores),
+        Check("vlmevalkit, rules", published.word(by_vlmevalkit, from_record)),
+    ]
+
+
+def _replies(record: Record) -> list[str]:
+    said = {"0": "That is incorrect.", "1": "correct", "2": "unclear"}
+    return [said[record["judge_code"]]] if "judge_code" in record else []
+
+
+def _scores(graded: Graded) -> dict[str, float]:
+    found = summary(graded)
+    scores = {name: found[name] for name in ("yes_diff", "fp_ratio")}
+    for part, suffix in (("overall", ""), ("VD", " VD"), ("VS", " VS")):
+        for name in ("aAcc", "fAcc", "qAcc", "easy", "hard"):
+            scores[f"{part}/{name}"] = 100 * found[f"{name}{suffix}"]
+    return scores

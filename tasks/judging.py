@@ -1,4 +1,4 @@
-"""What a rule asks a judge, and how a verdict that may ask one is driven. Standard library only.
+"""What a rule asks a judge, and how a verdict that may ask one is driven.
 
 A verdict is a plain function, or a generator function where the benchmark's protocol lets a
 language model read the answer: it yields each `Request`, receives the reply, and returns what a
@@ -16,9 +16,8 @@ business and stands in the generator.
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-Row = dict[str, Any]
+from tasks.data import Row
 
 Reading = tuple[str | None, bool | None]
 """What was read as the answer, and whether it is right; None where that is not known."""

@@ -11,15 +11,15 @@ keep the official 448 as denominator; the official script gives it to an empty r
 
 import json
 import re
-from typing import Any
+from collections.abc import Iterator
 
-from tasks.data import FOLDER
+from tasks import published
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
 from tasks.grading import extract
 from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
-
-Row = dict[str, Any]
+from tasks.published import Check, Record
 
 EXAMPLES = (
     "Your response should only contain letters/numbers, do not add extra explaination. "
@@ -253,3 +253,27 @@ def groups(row: Row) -> tuple[str, ...]:
 
 
 process_results = metrics(acc=robust)
+
+
+# Published outputs
+
+
+def checks(_: Record) -> list[Check]:
+    """Check verdicts, from the letters that GPT-4 listed."""
+    return [Check("official", published.right(official, replies=_letters), _scores)]
+
+
+def _letters(record: Record) -> list[str]:
+    return [", ".join(record["official_extraction"])]
+
+
+def _score_names(record: Record) -> Iterator[str]:
+    yield "total"
+    for group in groups(record):
+        if group.startswith("skill: "):
+            yield group.removeprefix("skill: ")
+    found = record["metadata"].get("published_capability", ())
+    yield from (f"capability:{name}" for name in found)
+
+
+_scores = published.counter(_score_names)

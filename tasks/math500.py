@@ -8,15 +8,12 @@ Qwen's model cards recommend.
 """
 
 import re
-from typing import Any
 
-from tasks.data import FOLDER
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
 from tasks.grading import extract
 from tasks.judging import Reading, metrics
-
-Row = dict[str, Any]
 
 REQUEST = "\nPlease reason step by step, and put your final answer within \\boxed{}."
 

@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import multiple_choice
-from tasks.data import FOLDER, Rows
+from tasks import multiple_choice, published
+from tasks.data import FOLDER, Row, Rows
 from tasks.data.loading import loader
 from tasks.data.local import questions
 from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
-
-Row = dict[str, Any]
-
+from tasks.published import Check, Record
 
 # Rows
 
@@ -288,9 +286,17 @@ def cluster(row: Row) -> str:
     return str(row["metadata"]["problem_index"])
 
 
-def from_record(record: Row) -> Row:
+process_results = metrics(acc=robust)
+
+
+# Published outputs
+
+
+def from_record(record: Record) -> Row:
     """Return a record of published answers, which has no question of its own for the judge."""
     return {**record, "question_for_eval": record.get("question_for_eval", record["question"])}
 
 
-process_results = metrics(acc=robust)
+def checks(_: Record) -> list[Check]:
+    """Check verdicts, of which none are published so far."""
+    return [Check("official", published.right(official, from_record), published.no_scores)]

@@ -8,19 +8,18 @@ The official script evaluates what the model wrote; here a reader of the same ar
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache, partial
-from typing import Any
 
-from tasks import multiple_choice
-from tasks.data import FOLDER
+from tasks import multiple_choice, published
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
 from tasks.grading import arithmetic, latex2sympy, vlmevalkit
 from tasks.grading import extract as answers
 from tasks.judging import UNPARSED, Judging, Reading, metrics
 from tasks.multiple_choice import listed, options
-
-Row = dict[str, Any]
+from tasks.published import Check, Pair, Record, Vectors
 
 LETTERS = "ABCDE"
 
@@ -353,3 +352,38 @@ def groups(row: Row) -> tuple[str, ...]:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+
+def checks(_: Record) -> list[Check]:
+    """Check verdicts and extractions, those of today's script too, and VLMEvalKit's letters."""
+    return [
+        Check("official", published.right(official), _scores),
+        Check("official, now", published.right(official, expected="rerun_verdict")),
+        Check("official, extraction", _extraction),
+        Check("vlmevalkit, rules", published.matched(by_vlmevalkit)),
+    ]
+
+
+def _extraction(record: Record) -> Pair:
+    expected = record.get("rerun_extraction", record["official_extraction"])
+    return extract(record["response"] or ""), expected
+
+
+def _scores(graded: published.Graded) -> dict[str, str]:
+    found = published.counts(graded, _score_names)
+    return {name: f"{k}/{n}={round(100 * k / n, 2)}%" for name, (k, n) in found.items()}
+
+
+def _score_names(record: Record) -> Iterator[str]:
+    subject, level, _ = (group.partition(": ")[2] for group in groups(record))
+    yield from ("-all", f"-level{level}", subject)
+    yield from (f"{subject}_level{level}", f"-level{level}_{subject}")
+
+
+VECTORS: Vectors = {
+    ("mathv.extract", "out"): lambda vector: extract(vector["response"]),
+    ("mathv.is_equal", "out"): lambda vector: equal(vector["gt"], vector["answer"]),
+}

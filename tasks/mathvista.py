@@ -10,16 +10,17 @@ The answers of `test` are not public: its verdicts stay unparsed, and scores com
 """
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from tasks.data import FOLDER
+from tasks import published
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
 from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
 from tasks.multiple_choice import listed, options
-
-Row = dict[str, Any]
+from tasks.published import Check, Pair, Record, Vectors
 
 _HINTS = {
     "text": "Hint: Please answer the question and provide the correct option letter, e.g., A, B, "
@@ -57,11 +58,6 @@ dataset = loader(
         "mathvista", "mathvista_{split}.json", "data/{split}.json", "{split}.json", named="pid"
     ),
 )
-
-
-def from_record(record: Row) -> Row:
-    """Return a record of published answers, which lacks the question, as a row."""
-    return {"question": "", **record}
 
 
 # Prompt
@@ -376,3 +372,75 @@ def groups(row: Row) -> tuple[str, ...]:
 
 
 process_results = metrics(acc=robust)
+
+
+# Published outputs
+
+
+def checks(entry: Record) -> list[Check]:
+    """Check both integer rules and VLMEvalKit's, from the published extraction.
+
+    The scripts' own shortcuts are passed by: some files hold an extraction of an empty response.
+    """
+    legacy = "legacy" in entry.get("integer_rule_of_published_verdicts", "")
+    return [
+        Check("official", _scored("official", legacy), published.counter(_score_names)),
+        Check("official, now", _scored("current_code", False), published.no_scores),
+        Check("vlmevalkit, rules", _prefetched("2025")),
+        Check("vlmevalkit, rules of 2026", _prefetched("head")),
+        Check("vlmevalkit, same extraction", _hit("2025"), published.no_scores),
+        Check("vlmevalkit, same extraction, 2026", _hit("head"), published.no_scores),
+    ]
+
+
+def _scored(whose: str, legacy: bool) -> Callable[[Record], Pair]:
+    def pair(record: Record) -> Pair:
+        found = score(record, record["official_extraction"] or "", legacy)
+        return found, (record[f"{whose}_prediction"], record[f"{whose}_verdict"])
+
+    return pair
+
+
+def _prefetched(version: str) -> Callable[[Record], Pair | None]:
+    def pair(record: Record) -> Pair | None:
+        expected = published.of(record["vlmevalkit"], version)["prefetch"]
+        found = prefetch(record, record["response"] or "", head=version == "head")
+        return _unless_error(found or "False", str(expected))
+
+    return pair
+
+
+def _hit(version: str) -> Callable[[Record], Pair | None]:
+    def pair(record: Record) -> Pair | None:
+        expected = published.of(record["vlmevalkit"], version)["hit_given_official_extraction"]
+        extraction = record["official_extraction"] or ""
+        return _unless_error(hit(record, extraction, head=version == "head"), expected)
+
+    return pair
+
+
+def _unless_error(found: Any, expected: Any) -> Pair | None:
+    """Return nothing to compare where VLMEvalKit's own code breaks."""
+    return None if str(expected).startswith("ERR:") else (found, expected)
+
+
+_FIELDS = {"skill": "skills", "question type": "question_type", "answer type": "answer_type"}
+_LONG = {short: long for long, short in _SHORT.items()}
+
+
+def _score_names(record: Record) -> Iterator[str]:
+    yield "average"
+    for group in groups(record):
+        kind, _, value = group.partition(": ")
+        long = _LONG.get(value, value) if kind in ("task", "skill") else value
+        yield f"{_FIELDS.get(kind, kind)}/{long}"
+
+
+def _normalised(vector: Record, legacy: bool) -> str | None:
+    return normal({"metadata": {}, **vector}, vector["extraction"], legacy)
+
+
+VECTORS: Vectors = {
+    ("mathvista.normalize", "out_current"): lambda vector: _normalised(vector, False),
+    ("mathvista.normalize", "out_legacy_2023"): lambda vector: _normalised(vector, True),
+}

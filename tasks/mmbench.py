@@ -9,14 +9,11 @@ one question have the same `index` modulo a million.
 
 from collections import defaultdict
 from string import ascii_uppercase
-from typing import Any
 
-from tasks.data import FOLDER
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.judging import metrics
 from tasks.multiple_choice import by_vlmevalkit, robust
-
-Row = dict[str, Any]
 
 _PASSES = 1_000_000
 

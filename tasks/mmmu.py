@@ -11,16 +11,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tasks import multiple_choice
-from tasks.data import FOLDER, Data, Source, hub, local
+from tasks import multiple_choice, published
+from tasks.data import FOLDER, Data, Row, Source, hub, local
 from tasks.data.loading import loader
 from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, metrics
 from tasks.multiple_choice import REQUEST, listed, options
-
-Row = dict[str, Any]
+from tasks.published import Check, Record, Vectors
 
 DOMAINS = {
     "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
@@ -101,11 +99,6 @@ def _row(row: Row) -> Row:
 
 
 dataset = loader("mmmu", _row, ["answer", "images"], _own)
-
-
-def from_record(record: Row) -> Row:
-    """Return the row of a published answer, which comes without its question."""
-    return {"question": "", "images": [], **record}
 
 
 def unquoted(written: str | list[str]) -> list[str]:
@@ -294,3 +287,27 @@ def groups(row: Row) -> tuple[str, ...]:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+
+def checks(_: Record) -> list[Check]:
+    """Check verdicts and VLMEvalKit's letters."""
+    return [
+        Check("official", published.right(official), published.counter(_score_names)),
+        Check("vlmevalkit, rules", published.matched(by_vlmevalkit)),
+    ]
+
+
+def _score_names(record: Record) -> tuple[str, str]:
+    return "overall", groups(record)[1].removeprefix("subject: ")
+
+
+VECTORS: Vectors = {
+    ("option_match", "mmmu_official"): lambda vector: (
+        read_letter(vector["response"], vector["choices"]) or "RANDOM"
+    ),
+    ("mmmu.open", "parsed"): lambda vector: read_short(vector["response"]),
+    ("mmmu.open", "verdict"): lambda vector: agrees(read_short(vector["response"]), vector["gt"]),
+}

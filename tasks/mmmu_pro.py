@@ -9,16 +9,15 @@ they stand where the question names them, as in VLMEvalKit.
 """
 
 from string import ascii_uppercase
-from typing import Any
 
-from tasks.data import FOLDER
+from tasks import published
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.grading import vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, metrics
 from tasks.mmmu import named_pictures, placed, read_letter, unquoted
 from tasks.multiple_choice import listed, options, robust
-
-Row = dict[str, Any]
+from tasks.published import Check, Record, Vectors
 
 _LAST_LINE = (
     "The last line of your response should be of the following format: 'Answer: $LETTER' "
@@ -55,11 +54,6 @@ def _row(row: Row) -> Row:
 
 
 dataset = loader("mmmu_pro", _row, ["answer", "images"])
-
-
-def from_record(record: Row) -> Row:
-    """Return the row of a published answer, which comes without its question."""
-    return {"question": "", "images": [], **record}
 
 
 def to_prompt(row: Row) -> str:
@@ -121,3 +115,21 @@ def _marked(text: str) -> str:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+
+def checks(_: Record) -> list[Check]:
+    """Check letters and verdicts, and VLMEvalKit's letters."""
+    return [
+        Check("official", published.whole(official), published.counter(lambda _: ["overall"])),
+        Check("vlmevalkit, rules", published.matched(by_vlmevalkit)),
+    ]
+
+
+VECTORS: Vectors = {
+    ("option_match", "mmmu_pro_official"): lambda vector: (
+        official({**vector, "answer": ""}, vector["response"])[0] or "RANDOM"
+    ),
+}

@@ -8,15 +8,14 @@ among the numbers of one run.
 """
 
 import re
-from typing import Any
+from collections.abc import Iterator
 
-from tasks import multiple_choice
-from tasks.data import FOLDER
+from tasks import multiple_choice, published
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.grading import vlmevalkit
 from tasks.judging import Judging, Reading, metrics
-
-Row = dict[str, Any]
+from tasks.published import Check, Record
 
 _LISTS = (
     # "…\nOptions: A: one, B: two, C: three, D: four"
@@ -109,3 +108,17 @@ def groups(row: Row) -> tuple[str, ...]:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+
+def checks(_: Record) -> list[Check]:
+    """Check verdicts."""
+    return [Check("official", published.right(official), published.shares(_score_names))]
+
+
+def _score_names(record: Record) -> Iterator[str]:
+    yield "final score"
+    for group in groups(record):
+        yield group.partition(": ")[2].replace(" (", "(")

@@ -5,12 +5,10 @@ The functions of a row want `question`, `choices` (a list, or options under thei
 """
 
 from collections.abc import Mapping
-from typing import Any
 
+from tasks.data import Row
 from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading
-
-Row = dict[str, Any]
 
 REQUEST = "\nAnswer with the option's letter from the given choices directly."
 """LLaVA's, as lmms-eval has it too."""

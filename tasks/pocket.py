@@ -10,12 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tasks.data import Data, Rows
+from tasks.data import Data, Row, Rows
 from tasks.data.local import read_rows
 from tasks.grading import extract
 from tasks.judging import metrics
 
-Row = dict[str, Any]
 SPLITS = ("test", "validation")
 
 

@@ -7,14 +7,13 @@ Paper: Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from tasks.data import FOLDER, Data, Source, local
+from tasks import published
+from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import loader
 from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, metrics
-
-Row = dict[str, Any]
+from tasks.published import Check, Record, Vectors
 
 CATEGORIES = ("random", "popular", "adversarial")
 
@@ -126,3 +125,27 @@ def rates(pairs: list[tuple[str, str]]) -> dict[str, float]:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+
+def checks(_: Record) -> list[Check]:
+    """Check verdicts and words, and the words that VLMEvalKit reads."""
+    return [
+        Check("official", published.right(official), _scores),
+        Check("official, extraction", published.extracted(official)),
+        Check("vlmevalkit, rules", published.word(by_vlmevalkit)),
+    ]
+
+
+def _scores(graded: published.Graded) -> dict[str, float]:
+    found = summary(graded)
+    names = {"accuracy": "accuracy", "precision": "precision", "recall": "recall",
+             "F1": "f1", "yes ratio": "yes_ratio"}  # fmt: skip
+    return {f"official/{theirs}": found[f"all {ours}"] for ours, theirs in names.items()}
+
+
+VECTORS: Vectors = {
+    ("yes_no", "pope_official"): lambda vector: official({"answer": ""}, vector["response"])[0],
+}

@@ -5,15 +5,12 @@ written (github.com/EvolvingLMMs-Lab/lmms-eval at 001eca00, tasks/realworldqa).
 """
 
 import re
-from typing import Any
 
 from tasks import multiple_choice
-from tasks.data import FOLDER
+from tasks.data import FOLDER, Row
 from tasks.data.loading import NUMBER, loader
 from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, metrics
-
-Row = dict[str, Any]
 
 _DIGITS = {
     word: str(number)

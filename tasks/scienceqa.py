@@ -12,14 +12,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 
-from tasks.data import FOLDER, Data, Source, local
+from tasks import published
+from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import NUMBER, loader
 from tasks.judging import UNPARSED, Reading, metrics
 from tasks.multiple_choice import REQUEST, listed, options, robust
-
-Row = dict[str, Any]
+from tasks.published import Check, Pair, Record
 
 _ANSWER = re.compile(r"The answer is ([A-Z]).")
 
@@ -57,11 +56,6 @@ def _row(row: Row) -> Row:
 
 
 dataset = loader("scienceqa", _row, ["question", "choices", "answer", "images"], _own)
-
-
-def from_record(record: Row) -> Row:
-    """Return the row of a published answer, which comes without question, options and truth."""
-    return {"question": "", "choices": list(LETTERS), "answer": None, **record}
 
 
 def to_prompt(row: Row) -> str:
@@ -106,3 +100,23 @@ def groups(row: Row) -> tuple[str, ...]:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+
+def from_record(record: Record) -> Row:
+    """Return the row of a published answer, which comes without question, options and truth."""
+    return {"question": "", "choices": list(LETTERS), "answer": None, **record}
+
+
+def checks(_: Record) -> list[Check]:
+    """Check the options that are read, not those that the script draws at random."""
+    return [Check("official, extraction", _option)]
+
+
+def _option(record: Record) -> Pair | None:
+    if len(_ANSWER.findall(record["response"])) != 1:
+        return None
+    letter, _ = published.reading(official, record, from_record)
+    return LETTERS.index(letter) if letter else None, record["official_extraction"]

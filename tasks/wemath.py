@@ -11,14 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks import multiple_choice
-from tasks.data import FOLDER
+from tasks import multiple_choice, published
+from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
 from tasks.grading import vlmevalkit
 from tasks.judging import Judging, Reading, metrics
-
-Row = dict[str, Any]
+from tasks.published import Check, Record, Vectors
 
 TEMPLATE = (
     "Now, we require you to solve a multiple-choice math question.\n"
@@ -162,11 +161,6 @@ dataset = loader(
     ["question", "option", "answer", "key", "images"],
     questions("wemath", *_FILES, benchmark="We-Math"),
 )
-
-
-def from_record(record: Row) -> Row:
-    """Return a record of published answers as a row: the questions of a problem share its `ID`."""
-    return {"question": "", **record, "ID": record["id"], "id": f"{record['id']}/{record['key']}"}
 
 
 _LABEL = re.compile(r"(?:^|[;\s])([A-I])[.．](?!\s*(?:;|$))")
@@ -345,3 +339,49 @@ def _domains(concepts: Mapping[str, list[bool]]) -> dict[str, float]:
 
 
 process_results = metrics(acc=robust, acc_official=official)
+
+
+# Published outputs
+
+
+def from_record(record: Record) -> Row:
+    """Return a record of published answers as a row: the questions of a problem share its `ID`."""
+    return {"question": "", **record, "ID": record["id"], "id": f"{record['id']}/{record['key']}"}
+
+
+def checks(_: Record) -> list[Check]:
+    """Check letters and verdicts, and both sets of metrics."""
+    return [Check("official", published.whole(official, from_record), _scores)]
+
+
+def _scores(graded: published.Graded) -> dict[str, Any]:
+    found = summary([(from_record(record), right) for record, right in graded])
+    scores = published.shares(_steps)(graded)
+    scores |= {f"accuracy/{domain}": found[f"accuracy {domain}"] for domain in DOMAINS}
+    for form in ("strict", "loose"):
+        at = f"({form.capitalize()})"
+        scores |= {
+            f"four_dim/Score {at}": found[f"score {form}"],
+            f"four_dim/InsufficientKnowledge {at}": found["IK"],
+            f"four_dim/InadequateGeneralization {at}": found["IG"],
+            f"four_dim/CompleteMastery {at}": found[f"CM {form}"],
+            f"four_dim/RoteMemorization {at}": found[f"RM rate {form}"],
+        }
+    return scores
+
+
+def _steps(record: Record) -> list[str]:
+    names = {"S1": "One-step(S1)", "S2": "Two-step(S2)", "S3": "Three-step(S3)"}
+    return [f"accuracy/{names[groups(from_record(record))[0]]}"]
+
+
+def from_counts(model: Record) -> dict[str, tuple[float, str]]:
+    """Return the metrics that follow from a model's published counts, beside the published ones."""
+    kinds = ("IK", "IG", "CM strict", "RM strict", "CM loose", "RM loose")
+    problems = {kind: model[kind.replace(" ", "_")] for kind in kinds}
+    found = shares(problems, sum(problems[kind] for kind in kinds[:4]))
+    names = ("score strict", "score loose", "RM rate strict", "RM rate loose")
+    return {metric: (found[metric], model[metric.replace(" ", "_")]) for metric in names}
+
+
+VECTORS: Vectors = {("wemath.letter", "out"): lambda vector: letter_behind(vector["response"])}

@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from string import ascii_uppercase
 
 from tasks.judging import UNPARSED, Judging, Request
+from tasks.published import Vectors
 
 NO_OPTION = "Z"
 """What the matcher returns for an answer that refuses; it is never right."""
@@ -214,3 +215,14 @@ def _plain(text: str) -> str:
         plain = plain.replace(mark, "" if beside else " ")
     # Only the first 32 dots go: VLMEvalKit passes re.UNICODE where the count belongs.
     return _STOP.sub("", plain, count=32)
+
+
+VECTORS: Vectors = {
+    ("option_match", "vlmevalkit_2025"): lambda vector: (
+        can_infer(vector["response"], vector["choices"]) or False
+    ),
+    ("option_match", "vlmevalkit_head"): lambda vector: (
+        can_infer(vector["response"], vector["choices"], head=True) or False
+    ),
+    ("yes_no", "vlmevalkit"): lambda vector: yes_no(vector["response"]),
+}

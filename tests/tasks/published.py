@@ -1,6 +1,7 @@
 """What the tests of the benchmarks share: published verdicts, golden rows, snapshots of the hub."""
 
 import gzip
+import hashlib
 import json
 from io import BytesIO
 from pathlib import Path
@@ -11,37 +12,56 @@ import pytest
 import tasks
 from tasks.judging import settle
 
-SHARED = places.SHARED / "parity"
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def shared(path):
-    """Return the path of something beside the repository; skip where it is not at hand."""
-    if not (SHARED / path).exists():
-        pytest.skip(f"{SHARED / path} is not here")
-    return SHARED / path
+def place(path):
+    """Where published outputs, questions or pictures lie: all of them, else the project's part."""
+    found = place_of(path)
+    assert found is not None, path
+    return found
+
+
+def place_of(path):
+    """The same; None where it is not in the project's part."""
+    return next((folder / path for folder in places.PARITY if (folder / path).exists()), None)
+
+
+def entries(prefix):
+    """What the manifest says of the files of a benchmark."""
+    files = json.loads(place("open/manifest.json").read_text())["files"]
+    return [entry for entry in files if entry["file"].startswith(prefix)]
+
+
+def files(prefix):
+    """Names of the files of a benchmark, for `records`."""
+    return [entry["file"].removesuffix(".jsonl.gz") for entry in entries(prefix)]
 
 
 def records(name):
-    """Published answers with their official verdicts."""
-    with gzip.open(shared(f"open/{name}.jsonl.gz"), "rt") as file:
-        return [json.loads(line) for line in file]
+    """Published answers with their official verdicts, as many as the manifest says."""
+    (entry,) = entries(f"{name}.jsonl")
+    with gzip.open(place(f"open/{name}.jsonl.gz"), "rt") as file:
+        found = [json.loads(line) for line in file]
+    assert len(found) == entry["n"] > 0
+    return found
 
 
 def scores(name):
     """The official scores of a file of published answers."""
-    manifest = json.loads(shared("open/manifest.json").read_text())
-    return next(
-        entry["official_scores"]
-        for entry in manifest["files"]
-        if entry["file"] == f"{name}.jsonl.gz"
-    )
+    (entry,) = entries(f"{name}.jsonl")
+    return entry["official_scores"]
 
 
-def vectors(function):
-    """Inputs and outputs of an official function."""
-    found = json.loads(shared("open/rule_vectors.json").read_text())
-    return [vector for vector in found if vector["fn"] == function]
+def check_sample(task, ending):
+    """Assert that the sample's rows of a task load, each with the picture that it had."""
+    rows = tasks.load(task).rows(place("images_sample"))
+    assert len(rows) >= 2
+    for row in rows:
+        (path,) = tasks.load(task).to_images(row)
+        assert path.suffix == ending
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == row["image_sha256"]
+    return rows
 
 
 def golden(task):

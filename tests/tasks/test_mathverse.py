@@ -31,7 +31,7 @@ def test_prompts_follow_the_official_form_and_have_a_picture_unless_text_only():
 
 def test_all_text_only_questions_load():
     task = tasks.load("mathverse_text_only")
-    rows = task.rows(published.shared("questions"))
+    rows = task.rows(published.place("questions"))
     assert len(rows) == task.source.n == 788
     for row in rows:
         assert task.to_prompt(row) == query(row)

@@ -1,9 +1,8 @@
-"""MathVista: every published verdict under each rule, all 1,000 queries, breakdowns, loading."""
+"""MathVista: verdicts by a judge's extraction, all 1,000 queries, the judges, loading."""
 
 import gzip
 import json
 import random
-from collections import Counter
 
 import published
 import pytest
@@ -12,84 +11,17 @@ import tasks
 from common.errors import UserError
 from tasks import mathvista
 from tasks.judging import settle
-
-MODELS = [
-    "bard", "chatgpt", "chatgpt_2shot_code_use_ocr", "chatgpt_2shot_solution",
-    "claude_2shot_solution", "gpt4_2shot_code", "gpt4_2shot_solution_use_ocr",
-    "instruct_blip2_vicuna_13b", "llava_llama_2_13b", "llavar", "minigpt4_llama2", "random_guess",
-]  # fmt: skip
-
-RULE = "integer_rule_of_published_verdicts"
+from tasks.published import bare
 
 
-def answered(model):
-    """Records as rows, and whether they were scored by the integer rule of 2023."""
-    name = f"mathvista_testmini__{model}"
-    manifest = json.loads(published.shared("open/manifest.json").read_text())
-    (entry,) = [entry for entry in manifest["files"] if entry["file"] == f"{name}.jsonl.gz"]
-    rows = [mathvista.from_record(record) for record in published.records(name)]
-    return rows, entry[RULE].startswith("legacy")
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_predictions_and_verdicts_are_those_published_and_those_of_today(model):
-    rows, legacy = answered(model)
-    assert len(rows) == 1000
+@pytest.mark.parametrize("entry", published.entries("mathvista"), ids=lambda entry: entry["model"])
+def test_a_judge_who_extracts_as_theirs_leads_to_the_published_verdicts(entry):
+    legacy = entry["integer_rule_of_published_verdicts"].startswith("legacy")
     verdict = mathvista.official_2023 if legacy else mathvista.official
-    for row in rows:
-        extraction = row["official_extraction"] or ""
-        found = mathvista.score(row, extraction, legacy=legacy)
-        assert found == (row["official_prediction"], row["official_verdict"]), row["id"]
-        found = mathvista.score(row, extraction)
-        assert found == (row["current_code_prediction"], row["current_code_verdict"]), row["id"]
-        (_, right), _ = settle(verdict, row, row["response"], [extraction])
-        assert right is row["official_verdict"], row["id"]
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_vlmevalkit_reads_and_judges_the_same(model):
-    rows, _ = answered(model)
-    for row in rows:
-        for version, head in (("2025", False), ("head", True)):
-            expected = row["vlmevalkit"].get(version) or row["vlmevalkit"]["both"]
-            said = mathvista.prefetch(row, row["response"], head=head)
-            wanted = expected["prefetch"]
-            assert said == (None if wanted is False else str(wanted)), row["id"]
-            hit = mathvista.hit(row, row["official_extraction"] or "", head=head)
-            assert hit is expected["hit_given_official_extraction"], row["id"]
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_breakdowns_are_those_published(model):
-    rows, _ = answered(model)
-    asked, right = Counter(), Counter()
-    for row in rows:
-        for name in mathvista.groups(row):
-            asked[name] += 1
-            right[name] += row["official_verdict"]
-    scores = published.scores(f"mathvista_testmini__{model}")
-    kinds = {"skills": "skill", "question_type": "question type", "answer_type": "answer type"}
-    compared = 0
-    for field, values in scores.items():
-        if field == "average":
-            continue
-        for value, score in values.items():
-            name = f"{kinds.get(field, field)}: {mathvista._SHORT.get(value, value)}"
-            if (model, name) == ("chatgpt", "skill: GEO"):
-                continue  # counted before a row got this skill
-            assert (right[name], asked[name]) == (score["correct"], score["total"]), name
-            compared += 1
-    assert compared > 70
-
-
-def test_the_published_vectors():
-    vectors = published.vectors("mathvista.normalize")
-    assert len(vectors) == 34
-    for vector in vectors:
-        assert mathvista.normal(vector, vector["extraction"]) == vector["out_current"], vector
-        if "out_legacy_2023" in vector:
-            found = mathvista.normal(vector, vector["extraction"], legacy=True)
-            assert found == vector["out_legacy_2023"], vector
+    for record in published.records(entry["file"].removesuffix(".jsonl.gz")):
+        row, extraction = bare(record), record["official_extraction"] or ""
+        (_, right), _ = settle(verdict, row, record["response"], [extraction])
+        assert right is record["official_verdict"], record["id"]
 
 
 def levenshtein(a, b):
@@ -110,10 +42,10 @@ def test_the_edit_distance_is_that_of_the_table():
 
 
 def test_all_queries_are_the_official_ones_byte_for_byte():
-    with gzip.open(published.shared("questions/mathvista_query.json.gz")) as file:
+    with gzip.open(published.place("questions/mathvista_query.json.gz")) as file:
         queries = json.load(file)
     task = tasks.load("mathvista")
-    rows = task.rows(published.shared("questions"))
+    rows = task.rows(published.place("questions"))
     assert len(rows) == task.source.n == 1000
     for row in rows:
         assert task.to_prompt(row) == f"<image>{queries[row['id']]}"

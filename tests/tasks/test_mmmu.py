@@ -1,4 +1,6 @@
-"""MMMU and MMMU-Pro against the official verdicts, parsers and prompts."""
+"""MMMU and MMMU-Pro: parsers, prompts, loading."""
+
+from collections import Counter
 
 import published
 import pytest
@@ -6,90 +8,25 @@ import pytest
 import tasks
 from common.errors import UserError
 from tasks import mmmu, mmmu_pro
-from tasks.grading import vlmevalkit
-from tasks.judging import settle
 
-PRO = {
-    "mmmu_pro_standard": "mmmu_pro__gpt-4o_standard_10_options_cot",
-    "mmmu_pro_vision": "mmmu_pro__gpt-4o_vision_direct",
-}
+PRO = ["mmmu_pro_standard", "mmmu_pro_vision"]
 
 PICTURES = [f"image_{n}" for n in range(1, 8)]
 
 
-def test_every_published_verdict_of_mmmu():
+def test_what_the_script_parses_is_read_and_what_it_draws_is_not():
     records = published.records("mmmu_val__llava1.5_13b")
-    assert len(records) == 900
     for record in records:
         said, right = mmmu.official(record, record["response"])
         if record["random_fallback"]:
             assert (said, right) == (None, None), record["id"]
-            continue
-        assert right == record["official_verdict"], record["id"]
-        if mmmu._is_short(record):
+        elif mmmu._is_short(record):
             found = mmmu.read_short(record["response"])
             assert sorted(map(str, found)) == sorted(map(str, record["parsed"])), record["id"]
         else:
             assert said == record["parsed"], record["id"]
-
-
-@pytest.mark.parametrize("name", PRO.values())
-def test_every_published_verdict_of_mmmu_pro(name):
-    records = published.records(name)
-    assert len(records) == 1730
-    for record in records:
-        found = mmmu_pro.official(record, record["response"])
-        drawn = record["random_fallback"]
-        published_ = (record["official_extraction"], record["official_verdict"])
-        assert found == ((None, None) if drawn else published_), record["id"]
-
-
-@pytest.mark.parametrize("head", [False, True])
-def test_every_option_that_vlmevalkit_matches_in_mmmu(head):
-    for record in published.records("mmmu_val__llava1.5_13b"):
-        choices = vlmevalkit.lettered(record["choices"] or [])
-        choices = choices or {"A": str(record["answer"]), "B": "Other Answers"}
-        found = vlmevalkit.can_infer(record["response"], choices, head=head)
-        assert found == (record["vlmevalkit_prefetch"]["both"] or None), record["id"]
-
-
-@pytest.mark.parametrize(("task", "name"), PRO.items())
-def test_every_option_that_vlmevalkit_matches_in_mmmu_pro(task, name):
-    verdict = tasks.load(task, "vlmevalkit").verdict
-    for record in published.records(name):
-        expected = record["vlmevalkit_prefetch"]
-        (found, _), _ = settle(verdict, mmmu_pro.from_record(record), record["response"])
-        assert found == (expected.get("2025", expected.get("both")) or None), record["id"]
-
-
-def test_the_parsers_on_every_vector():
-    cases = published.vectors("option_match")
-    assert len(cases) == 81
-    for case in cases:
-        found = mmmu.read_letter(case["response"], case["choices"])
-        assert (found or "RANDOM") == case["mmmu_official"], case
-        row = {"choices": list(case["choices"].values()), "answer": "A"}
-        found, _ = mmmu_pro.official(row, case["response"])
-        assert (found or "RANDOM") == case["mmmu_pro_official"], case
-    for case in published.vectors("mmmu.open"):
-        found = mmmu.read_short(case["response"])
-        assert sorted(map(str, found)) == sorted(map(str, case["parsed"])), case
-        assert mmmu.agrees(found, case["gt"]) == case["verdict"], case
-
-
-def test_scores_by_subject_are_the_published_ones():
-    expected = published.scores("mmmu_val__llava1.5_13b")
-    found = {}
-    for record in published.records("mmmu_val__llava1.5_13b"):
-        for group in mmmu.groups(record):
-            found.setdefault(group, []).append(record["official_verdict"])
-    for subject, score in expected.items():
-        if subject != "overall":
-            rights = found[f"subject: {subject}"]
-            assert (sum(rights), len(rights)) == (score["correct"], score["total"])
-    domains = [group for group in found if group.startswith("domain: ")]
-    assert len(domains) == 6
-    assert sum(len(found[domain]) for domain in domains) == 900
+    domains = Counter(mmmu.groups(record)[0] for record in records)
+    assert (len(domains), domains.total()) == (6, 900)
 
 
 def test_prompts_byte_for_byte():
@@ -182,7 +119,7 @@ def test_a_row_whose_picture_is_missing_is_named(tmp_path, monkeypatch):
 
 
 def test_the_answer_file_is_enough_to_count_the_rows():
-    rows = tasks.load("mmmu").rows(published.shared("questions"))
+    rows = tasks.load("mmmu").rows(published.place("questions"))
     assert len(rows) == 900
     assert sum(mmmu._is_short(row) for row in rows) == 53
 

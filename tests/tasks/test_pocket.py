@@ -1,4 +1,4 @@
-"""The pocket task's verdicts, and pictures of any benchmark."""
+"""The pocket task's verdicts, and where pictures of any benchmark may lie."""
 
 import pytest
 

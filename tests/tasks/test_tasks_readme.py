@@ -1,4 +1,4 @@
-"""The table of benchmarks in tasks/README.md is what the YAMLs say."""
+"""What tasks/README.md says: the table of benchmarks, and how one is added."""
 
 import itertools
 import re
