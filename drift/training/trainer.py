@@ -46,6 +46,7 @@ from common.files import put_in_place, refuse_existing, unlinked, write_whole
 from common.hub import local
 from common.progress import Bar
 from common.provenance import Made, Parent, write_made
+from drift import chat_template
 from drift import delta as priors
 from drift.checkpoints import (
     entries,
@@ -371,6 +372,8 @@ def _trainer(
     transformers_logging.set_verbosity_error()  # what it would warn of in loading stops us below
     set_seed(config.seed)
     processor = AutoProcessor.from_pretrained(config.vlm)
+    if not processor.chat_template:
+        processor.chat_template = chat_template.own(Path(config.vlm), of_processor=True)
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         config.vlm, dtype=torch.float32, output_loading_info=True
     )

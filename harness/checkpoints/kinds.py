@@ -7,7 +7,7 @@ by, and the `folder` that its architecture, processor and chat template are read
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ class ModelFolder:
     made: dict[str, Any] | None = None
     pixels: dict[str, Any] = field(default_factory=dict)
     """The image processor's size settings; empty for a text-only model."""
-    template: str | None = None
-    """The chat template, where it is not the one at `path`."""
+    template: str = ""
+    """The chat template."""
+    day: str = ""
+    """What day a template that tells the model one is to tell (`2026-01-31`); empty: today."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -52,6 +54,11 @@ class ModelFolder:
     def architecture(self) -> str:
         """The class that it is, in transformers' words."""
         return self.config["architectures"][0]
+
+    @property
+    def tells_day(self) -> bool:
+        """Whether the chat template tells the model what day it is."""
+        return "strftime_now" in self.template
 
     @property
     def is_multimodal(self) -> bool:
@@ -189,6 +196,15 @@ def folder_of(checkpoint: Checkpoint) -> ModelFolder:
 def takes_images(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint takes images, as far as is known here."""
     return checkpoint.folder is None or checkpoint.folder.is_multimodal
+
+
+def on_day(checkpoint: Any, day: str) -> Any:
+    """Return a checkpoint, of the same kind, whose chat template tells the model this day."""
+    if isinstance(checkpoint, ModelFolder):
+        return replace(checkpoint, day=day)
+    part = "weights" if isinstance(checkpoint, ServedModel) else "folder"
+    inner = getattr(checkpoint, part)
+    return replace(checkpoint, **{part: on_day(inner, day)}) if inner else checkpoint
 
 
 def swappable(a: Checkpoint, b: Checkpoint) -> bool:

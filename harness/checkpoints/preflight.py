@@ -17,6 +17,7 @@ from typing import Any
 
 from common import hub
 from common.errors import UserError
+from drift import chat_template
 from harness.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, open_adapter
 from harness.checkpoints.kinds import VISION, AdaptedModel, ModelFolder
 from harness.checkpoints.weights import Header, digests, header
@@ -93,7 +94,7 @@ def open_checkpoint(
         UserError: It cannot be used; the sentence says what is wrong with it.
     """
     path, name = _find(str(where))
-    given = _given_template(template)
+    given = None if template is None else chat_template.given(template)
     notes = (f"asked with the chat template of {template}",) if given else ()
     if _is_adapter(path):
         return _open_adapter(path, name, base, given, notes)
@@ -109,7 +110,8 @@ def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
     is_multimodal = any(field in config for field in VISION)
     headers = {shard: header(shard) for shard in _shards(path)}
     _check_index(path, {shard.name: table for shard, table in headers.items()})
-    _check_companions(path, is_multimodal, has_template=template is not None or _has_template(path))
+    prompting = template or chat_template.own(path, is_multimodal) or ""
+    _check_companions(path, is_multimodal, has_template=bool(prompting))
     _check_image_token(path, config)
     shaping = _shaping(path)
     if template is not None:
@@ -127,7 +129,7 @@ def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
         config=config,
         made=_made(path),
         pixels=_pixels(path) if is_multimodal else {},
-        template=template,
+        template=prompting,
     )
 
 
@@ -153,8 +155,8 @@ def _open_adapter(
         raise UserError(
             f"{path} is an adapter on another adapter, {base_path}: merge that one first"
         )
-    own = _own_template(path)
-    brought = own if isinstance(own, str) and own != _own_template(base_path) else None
+    own = chat_template.own(path, of_processor=True)
+    brought = own if own != chat_template.own(base_path, of_processor=True) else None
     model = _open_model(base_path, base_name, template or brought)
     adapter = open_adapter(path, config, _tensors(base_path))
     parent = {"role": "base", "path": str(base_path), "fingerprint": model.fingerprint}
@@ -263,33 +265,6 @@ def _check_companions(path: Path, is_multimodal: bool, has_template: bool) -> No
             "tokenizer_config.json): a base model cannot be asked questions, unless "
             "--chat-template FILE says how"
         )
-
-
-def _has_template(path: Path) -> bool:
-    return bool(_own_template(path))
-
-
-def _own_template(path: Path) -> Any:
-    """Return the chat template beside a tokenizer, a list where there are several; or None."""
-    if (path / "chat_template.jinja").exists():
-        return (path / "chat_template.jinja").read_text()
-    holders = ("tokenizer_config.json", "chat_template.json", "processor_config.json")
-    found = [
-        _read_json(path, name).get("chat_template") for name in holders if (path / name).exists()
-    ]
-    return next((template for template in found if template), None)
-
-
-def _given_template(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--chat-template {file} cannot be read: {error}") from error
-    if not text.strip():
-        raise UserError(f"--chat-template {file} is empty")
-    return text
 
 
 def _check_image_token(path: Path, config: dict[str, Any]) -> None:

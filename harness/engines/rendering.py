@@ -1,14 +1,28 @@
 """From a question to the prompt that the checkpoint was trained on: its own chat template."""
 
+import json
+import re
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from common import torch_guard
 from common.errors import UserError
 from harness.checkpoints.kinds import ModelFolder
-from harness.engines import said
+from harness.engines import said, shown
 from harness.runs.schema import Question
 
 MARK = "<image>"
+
+SAMPLE = "What is 6 times 7?"
+"""Rendered by each chat template before a run."""
+
+WAIT_SECONDS = 60.0
+"""For the process that renders it; its own bound is of the processor's time."""
 
 LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
@@ -18,7 +32,7 @@ def load_processor(folder: ModelFolder) -> Any:
     """Load the processor of a VLM, the tokenizer of a text-only model.
 
     Raises:
-        UserError: transformers cannot load it.
+        UserError: transformers cannot load it, or its chat template makes no prompt of a question.
     """
     torch_guard.install()
     from transformers import AutoProcessor, AutoTokenizer
@@ -31,9 +45,53 @@ def load_processor(folder: ModelFolder) -> Any:
             f"{folder.path}: its {'processor' if folder.is_multimodal else 'tokenizer'} "
             f"does not load: {said(error)}"
         ) from error
-    if folder.template is not None:
-        processor.chat_template = folder.template
+    processor.chat_template = folder.template
+    _prove(processor, folder)
     return processor
+
+
+def _prove(processor: Any, folder: ModelFolder) -> None:
+    """Render a short question within bounds, before the template is let loose on all.
+
+    Raises:
+        UserError: The template does not end, takes too much, refuses, or loses the question.
+    """
+    parts = [{"type": "text", "text": SAMPLE}] if folder.is_multimodal else SAMPLE
+    request = {
+        "template": folder.template,
+        "messages": [{"role": "user", "content": parts}],
+        "variables": getattr(processor, "tokenizer", processor).special_tokens_map,
+    }
+    if trouble := _trouble(json.dumps(request, default=str)):
+        raise UserError(
+            f"{folder.path}: its chat template makes no prompt of a short question: {trouble}; "
+            "--chat-template FILE gives another"
+        )
+
+
+@cache
+def _trouble(request: str) -> str:
+    """Return what is wrong with a template, rendered by a process of its own; or nothing."""
+    worker = Path(__file__).with_name("template_worker.py")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(worker)],
+            input=request,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return "it does not end"
+    if done.returncode:
+        ended = done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
+        return "it does not end" if ended else "the process that renders it breaks"
+    told = json.loads(done.stdout)
+    if "error" in told:
+        return shown(told["error"])
+    if re.search("""['"]type['"]: *['"]text""", told["text"]):
+        return "it is for plain text, and writes the parts of a message as code"
+    return "" if SAMPLE in told["text"] else "it leaves the question out"
 
 
 def language_config(folder: ModelFolder) -> Any:
@@ -80,8 +138,12 @@ def render(processor: Any, folder: ModelFolder, question: Question) -> str:
     """
     parts = content(question)
     message = {"role": "user", "content": parts if folder.is_multimodal else question.prompt}
+    day = datetime.fromisoformat(folder.day) if folder.day else datetime.now()
+    clock = {"strftime_now": day.strftime} if folder.tells_day else {}
     try:
-        return processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+        return processor.apply_chat_template(
+            [message], tokenize=False, add_generation_prompt=True, **clock
+        )
     except Exception as error:
         name = f"{question.task}/{question.id}"
         raise UserError(

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_whole
 from common.provenance import git_commit, package_versions
 from harness.checkpoints.image_size import budget_of, differs_from_training, setting
-from harness.checkpoints.kinds import Checkpoint, folder_of, swappable, takes_images
+from harness.checkpoints.kinds import Checkpoint, folder_of, on_day, swappable, takes_images
 from harness.engines import Engine
 from harness.evaluate.dry_run import Plan, plan
 from harness.evaluate.generate import EvalConfig, Job, Shard, Workload, answer, make_keys
@@ -99,6 +100,7 @@ def plans(
     found = []
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         old = read_card(folder) if (folder / "run.json").exists() else None
+        checkpoint = _on_its_day(checkpoint, old)
         job = _job(folder, checkpoint, wanted, maker(engine, checkpoint, old)(checkpoint))
         if old is not None and not config.overwrite:
             _check_same(folder, old, _card(job))
@@ -216,9 +218,16 @@ def _run_one(
         raise UserError(f"{folder} cannot be made: {error.strerror}") from error
     with locks.locked(folder, shard.name if shard else ""):
         old = read_card(folder) if (folder / "run.json").exists() else None
+        checkpoint = _on_its_day(checkpoint, old)
         engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
         job = _job(folder, checkpoint, wanted, engine)
         return _run_alone(job) if shard is None else _run_shard(job, shard)
+
+
+def _on_its_day(checkpoint: Checkpoint, old: RunCard | None) -> Checkpoint:
+    """Fix the day that a chat template tells: a run that goes on keeps that of its beginning."""
+    begun = old.day if old and old.fingerprint == checkpoint.fingerprint else None
+    return on_day(checkpoint, begun or date.today().isoformat())
 
 
 def _job(folder: Path, checkpoint: Checkpoint, wanted: Workload, engine: Engine) -> Job:
@@ -358,7 +367,13 @@ def _card(job: Job) -> RunCard:
                 commit=wanted.commits[task.name],
             )
         )
-    unlike = differs_from_training(checkpoint, wanted.budget(checkpoint))
+    notes = [*checkpoint.notes, *engine.notes]
+    if unlike := differs_from_training(checkpoint, wanted.budget(checkpoint)):
+        notes.append(unlike)
+    model = checkpoint.folder
+    day = model.day if model and model.tells_day else None
+    if day:
+        notes.append(f"its chat template told the model that it was {day}")
     return RunCard(
         name=job.folder.absolute().name,
         checkpoint=str(checkpoint.place),
@@ -375,7 +390,8 @@ def _card(job: Job) -> RunCard:
         packages=job.packages,
         device=engine.device,
         seconds=0.0,
-        notes=(*checkpoint.notes, *engine.notes, *([unlike] if unlike else [])),
+        notes=tuple(notes),
+        day=day,
     )
 
 

@@ -218,6 +218,8 @@ class RunCard:
     """Name, fingerprint and engine of the judge that was asked; None: rules alone."""
     notes: tuple[str, ...] = ()
     """What the engine could not make sure of, a sentence each."""
+    day: str | None = None
+    """What day the chat template told the model (`2026-01-31`); None: it tells none."""
 
 
 def key(

@@ -206,9 +206,9 @@ def test_the_fingerprint_is_of_the_content_of_both(folder, base, tmp_path):
 
 
 def test_the_chat_template_beside_an_adapter_is_the_one_it_was_trained_on(folder, tmp_path):
-    assert open_checkpoint(folder).folder.template is None
+    assert open_checkpoint(folder).folder.template == "{{ messages }}"
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    assert open_checkpoint(folder).folder.template is None  # the base's own
+    assert "chat template" not in open_checkpoint(folder).notes[-1]  # it is the base's own
     (folder / "chat_template.jinja").write_text("trained on")
     opened = open_checkpoint(folder)
     assert opened.folder.template == "trained on"

@@ -307,7 +307,7 @@ def test_a_chat_template_can_be_given_and_counts(folder, tmp_path):
     spoil_template(folder)
     (tmp_path / "template").write_text("{{ messages }}")
     given = open_checkpoint(folder, template=tmp_path / "template")
-    assert given.template == "{{ messages }}"
+    assert own.template == given.template == "{{ messages }}"
     assert given.notes == (f"asked with the chat template of {tmp_path / 'template'}",)
     (tmp_path / "template").write_text("other")
     other = open_checkpoint(folder, template=tmp_path / "template")
@@ -315,7 +315,7 @@ def test_a_chat_template_can_be_given_and_counts(folder, tmp_path):
     assert not swappable(given, other)
     for name, sentence in {"none": "none cannot be read", "empty": "empty is empty"}.items():
         (tmp_path / "empty").write_text(" \n")
-        with pytest.raises(UserError, match=f"--chat-template .*{sentence}"):
+        with pytest.raises(UserError, match=f"the chat template .*{sentence}"):
             open_checkpoint(folder, template=tmp_path / name)
 
 

@@ -1,3 +1,4 @@
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -5,8 +6,9 @@ import scripted
 import tiny_models as tiny
 
 from common.errors import UserError
-from harness.checkpoints.kinds import ModelFolder
-from harness.engines import rendering
+from harness.checkpoints.kinds import ModelFolder, on_day
+from harness.checkpoints.preflight import open_checkpoint
+from harness.engines import rendering, template_worker
 
 
 def folder(multimodal: bool) -> ModelFolder:
@@ -68,3 +70,78 @@ def test_a_tokenizer_that_does_not_load_is_named(tmp_path):
     broken = scripted.checkpoint(path=tmp_path, multimodal=False)
     with pytest.raises(UserError, match=f"{tmp_path}: its tokenizer does not load: "):
         rendering.load_processor(broken)
+
+
+# Templates that are no good
+
+
+def opened(checkpoints, tmp_path, template, text_only=False):
+    (tmp_path / "template").write_text(template)
+    name = "qwen2_5_vl-text" if text_only else "qwen2_5_vl-a"
+    return open_checkpoint(checkpoints[name], template=tmp_path / "template")
+
+
+SAY = "{{ messages[0].content[0].text }}"
+NO_GOOD = {
+    "constant": ("Hello", "it leaves the question out"),
+    "endless": (
+        "{% set n = range(90000) %}{% for a in n %}{% for b in n %}{% endfor %}{% endfor %}",
+        "it does not end",
+    ),
+    "huge": ("{{ 'x' * 10 ** 10 }}", "it takes more than 1 GiB of memory"),
+    "long": ("{{ 'x' * 10 ** 7 }}", "it makes a prompt of more than 1,000,000 characters"),
+    "refusing": ("{{ raise_exception('\x1b[2Jno\n' + 'x' * 100000) }}", r"no x+ …; --chat"),
+    "broken": ("{% for %}", "Expected an expression"),
+    "unsafe": ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__' .* is unsafe"),
+    "for text": ("{{ messages[0].content }}", "it is for plain text, and writes the parts"),
+    "joining": ("{{ 'User: ' + messages[0].content }}", "can only concatenate str"),
+}
+
+
+@pytest.mark.parametrize(("template", "sentence"), NO_GOOD.values(), ids=NO_GOOD)
+def test_a_template_that_makes_no_prompt_is_told_before_a_run(
+    checkpoints, tmp_path, template, sentence
+):
+    with pytest.raises(UserError, match=f"makes no prompt of a short question: .*{sentence}") as e:
+        rendering.load_processor(opened(checkpoints, tmp_path, template))
+    assert len(str(e.value)) < 1500 and str(e.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("template", "text_only"),
+    [
+        (SAY, False),
+        ("{{ messages[0].content }}", True),
+        ("{% generation %}" + SAY + "{% endgeneration %}", False),
+        ("{% for m in messages %}{{ m.content | tojson }}{% break %}{% endfor %}", True),
+    ],
+)
+def test_what_transformers_renders_passes(checkpoints, tmp_path, template, text_only):
+    folder = opened(checkpoints, tmp_path, template, text_only)
+    processor = rendering.load_processor(folder)
+    assert "what?" in rendering.render(processor, folder, tiny.question("1", "what?"))
+
+
+def test_the_day_that_a_template_tells_is_the_runs(checkpoints, tmp_path):
+    folder = opened(checkpoints, tmp_path, "{{ strftime_now('%d %b %Y %H:%M') }} " + SAY)
+    assert folder.tells_day
+    processor = rendering.load_processor(folder)
+    dated = on_day(folder, "2026-01-31")
+    rendered = rendering.render(processor, dated, tiny.question("1", "what?"))
+    assert rendered == "31 Jan 2026 00:00 what?"
+    assert dated.fingerprint == folder.fingerprint
+    today = rendering.render(processor, folder, tiny.question("1", "what?"))
+    assert today.startswith(datetime.now().strftime("%d %b %Y"))
+
+
+def test_the_worker_renders_as_transformers_does(checkpoints):
+    for name, path in checkpoints.items():
+        folder = open_checkpoint(path)
+        processor = rendering.load_processor(folder)
+        for prompt in ("what?", " a\n\nb "):
+            question = tiny.question("1", prompt)
+            content = rendering.content(question) if folder.is_multimodal else prompt
+            words = getattr(processor, "tokenizer", processor).special_tokens_map
+            messages = [{"role": "user", "content": content}]
+            made = template_worker.render(folder.template, messages, words)
+            assert made == rendering.render(processor, folder, question), name

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from scripted import LONG, Script, checkpoint, evaluate, files
 
 import tasks
 from common.errors import UserError
+from harness.checkpoints.kinds import folder_of
+from harness.engines.scripted import ScriptedEngine
 from harness.evaluate import grade, prompts
 from harness.evaluate import run as room
 from harness.evaluate.prompts import Pictures
@@ -40,6 +43,43 @@ def test_answers_of_another_run_are_not_used_and_said(tmp_path, world, capsys):
     assert [id for id, _ in script.asked] == ["q3", "q4", "q5", "q6"]
     assert "7 answers in its logs are of another run, and are not used" in capsys.readouterr().err
     assert results(tmp_path / "vlm") == results(tmp_path / "quiet" / "vlm")
+
+
+class Calendar:
+    """Stands for `datetime.date`."""
+
+    day = "2026-01-30"
+
+    @classmethod
+    def today(cls):
+        return date.fromisoformat(cls.day)
+
+
+class Dated(ScriptedEngine):
+    """Its chat template tells the day."""
+
+    def render(self, question):
+        return f"{folder_of(self.checkpoint).day} {question.prompt}"
+
+
+def test_a_run_goes_on_with_the_day_of_its_beginning(tmp_path, world, monkeypatch):
+    monkeypatch.setattr(room, "date", Calendar)
+    asked = []
+
+    def engine(checkpoint):
+        return Dated(checkpoint, lambda request: asked.append(request.prompt[:10]) or "7")
+
+    told = checkpoint(template="{{ strftime_now('%Y') }}")
+    evaluate(tmp_path / "vlm", world, engine, [told], limit=3)
+    Calendar.day = "2026-01-31"
+    (card,) = evaluate(tmp_path / "vlm", world, engine, [told])
+    assert asked == ["2026-01-30"] * 7
+    assert card.day == "2026-01-30" and card.finished
+    assert card.notes == ("its chat template told the model that it was 2026-01-30",)
+    (card,) = evaluate(tmp_path / "next", world, engine, [told])
+    assert card.day == "2026-01-31"
+    (card,) = evaluate(tmp_path / "none", world, engine, [checkpoint()])
+    assert card.day is None and not card.notes
 
 
 def test_a_broken_line_stops_before_anything_is_asked(tmp_path, world):
