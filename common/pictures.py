@@ -131,3 +131,16 @@ def encoded(cell: Any) -> bytes | None:
         except binascii.Error:
             return None
     return None
+
+
+def undecoded(table: Any) -> Any:
+    """Return a table of `datasets` with its pictures as encoded bytes, lists of them too."""
+    from datasets import Image
+
+    for column, feature in table.features.items():
+        inner = getattr(feature, "feature", None)
+        if isinstance(feature, Image):
+            table = table.cast_column(column, Image(decode=False))
+        elif isinstance(inner, Image):
+            table = table.cast_column(column, type(feature)(Image(decode=False)))
+    return table

@@ -11,12 +11,12 @@ mixed errors want a second judge that compares answers with one another; they ar
 from collections import defaultdict
 from collections.abc import Iterable
 
-from tasks import published
+from tasks import multiple_choice, published
 from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
-from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
+from tasks.grading import vlmevalkit
+from tasks.judging import Judging, Reading, Request, metrics
 from tasks.published import Check, Record
 
 Graded = list[tuple[Row, bool]]
@@ -90,8 +90,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 def robust(row: Row, text: str) -> Reading:
     """Read yes or no."""
-    said = extract.read_yes_no(text)
-    return UNPARSED if said is None else (said, said == row["answer"].lower())
+    return multiple_choice.read_yes_no(row["answer"], text)
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from tasks import published
 from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
 from tasks.data.local import questions
-from tasks.grading import extract
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
 from tasks.published import Check, Record
 
@@ -207,12 +207,15 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
     if not row["answer"]:
         return UNPARSED
     prompt = _EXTRACT_VLMEVALKIT.format(row["question"], text)
-    for attempt in range(5):
-        reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
-        if reply.isupper() and reply.isalpha():
-            said = "".join(sorted(reply.lower()))
-            return reply, said == "".join(sorted(row["answer"].lower().split(", ")))
-    return UNPARSED
+    said = yield from vlmevalkit.ask(prompt, _letters_only)
+    if said is None:
+        return UNPARSED
+    right = sorted(row["answer"].lower().split(", "))
+    return said, "".join(sorted(said.lower())) == "".join(right)
+
+
+def _letters_only(reply: str) -> str | None:
+    return reply if reply.isupper() and reply.isalpha() else None
 
 
 # Our own reading

@@ -226,11 +226,9 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
         f"\n{_SCORE}\n\n{examples}\n    [Question]: {row['question_for_eval']}\n"
         f"    [Standard Answer]: {row['answer']}\n    [Model_answer] : {said}\n    Judgement:"
     )
-    for attempt in range(TRIES):
-        reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
-        if reply.strip() in ("0", "1"):
-            return said, reply.strip() == "1"
-    return UNPARSED
+    verdicts = {"0": False, "1": True}
+    judgement = yield from vlmevalkit.ask(prompt, lambda reply: verdicts.get(reply.strip()))
+    return UNPARSED if judgement is None else (said, judgement)
 
 
 # Our own reading

@@ -248,54 +248,14 @@ def _tuple(text: str) -> str:
 
 # VLMEvalKit: vlmeval/dataset/utils/mathv.py
 
-_EXAMPLES = (
-    ("Question: Which number is missing?\n", "The number missing in the sequence is 14.", "14"),
-    (
-        "Question: What is the fraction of females facing the camera?\n",
-        "The fraction of females facing the camera is 0.6,\n"
-        "which means that six out of ten females in the group are facing the camera.",
-        "0.6",
-    ),
-    (
-        "Question: How much money does Luca need to buy a sour apple candy and a butter-scotch "
-        "candy? (Unit: $)\n",
-        "Luca needs $1.45 to buy a sour apple candy and a butterscotch candy.",
-        "1.45",
-    ),
-    (
-        "Question: Between which two years does the line graph saw its maximum peak?\n",
-        "The line graph saw its maximum peak between 2007 and 2008.",
-        "[2007, 2008]",
-    ),
-    (
-        "Question: What fraction of the shape is blue?\n\n"
-        "Choices: (A) 3/11 (B) 8/11 (C) 6/11 (D) 3/5\n",
-        "The correct answer is (B) 8/11.",
-        "B",
-    ),
-)
-
-
-def _judge_prompt(row: Row, text: str) -> str:
-    shown = ""
-    for number, (question, response, extracted) in enumerate(_EXAMPLES):
-        hint = HINT_CHOICES if number == 4 else HINT_FREE
-        shown += f"\n{hint}\n\n{question}\nModel response: {response}\n\n"
-        shown += f"Extracted answer: {extracted}\n\n"
-    question = to_prompt_vlmevalkit(row).removeprefix("<image>")
-    return (
-        "\nPlease read the following example.\n"
-        "Then extract the answer from the model response and type it at the end of the prompt.\n\n"
-        f"{shown}{question}\nModel respone: {text}Extracted answer:"
-    )
-
 
 def by_vlmevalkit(row: Row, text: str) -> Judging:
     """Match the response, else what the judge extracts from it."""
     choices = options(row)
     found = prefetch(row, text)
     if found is None:
-        prompt = _judge_prompt(row, text)
+        query = to_prompt_vlmevalkit(row).removeprefix("<image>")
+        prompt = vlmevalkit.extraction_prompt([*[HINT_FREE] * 4, HINT_CHOICES], query, text)
         reply = yield from vlmevalkit.extract(prompt)
         if reply is None:
             return UNPARSED

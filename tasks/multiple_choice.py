@@ -46,6 +46,12 @@ def robust(row: Row, text: str) -> Reading:
     return read(options(row), row["answer"], text)
 
 
+def read_yes_no(answer: str, text: str) -> Reading:
+    """Read yes or no, in small letters, and compare it with the right one of the two."""
+    said = extract.read_yes_no(text)
+    return UNPARSED if said is None else (said, said == answer.lower())
+
+
 def read(choices: Mapping[str, str], answer: str, text: str) -> Reading:
     """Read a letter or an option's text, and compare the letter with the right one."""
     letter = extract.read_choice(text, choices)

@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tasks import published
+from tasks import multiple_choice, published
 from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import loader
-from tasks.grading import extract, vlmevalkit
-from tasks.judging import UNPARSED, Judging, Reading, metrics
+from tasks.grading import vlmevalkit
+from tasks.judging import Judging, Reading, metrics
 from tasks.published import Check, Record, Vectors
 
 CATEGORIES = ("random", "popular", "adversarial")
@@ -80,8 +80,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 def robust(row: Row, text: str) -> Reading:
     """Read yes or no."""
-    said = extract.read_yes_no(text)
-    return UNPARSED if said is None else (said, said == row["answer"])
+    return multiple_choice.read_yes_no(row["answer"], text)
 
 
 def groups(row: Row) -> tuple[str, ...]:

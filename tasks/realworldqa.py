@@ -89,8 +89,7 @@ def robust(row: Row, text: str) -> Reading:
     if choices:
         return multiple_choice.read(choices, truth, text)
     if truth.lower() in ("yes", "no"):
-        said = extract.read_yes_no(text)
-        return UNPARSED if said is None else (said, said == truth.lower())
+        return multiple_choice.read_yes_no(row["answer"], text)
     return extract.read_value(text, truth)
 
 

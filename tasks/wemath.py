@@ -218,31 +218,11 @@ def letter_behind(text: str) -> str | None:
     return rest[0] if rest and rest[0] in "ABCDEFGH" else None
 
 
-_MATCH = (
-    "You are an AI assistant who will help me to match "
-    "an answer with several options of a single-choice question. "
-    "You are provided with a question, several options, and an answer, "
-    "and you need to find which option is most similar to the answer. "
-    "If the meaning of all options are significantly different from the answer, output Z. "
-    "Your should output a single uppercase character in A, B, C, D, E, F, G (if they are valid "
-    "options), and Z. \n"
-    "Example 1: \n"
-    "Question: <start>\nWhat is the main object in image?\n"
-    "Options: A. teddy bear B. rabbit C. cat D. dog\n<end>\n"
-    "Answer: <start>\na cute teddy bear\n<end>\nYour output: A\n"
-    "Example 2: \n"
-    "Question: <start>\nWhat is the main object in image?\n"
-    "Options: A. teddy bear B. rabbit C. cat D. dog\n<end>\n"
-    "Answer: <start>\nSpider\n<end>\nYour output: Z\n"
-    "Example 3: \n"
-    "Question: <start>\n{}\nOptions: {}\n<end>\nAnswer: <start>\n{}\n<end>\nYour output: "
-)
-
-
 def by_vlmevalkit(row: Row, text: str) -> Judging:
     """Match with the options."""
-    asked = vlmevalkit.choose(row["question"], options(row), row["answer"], text, _MATCH)
-    return (yield from asked)
+    template = vlmevalkit.MATCH_MARKED
+    choices = options(row)
+    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], text, template))
 
 
 def robust(row: Row, text: str) -> Reading:

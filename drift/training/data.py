@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from common.pictures import decoded, encoded
+from common.pictures import decoded, encoded, undecoded
 from common.progress import counted
 
 if TYPE_CHECKING:
@@ -114,13 +114,7 @@ def _from_datasets(folder: Path, split: str) -> tuple[list[Any], str, Path]:
     except (ValueError, OSError, datasets.exceptions.DatasetGenerationError) as error:
         problem = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{folder} cannot be read as a data set ({problem})") from error
-    undecoded = datasets.Image(decode=False)
-    for name, kind in found.features.items():
-        if isinstance(kind, datasets.Image):
-            found = found.cast_column(name, undecoded)
-        elif isinstance(getattr(kind, "feature", None), datasets.Image):
-            found = found.cast_column(name, datasets.List(undecoded))
-    return [dict(row) for row in found], f"{folder} ({split})", folder
+    return [dict(row) for row in undecoded(found)], f"{folder} ({split})", folder
 
 
 def _described(folder: Path, name: str) -> tuple[list[Any], str, Path]:

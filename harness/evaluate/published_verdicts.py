@@ -63,14 +63,14 @@ class Outcome:
     what: str
     rows: int
     agree: int
-    flagged: int
+    flagged: int = 0
     """Rows that disagree, as the file says they must."""
     wrong: tuple[str, ...]
     """Names of the others that disagree, with what was found and what was published."""
-    score: float
+    score: float = math.nan
     """Share of right answers by our verdicts; nan where the check is of something else."""
-    published: float
-    seconds: float
+    published: float = math.nan
+    seconds: float = 0.0
 
 
 # A folder
@@ -211,9 +211,6 @@ def _compared(entry: Record, check: Check, metrics: dict[str, Any]) -> Iterator[
             agree=len(names) - len(wrong) - flagged,
             flagged=flagged,
             wrong=tuple(wrong),
-            score=math.nan,
-            published=math.nan,
-            seconds=0.0,
         )
 
 
@@ -272,10 +269,7 @@ def _table_outcome(name: str, what: str, pairs: dict[Any, Pair], began: float) -
         what=what,
         rows=len(pairs),
         agree=len(pairs) - len(wrong),
-        flagged=0,
         wrong=tuple(wrong),
-        score=math.nan,
-        published=math.nan,
         seconds=time.monotonic() - began,
     )
 

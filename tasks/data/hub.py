@@ -13,6 +13,7 @@ from typing import Any
 from common import hub
 from common.errors import UserError
 from common.files import cache_folder, stamp, write_whole
+from common.pictures import undecoded
 from tasks.data import FOLDER, Data, Row, Source, pictures
 
 STATE = "state.json"
@@ -54,7 +55,7 @@ def _of_split(task: str, source: Source, data: Data, folder: Path) -> list[Row]:
 
 
 def _with_files(task: str, table: Any, folder: Path) -> Iterator[Row]:
-    for number, row in enumerate(_undecoded(table)):
+    for number, row in enumerate(undecoded(table)):
         try:
             plain, names = _stored(row, folder)
         except Exception as error:
@@ -124,19 +125,6 @@ def _snapshot(found: Sequence[Path]) -> Any:
     if any(path.name == STATE for path in found):
         return datasets.load_from_disk(str(found[0].parent))
     return datasets.Dataset.from_parquet([str(path) for path in found])
-
-
-def _undecoded(table: Any) -> Any:
-    """Return the table with its pictures as encoded bytes."""
-    from datasets import Image
-
-    for column, feature in table.features.items():
-        inner = getattr(feature, "feature", None)
-        if isinstance(feature, Image):
-            table = table.cast_column(column, Image(decode=False))
-        elif isinstance(inner, Image):
-            table = table.cast_column(column, type(feature)(Image(decode=False)))
-    return table
 
 
 def _stored(row: Row, folder: Path) -> tuple[Row, list[str]]:

@@ -7,8 +7,9 @@ such an answer stays unparsed.
 """
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from string import ascii_uppercase
+from typing import TypeVar
 
 from tasks.judging import UNPARSED, Judging, Request
 from tasks.published import Vectors
@@ -99,25 +100,30 @@ def mcq_prompt(question: str, choices: Mapping[str, str], hint: str | None = Non
 # 0c7163c9. (A later version writes `[Question]` and `[Prediction]`; whether cfa63b1d has the one or
 # the other was not seen. Its Chinese twin, for questions in Chinese, is left out.)
 
-_MATCH = (
-    "You are an AI assistant who will help me to match "
-    "an answer with several options of a single-choice question. "
-    "You are provided with a question, several options, and an answer, "
-    "and you need to find which option is most similar to the answer. "
-    "If the meaning of all options are significantly different from the answer, output Z. "
-    "Your should output a single uppercase character in A, B, C, D (if they are valid options), "
-    "and Z. \n"
-    "Example 1: \n"
-    "Question: What is the main object in image?\n"
-    "Options: A. teddy bear B. rabbit C. cat D. dog\n"
-    "Answer: a cute teddy bear\nYour output: A\n"
-    "Example 2: \n"
-    "Question: What is the main object in image?\n"
-    "Options: A. teddy bear B. rabbit C. cat D. dog\n"
-    "Answer: Spider\nYour output: Z\n"
-    "Example 3: \n"
-    "Question: {}?\nOptions: {}\nAnswer: {}\nYour output: "
-)
+
+def _match(letters: str, begin: str = "", end: str = "", asked: str = "{}?") -> str:
+    """Return the text that lets the judge match; `begin` and `end` stand around what is quoted."""
+    question = f"Question: {begin}What is the main object in image?\n"
+    question += f"Options: A. teddy bear B. rabbit C. cat D. dog{end}\n"
+    return (
+        "You are an AI assistant who will help me to match "
+        "an answer with several options of a single-choice question. "
+        "You are provided with a question, several options, and an answer, "
+        "and you need to find which option is most similar to the answer. "
+        "If the meaning of all options are significantly different from the answer, output Z. "
+        f"Your should output a single uppercase character in {letters} "
+        "(if they are valid options), and Z. \n"
+        f"Example 1: \n{question}Answer: {begin}a cute teddy bear{end}\nYour output: A\n"
+        f"Example 2: \n{question}Answer: {begin}Spider{end}\nYour output: Z\n"
+        f"Example 3: \nQuestion: {begin}{asked}\nOptions: {{}}{end}\n"
+        f"Answer: {begin}{{}}{end}\nYour output: "
+    )
+
+
+_MATCH = _match("A, B, C, D")
+
+MATCH_MARKED = _match("A, B, C, D, E, F, G", "<start>\n", "\n<end>", "{}")
+"""As a later version has it, with more letters and marks."""
 
 _MATCH_YES_NO = (
     "You are an AI assistant who will help me to match an answer with two options of a question. "
@@ -137,6 +143,21 @@ _MATCH_YES_NO = (
 )
 
 
+T = TypeVar("T")
+
+
+def ask(
+    prompt: str, read: Callable[[str], T | None], tries: int = 5, warmer: float = 0.5
+) -> Generator[Request, str, T | None]:
+    """Ask the judge until its reply can be read, each time `warmer`; None if it never can."""
+    for attempt in range(tries):
+        temperature = warmer * attempt
+        reply = yield Request(prompt, temperature=temperature, max_tokens=128, attempt=attempt)
+        if (found := read(reply)) is not None:
+            return found
+    return None
+
+
 def choose(
     question: str, choices: Mapping[str, str], truth: str, text: str, template: str = _MATCH
 ) -> Judging:
@@ -144,15 +165,9 @@ def choose(
     letter = can_infer(text, choices)
     if letter is None:
         listed = "".join(f"{name}. {option}\n" for name, option in choices.items())
-        options = f"There are several options: \n{listed}"
-        prompt = template.format(question, options, text)
-        for attempt in range(3):
-            reply = yield Request(prompt, max_tokens=128, attempt=attempt)
-            if letter := can_infer(reply, choices):
-                break
-        else:
-            return UNPARSED
-    return letter, letter == truth
+        prompt = template.format(question, f"There are several options: \n{listed}", text)
+        letter = yield from ask(prompt, lambda reply: can_infer(reply, choices), 3, warmer=0)
+    return UNPARSED if letter is None else (letter, letter == truth)
 
 
 def say_yes_no(question: str, truth: str, text: str) -> Judging:
@@ -165,23 +180,69 @@ def say_yes_no(question: str, truth: str, text: str) -> Judging:
         truth: `Yes` or `No`.
         text: The response.
     """
+    said = _known(text)
+    if said is None:
+        said = yield from ask(_MATCH_YES_NO.format(question, text), _known)
+    return said or UNKNOWN, said == truth
+
+
+def _known(text: str) -> str | None:
     said = yes_no(text)
-    prompt = _MATCH_YES_NO.format(question, text)
-    for attempt in range(5):
-        if said != UNKNOWN:
-            break
-        reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
-        said = yes_no(reply)
-    return said, said == truth
+    return None if said == UNKNOWN else said
 
 
 def extract(prompt: str) -> Generator[Request, str, str | None]:
-    """Ask the judge for an extraction: up to five times, ever less cold, until a call succeeds."""
-    for attempt in range(5):
-        reply = yield Request(prompt, temperature=0.5 * attempt, max_tokens=128, attempt=attempt)
-        if _FAILED not in reply:
-            return reply
-    return None
+    """Ask the judge for an extraction: up to five times, until a call succeeds."""
+    return (yield from ask(prompt, lambda reply: None if _FAILED in reply else reply))
+
+
+# The five examples of its judges for MathVista and MATH-V: vlmeval/dataset/utils/mathvista.py at
+# 09818277 and mathv.py at 1344ef21. They differ in the hints.
+
+_EXAMPLES = (
+    ("Which number is missing?", "The number missing in the sequence is 14.", "14"),
+    (
+        "What is the fraction of females facing the camera?",
+        "The fraction of females facing the camera is 0.6,\n"
+        "which means that six out of ten females in the group are facing the camera.",
+        "0.6",
+    ),
+    (
+        "How much money does Luca need to buy a sour apple candy and a butter-scotch candy? "
+        "(Unit: $)",
+        "Luca needs $1.45 to buy a sour apple candy and a butterscotch candy.",
+        "1.45",
+    ),
+    (
+        "Between which two years does the line graph saw its maximum peak?",
+        "The line graph saw its maximum peak between 2007 and 2008.",
+        "[2007, 2008]",
+    ),
+    (
+        "What fraction of the shape is blue?\n\nChoices: (A) 3/11 (B) 8/11 (C) 6/11 (D) 3/5",
+        "The correct answer is (B) 8/11.",
+        "B",
+    ),
+)
+
+
+def extraction_prompt(hints: Sequence[str], question: str, text: str) -> str:
+    """Return the text that lets the judge extract an answer.
+
+    Args:
+        hints: Of the five examples.
+        question: As the model was asked.
+        text: The response.
+    """
+    shown = "".join(
+        f"\n{hint}\n\nQuestion: {asked}\n\nModel response: {said}\n\nExtracted answer: {answer}\n\n"
+        for hint, (asked, said, answer) in zip(hints, _EXAMPLES, strict=True)
+    )
+    return (
+        "\nPlease read the following example.\n"
+        "Then extract the answer from the model response and type it at the end of the prompt.\n\n"
+        f"{shown}{question}\nModel respone: {text}Extracted answer:"
+    )
 
 
 _MARKS = tuple(';/[]"{}()=+\\_-><@`,?!')
