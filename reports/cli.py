@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.files import own_folder
 
 if TYPE_CHECKING:
-    from reports.load import Material
+    from reports.blocks import Material
     from reports.plots.style import Plot
     from reports.study import Study
     from reports.tables import Table
@@ -28,7 +28,7 @@ def report(
         str | None,
         Option(
             metavar="NAME",
-            help="Run to compare with. Default: sft in a study, else the first run.",
+            help="Run to compare with. Default: that of the study, else the first run.",
         ),
     ] = None,
 ) -> None:
@@ -64,7 +64,7 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
     with Console(stderr=True).status("reading runs") as status:
         material = load.collect(paths, baseline)
         status.update("counting")
-        over_seeds = study.read(paths[0]) if material.study else None
+        over_seeds = study.of(material)
         blocks = (*material.blocks, *categories.blocks(material))
         counted = [tables.compare(block) for block in blocks]
         out.mkdir(parents=True, exist_ok=True)

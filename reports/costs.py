@@ -11,7 +11,7 @@ from common.text import (
     markdown_table,
     percent,
 )
-from reports.load import Block, Cost
+from reports.blocks import Block, Cost
 
 HEADS = (
     "checkpoint", "method", "samples", "tokens", "computation", "making", "peak memory", "device",

@@ -27,7 +27,7 @@ from common.text import (
 )
 from harness.runs import folder
 from harness.statistics.compare import Finding
-from reports.load import Block, Row
+from reports.blocks import Block, Row
 
 FOLDER = Path(__file__).parent / "published"
 

@@ -19,7 +19,7 @@ from common.text import (
     signed,
     with_error,
 )
-from reports.study import BEST, FamilyStudy, Finding, Mean, Method, Study
+from reports.study import FamilyStudy, Finding, Mean, Scored, Study
 
 HEADINGS = {
     "supported": "Supported",
@@ -40,8 +40,8 @@ def intro(study: Study) -> str:
         f"({study.answers:,} answers in all, those on validation questions included). Scores are "
         "means over seeds in percent, ± their standard error over seeds. Differences are paired "
         "by question within a seed and judged by a paired t test over seeds; p is corrected "
-        "(Holm) over the families for which a claim is judged. Judged are all claims of "
-        "reports/study.py for which there are runs."
+        "(Holm) over the families for which a claim is judged. Judged are all claims of the study "
+        "for which there are runs."
     )
 
 
@@ -112,14 +112,11 @@ def lines(family: FamilyStudy) -> list[list[str]]:
     return found
 
 
-def _line(family: FamilyStudy, method: Method) -> list[str]:
-    label = method.label
-    if method.name == BEST and family.chosen:
-        label += f" (α {', '.join(f'{alpha:g}' for alpha in family.chosen)})"
+def _line(family: FamilyStudy, method: Scored) -> list[str]:
     scores = [score(method.scores.get(group)) for group in family.groups]
     seconds = "" if method.seconds is None else f"{method.seconds:.0f}"
     unread = f"{100 * method.unread:.1f}"
-    return [label, *scores, unread, plain(method.rho), plain(method.moved), seconds]
+    return [method.label, *scores, unread, plain(method.rho), plain(method.moved), seconds]
 
 
 LEGEND = (
@@ -205,10 +202,15 @@ def findings_csv(study: Study) -> str:
     for one in study.findings:
         claim = one.claim
         row: dict[str, object] = {"claim": claim.text, "family": one.family, "group": claim.group}
-        row |= {"a": claim.a, "b": claim.b, "verdict": one.verdict, "p_holm": _short(one.p)}
+        row |= {
+            "method": claim.method,
+            "against": claim.against,
+            "verdict": one.verdict,
+            "p_holm": _short(one.p),
+        }
         row |= {name: _short(getattr(one.found, name)) for name in numbers}
         rows.append(row | dict(zip(seeds, map(_short, one.found.differences), strict=False)))
-    names = ("claim", "family", "a", "b", "group", *numbers, "p_holm", "verdict", *seeds)
+    names = ("claim", "family", "method", "against", "group", *numbers, "p_holm", "verdict", *seeds)
     return csv_text(names, rows)
 
 

@@ -24,7 +24,7 @@ from harness.runs.schema import Cell
 from harness.statistics import scores
 from harness.statistics.paired import Paired, Unpairable, paired_mean
 from harness.statistics.resampling import holm
-from reports.load import Block, Column, Material, Row, Run
+from reports.blocks import Block, Column, Material, Row, Run
 
 LEVEL = 0.05
 """A difference whose corrected p is at least this is inside the noise."""

@@ -7,7 +7,7 @@ from common.text import listed, percent, probability
 from harness.statistics import power
 from harness.statistics.paired import Paired, Unpairable, paired
 from harness.statistics.resampling import holm
-from reports.load import Block, Column, Row
+from reports.blocks import Block, Column, Row
 from reports.tables import LEVEL, Line, Table, change, chosen, score
 
 

@@ -15,6 +15,7 @@ from harness.checkpoints.kinds import MergedModel, ModelFolder
 from harness.checkpoints.preflight import open_checkpoint
 from harness.runs.folder import read_cells
 from harness.runs.schema import canonical
+from harness.statistics import choice
 
 SETTINGS = ("method", "alpha", "density", "swap_layers", "seed", "modules")
 """Fields of a recipe that decide the weights of a merge here."""
@@ -81,11 +82,11 @@ def best(folders: Sequence[Path], alphas: Sequence[float]) -> tuple[float, list[
     Returns:
         The chosen α, and the score of each.
     """
-    scores = []
-    for folder in folders:
+    scores = {}
+    for alpha, folder in zip(alphas, folders, strict=True):
         whole = [cell.score for cell in read_cells(folder) if cell.group == "all"]
-        scores.append(sum(whole) / len(whole))
-    return max(zip(scores, alphas, strict=True), key=lambda pair: (pair[0], -pair[1]))[1], scores
+        scores[alpha] = sum(whole) / len(whole)
+    return choice.best(dict(sorted(scores.items()))), list(scores.values())
 
 
 def write(point: MergedModel, out: Path) -> None:

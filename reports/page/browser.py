@@ -15,7 +15,7 @@ from common.errors import UserError
 from harness.runs import log
 from harness.runs.folder import image_path
 from harness.runs.schema import Image, Question, Response, Verdict
-from reports.load import Asked, Block, Material, Row, Run
+from reports.blocks import Asked, Block, Material, Row, Run
 
 PIXELS = 300
 """A larger side is brought down to this; smaller pictures go in as they are."""

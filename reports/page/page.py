@@ -14,7 +14,7 @@ from typing import Any
 
 from reports import costs, published, tables
 from reports import text as words
-from reports.load import Block, Material, Run
+from reports.blocks import Block, Material, Run
 from reports.page import browser
 from reports.plots import degradation, figures
 from reports.plots import style as plots
@@ -72,7 +72,9 @@ def render(
         material=material,
         lead=Markup(lead),
         summary=_summary(material),
-        tables=[_table(table, material.study) for table in counted if not table.block.by_group],
+        tables=[
+            _table(table, bool(material.study)) for table in counted if not table.block.by_group
+        ],
         groups=[_groups(table) for table in counted if table.block.by_group],
         caption=tables.CAPTION,
         plots={

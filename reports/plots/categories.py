@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from reports.load import Block, Column, Material
+from reports.blocks import Block, Column, Material
 from reports.plots import style
 from reports.plots.style import INK, Plot
 from reports.tables import Line, Table

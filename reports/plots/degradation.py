@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.runs.schema import Cell
 from reports import published
-from reports.load import Block, Column, Row
+from reports.blocks import Block, Column, Row
 from reports.plots import style as plots
 from reports.plots.style import GREY, INCHES, INK, Plot, Style
 

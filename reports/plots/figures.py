@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 
-from reports.load import Material
+from reports.blocks import Material
 from reports.plots import categories, degradation, maps, pareto, training
 from reports.plots.style import Plot
 from reports.tables import Table

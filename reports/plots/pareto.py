@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from reports.load import Block, Row
+from reports.blocks import Block, Row
 from reports.plots import style
 from reports.plots.style import INCHES, INK, Plot, Style
 from reports.tables import Table, mean_of

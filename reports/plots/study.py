@@ -1,20 +1,13 @@
 """Plots of a study over seeds: score against displacement, and every method seed by seed."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, line
-from reports.study import IMAGE, PERCEPTION, FamilyStudy, Mean, Study
-
-BESIDE: dict[str, Style] = {
-    "sft": STYLES[1],
-    "drift": STYLES[2],
-    "merge_then_sft": STYLES[3],
-    "sft_then_merge": STYLES[4],
-    "random": STYLES[5],
-}
-"""Methods shown at their displacement, beside the merges."""
+from reports.study import FamilyStudy, Mean, Study
 
 
 def plots(study: Study) -> list[Plot]:
@@ -31,13 +24,14 @@ def plots(study: Study) -> list[Plot]:
                 partial(_displacement, study),
             )
         )
+    groups = _asked_most(study)
     found.append(
         Plot(
             "methods_by_seed",
             "Every method, seed by seed",
             "Points are seeds, bars the means with one standard error; dotted, what always the "
-            "same answer scores on reasoning over pictures.",
-            partial(_methods, study),
+            f"same answer scores on {groups[0]}.",
+            partial(_methods, study, groups),
         )
     )
     return found
@@ -50,10 +44,12 @@ def _displacement(study: Study) -> Any:
     groups = [g for g in families[0].groups if any(g in f.groups for f in families)]
     figure = Figure(figsize=(2 * INCHES, 0.5 + 1.25 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), len(families), sharex=True, sharey="row", squeeze=False)
+    moved = dict.fromkeys(m.name for f in families for m in f.methods if m.rho)
+    looks = dict(zip(moved, STYLES[1:], strict=False))
     handles: dict[str, Any] = {}
     for row, group in zip(axes, groups, strict=True):
         for axis, family in zip(row, families, strict=True):
-            _panel(axis, family, group, handles)
+            _panel(axis, family, group, looks, handles)
         row[0].set_ylabel(f"{group} (%)")
     for axis, family in zip(axes[0], families, strict=True):
         axis.set_title(family.title, loc="left", fontweight="bold")
@@ -63,7 +59,13 @@ def _displacement(study: Study) -> Any:
     return figure
 
 
-def _panel(axis: Any, family: FamilyStudy, group: str, handles: dict[str, Any]) -> None:
+def _panel(
+    axis: Any,
+    family: FamilyStudy,
+    group: str,
+    looks: dict[str, Style],
+    handles: dict[str, Any],
+) -> None:
     points = [(alpha, scores[group]) for alpha, scores in family.sweep.items() if group in scores]
     alphas = [alpha for alpha, _ in points]
     middle = [100 * mean.mean for _, mean in points]
@@ -74,7 +76,7 @@ def _panel(axis: Any, family: FamilyStudy, group: str, handles: dict[str, Any]) 
     axis.fill_between(alphas, low, high, color=STYLES[0].color, alpha=0.18, linewidth=0)
     if group in family.floors:
         axis.axhline(100 * family.floors[group], color=GREY, linewidth=0.7, linestyle=":")
-    for name, look in BESIDE.items():
+    for name, look in looks.items():
         method = family.method(name)
         if method is None or method.rho is None or group not in method.scores:
             continue
@@ -96,17 +98,24 @@ def _bar(mean: Mean, factor: float) -> float:
     return 0.0 if math.isnan(mean.stderr) else factor * mean.stderr
 
 
-def _methods(study: Study) -> Any:
+def _asked_most(study: Study) -> list[str]:
+    """The two groups of which most claims are, else the first two."""
+    counts = Counter(claim.group for claim in {finding.claim for finding in study.findings})
+    every = dict.fromkeys(group for family in study.families for group in family.groups)
+    return [*dict.fromkeys((*(group for group, _ in counts.most_common()), *every))][:2]
+
+
+def _methods(study: Study, groups: Sequence[str]) -> Any:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(m.name for f in study.families for m in f.methods))
     labels = {m.name: m.label for f in study.families for m in f.methods}
-    names = [name for name in names if any(_shown(f, name) for f in study.families)]
+    names = [name for name in names if any(_shown(f, name, groups) for f in study.families)]
     figure = Figure(figsize=(2 * INCHES, 0.5 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(study.families), sharey=True, squeeze=False)[0]
     handles: dict[str, Any] = {}
     for axis, family in zip(axes, study.families, strict=True):
-        for group, look, offset in ((IMAGE, STYLES[0], -0.15), (PERCEPTION, STYLES[1], 0.15)):
+        for group, look, offset in zip(groups, STYLES, (-0.15, 0.15), strict=False):
             for place, name in enumerate(names):
                 method = family.method(name)
                 mean = method.scores.get(group) if method else None
@@ -132,8 +141,8 @@ def _methods(study: Study) -> Any:
                     markersize=6,
                     elinewidth=1.1,
                 )
-        if IMAGE in family.floors:
-            axis.axvline(100 * family.floors[IMAGE], color=GREY, linewidth=0.7, linestyle=":")
+        if groups[0] in family.floors:
+            axis.axvline(100 * family.floors[groups[0]], color=GREY, linewidth=0.7, linestyle=":")
         axis.set_title(family.title, loc="left", fontweight="bold")
         axis.set_xlim(0, 103)
         axis.set_xlabel("accuracy (%)")
@@ -145,6 +154,6 @@ def _methods(study: Study) -> Any:
     return figure
 
 
-def _shown(family: FamilyStudy, name: str) -> bool:
+def _shown(family: FamilyStudy, name: str, groups: Sequence[str]) -> bool:
     method = family.method(name)
-    return method is not None and any(g in method.scores for g in (IMAGE, PERCEPTION))
+    return method is not None and any(group in method.scores for group in groups)

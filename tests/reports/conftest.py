@@ -31,4 +31,5 @@ def pair(tmp_path):
     for name, bits in answers.items():
         said = graded.simple_answers(questions, bits)
         graded.write_run(tmp_path / "study" / "llava_next" / "runs" / name, questions, said)
+    synthetic.record(tmp_path / "study")
     return tmp_path / "study"

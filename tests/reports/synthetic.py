@@ -4,11 +4,15 @@ import hashlib
 import io
 import json
 import math
+import os
 import random
+from dataclasses import asdict
+from pathlib import Path
 
 from graded import write_run
 
 from harness.runs.schema import Image, Question
+from harness.studies.step import Method, MethodRun
 
 GROUPS = ("perception", "reasoning-image", "reasoning-both", "reasoning-text")
 ALPHAS = tuple(i / 10 for i in range(11))
@@ -118,6 +122,46 @@ def made(method, /, **settings):
     return content
 
 
+LABELS = {"vlm": "VLM", "sft": "SFT", "drift": "DRIFT"}
+
+
+def record(folder, claims=(), leave_out=(), out=None, **more):
+    """Write what the study in a folder compares, as the harness does: whatever was run there.
+
+    Args:
+        folder: `<folder>/[seed-<n>/]<family>/<place>/<run>`; merges are one method, the best merge.
+        claims: Of `harness.studies.step.Claim`.
+        leave_out: Names of runs that are no method's.
+        out: Where to write it, instead of the folder.
+        more: Other fields.
+    """
+    found = {name: [] for name in ("vlm", "reasoner", "best_merge", "sft", "drift")}
+    runs = [Path(at) for at, _, names in os.walk(folder, followlinks=True) if "run.json" in names]
+    order = ["qwen2_5_vl", "llava_next", "idefics3"]
+    by_family = {name: place for place, name in enumerate(order)}
+    for run in sorted(sorted(runs), key=lambda run: by_family.get(run.parts[-3], 3)):
+        parts = run.relative_to(folder).parts
+        seed = int(parts[0].removeprefix("seed-")) if parts[0].startswith("seed-") else 0
+        name = "best_merge" if parts[-1].startswith("merge-") else parts[-1]
+        if name not in leave_out:
+            found.setdefault(name, []).append(MethodRun(parts[-3], seed, "/".join(parts)))
+    methods = [
+        Method(
+            name=name,
+            label=LABELS.get(name, name.replace("_", " ")),
+            runs=tuple(runs),
+            chosen_on="pocket_validation" if name == "best_merge" else "",
+        )
+        for name, runs in found.items()
+        if runs
+    ]
+    content = {"recipe": "mine", "baseline": "sft" if found["sft"] else "", **more}
+    content |= {"methods": [asdict(one) for one in methods], "claims": [asdict(c) for c in claims]}
+    place = (out or folder) / "steps"
+    place.mkdir(exist_ok=True)
+    (place / "study.json").write_text(json.dumps(content))
+
+
 def write_study(
     folder,
     *,
@@ -150,6 +194,6 @@ def write_study(
         step = {"name": name, "seconds": 20.5 * (i + 1), "peak_memory_bytes": 2**30, "started": i}
         (folder / "steps" / f"{name}.json").write_text(json.dumps(step))
     whole = {"recipe": "pocket", "seconds": 99.0, "peak_memory_bytes": 2**31}
-    (folder / "steps" / "study.json").write_text(json.dumps(whole))
+    record(folder, **whole)
     (folder / "steps" / "fingerprints.json").write_text("{}")
     return folder

@@ -19,6 +19,7 @@ def write_sweep(folder, validation, test):
         made = synthetic.made("merge", method="linear", alpha=alpha)
         run = folder / "idefics3" / "runs" / f"merge-{alpha:.2f}"
         graded.write_run(run, asked + tested, answers, made=made)
+    synthetic.record(folder)
     return load.collect([folder]).blocks[0]
 
 
@@ -36,8 +37,9 @@ def test_a_study_is_read_family_by_family(study):
     assert block.notes == () and material.notes == ()
     names = [step.name for step in material.steps]
     assert names[0] == "world" and names[-2:] == ["evaluate", "all, side by side"]
-    assert [cost.name for cost in block.costs][:5] == ["base", "reasoner", "vlm", "sft", "drift"]
-    assert block.costs[0].asking is None and block.costs[3].asking == 12.5
+    costs = [cost for cost in block.costs if not cost.name.startswith("merge-")]
+    assert [cost.name for cost in costs] == ["base", "vlm", "reasoner", "sft", "drift"]
+    assert costs[0].asking is None and costs[3].asking == 12.5
 
 
 def test_the_best_merge_is_the_best_on_validation_not_on_the_test(tmp_path):
@@ -82,15 +84,64 @@ def test_what_is_missing_is_said(study, tmp_path):
     broken = tmp_path / "pocket"
     shutil.copytree(study, broken)
     shutil.rmtree(broken / "llava_next" / "runs")
-    shutil.rmtree(broken / "steps")
+    for file in (broken / "steps").glob("*.json"):
+        file.unlink()
+    synthetic.record(study, out=broken)
     for name in ("vlm", "reasoner", "drift"):
         shutil.rmtree(broken / "qwen2_5_vl" / "runs" / name)
     material = load.collect([broken])
     [block] = material.blocks
     assert any("No cost of the steps" in note for note in material.notes)
-    assert any("llava_next has checkpoints but no run" in note for note in material.notes)
-    assert "The VLM has no run of its own; merge-0.00 holds the same weights." in block.notes
-    assert {"reasoner was not run.", "drift was not run."} <= set(block.notes)
+    assert "LLaVA-NeXT has no run yet." in material.notes
+    assert "VLM has no run of its own; merge-0.00 holds the same weights." in block.notes
+    assert {"reasoner was not run.", "DRIFT was not run."} <= set(block.notes)
+
+
+def test_a_study_whose_record_names_no_methods_reads_as_runs(study, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(study, old)
+    (old / "steps" / "study.json").write_text(json.dumps({"recipe": "mine", "seconds": 1.0}))
+    material = load.collect([old])
+    assert material.study is None
+    [answered] = [block for block in material.blocks if len(block.rows) > 2]
+    assert len(answered.rows) == 2 * (4 + 4)
+    assert "llava_next/runs/sft" in [row.label for row in answered.rows]
+
+
+def test_a_bundled_study_without_methods_on_record_compares_what_it_does_now(study, tmp_path):
+    old = tmp_path / "old"
+    (old / "seed-0").mkdir(parents=True)
+    (old / "steps").mkdir()
+    for family in ("llava_next", "qwen2_5_vl"):
+        (old / "seed-0" / family).symlink_to(study / family)
+    (old / "steps" / "study.json").write_text(json.dumps({"recipe": "pocket"}))
+    block = load.collect([old]).blocks[0]
+    labels = [row.label for row in block.rows]
+    assert labels[:2] == ["VLM", "reasoner (text only)"] and labels[3:] == ["SFT", "DRIFT"]
+    assert block.baseline.label == "SFT" and block.choice and block.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "study.json is not JSON"),
+        ("[]", "holds a list, expected a JSON object"),
+        ('{"methods": 3}', "does not say what the study compares"),
+        ('{"methods": [{"name": "a"}]}', "does not say what the study compares"),
+        ('{"methods": [{"name": "a", "label": 3, "runs": []}]}', "has label = 3; expected str"),
+        (
+            '{"methods": [{"name": "a", "label": "A", "runs": [{"family": "f", "seed": 0, '
+            '"folder": "../x"}]}]}',
+            "method a names the path '../x'",
+        ),
+    ],
+)
+def test_a_broken_record_is_one_sentence(study, tmp_path, content, sentence):
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "study.json").write_text(content)
+    with pytest.raises(UserError, match=sentence) as caught:
+        load.collect([tmp_path])
+    assert "\n" not in str(caught.value)
 
 
 def test_unlike_settings_and_unfinished_runs_are_said(tmp_path):
@@ -146,11 +197,13 @@ def test_a_study_of_seeds_is_shown_by_its_first(study, tmp_path, seeds):
         (tmp_path / "s" / f"seed-{seed}").mkdir(parents=True)
         for family in ("llava_next", "qwen2_5_vl"):
             (tmp_path / "s" / f"seed-{seed}" / family).symlink_to(study / family)
-    (tmp_path / "s" / "steps").symlink_to(study / "steps")
+    shutil.copytree(study / "steps", tmp_path / "s" / "steps")
+    whole = json.loads((study / "steps" / "study.json").read_text())
+    synthetic.record(tmp_path / "s", seconds=whole["seconds"], peak_memory_bytes=2**31)
     (tmp_path / "s" / "seed-99").mkdir()  # not begun
     material = load.collect([tmp_path / "s"])
     old = load.collect([study])
-    assert [folder.name for folder in material.seeds] == [f"seed-{i}" for i in range(seeds)]
+    assert list(dict.fromkeys(part.seed for part in material.parts)) == list(range(seeds))
     assert material.title == "s" and material.steps == old.steps
     for block, same in zip(material.blocks, old.blocks, strict=True):
         assert [r.label for r in block.rows] == [r.label for r in same.rows]
@@ -159,7 +212,7 @@ def test_a_study_of_seeds_is_shown_by_its_first(study, tmp_path, seeds):
     assert told == (
         []
         if seeds == 1
-        else [f"Tables, plots and questions are of seed-0, one of {seeds} training seeds."]
+        else [f"Tables, plots and questions are of seed 0, one of {seeds} training seeds."]
     )
 
 

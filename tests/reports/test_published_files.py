@@ -4,6 +4,7 @@ import math
 
 import graded
 import pytest
+import synthetic
 
 from reports import load, published
 
@@ -57,6 +58,7 @@ def write(folder, name, **card):
 def test_a_studys_rows_stand_beside_the_papers(ours, tmp_path):
     run = write(tmp_path / "s" / "qwen2_5_vl" / "runs", "drift")
     (run / "summary.json").write_text('{"t": {"score strict": 0.4}}')
+    synthetic.record(tmp_path / "s")
     [block] = load.collect([tmp_path / "s"]).blocks
     found = published.beside(block)
     assert [(each.task, each.published, each.source) for each in found] == [

@@ -4,17 +4,31 @@ import csv
 import io
 import json
 import math
+import shutil
 
 import graded
 import pytest
+import synthetic
 from scipy import stats
 
-from reports import study, study_text
+from harness.studies.pocket import CLAIMS, IMAGE, LABELS, PERCEPTION
+from harness.studies.step import Claim
+from reports import cli, load, study, study_text
 from reports.page import study as study_page
 from reports.plots import study as study_plots
 from reports.plots.style import save
 
-GROUPS = (study.IMAGE, study.PERCEPTION)
+GROUPS = (IMAGE, PERCEPTION)
+
+
+def read(folder):
+    return study.of(load.collect([folder]))
+
+
+def record(folder, **more):
+    known = {"vlm", "sft", "drift", "random", "best_merge"}
+    claims = [claim for claim in CLAIMS if {claim.method, claim.against} <= known]
+    synthetic.record(folder, claims, **more)
 
 
 def write(folder, bits, rho=None):
@@ -35,10 +49,15 @@ def write(folder, bits, rho=None):
         place = "settings_runs" if name == "fast_sft" else "runs"
         graded.write_run(folder / place / name, questions, answers, made=made)
     moves = [
-        {"checkpoint": f"x/{name}", "rho": value, "moved": 2 * value}
+        {"checkpoint": f"x/{name}", "rho": value, "moved": 2 * value, "cosine": 0.5, "by_role": {}}
         for name, value in (rho or {}).items()
     ]
-    (folder / "distance.json").write_text(json.dumps({"displacements": moves}))
+    total = {
+        "llm": "x/reasoner",
+        "total": {"relative_l2": 0.1, "cosine": 0.5},
+        "tensors": [{"layer": 0, "module": "mlp.up_proj.weight", "relative_l2": 0.1}],
+    }
+    (folder / "distance.json").write_text(json.dumps({**total, "displacements": moves}))
 
 
 @pytest.fixture
@@ -57,48 +76,52 @@ def folder(tmp_path):
         }
         rho = {"sft": 0.1, "drift": 0.7 + 0.1 * seed}
         write(tmp_path / f"seed-{seed}" / "llava_next", bits, rho)
+    record(tmp_path)
     return tmp_path
 
 
 def test_one_seed_is_no_study_over_seeds(folder):
-    assert study.read(folder / "seed-0") is None
+    shutil.rmtree(folder / "seed-1")
+    shutil.rmtree(folder / "seed-2")
+    assert read(folder) is None
 
 
 def test_scores_displacements_and_the_merge_chosen_by_each_seed(folder):
-    found = study.read(folder)
+    found = read(folder)
     (family,) = found.families
     assert (found.seeds, found.questions, family.groups) == (3, 8, GROUPS)
     assert found.answers == 3 * 8 * 16
     drift = family.method("drift")
-    assert drift.scores[study.IMAGE].values == (0.75, 1.0, 0.5)
-    assert drift.scores[study.IMAGE].stderr == pytest.approx(stats.sem([0.75, 1.0, 0.5]))
+    assert drift.scores[IMAGE].values == (0.75, 1.0, 0.5)
+    assert drift.scores[IMAGE].stderr == pytest.approx(stats.sem([0.75, 1.0, 0.5]))
     assert drift.rho.mean == pytest.approx(0.8) and drift.moved.mean == pytest.approx(1.6)
     assert drift.seconds == 10.0
     # Where merges tie on validation the smallest share is kept.
-    assert family.chosen == (0.0, 0.5, 0.5)
-    assert family.method(study.BEST).scores[study.IMAGE].values == (0.25, 0.5, 0.5)
+    assert family.method("best_merge").label == "best merge (α 0, 0.5, 0.5)"
+    assert family.method("best_merge").scores[IMAGE].values == (0.25, 0.5, 0.5)
     assert family.floors == {group: 0.25 for group in GROUPS}
     assert list(family.sweep) == [0.0, 0.5, 1.0]
     assert family.method("fast_sft") is not None
 
 
 def test_a_claim_is_judged_by_a_paired_t_test_over_seeds(folder):
-    findings = {(f.claim.a, f.claim.b, f.claim.group): f for f in study.read(folder).findings}
-    versus = findings["drift", "sft", study.IMAGE]
+    findings = {(f.claim.method, f.claim.against, f.claim.group): f for f in read(folder).findings}
+    versus = findings["drift", "sft", IMAGE]
     assert versus.found.differences == (0.5, 0.75, 0.5)
     assert versus.p == pytest.approx(stats.ttest_1samp([0.5, 0.75, 0.5], 0).pvalue)
     assert versus.verdict == "supported"
-    none = findings["drift", "random", study.IMAGE]
+    none = findings["drift", "random", IMAGE]
     assert none.found.differences == (0.25, 0.0, 0.0) and none.verdict == "cannot be told"
-    assert ("drift", "merge_then_sft", study.IMAGE) not in findings  # nobody ran it
+    assert ("drift", "merge_then_sft", IMAGE) not in findings  # nobody ran it
 
 
 def test_p_is_corrected_over_the_families_of_a_claim(folder):
     for seed, drift in enumerate((3, 3, 2)):
         bits = {"sft": (2, 4), "drift": (drift, 4)}
         write(folder / f"seed-{seed}" / "idefics3", bits)
-    found = [f for f in study.read(folder).findings if f.claim.text.startswith("DRIFT reasons")]
-    image = [f for f in found if (f.claim.b, f.claim.group) == ("sft", study.IMAGE)]
+    record(folder)
+    found = [f for f in read(folder).findings if f.claim.text.startswith("DRIFT reasons")]
+    image = [f for f in found if (f.claim.against, f.claim.group) == ("sft", IMAGE)]
     raw = sorted(f.found.p for f in image)
     assert sorted(f.p for f in image) == pytest.approx([2 * raw[0], max(2 * raw[0], raw[1])])
 
@@ -114,7 +137,7 @@ def test_p_is_corrected_over_the_families_of_a_claim(folder):
     ],
 )
 def test_verdicts(sign, difference, p, verdict):
-    claim = study.Claim("x", "a", "b", "g", sign)
+    claim = Claim(text="x", method="a", against="b", group="g", sign=sign)
     known = {"difference": difference, "differences": (difference,) * 3, "p": p}
     unknown = dict.fromkeys(study.seeds.SeedDifference.__dataclass_fields__, 0.1)
     found = study.seeds.SeedDifference(**(unknown | known))
@@ -122,7 +145,7 @@ def test_verdicts(sign, difference, p, verdict):
 
 
 def test_the_words_say_what_the_numbers_say(folder):
-    found = study.read(folder)
+    found = read(folder)
     said = study_text.sentences(found)
     assert any(
         text == "DRIFT reasons better over pictures than SFT" and "LLaVA-NeXT +58.3 (" in detail
@@ -134,7 +157,9 @@ def test_the_words_say_what_the_numbers_say(folder):
     assert "| DRIFT | 75.0 ± 14.4 | 75.0 ± 0.0 |" in page and "0.80 ± 0.06" in page
     assert "best merge (α 0, 0.5, 0.5)" in page
     rows = list(csv.DictReader(io.StringIO(study_text.findings_csv(found))))
-    row = next(r for r in rows if (r["a"], r["b"], r["group"]) == ("drift", "sft", study.IMAGE))
+    row = next(
+        r for r in rows if (r["method"], r["against"], r["group"]) == ("drift", "sft", IMAGE)
+    )
     assert [float(row[f"seed_{i}"]) for i in range(3)] == [0.5, 0.75, 0.5]
     values = list(csv.DictReader(io.StringIO(study_text.long_form(found))))
     rho = [v["value"] for v in values if (v["method"], v["quantity"]) == ("drift", "rho")]
@@ -144,35 +169,52 @@ def test_the_words_say_what_the_numbers_say(folder):
 def test_a_difference_that_every_seed_shows_alike_is_not_called_sure(folder):
     write(folder / "seed-0" / "idefics3", {"sft": (2, 4), "drift": (3, 4)})
     write(folder / "seed-1" / "idefics3", {"sft": (1, 4), "drift": (2, 4)})
-    found = study.read(folder)
-    finding = next(
-        f for f in found.findings if f.family == "idefics3" and f.claim.group == study.IMAGE
-    )
+    record(folder)
+    found = read(folder)
+    finding = next(f for f in found.findings if f.family == "idefics3" and f.claim.group == IMAGE)
     assert math.isnan(finding.found.low) and finding.verdict == "cannot be told"
     assert study_text.interval(finding) == "every seed alike"
 
 
 def test_the_plots_are_drawn_for_what_was_run(folder, tmp_path):
-    found = study.read(folder)
+    found = read(folder)
     figures = [(plot, save(plot, tmp_path)) for plot in study_plots.plots(found)]
     assert [plot.name for plot, _ in figures] == ["displacement", "methods_by_seed"]
     page = study_page.html(found, figures)
     assert page.count("<svg") == 2 and "best merge" in page
-    assert study.METHODS["sft_then_merge"] not in page  # nobody ran it
+    assert LABELS["sft_then_merge"] not in page  # nobody ran it
 
 
 def test_a_hostile_name_stays_text(folder):
     hostile = "<script>alert(1)<b>"
     for seed in range(2):
         write(folder / f"seed-{seed}" / hostile, {"sft": (1, 4), "drift": (2 + seed, 4)})
-    page = study_page.html(study.read(folder), [])
+    record(folder)
+    page = study_page.html(read(folder), [])
     assert "<script" not in page and "&lt;script&gt;alert(1)&lt;b&gt;" in page
+
+
+def test_a_method_that_no_claim_knows_is_in_every_table(folder, tmp_path):
+    """`adaptive` is on record without a claim; of `mine` nothing is on record at all."""
+    for seed in range(3):
+        place = folder / f"seed-{seed}" / "llava_next"
+        write(place, {"adaptive": (2, 3), "mine": (3, 2)})
+    record(folder, leave_out=["mine"])
+    out = tmp_path / "report"
+    cli.write([folder], out)
+    for name in ("comparison.md", "comparison.tex", "comparison.csv", "study.md", "study.tex",
+                 "study.csv"):  # fmt: skip
+        text = (out / name).read_text()
+        assert "adaptive" in text and "mine" in text, name
+    (family,) = read(folder).families
+    assert family.method("mine").scores[IMAGE].values == (0.75, 0.75, 0.75)
+    assert family.method("adaptive").scores[PERCEPTION].mean == 0.75
 
 
 def test_without_validation_questions_no_merge_is_called_the_best(folder):
     for file in folder.glob("seed-*/llava_next/*/*/verdicts.jsonl"):
         kept = [line for line in file.read_text().splitlines() if "pocket_validation" not in line]
         file.write_text("\n".join(kept) + "\n")
-    (family,) = study.read(folder).families
-    assert family.chosen == () and family.method(study.BEST) is None
+    (family,) = read(folder).families
+    assert family.method("best_merge") is None
     assert list(family.sweep) == [0.0, 0.5, 1.0]

@@ -9,6 +9,7 @@ import pytest
 
 from harness.statistics.resampling import holm
 from reports import load, tables
+from reports.blocks import Choice
 from reports.plots import categories
 
 
@@ -31,7 +32,6 @@ def test_a_table_by_hand(pair):
     ) in lines
     assert "| *guess floor* | 25.0 | 25.0 | 25.0 |  |  |  |  |" in lines
     assert table.comparisons == 3
-    assert "The VLM was not run." in table.notes
 
 
 def test_p_is_corrected_over_the_whole_table_and_marks_the_noise(study):
@@ -78,7 +78,7 @@ def test_the_choice_is_told(study):
     assert tables.chosen(table.block).startswith(
         f"Best merge: α = {choice.alpha:g} (share of the reasoner), chosen on pocket_validation"
     )
-    none = load.Choice(choice.task, 0.0, choice.score, (0.0, 1.0))
+    none = Choice(choice.task, 0.0, choice.score, (0.0, 1.0))
     assert "α = 0 is the VLM itself" in tables.chosen(
         type(table.block)(**{**vars(table.block), "choice": none})
     )

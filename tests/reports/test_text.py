@@ -60,6 +60,7 @@ def test_merging_is_told_from_end_to_end(tmp_path):
         made = synthetic.made("merge", method="linear", alpha=alpha)
         run = tmp_path / "llava_next" / "runs" / f"merge-{alpha:.2f}"
         graded.write_run(run, questions, graded.simple_answers(questions, row), made=made)
+    synthetic.record(tmp_path)
     [block] = load.collect([tmp_path]).blocks
     assert words.merging(block) == [
         "see falls from 100.0 ± 0.0 to 0.0 ± 0.0: −100.0 ± 0.0, p < 0.001"

@@ -1,0 +1,299 @@
+"""A study's folder → its parts, a family and seed each, and a block a family.
+
+Which runs belong to which method, and what is compared with what, says the study's own record
+(`harness.studies.record`). A run beside them that no method names is a row under its own name.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from drift.families import FAMILIES
+from harness.statistics import scores
+from harness.statistics.choice import best
+from harness.statistics.sides import Run, read_run, run_folders
+from harness.studies import load, record
+from harness.studies.step import STATE, Design, Method
+from reports.blocks import (
+    Block,
+    Choice,
+    Column,
+    Cost,
+    Material,
+    Part,
+    Row,
+    Step,
+    differences,
+    questions_of,
+    some_verdict,
+)
+from reports.plots import maps, training
+
+WHOLE = "all, side by side"
+"""Name of the step that stands for the whole study: seconds on the clock, memory at one time."""
+
+
+def design_of(path: Path) -> Design | None:
+    """Return what the study in a folder compares; None where it is none, or nothing tells.
+
+    A bundled study whose record is of a version that did not write it down compares what it does
+    now.
+    """
+    design, name = record.read(path), record.name(path) or ""
+    if design is None and (bundled := name.partition(" ")[0]) in load.BUNDLED:
+        seeds = max(1, len(list(path.glob("seed-*"))))
+        design = load.load(bundled, seeds=seeds, controls=True)
+        made = [method for method in design.methods if _on_disk(path, method)]
+        design = Design(methods=tuple(made), claims=design.claims, baseline=design.baseline)
+    return design if design and any(_on_disk(path, one) for one in design.methods) else None
+
+
+def _on_disk(path: Path, method: Method) -> bool:
+    return any((path / run.folder / "run.json").exists() for run in method.runs)
+
+
+def collect(path: Path, design: Design, baseline: str | None) -> Material:
+    """Read a study.
+
+    Args:
+        path: Its folder.
+        design: What it compares.
+        baseline: Name of the method or run to which the others are compared, instead of its own.
+
+    Raises:
+        UserError: A file is broken, nothing was graded, or no row is called so.
+    """
+    parts = _parts(path, design)
+    first: dict[str, Part] = {}
+    for part in parts:
+        first.setdefault(part.family, part)
+    blocks = tuple(_block(part, baseline or design.baseline) for part in first.values())
+    if baseline and not any(block.baseline for block in blocks):
+        there = dict.fromkeys(row.method for block in blocks for row in block.rows)
+        raise UserError(f"no row is the run {baseline!r}: there are {', '.join(there)}")
+    some_verdict(row.run for block in blocks for row in (*block.rows, *block.sweep))
+    steps = _steps(path / STATE)
+    notes = [] if steps else [f"No cost of the steps: {path / STATE} has no file."]
+    seeds = sorted({part.seed for part in parts})
+    if len(seeds) > 1:
+        notes.append(
+            f"Tables, plots and questions are of seed {seeds[0]}, one of {len(seeds)} training "
+            "seeds."
+        )
+    planned = dict.fromkeys(run.family for method in design.methods for run in method.runs)
+    notes += [f"{_title(one)} has no run yet." for one in planned if one not in first]
+    return Material(
+        title=path.resolve().name,
+        blocks=blocks,
+        notes=tuple(notes),
+        study=design,
+        parts=parts,
+        steps=steps,
+    )
+
+
+def _title(family: str) -> str:
+    return {one.model_type: one.name for one in FAMILIES}.get(family, family)
+
+
+# Parts
+
+
+def _parts(path: Path, design: Design) -> tuple[Part, ...]:
+    """Those that have runs, by seed, the families in the order of the study."""
+    places: dict[tuple[int, str], dict[str, list[Path]]] = {}
+    for method in design.methods:
+        for run in method.runs:
+            mine = places.setdefault((run.seed, run.family), {})
+            mine.setdefault(method.name, []).append(path / run.folder)
+    order = list(dict.fromkeys(family for _, family in places))
+    named = {folder for own in places.values() for folders in own.values() for folder in folders}
+    found = []
+    for seed, family in sorted(places, key=lambda place: (place[0], order.index(place[1]))):
+        folders = places[seed, family]
+        beside = dict.fromkeys(folder.parent for own in folders.values() for folder in own)
+        strangers = [f for place in beside for f in run_folders(place) if f not in named]
+        part = _part(seed, family, design, folders, strangers)
+        if part.rows or part.sweep:
+            found.append(part)
+    return tuple(found)
+
+
+def _part(
+    seed: int,
+    family: str,
+    design: Design,
+    folders: Mapping[str, Sequence[Path]],
+    strangers: Iterable[Path],
+) -> Part:
+    there = [f for own in folders.values() for f in own if (f / "run.json").exists()]
+    runs = {folder: read_run(folder) for folder in dict.fromkeys((*there, *strangers))}
+    validation = {method.chosen_on for method in design.methods}
+    notes: list[str] = []
+    rows: list[Row] = []
+    choice: Choice | None = None
+    for method in (one for one in design.methods if one.name in folders):
+        own = [runs[folder] for folder in folders[method.name] if folder in runs]
+        if not own and method.name == "vlm" and (run := _unmerged(runs.values())):
+            # α = 0 is the VLM byte for byte.
+            notes.append(
+                f"{method.label} has no run of its own; {run.name} holds the same weights."
+            )
+            rows.append(Row(method.label, run, 0.0, method.name))
+        elif not own:
+            notes.append(f"{method.label} was not run.")
+        elif not method.chosen_on:
+            rows.append(Row(method.label, own[0], _alpha(own[0]), method.name))
+        elif chosen := _chosen(method, own, notes):
+            run, found = chosen
+            how = f"α = {found.alpha:g}" if found else run.name
+            rows.append(Row(f"{method.label} ({how})", run, _alpha(run), method.name))
+            choice = choice or found
+    rows += [Row(runs[f].name, runs[f], _alpha(runs[f]), runs[f].name) for f in strangers]
+    place = next(iter(folders.values()))[0].parents[1]
+    return Part(
+        family=family,
+        title=_title(family),
+        seed=seed,
+        folder=place,
+        columns=_columns(runs.values(), lambda task: task not in validation),
+        rows=tuple(rows),
+        sweep=_sweep(runs.values(), vlm=next((r.run for r in rows if r.method == "vlm"), None)),
+        choice=choice,
+        distances=maps.read(place),
+        notes=tuple(notes),
+    )
+
+
+def _columns(runs: Iterable[Run], wanted: Callable[[str], bool]) -> tuple[Column, ...]:
+    """The groups of one task beyond `all`; of several tasks, each as a whole."""
+    keys = dict.fromkeys(key for run in runs for key in run.cells if wanted(key[0]))
+    if len({task for task, _ in keys}) > 1:
+        return tuple(Column(task, task, group) for task, group in keys if group == "all")
+    groups = [Column(group, task, group) for task, group in keys if group != "all"]
+    return tuple(groups or [Column(group, task, group) for task, group in keys])
+
+
+def _chosen(
+    method: Method, runs: Sequence[Run], notes: list[str]
+) -> tuple[Run, Choice | None] | None:
+    """Choose by the mean over the columns of the method's validation task.
+
+    Args:
+        method: With `chosen_on`.
+        runs: Its runs, in the order of the record.
+        notes: Get a sentence on what stands in the way, and on runs that are no candidates.
+
+    Returns:
+        The run, and among merges how their shares did; None where nothing can choose.
+    """
+    columns = _columns(runs, lambda task: task == method.chosen_on)
+    if not columns:
+        notes.append(
+            f"There is no {method.label}: no run has answers to {method.chosen_on}, and choosing "
+            "on the test questions would flatter it."
+        )
+        return None
+    asked = [max(run.cells[c.key].n for run in runs if c.key in run.cells) for c in columns]
+    scored = {}
+    for place, run in enumerate(runs):
+        if [run.cells[c.key].n for c in columns if c.key in run.cells] == asked:
+            verdicts = [run.verdicts[column.key] for column in columns]
+            scored[place] = scores.cell(run.name, (method.chosen_on, "mean"), *verdicts)
+        else:
+            notes.append(f"{run.name} is no candidate: its validation answers are incomplete.")
+    kept = best({place: cell.score for place, cell in scored.items()})
+    shares = {place: share for place in scored if (share := _alpha(runs[place])) is not None}
+    if len(shares) < len(scored):
+        return runs[kept], None
+    score, candidates = scored[kept], tuple(shares.values())
+    return runs[kept], Choice(method.chosen_on, shares[kept], score, candidates)
+
+
+def _sweep(runs: Iterable[Run], vlm: Run | None) -> tuple[Row, ...]:
+    """The linear merges by growing α; at α = 0 the VLM, byte for byte, where no merge is."""
+    points: dict[float, Row] = {}
+    for run in runs:
+        if (alpha := _alpha(run)) is not None:
+            points.setdefault(alpha, Row(f"merge α = {alpha:g}", run, alpha))
+    if points and vlm:
+        points.setdefault(0.0, Row("merge α = 0", vlm, 0.0))
+    return tuple(points[alpha] for alpha in sorted(points))
+
+
+def _unmerged(runs: Iterable[Run]) -> Run | None:
+    return next((run for run in runs if _alpha(run) == 0), None)
+
+
+def _alpha(run: Run) -> float | None:
+    """Share of the reasoner if the run is of a linear merge."""
+    made = run.card.made or {}
+    settings = made.get("settings") or {}
+    linear = made.get("method") == "merge" and settings.get("method") == "linear"
+    return float(settings["alpha"]) if linear and "alpha" in settings else None
+
+
+# Blocks
+
+
+def _block(part: Part, baseline: str) -> Block:
+    notes = list(part.notes)
+    runs = {row.run.folder: row.run for row in (*part.rows, *part.sweep)}
+    named = (row for row in part.rows if baseline in (row.method, row.run.name))
+    base = next(named if baseline else iter(part.rows), None)
+    questions = questions_of(list(runs.values()), notes)
+    made = {place.parent.name: place for place in sorted(part.folder.glob("*/made.json"))}
+    # In the order of the table, so that each keeps its look in every plot.
+    order = [name for name in made if name not in {run.name for run in runs.values()}]
+    order += [row.run.name for row in part.rows]
+    names = sorted(made, key=lambda name: order.index(name) if name in order else len(order))
+    logs = [training.read(made[name].parent) for name in names]
+    return Block(
+        name=part.family,
+        title=part.title,
+        columns=part.columns,
+        mean=len(part.columns) > 1,
+        rows=part.rows,
+        baseline=base,
+        sweep=part.sweep,
+        choice=part.choice,
+        costs=tuple(_costs({name: made[name] for name in names}, runs.values())),
+        questions=questions,
+        notes=(*notes, *differences(part.rows, base)),
+        logs=tuple(log for log in logs if log),
+        distances=part.distances,
+    )
+
+
+def _costs(made: Mapping[str, Path], runs: Iterable[Run]) -> Iterator[Cost]:
+    """Of every checkpoint of a family, asked or not."""
+    asked = {run.name: run for run in runs}
+    for name, place in made.items():
+        yield Cost(name, _read_json(place), asked[name].card.seconds if name in asked else None)
+    for name, run in asked.items():
+        if name not in made:
+            yield Cost(name, run.card.made or {}, run.card.seconds)
+
+
+def _steps(folder: Path) -> tuple[Step, ...]:
+    """The steps in the order in which they started, then the study as a whole."""
+    found = []
+    for file in folder.glob("*.json"):
+        content = _read_json(file)
+        if "seconds" in content:  # other files there are the scheduler's own
+            name = content.get("name") or (WHOLE if file.stem == "study" else file.stem)
+            started = str(content.get("started") or "")
+            found.append(Step(name, started, content["seconds"], content.get("peak_memory_bytes")))
+    return tuple(sorted(found, key=lambda step: (step.name == WHOLE, step.started, step.name)))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, expected a JSON object")
+    return content
