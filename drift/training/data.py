@@ -10,8 +10,8 @@ in a JSONL, JSON or Parquet file, in a folder or hub data set that `datasets.loa
 (split `train`, or `place:split`), or in whatever form a `dataset_info.json` of LLaMA-Factory
 describes (`path/dataset_info.json:name`). `<image>` marks the place of each picture; without any
 mark, pictures come first. Content may also be a list of parts as chat templates take it. Pictures
-are paths, relative to the file (to the folder of `dataset_info.json`), or encoded bytes
-(`{"bytes": …}`).
+are paths, relative to the file (to the folder of `dataset_info.json`), or encoded: bytes, bare or
+as `{"bytes": …}`, or base64. They are decoded as in evaluation (`common/pictures.py`).
 
 Each stretch of a conversation is put through the checkpoint's own chat template and processor as it
 will be when the model is asked: what stands before an answer is tokenised by itself, and so is the

@@ -7,7 +7,6 @@ has changed since), and is counted apart.
 """
 
 import hashlib
-import json
 import math
 import re
 import time
@@ -92,7 +91,7 @@ def outcomes(folder: Path) -> Iterator[Outcome]:
             yield from _checked(entry, check, rows)
     for name, compare in TABLES.items():
         if (folder / name).is_file():
-            yield from compare(name, json.loads((folder / name).read_text()))
+            yield from compare(name, local.read_json(folder / name))
 
 
 def checks(entry: Record) -> list[Check]:
@@ -115,9 +114,13 @@ def _manifest(folder: Path) -> list[Record]:
     if not path.is_file():
         raise UserError(f"{folder} has no manifest.json: give a folder of published outputs")
     try:
-        return list(json.loads(path.read_text())["files"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path} lists no files: {error!r}") from error
+        found = [
+            {**entry, "file": entry["file"], "sha256": entry["sha256"]}
+            for entry in local.read_json(path)["files"]
+        ]
+    except (LookupError, TypeError) as error:
+        raise UserError(f"{path} lists no files with their sha256") from error
+    return found
 
 
 def _checked(entry: Record, check: Check, rows: list[Record]) -> Iterator[Outcome]:
@@ -157,12 +160,12 @@ def _checked(entry: Record, check: Check, rows: list[Record]) -> Iterator[Outcom
         published=published / len(graded) if counts else math.nan,
         seconds=time.monotonic() - began,
     )
-    if check.metrics is not None:
+    if check.metrics is not None and entry.get("official_scores"):
         yield from _compared(entry, check, check.metrics(graded))
 
 
 def _name(record: Record) -> str:
-    return f"{record['id']}/{record['key']}" if "key" in record else str(record["id"])
+    return "/".join(str(record[name]) for name in ("id", "key") if name in record)
 
 
 def _is_excused(record: Record, found: Any) -> bool:
@@ -192,7 +195,7 @@ def _compared(entry: Record, check: Check, metrics: dict[str, Any]) -> Iterator[
     Counts are made of verdicts that were compared row by row. Where they differ, it is by other
     groups than those in the file (MathVista's were edited since), and they are flagged.
     """
-    published = dict(_flat(entry.get("official_scores") or {}))
+    published = dict(_flat(entry["official_scores"]))
     names = [name for name in metrics if name in published]
     flagged, wrong = 0, []
     for name in names:

@@ -156,7 +156,9 @@ def test_a_folder_that_is_not_whole_gives_one_sentence(tmp_path, entry, sentence
     assert sentence in str(error.value)
 
 
-@pytest.mark.parametrize("manifest", [None, "[", "[]", '{"files": 3}'])
+@pytest.mark.parametrize(
+    "manifest", [None, "[", "[]", '{"files": 3}', '{"files": [3]}', '{"files": [{"file": "a"}]}']
+)
 def test_a_folder_without_a_manifest_gives_one_sentence(tmp_path, capsys, manifest):
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
