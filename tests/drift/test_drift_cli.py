@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,23 +17,6 @@ from driftbench import __main__
 def run(*words):
     """Exit status of `driftbench words…`."""
     return __main__.run([str(word) for word in words])
-
-
-def test_help_is_quick_and_loads_no_torch():
-    script = (
-        "import sys\n"
-        "from driftbench.__main__ import main\n"
-        "try:\n    main()\n"
-        "except SystemExit as left:\n    assert not left.code\n"
-        "heavy = {'torch', 'transformers', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    for command in ("prior", "merge", "distance", "train", "families"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, command, "--help"], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        assert f"Usage: driftbench {command}" in done.stdout
 
 
 def test_merge_and_a_sweep_are_the_same(qwen, tmp_path, capsys):
