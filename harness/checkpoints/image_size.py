@@ -6,6 +6,7 @@ the same with every engine and every family. Where a processor cuts the picture 
 """
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
@@ -54,9 +55,14 @@ def own_limits(checkpoint: Checkpoint) -> tuple[float, float]:
     pixels = own_pixels(checkpoint)
     size = pixels.get("size")
     edges = size if isinstance(size, dict) and "merge_size" in pixels else {}
-    least = pixels.get("min_pixels") or edges.get("shortest_edge") or 0
-    most = pixels.get("max_pixels") or edges.get("longest_edge") or math.inf
-    return float(least), float(most)
+    least = pixels.get("min_pixels"), edges.get("shortest_edge"), 0.0
+    most = pixels.get("max_pixels"), edges.get("longest_edge"), math.inf
+    return _number(least), _number(most)
+
+
+def _number(values: Sequence[Any]) -> float:
+    """Return the first that is a number and not 0, else the last."""
+    return float(next((v for v in values if isinstance(v, int | float) and v), values[-1]))
 
 
 def fit(width: int, height: int, budget: PixelBudget) -> tuple[int, int]:
@@ -104,6 +110,8 @@ def differs_from_training(checkpoint: Checkpoint, budget: PixelBudget | None) ->
         return None
     _, own = own_limits(checkpoint)
     trained = settings["image_max_pixels"] or own
+    if not isinstance(trained, int | float):
+        raise UserError(f"{checkpoint.place}/made.json: image_max_pixels is no number: {trained}")
     asked = budget.max_pixels if budget and budget.max_pixels else own
     if trained == asked:
         return None

@@ -17,7 +17,8 @@ from typing import Any
 
 from common import hub
 from common.errors import UserError
-from drift import chat_template
+from common.provenance import MADE, read_made
+from drift import chat_template, foreign
 from harness.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, open_adapter
 from harness.checkpoints.kinds import VISION, AdaptedModel, ModelFolder
 from harness.checkpoints.weights import Header, digests, header
@@ -104,9 +105,7 @@ def open_checkpoint(
 
 
 def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
-    config = _read_json(path, "config.json")
-    if not config.get("architectures"):
-        raise UserError(f"{path}/config.json names no architecture (field architectures)")
+    config = _config(path)
     is_multimodal = any(field in config for field in VISION)
     headers = {shard: header(shard) for shard in _shards(path)}
     _check_index(path, {shard.name: table for shard, table in headers.items()})
@@ -182,7 +181,7 @@ def _find(where: str) -> tuple[Path, str]:
     if not path.is_dir():
         raise UserError(f"{path} is a file: a checkpoint is a folder with config.json and weights")
     if not (path / "config.json").exists() and not _is_adapter(path):
-        raise UserError(f"{path} is not a checkpoint: it has no config.json")
+        raise UserError(foreign.told(path) or f"{path} is no checkpoint: it has no config.json")
     fetched = not Path(where).expanduser().exists()
     return path, where.partition("/")[2].replace("/", "-") if fetched else path.name
 
@@ -194,6 +193,17 @@ def _is_adapter(path: Path) -> bool:
 
 
 # What is in it
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config = _read_json(path, "config.json")
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise UserError(f"{path}/config.json names no architecture (field architectures)")
+    for field in ("text_config", "quantization_config", "compression_config"):
+        if not isinstance(config.get(field) or {}, dict):
+            raise UserError(f"{path}/config.json: its {field} is no JSON object")
+    return config
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
@@ -273,12 +283,14 @@ def _check_image_token(path: Path, config: dict[str, Any]) -> None:
     if not isinstance(token, int) or not (path / "tokenizer.json").exists():
         return
     content = _read_json(path, "tokenizer.json")
-    known = {entry.get("id") for entry in content.get("added_tokens") or ()}
-    vocabulary = (content.get("model") or {}).get("vocab") or {}
-    if isinstance(vocabulary, dict):
-        known |= set(vocabulary.values())
-    else:  # Unigram: its places are the tokens.
-        known |= set(range(len(vocabulary)))
+    try:
+        known = {entry["id"] for entry in content.get("added_tokens") or ()}
+        vocabulary = (content.get("model") or {}).get("vocab") or {}
+        # Of a Unigram model the places are the tokens.
+        is_listed = isinstance(vocabulary, list)
+        known |= set(range(len(vocabulary)) if is_listed else vocabulary.values())
+    except (TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{path}/tokenizer.json is no tokenizer: {error!r}") from error
     if known and token not in known:
         raise UserError(
             f"{path} takes token {token} for a picture (config.json), which its tokenizer lacks: "
@@ -287,7 +299,7 @@ def _check_image_token(path: Path, config: dict[str, Any]) -> None:
 
 
 def _made(path: Path) -> dict[str, Any] | None:
-    return _read_json(path, "made.json") if (path / "made.json").exists() else None
+    return _read_json(path, MADE) if read_made(path) else None
 
 
 def _pixels(path: Path) -> dict[str, Any]:
@@ -295,6 +307,8 @@ def _pixels(path: Path) -> dict[str, Any]:
         if (path / name).exists():
             content = _read_json(path, name)
             settings = content.get("image_processor", content)
+            if not isinstance(settings, dict):
+                raise UserError(f"{path / name}: its image_processor is no JSON object")
             found = {field: settings[field] for field in PIXELS if settings.get(field) is not None}
             if found:
                 return found

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from common.errors import UserError
 from harness.checkpoints import weights
+from harness.checkpoints.image_size import budget_of, differs_from_training
 from harness.checkpoints.kinds import swappable
 from harness.checkpoints.preflight import declared_dtype, open_checkpoint, quantization
 
@@ -121,11 +122,15 @@ def write(name, text):
 
 
 SPOILT = {
-    "no config": (remove("config.json"), "is not a checkpoint: it has no config.json"),
+    "no config": (remove("config.json"), "is no checkpoint: it has no config.json"),
     "broken config": (write("config.json", "{"), "config.json is not JSON"),
     "config is a list": (write("config.json", "[]"), "config.json is not a JSON object"),
     "no architecture": (write("config.json", "{}"), "names no architecture"),
     "no weights": (remove("*.safetensors"), "has no weights: no *.safetensors beside config.json"),
+    "packed": (
+        lambda f: (f / "config.json").rename(f / "m.gguf"),
+        "holds weights packed for llama.cpp (m.gguf): ask them with `llama-server",
+    ),
     "pickle": (spoil_pickle, "as pickle only (pytorch_model.bin), which can run code when read"),
     "missing shard": (remove("model-2*"), "lacks 1 of 2 weight files, the first is model-2.safete"),
     "cut off": (
@@ -337,3 +342,51 @@ def test_weight_files_beside_the_index_do_not_count(folder):
     before = open_checkpoint(folder).fingerprint
     (folder / "consolidated.safetensors").write_text("of another format")
     assert open_checkpoint(folder).fingerprint == before
+
+
+# Files that say something else
+
+
+def places(value, at=()):
+    """Where a JSON value holds something, itself included."""
+    yield at
+    for name in value if isinstance(value, dict) else ():
+        yield from places(value[name], (*at, name))
+
+
+def exchanged(value, at, other):
+    if not at:
+        return other
+    return {**value, at[0]: exchanged(value[at[0]], at[1:], other)}
+
+
+MORE = {
+    "config.json": {
+        "architectures": ["Llava"], "vision_config": {}, "image_token_id": 7,
+        "text_config": {"dtype": "float32"}, "quantization_config": {"quant_method": "awq"},
+    },
+    "preprocessor_config.json": {
+        "size": {"shortest_edge": 28}, "patch_size": 14, "merge_size": 2, "min_pixels": 5,
+    },
+    "processor_config.json": {"image_processor": {"patch_size": 14}, "chat_template": "x"},
+    "made.json": {"method": "sft", "settings": {"image_max_pixels": 5}},
+}  # fmt: skip
+OTHERS = (5, "x", [], {}, None, True, [5], {"a": 5}, {"a": None}, [[]], 1e999, [{"id": []}], -1)
+
+
+def test_a_file_that_says_something_else_is_one_sentence(folder):
+    for name, content in MORE.items():
+        (folder / name).write_text(json.dumps(content))
+    for path in sorted({*folder.glob("*.json")} - {folder / "model.safetensors.index.json"}):
+        content = json.loads(path.read_text())
+        for at in places(content):
+            for other in OTHERS:
+                path.write_text(json.dumps(exchanged(content, at, other)))
+                try:
+                    found = open_checkpoint(folder)
+                    assert isinstance(found.architecture, str)
+                    budget_of(found, 10, 20), differs_from_training(found, None)
+                    declared_dtype(found.config), quantization(found.config)
+                except UserError as error:
+                    assert "\n" not in str(error), (path, at, other)
+        path.write_text(json.dumps(content))
