@@ -8,8 +8,8 @@ from typer import Option
 from common.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.evaluate.generate import Shard
-    from harness.evaluate.run import Maker
+    from harness.engines import Maker
+    from harness.evaluate.config import Shard
 
 TensorParallel = Annotated[int, Option(min=1, help="vLLM: GPUs that share every layer.")]
 Context = Annotated[int | None, Option(min=1, help="vLLM: longest prompt and answer together.")]
@@ -60,7 +60,7 @@ def chosen_shard(text: str | None) -> "Shard | None":
     Raises:
         UserError: It names none.
     """
-    from harness.evaluate.generate import Shard
+    from harness.evaluate.config import Shard
 
     if text is None:
         return None

@@ -119,7 +119,7 @@ def _hired(
         (checkpoint,), make = at_endpoints([model], [url], key_env, None, timeout)
     else:
         from harness.checkpoints.preflight import open_checkpoint
-        from harness.evaluate.run import maker
+        from harness.engines.choice import maker
 
         checkpoint = open_checkpoint(model)
         make = maker("auto", checkpoint, None)

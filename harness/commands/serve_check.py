@@ -19,9 +19,8 @@ from harness.runs.schema import Image, Question, Response, Sampling
 
 if TYPE_CHECKING:
     from harness.checkpoints.kinds import Checkpoint, Served
-    from harness.engines import Request
+    from harness.engines import Maker, Request
     from harness.engines.endpoint import Endpoint
-    from harness.evaluate.run import Maker
 
 TOGETHER = 16
 """Questions at a time, to see whether an endpoint bears several."""

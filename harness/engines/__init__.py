@@ -4,13 +4,13 @@ An engine is made cheaply and starts with the first question; until then nothing
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from common.text import printable
 from harness.checkpoints.kinds import Checkpoint
-from harness.runs.schema import Question, Response, Sampling
+from harness.runs.schema import Place, Question, Response, Sampling
 
 LONGEST_SENTENCE = 1000
 """Characters of what others say that are shown."""
@@ -32,6 +32,11 @@ class Request:
         """Of this one answer: the order of asking and the neighbours in a batch do not matter."""
         name = f"{self.sampling.seed}/{self.question.task}/{self.question.id}/{self.sample}"
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+    @property
+    def place(self) -> Place:
+        """That of its response."""
+        return self.question.task, self.question.id, self.sample, self.key
 
 
 class Engine(Protocol):
@@ -67,6 +72,9 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free everything; another engine can start in this process."""
+
+
+Maker = Callable[[Checkpoint], Engine]
 
 
 def refusal(request: Request, reason: str, permanent: bool = False) -> Response:

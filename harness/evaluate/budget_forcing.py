@@ -5,11 +5,11 @@ mark and "Final Answer:" are appended, and the model goes on from there. It is a
 asking, so it is off unless wanted, enters an answer's key, and each answer says if it was forced.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from harness.engines import Request
-from harness.runs.schema import Response
+from harness.runs.schema import Response, place
 from tasks.grading.thought import THINK_CLOSE, closing, opening
 
 ANSWER = "\n\nFinal Answer: "
@@ -28,15 +28,12 @@ def _appended(response: Response) -> str:
 
 
 def continuations(
-    requests: Sequence[Request], responses: Iterable[Response]
+    requests: Iterable[Request], responses: Iterable[Response]
 ) -> Iterator[tuple[Request, Response]]:
     """Yield what is to be forced: the request that continues a response, and that response."""
-    by_key = {
-        (request.question.task, request.question.id, request.sample, request.key): request
-        for request in requests
-    }
+    by_place = {request.place: request for request in requests}
     for response in responses:
-        request = by_key.get((response.task, response.id, response.sample, response.key))
+        request = by_place.get(place(response))
         if request and request.sampling.force and is_cut_thought(request.prompt, response):
             sampling = replace(request.sampling, max_tokens=request.sampling.force, force=0)
             prompt = request.prompt + response.text + _appended(response)

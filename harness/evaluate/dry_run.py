@@ -14,7 +14,8 @@ from common.pictures import decoded
 from harness.checkpoints.image_size import fit, fitted
 from harness.checkpoints.kinds import ModelFolder
 from harness.engines import Request, rendering
-from harness.evaluate.generate import Job, Workload, place_of, requests_of
+from harness.evaluate.config import Workload
+from harness.evaluate.requests import Job, requests_of
 from harness.runs import log
 from harness.runs.folder import read_card
 from harness.runs.schema import Image, Question, RunCard
@@ -73,11 +74,11 @@ def plan(job: Job, pictures: dict[str, Path]) -> Plan:
         pictures: sha256 → where the picture lies.
     """
     requests = list(requests_of(job, job.questions))
-    retry = job.wanted.config.retry_errors
+    retry = job.workload.config.retry_errors
     known = set(log.answered(job.folder, permanent=not retry)) if job.folder.is_dir() else set()
-    left = [request for request in requests if place_of(request) not in known]
+    left = [request for request in requests if request.place not in known]
     counter = _counter(job, pictures)
-    parts = [_part(task.name, requests, left, counter) for task in job.wanted.tasks]
+    parts = [_part(task.name, requests, left, counter) for task in job.workload.tasks]
     return Plan(
         name=job.folder.absolute().name,
         engine=f"{job.engine.name} {job.engine.version}",
@@ -109,16 +110,16 @@ def _part(
 
 def _counter(job: Job, pictures: dict[str, Path]) -> "_Counter | None":
     folder = job.checkpoint.folder
-    return None if folder is None else _Counter(job.wanted, folder, pictures)
+    return None if folder is None else _Counter(job.workload, folder, pictures)
 
 
 class _Counter:
     """Counts the tokens of prompts as the checkpoint's processor would make them."""
 
-    def __init__(self, wanted: Workload, folder: ModelFolder, pictures: dict[str, Path]) -> None:
+    def __init__(self, workload: Workload, folder: ModelFolder, pictures: dict[str, Path]) -> None:
         self.estimated = False
         self._folder, self._pictures = folder, pictures
-        self._budget = wanted.budget(folder)
+        self._budget = workload.budget(folder)
         self._processor = rendering.load_processor(folder)
         self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
         self._text: dict[str, int] = {}

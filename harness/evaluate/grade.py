@@ -20,14 +20,42 @@ from common.progress import counted
 from harness.evaluate.judge import Judge, settled
 from harness.runs import locks, log
 from harness.runs.folder import SCORED, count, read_card, read_questions, write_json, write_lines
-from harness.runs.schema import How, Question, Response, RunCard, TaskCard, Verdict
+from harness.runs.schema import (
+    How,
+    Place,
+    Question,
+    Response,
+    RunCard,
+    TaskCard,
+    Verdict,
+    place,
+)
 from harness.statistics import scores
 from tasks import Task
 from tasks.grading.extract import stated
 from tasks.judging import UNPARSED, Judging, Reading
 
-Readings = dict[tuple[str, str, int, str], Reading]
-"""`place` of a response → what the rule read in it, where that took no judge."""
+Readings = dict[Place, Reading]
+"""What the rule read in responses, where that took no judge."""
+
+
+class Running:
+    """Reads answers as they come, so that what takes no judge need not be read again."""
+
+    def __init__(self, graded_tasks: Iterable[Task], questions: Iterable[Question]) -> None:
+        self.readings: Readings = {}
+        self._tasks = {task.name: task for task in graded_tasks}
+        self._questions = {(question.task, question.id): question for question in questions}
+
+    def __call__(self, response: Response) -> How:
+        """Read one; return what its verdict would be found by if no judge were asked."""
+        question = self._questions[response.task, response.id]
+        begun = begin(self._tasks[response.task], question, response)
+        self.readings.pop(place(response), None)
+        if isinstance(begun, tuple):
+            self.readings[place(response)] = begun
+        ((reading, used),) = settled([begun], None, [response.extraction])
+        return _how(response, reading, used)
 
 
 def score(folder: Path, protocol: str | None = None, judge: Judge | None = None) -> Path:
@@ -180,17 +208,6 @@ class Graded:
     """Task → answers that the engine failed on, and not the question."""
     judge: Judge | None
     """Who was at hand."""
-
-
-def place(response: Response) -> tuple[str, str, int, str]:
-    """Return what tells a response from all others of a run."""
-    return response.task, response.id, response.sample, response.key
-
-
-def how(begun: Reading | Judging, response: Response) -> How:
-    """Return what a verdict would be found by if no judge were asked."""
-    ((reading, used),) = settled([begun], None, [response.extraction])
-    return _how(response, reading, used)
 
 
 def _is_torn(task: Task, response: Response) -> bool:

@@ -31,7 +31,17 @@ from typing import Any, TypeVar
 
 from common.errors import UserError
 from common.files import write_whole
-from harness.runs.schema import UTF8, Cell, Image, Question, RunCard, Sampling, TaskCard, Verdict
+from harness.runs.schema import (
+    UTF8,
+    Cell,
+    Image,
+    Place,
+    Question,
+    RunCard,
+    Sampling,
+    TaskCard,
+    Verdict,
+)
 
 T = TypeVar("T")
 
@@ -89,7 +99,7 @@ def read_questions(run: Path) -> list[Question]:
     ]
 
 
-def read_keys(run: Path) -> set[tuple[str, str, int, str]] | None:
+def read_keys(run: Path) -> set[Place] | None:
     """Read task, id, sample and key of all answers of a run; None where no file says them."""
     found = read_made_keys(run)
     if found is None:

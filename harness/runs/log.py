@@ -10,7 +10,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import unlinked
 from harness.runs.folder import decoded, encoded, lines, read_keys, read_records
-from harness.runs.schema import UTF8, Response
+from harness.runs.schema import UTF8, Place, Response, place
 
 ANSWERED = re.compile(
     rb'\{"key": "([^"\\]*)", "task": "([^"\\]*)", "id": "([^"\\]*)", "sample": (\d+), '
@@ -28,14 +28,14 @@ def read_responses(run: Path) -> list[Response]:
     are the lines of another run: see `keys.json` above.
     """
     wanted = read_keys(run)
-    found: dict[tuple[str, str, int, str], Response] = {}
+    found: dict[Place, Response] = {}
     for path in logs(run):
         for response in read_records(Response, path):
-            place = (response.task, response.id, response.sample, response.key)
-            if wanted is not None and place not in wanted:
+            at = place(response)
+            if wanted is not None and at not in wanted:
                 continue
-            if place not in found or _worth(response) >= _worth(found[place]):
-                found[place] = response
+            if at not in found or _worth(response) >= _worth(found[at]):
+                found[at] = response
     return list(found.values())
 
 
@@ -59,32 +59,32 @@ def logs(run: Path) -> list[Path]:
     return sorted(run.glob("responses.jsonl")) + sorted(run.glob("responses.*of*.jsonl"))
 
 
-def answered(run: Path, permanent: bool = True) -> Iterator[tuple[str, str, int, str]]:
+def answered(run: Path, permanent: bool = True) -> Iterator[Place]:
     """Yield task, id, sample and key of each answer in the logs, in any order.
 
     Args:
         run: The run folder.
         permanent: Errors that would come again count as answers.
     """
-    for place, error in _skimmed(run):
+    for at, error in _skimmed(run):
         if error is None or (permanent and error.lasting):
-            yield place
+            yield at
 
 
 def errors(run: Path) -> list[Response]:
     """Read the responses of a run folder that are errors, in the order of the logs."""
     wanted, done = read_keys(run), set()
-    found: dict[tuple[str, str, int, str], Response] = {}
-    for place, error in _skimmed(run):
+    found: dict[Place, Response] = {}
+    for at, error in _skimmed(run):
         if error is None:
-            done.add(place)
-        elif wanted is None or place in wanted:
-            if place not in found or _worth(error) >= _worth(found[place]):
-                found[place] = error
-    return [error for place, error in found.items() if place not in done]
+            done.add(at)
+        elif wanted is None or at in wanted:
+            if at not in found or _worth(error) >= _worth(found[at]):
+                found[at] = error
+    return [error for at, error in found.items() if at not in done]
 
 
-def _skimmed(run: Path) -> Iterator[tuple[tuple[str, str, int, str], Response | None]]:
+def _skimmed(run: Path) -> Iterator[tuple[Place, Response | None]]:
     """Yield task, id, sample and key of each line of the logs, and the response if it is an error.
 
     The texts are not parsed: that is what takes the time.
@@ -96,8 +96,7 @@ def _skimmed(run: Path) -> Iterator[tuple[tuple[str, str, int, str], Response | 
                 yield (task.decode(), id.decode(), int(sample), key.decode()), None
             else:
                 response = decoded(Response, path, number, line)
-                place = (response.task, response.id, response.sample, response.key)
-                yield place, response if response.finish == "error" else None
+                yield place(response), response if response.finish == "error" else None
 
 
 class Log:

@@ -113,6 +113,15 @@ class Response:
         return self.opened + self.text
 
 
+Place = tuple[str, str, int, str]
+"""Task, id, sample and key: what tells an answer from all others of a run."""
+
+
+def place(response: Response) -> Place:
+    """Return what tells a response from all others of a run."""
+    return response.task, response.id, response.sample, response.key
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether one response is right, and how that was found."""

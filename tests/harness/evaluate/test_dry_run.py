@@ -13,7 +13,7 @@ from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import vllm
 from harness.engines.hf import HfEngine
-from harness.evaluate.generate import Shard
+from harness.evaluate.config import Shard
 from harness.evaluate.run import EvalConfig, plans, run
 from harness.runs import log
 from harness.runs.folder import read_card

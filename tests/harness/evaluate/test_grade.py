@@ -12,12 +12,11 @@ import tasks
 from common.errors import UserError
 from driftbench import __main__
 from harness.engines.scripted import ScriptedEngine
-from harness.evaluate.grade import begin, score
-from harness.evaluate.grade import how as how_of
+from harness.evaluate.grade import Running, score
 from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card, read_cells, read_questions, read_verdicts
 from harness.runs.log import read_responses
-from harness.runs.schema import Question, Response
+from harness.runs.schema import Question, Response, place
 
 
 @pytest.fixture
@@ -155,8 +154,9 @@ def test_a_cut_response_has_the_answer_that_it_stated(text, finish, correct, how
     task = tasks.load("mathvision")
     question = Question("mathvision", "1", "How many?", (), CUT_ROW)
     response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1)
-    begun = begin(task, question, response)
-    assert (begun[1], how_of(begun, response)) == (correct, how)
+    running = Running([task], [question])
+    assert running(response) == how
+    assert running.readings[place(response)][1] == correct
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,9 @@ def test_a_thought_that_the_template_opened_is_no_answer(text, finish, correct, 
     task = tasks.load("mathvision")
     question = Question("mathvision", "1", "How many?", (), CUT_ROW)
     response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1, opened="<think>")
-    begun = begin(task, question, response)
-    assert (begun[1], how_of(begun, response)) == (correct, how)
+    running = Running([task], [question])
+    assert running(response) == how
+    assert running.readings[place(response)][1] == correct
 
 
 def test_a_run_records_that_the_template_opened_a_thought(tmp_path, data, monkeypatch):

@@ -1,5 +1,6 @@
 """Asking, resuming and grading, with scripted answers."""
 
+import gc
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from scripted import ANSWERS, Script, checkpoint, evaluate, files
 import tasks
 from common.errors import UserError
 from harness.engines import Request
-from harness.evaluate import run as room
+from harness.engines.choice import maker
 from harness.evaluate.grade import score
 from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import (
@@ -387,5 +388,16 @@ def test_a_row_without_a_field_is_named(tmp_path):
 def test_auto_goes_on_with_the_engine_that_began(tmp_path, world, monkeypatch):
     evaluate(tmp_path / "vlm", world, Script())
     card = replace(read_card(tmp_path / "vlm"), engine="hf")
-    maker = room.maker("auto", checkpoint(), card)
-    assert maker.__name__ == "HfEngine"
+    made = maker("auto", checkpoint(), card)
+    assert made.__name__ == "HfEngine"
+
+
+def test_the_garbage_collector_of_the_process_is_as_it_was(tmp_path, world):
+    for name, switch in (("on", gc.enable), ("off", gc.disable)):
+        switch()
+        before = gc.isenabled(), gc.get_freeze_count()
+        try:
+            evaluate(tmp_path / name, world, Script())
+            assert (gc.isenabled(), gc.get_freeze_count()) == before
+        finally:
+            gc.enable()

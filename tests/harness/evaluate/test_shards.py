@@ -13,7 +13,7 @@ from common.errors import UserError
 from driftbench import __main__
 from harness.checkpoints.kinds import Checkpoint
 from harness.engines.scripted import ScriptedEngine
-from harness.evaluate.generate import Shard
+from harness.evaluate.config import Shard
 from harness.evaluate.grade import score
 from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card

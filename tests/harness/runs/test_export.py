@@ -8,7 +8,7 @@ from scripted import ANSWERS, Script, evaluate, files
 
 from driftbench import __main__
 from harness.runs import folder, log
-from harness.evaluate.generate import Shard
+from harness.evaluate.config import Shard
 from harness.runs.export import compact
 from common.errors import UserError
 from harness.evaluate.grade import score

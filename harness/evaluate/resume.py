@@ -1,0 +1,193 @@
+"""A run folder begun, or gone on with: what lies there, and whether it is of the same run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from common.errors import UserError
+from common.files import write_whole
+from common.provenance import git_commit
+from harness.checkpoints.image_size import differs_from_training, setting
+from harness.evaluate.grade import drop_scored
+from harness.evaluate.requests import Job, make_keys
+from harness.runs.folder import read_card, read_cells, write_json
+from harness.runs.log import logs
+from harness.runs.schema import RunCard, TaskCard
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse a folder that holds anything but a run."""
+    if not folder.is_dir() or (folder / "run.json").exists():
+        return
+    names = {path.name for path in folder.iterdir()} - {"images"}
+    # What was killed before it began leaves its lock, and what it was writing aside.
+    strangers = {name for name in names if not name.startswith((".lock", ".run.json."))}
+    if strangers:
+        raise UserError(
+            f"{folder} is not empty and holds no run ({min(strangers)}): choose another --out"
+        )
+
+
+def begin(job: Job) -> tuple[RunCard, bool]:
+    """Write what is asked, unless it lies there; return the card, and whether nothing is left."""
+    folder = job.folder
+    _sweep(folder)
+    old = read_card(folder) if (folder / "run.json").exists() else None
+    card = card_of(job)
+    if old is not None:
+        try:
+            check_same(folder, old, card)
+        except UserError:
+            if not job.workload.config.overwrite:
+                raise
+            _drop(folder)
+        else:
+            notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
+            card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge)
+            if _is_done(job, old, card):
+                return old, True
+    write_json(folder / "run.json", card)
+    if not _same_questions(job):
+        write_whole(folder / "questions.jsonl", job.content)
+    make_keys(job)
+    return card, False
+
+
+def join(job: Job) -> None:
+    """Check that what other shards ask is the same."""
+    old = read_card(job.folder)
+    card = card_of(job)
+    check_same(job.folder, old, card)
+    if not _same_questions(job) or old.sampling.n != card.sampling.n:
+        raise UserError(
+            f"{job.folder} is being written by shards that ask less: wait for them, or choose "
+            "another --out"
+        )
+    make_keys(job, beside=True)
+
+
+def check_same(folder: Path, old: RunCard, new: RunCard) -> None:
+    """Refuse to mix two runs in one folder; more questions or answers of the same run are fine."""
+    fields = ("fingerprint", "engine", "engine_version", "dtype", "pixels")
+    differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
+    if replace(old.sampling, n=0) != replace(new.sampling, n=0):
+        differ.append("sampling")
+    asked = [
+        [(t.name, t.revision, t.max_tokens, t.protocol) for t in card.tasks] for card in (old, new)
+    ]
+    if asked[0] != asked[1]:
+        differ.append("tasks")
+    if differ:
+        raise UserError(
+            f"{folder} holds another run (other {', '.join(differ)}): "
+            "choose another --out, or add --overwrite"
+        )
+    for then, now in zip(old.tasks, new.tasks, strict=True):
+        if then.version != now.version:
+            raise UserError(
+                f"{folder} was graded by version {then.version} of {now.name}, which is now "
+                f"{now.version}: grade it again with `driftbench score {folder}`, then go on"
+            )
+    limits = [card.limit or 10**9 for card in (old, new)]
+    if limits[1] < limits[0] or new.sampling.n < old.sampling.n:
+        raise UserError(f"{folder} holds a larger run of the same kind: choose another --out")
+
+
+def card_of(job: Job) -> RunCard:
+    """Return the card of a run that has yet to begin."""
+    checkpoint, workload, engine = job.checkpoint, job.workload, job.engine
+    cards = []
+    for task in workload.tasks:
+        n = sum(question.task == task.name for question in job.questions)
+        every = sum(question.task == task.name for question in workload.questions)
+        own = workload.sampling_of(task.name).max_tokens
+        cards.append(
+            TaskCard(
+                name=task.name,
+                version=task.version,
+                revision=workload.revisions[task.name],
+                n=n,
+                protocol=task.protocol,
+                scoring=task.scoring,
+                max_tokens=own,
+                skipped=every - n,
+                asked=task.protocol,
+                whole=task.source.n if task.source else 0,
+                commit=workload.commits[task.name],
+            )
+        )
+    notes = [*checkpoint.notes, *engine.notes]
+    if unlike := differs_from_training(checkpoint, workload.budget(checkpoint)):
+        notes.append(unlike)
+    model = checkpoint.folder
+    day = model.day if model and model.tells_day else None
+    if day:
+        notes.append(f"its chat template told the model that it was {day}")
+    return RunCard(
+        name=job.folder.absolute().name,
+        checkpoint=str(checkpoint.place),
+        fingerprint=checkpoint.fingerprint,
+        made=checkpoint.made,
+        engine=engine.name,
+        engine_version=engine.version,
+        sampling=replace(
+            workload.config.sampling, max_tokens=max(card.max_tokens for card in cards)
+        ),
+        dtype=engine.dtype,
+        pixels=setting(checkpoint, workload.budget(checkpoint)),
+        tasks=tuple(cards),
+        limit=workload.config.limit,
+        git=git_commit(),
+        packages=job.packages,
+        device=engine.device,
+        seconds=0.0,
+        notes=tuple(notes),
+        day=day,
+    )
+
+
+def _same_questions(job: Job) -> bool:
+    path = job.folder / "questions.jsonl"
+    return path.exists() and path.read_bytes() == job.content
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that were killed: files written aside, the lock of the card.
+
+    The lock of a shard stays: who holds it may be about to begin.
+    """
+    for pattern in (".*.json*.*", ".*.parquet.*", ".lock.card"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _drop(folder: Path) -> None:
+    """Remove the files of a run; the card last, so that what is left is never taken for a run."""
+    for log in logs(folder):
+        log.unlink()
+    for name in ("judge.jsonl", "answers.parquet"):
+        (folder / name).unlink(missing_ok=True)
+    drop_scored(folder)
+    for name in ("keys", "verdicts", "questions", "cells", "summary", "run"):
+        for suffix in (".json", ".jsonl"):
+            (folder / name).with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _is_done(job: Job, old: RunCard, new: RunCard) -> bool:
+    """Whether nothing is left to do, told from the files alone."""
+    unchanged = ("sampling", "packages")
+    return (
+        old.finished
+        and [replace(task, unjudged=0, failed=None) for task in old.tasks] == list(new.tasks)
+        and all(getattr(old, name) == getattr(new, name) for name in unchanged)
+        and _same_questions(job)
+        and (job.folder / "cells.json").exists()
+        and not _asks_again(job, old)
+    )
+
+
+def _asks_again(job: Job, old: RunCard) -> bool:
+    """Whether some of what has failed is to be asked again."""
+    config, cells = job.workload.config, read_cells(job.folder)
+    if not config.retry_errors and all(task.failed is not None for task in old.tasks):
+        return any(task.failed for task in old.tasks)
+    return any(cell.error or (config.sampling.force and cell.truncated) for cell in cells)
