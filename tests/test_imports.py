@@ -227,3 +227,10 @@ def test_other_programs_are_as_without_driftbench(shadowed):
     assert said([sys.executable], ["-c", code], shadowed)[:2] == (0, "set()\n")
     points = importlib.metadata.distribution("driftbench").entry_points
     assert {point.group for point in points} == {"console_scripts"}
+
+
+def test_generating_knows_nothing_of_verdicts():
+    room = ROOT / "harness" / "evaluate"
+    for name in ("config", "requests", "generate", "budget_forcing", "prompts"):
+        ours = imported(room / f"{name}.py")
+        assert not ours & {"harness.evaluate.grade", "harness.evaluate.judge", "tasks.judging"}
