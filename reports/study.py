@@ -1,21 +1,22 @@
 """A study over seeds: methods scored by runs of several seeds, and what its claims turn out to be.
 
-A seed makes everything anew: models, training set, questions. So the seeds are the sample. A score
-is the mean over seeds, a difference is paired by question within a seed and then judged over seeds
-(`harness.statistics.seeds.replicated`). What is asked of the runs are the study's own claims;
-p-values are corrected (Holm) over the families for which a claim is judged.
+The seeds are the sample: a score is the mean over seeds, and a difference is judged over seeds by
+the test that fits their questions (`harness.statistics.pairing`). What is asked of the runs are the
+study's own claims; p-values are corrected (Holm) over the families for which a claim is judged.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.runs.folder import read_questions
 from harness.runs.schema import Verdict
-from harness.statistics import seeds
+from harness.statistics import compare, pairing, scores
+from harness.statistics.paired import Unpairable
 from harness.statistics.resampling import LEVEL, holm
 from harness.statistics.seeds import SeedDifference
-from harness.statistics.sides import Run
+from harness.statistics.sides import Run, Side
 from harness.studies.step import Claim, Design, Method
 from reports.blocks import Column, Material, Part, Row
 
@@ -61,11 +62,11 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`supported`, `contradicted` or `cannot be told`."""
-        if self.p >= LEVEL:
-            return "cannot be told"
-        agrees = self.claim.sign == 0 or self.claim.sign * self.found.difference > 0
-        return "supported" if agrees else "contradicted"
+        """`supported`, `contradicted`, `inside the noise` or `cannot be told`."""
+        word = compare.finding(self.found, self.p, LEVEL)
+        if word != "supported" or self.claim.sign * self.found.difference >= 0:
+            return word
+        return "contradicted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,19 +231,27 @@ def _findings(claims: Sequence[Claim], families: dict[str, list[Part]]) -> Itera
     for claim in claims:
         found = {}
         for name, parts in families.items():
-            pairs = [pair for part in parts if (pair := _pair(part, claim))]
-            if len(pairs) > 1:
-                found[name] = seeds.replicated(pairs)
+            if judged := _judged(claim, parts):
+                found[name] = judged
         adjusted = holm([one.p for one in found.values()])
         for (name, one), p in zip(found.items(), adjusted, strict=True):
             yield Finding(claim, name, one, p)
 
 
-def _pair(part: Part, claim: Claim) -> tuple[list[Verdict], list[Verdict]] | None:
-    """What the two methods of a claim answered to its questions in one seed."""
-    rows = _row(part, claim.method), _row(part, claim.against)
-    column = next((column for column in part.columns if column.title == claim.group), None)
-    if column is None or None in rows:
+def _judged(claim: Claim, parts: Sequence[Part]) -> SeedDifference | None:
+    """The two methods of a claim over the seeds that ran both, of which there are at least two."""
+    columns = dict.fromkeys(column for part in parts for column in part.columns)
+    places = [column.key for column in columns if column.title == claim.group]
+    pairs = []
+    for part in parts:
+        rows = _row(part, claim.method), _row(part, claim.against)
+        runs = [row.run for row in rows if row and set(places) & row.run.verdicts.keys()]
+        if len(runs) == 2:
+            pairs.append(runs)
+    if len(pairs) < 2:
         return None
-    first, second = (_asked(row.run, column) for row in rows if row)
-    return (first, second) if first and second else None
+    first, second = (Side(name, tuple(run[i] for run in pairs)) for i, name in enumerate("ab"))
+    with suppress(Unpairable):
+        found = pairing.versus(first, second, places, scores.mean, 1).found
+        return found if isinstance(found, SeedDifference) else None
+    return None

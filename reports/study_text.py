@@ -23,9 +23,10 @@ from reports.study import FamilyStudy, Finding, Mean, Scored, Study
 
 HEADINGS = {
     "supported": "Supported",
-    "in part": "Supported in some families, not told in others",
+    "in part": "Supported in some families, inside the noise in others",
     "mixed": "Supported in some families, contradicted in others",
     "contradicted": "Contradicted",
+    "inside the noise": "Inside the noise",
     "cannot be told": "Cannot be told",
 }
 """What the families say of a claim together → heading, in the order of the report."""
@@ -35,13 +36,12 @@ def intro(study: Study) -> str:
     """What was done, in a few sentences."""
     names = ", ".join(family.title for family in study.families)
     return (
-        f"{study.seeds} seeds of {names}. Each seed made its own models, training set and "
-        f"questions, and asked every checkpoint {study.questions:,} test questions "
-        f"({study.answers:,} answers in all, those on validation questions included). Scores are "
-        "means over seeds in percent, ± their standard error over seeds. Differences are paired "
-        "by question within a seed and judged by a paired t test over seeds; p is corrected "
-        "(Holm) over the families for which a claim is judged. Judged are all claims of the study "
-        "for which there are runs."
+        f"{study.seeds} seeds of {names}; of each, every checkpoint answered up to "
+        f"{study.questions:,} test questions ({study.answers:,} answers in all, those on "
+        "validation questions included). Scores are means over seeds in percent, ± their standard "
+        "error over seeds. Differences are paired by question and judged over seeds, where these "
+        "were asked alike over questions too; p is corrected (Holm) over the families for which a "
+        "claim is judged. Judged are all claims of the study for which there are runs."
     )
 
 
@@ -52,7 +52,9 @@ def together(findings: Sequence[Finding]) -> str:
         return "supported"
     if "contradicted" in said:
         return "mixed" if "supported" in said else "contradicted"
-    return "in part" if "supported" in said else "cannot be told"
+    if "supported" in said:
+        return "in part"
+    return "inside the noise" if "inside the noise" in said else "cannot be told"
 
 
 def sentences(study: Study) -> dict[str, list[tuple[str, str]]]:
@@ -68,10 +70,10 @@ def sentences(study: Study) -> dict[str, list[tuple[str, str]]]:
 
 def _said(finding: Finding, title: str) -> str:
     versus = finding.found
-    verdict = {"supported": "", "contradicted": "the contrary, ", "cannot be told": "not told, "}
+    words = {"supported": "", "contradicted": "the contrary, "}
+    said = words.get(finding.verdict, f"{finding.verdict}, ")
     return (
-        f"{title} {verdict[finding.verdict]}{signed(versus.difference)} ({interval(finding)}, "
-        f"{probability(finding.p)})"
+        f"{title} {said}{signed(versus.difference)} ({interval(finding)}, {probability(finding.p)})"
     )
 
 

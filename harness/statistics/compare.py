@@ -253,11 +253,18 @@ def _judged(found: Sequence[_Found], family: Family) -> Iterator[Difference]:
             needed=power.settling(versus, level=level),
             test=versus.test,
             interval=versus.interval,
-            finding=_finding(versus, p_holm, level),
+            finding=finding(versus, p_holm, level),
         )
 
 
-def _finding(versus: Paired | SeedDifference, p_holm: float, level: float) -> Finding:
+def finding(versus: Paired | SeedDifference, p_holm: float, level: float) -> Finding:
+    """Say what a difference shows.
+
+    Args:
+        versus: It.
+        p_holm: Its corrected p.
+        level: What the strictest of Holm's tests demands.
+    """
     if p_holm < LEVEL:
         return "supported"
     if isinstance(versus, SeedDifference):

@@ -11,6 +11,7 @@ import pytest
 import synthetic
 from scipy import stats
 
+from harness.statistics.seeds import SeedDifference
 from harness.studies.pocket import CLAIMS, IMAGE, LABELS, PERCEPTION
 from harness.studies.step import Claim
 from reports import cli, load, study, study_text
@@ -37,7 +38,7 @@ def write(folder, bits, rho=None):
         type(q)(task, f"{group}-{q.id}", q.prompt, (), {**q.row, "groups": (group,)})
         for task in ("pocket", "pocket_validation")
         for group in GROUPS
-        for q in graded.simple_questions(4, floor=0.25)
+        for q in graded.simple_questions(4, prompt=f"{folder.parent.name}: 3 + 4 ?", floor=0.25)
     ]
     for name, (image, perception) in bits.items():
         marks = [i < k for k in (image, perception) * 2 for i in range(4)]
@@ -111,8 +112,18 @@ def test_a_claim_is_judged_by_a_paired_t_test_over_seeds(folder):
     assert versus.p == pytest.approx(stats.ttest_1samp([0.5, 0.75, 0.5], 0).pvalue)
     assert versus.verdict == "supported"
     none = findings["drift", "random", IMAGE]
-    assert none.found.differences == (0.25, 0.0, 0.0) and none.verdict == "cannot be told"
+    assert none.found.differences == (0.25, 0.0, 0.0) and none.verdict == "inside the noise"
     assert ("drift", "merge_then_sft", IMAGE) not in findings  # nobody ran it
+
+
+def test_seeds_that_asked_the_same_questions_are_judged_over_questions_too(folder):
+    for seed in range(3):
+        for file in folder.glob(f"seed-{seed}/*/*/*/questions.jsonl"):
+            file.write_text(file.read_text().replace(f"seed-{seed}:", "all:"))
+    found = next(f for f in read(folder).findings if (f.claim.method, f.claim.against) == (
+        "drift", "sft"))  # fmt: skip
+    assert found.found.difference == pytest.approx((0.5 + 0.75 + 0.5) / 3)
+    assert found.found.test == "t over 3 and 3 independent seeds" and found.found.n == 4
 
 
 def test_p_is_corrected_over_the_families_of_a_claim(folder):
@@ -133,14 +144,14 @@ def test_p_is_corrected_over_the_families_of_a_claim(folder):
         (1, -0.2, 0.01, "contradicted"),
         (-1, -0.2, 0.01, "supported"),
         (0, -0.2, 0.01, "supported"),
-        (1, 0.2, 0.05, "cannot be told"),
+        (1, 0.2, 0.05, "inside the noise"),
     ],
 )
 def test_verdicts(sign, difference, p, verdict):
     claim = Claim(text="x", method="a", against="b", group="g", sign=sign)
     known = {"difference": difference, "differences": (difference,) * 3, "p": p}
-    unknown = dict.fromkeys(study.seeds.SeedDifference.__dataclass_fields__, 0.1)
-    found = study.seeds.SeedDifference(**(unknown | known))
+    unknown = dict.fromkeys(SeedDifference.__dataclass_fields__, 0.1)
+    found = SeedDifference(**(unknown | known))
     assert study.Finding(claim, "f", found, p).verdict == verdict
 
 
@@ -151,7 +162,7 @@ def test_the_words_say_what_the_numbers_say(folder):
         text == "DRIFT reasons better over pictures than SFT" and "LLaVA-NeXT +58.3 (" in detail
         for text, detail in said["Supported"]
     )
-    texts = [text for text, _ in said["Cannot be told"]]
+    texts = [text for text, _ in said["Inside the noise"]]
     assert "It is the direction: Δ beats a random one of its norms" in texts
     page = study_text.markdown(found)
     assert "| DRIFT | 75.0 ± 14.4 | 75.0 ± 0.0 |" in page and "0.80 ± 0.06" in page
