@@ -1,7 +1,6 @@
 """AI2D: prompts, verdicts, loading."""
 
 import published
-import pytest
 
 import tasks
 from tasks import ai2d
@@ -19,8 +18,7 @@ def test_prompts_byte_for_byte():
     )
 
 
-def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_it_loads_from_a_snapshot_of_the_hub(tmp_path):
     row = {"question": "What eats it?", "options": ["bird", "fox"], "answer": "1",
            "image": published.picture()}  # fmt: skip
     published.snapshot(tmp_path / "data" / "test-00000-of-00001.parquet", [row, row])
@@ -29,8 +27,3 @@ def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
     assert (first["answer"], second["id"]) == ("B", "1")
     assert task.to_images(first)[0].read_bytes() == published.picture()
     assert task.groups(first) == ()
-
-
-@pytest.mark.parametrize("case", published.golden("ai2d"))
-def test_golden_rows(case):
-    published.check("ai2d", case)

@@ -56,8 +56,3 @@ def test_it_loads_from_its_own_file_and_from_a_snapshot(tmp_path):
     (again,) = task.rows(tmp_path / "hub")
     assert again["answer"] == found["answer"]
     assert task.to_images(again) == []
-
-
-@pytest.mark.parametrize("case", published.golden("gsm8k"))
-def test_golden_rows(case):
-    published.check("gsm8k", case)

@@ -4,7 +4,6 @@ import itertools
 import json
 import warnings
 
-import published
 import pytest
 
 import tasks
@@ -65,8 +64,3 @@ def test_it_loads_from_its_own_file(tmp_path):
     assert found["id"] == "test/algebra/1.json"
     assert task.groups(found) == ("subject: Algebra", "level: 2")
     assert task.to_images(found) == []
-
-
-@pytest.mark.parametrize("case", published.golden("math500"))
-def test_golden_rows(case):
-    published.check("math500", case)

@@ -155,8 +155,7 @@ def test_versions_load_from_the_repositorys_files(tmp_path, place):
         task.rows(tmp_path)
 
 
-def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_it_loads_from_a_snapshot_of_the_hub(tmp_path):
     rows = [{**row, "image": published.picture()} for row in (DOMINANT, RAW)]
     published.snapshot(tmp_path / "testmini.parquet", rows)
     task = tasks.load("mathverse_vision_only")
@@ -179,8 +178,3 @@ def test_an_image_version_without_its_picture_is_named(tmp_path):
 def test_a_judge_that_fails_leaves_it_open():
     failed = ["Failed to obtain answer via API."] * 5
     assert settle(mathverse.by_vlmevalkit, ROW, "4.4 m", failed) == ((None, None), True)
-
-
-@pytest.mark.parametrize("case", published.golden("mathverse"))
-def test_golden_rows(case):
-    published.check("mathverse", case)

@@ -1,7 +1,6 @@
 """MMBench: the passes, the prompt, and circular evaluation on numbers worked out by hand."""
 
 import published
-import pytest
 
 import tasks
 from tasks import mmbench
@@ -52,8 +51,7 @@ def test_prompt_byte_for_byte():
     assert task.to_prompt({**row, "hint": None}).startswith("<image>Question: Which?\n")
 
 
-def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_it_loads_from_a_snapshot_of_the_hub(tmp_path):
     row = {"index": 241, "question": "Which?", "hint": "nan", "answer": "A", "A": "nan?",
            "B": "dog", "C": "nan", "D": "nan", "category": "image_scene",
            "image": published.picture(),
@@ -67,8 +65,3 @@ def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
     assert (first["hint"], second["id"]) == (None, "1000241")
     assert task.groups(first) == ("l2: coarse_perception", "category: image_scene")
     assert task.summary([(first, True), (second, True)])["circular"] == 1
-
-
-@pytest.mark.parametrize("case", published.golden("mmbench"))
-def test_golden_rows(case):
-    published.check("mmbench", case)

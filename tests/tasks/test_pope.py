@@ -91,8 +91,7 @@ def test_it_loads_from_the_names_of_its_repository(tmp_path):
     assert len(task.rows(tmp_path)) == 3
 
 
-def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_it_loads_from_a_snapshot_of_the_hub(tmp_path):
     row = {"id": "0", "question_id": "1", "question": "Is there a dog?", "answer": "yes",
            "image_source": "COCO_val2014_1", "image": published.picture(),
            "category": "popular"}  # fmt: skip
@@ -100,8 +99,3 @@ def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, monkeypatch):
     (found,) = tasks.load("pope").rows(tmp_path)
     assert found["id"] == "popular_1"
     assert settle(pope.by_vlmevalkit, found, "yes")[0] == ("Yes", True)
-
-
-@pytest.mark.parametrize("case", published.golden("pope"))
-def test_golden_rows(case):
-    published.check("pope", case)

@@ -27,10 +27,9 @@ ROWS = [
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def commits():
+    """No commit is known from another test."""
     on_hub.commit.cache_clear()
-    return tmp_path / "cache" / "driftbench" / "pictures"
 
 
 def written(folder: Path, where: str) -> Path:
