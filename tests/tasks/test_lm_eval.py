@@ -20,7 +20,10 @@ pytestmark = [
 ]
 
 
-NAMES = ["pocket", "mathvision", "wemath", "logicvista"]
+NAMES = {
+    "pictures": ["pocket", "mathvision", "wemath", "logicvista"],
+    "words": ["gsm8k", "math500"],
+}
 
 SAID = ["<think> 3 + 4 </think> 7", "The answer is B", "so \\boxed{A}", "<Answer>:<<B>>.", "7", "B"]
 
@@ -30,8 +33,10 @@ def folder(tmp_path_factory) -> Path:
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("data")
-    Image.new("RGB", (8, 8), "red").save(folder / "red.png")
-    pocket, rows = [], []
+    for kind in NAMES:
+        (folder / kind).mkdir()
+    Image.new("RGB", (8, 8), "red").save(folder / "pictures" / "red.png")
+    pocket, rows, words = [], [], []
     for number in range(4):
         own = {"id": str(number), "image_file": "red.png"}
         text, images = f"<image>what is {number}?", ["red.png"]
@@ -48,7 +53,12 @@ def folder(tmp_path_factory) -> Path:
              "skill": ["inductive"], "broad_capability": ["diagram"],
              "specific_capability": ["pattern"]},
         ]  # fmt: skip
-    for name, found in (("test.jsonl", pocket), ("rows.jsonl", rows)):
+        words.append({"question": f"What is {number}?", "problem": f"Solve {number}.",
+                      "answer": "7", "unique_id": f"test/{number}.json", "subject": "Algebra",
+                      "level": 1})  # fmt: skip
+    for name, found in (
+        ("pictures/test.jsonl", pocket), ("pictures/rows.jsonl", rows), ("words/test.jsonl", words)
+    ):  # fmt: skip
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in found))
     return folder
 
@@ -58,7 +68,26 @@ def says(prompt: str) -> str:
     return SAID[zlib.crc32(prompt.encode()) % len(SAID)]
 
 
-def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
+def place(value):
+    """Where a function is written, whoever loaded its module; another value itself."""
+    code = getattr(value, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else value
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_stock_lm_eval_reads_every_file_as_we_do(name):
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    theirs, ours = load_yaml(tasks.HERE / f"{name}.yaml"), tasks._read(tasks.HERE / f"{name}.yaml")
+    sources = [config.pop("metadata").get("source") for config in (theirs, ours)]
+    assert sources[0] == sources[1]  # which is given to `custom_dataset`
+    assert {field: place(value) for field, value in theirs.items()} == {
+        field: place(value) for field, value in ours.items()
+    }
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_stock_lm_eval_asks_and_scores_the_same(kind, folder, tmp_path):
     import lm_eval
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
@@ -69,10 +98,11 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
 
         def generate_until(self, requests, **_):
             for request in requests:
-                text, settings, extra = request.args
+                text, settings, *extra = request.args
                 assert settings["max_gen_toks"] in (40, 2048)
-                assert all(image.getpixel((0, 0)) == (255, 0, 0) for image in extra["visual"])
-                self.asked.append((text, len(extra["visual"])))
+                visual = extra[0]["visual"] if kind == "pictures" else extra
+                assert all(image.getpixel((0, 0)) == (255, 0, 0) for image in visual)
+                self.asked.append((text, len(visual)))
             return [says(request.args[0]) for request in requests]
 
         def loglikelihood(self, requests, **_):
@@ -80,16 +110,17 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
 
         loglikelihood_rolling = loglikelihood
 
+    folder, names = folder / kind, NAMES[kind]
     metadata = {"data": str(folder)}
     manager = TaskManager(include_defaults=False, include_path=str(tasks.HERE), metadata=metadata)
     assert manager.all_tasks == sorted([*tasks.names(), *tasks.groups()])
     model = Scripted()
     found = lm_eval.simple_evaluate(
-        model=model, tasks=NAMES, task_manager=manager, metadata=metadata, bootstrap_iters=0
+        model=model, tasks=names, task_manager=manager, metadata=metadata, bootstrap_iters=0
     )["results"]
     asked, scores = [], []
     for metric, protocol in (("acc", "robust"), ("acc_official", "official")):
-        own = [tasks.load(name, protocol) for name in NAMES if f"{metric},none" in found[name]]
+        own = [tasks.load(name, protocol) for name in names if f"{metric},none" in found[name]]
         vlm = ModelFolder(path=Path("/c"), name="vlm", fingerprint="f", surroundings="s",
                           config={"vision_config": {}})  # fmt: skip
         run([vlm], own, tmp_path / protocol, EvalConfig(data=folder),
@@ -102,7 +133,7 @@ def test_stock_lm_eval_asks_and_scores_the_same(folder, tmp_path):
                 assert found[cell.task][f"{metric},none"] == pytest.approx(cell.score), cell.task
                 scores.append(cell.score)
     assert sorted(model.asked) == sorted(asked)
-    assert len(scores) >= 6 and 0 < sum(scores) < len(scores)
+    assert len(scores) == {"pictures": 6, "words": 4}[kind] and 0 < sum(scores) < len(scores)
 
 
 COLOURS = ("red", "blue", "green", "white")
