@@ -1,6 +1,10 @@
-"""How a checkpoint came to be, and by which code: `made.json` beside its weights."""
+"""How a checkpoint came to be, and by which code: `made.json` beside its weights.
+
+What is named by its content is named by the sha256 of its canonical JSON.
+"""
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterable
@@ -11,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import write_whole
+from common.files import read_json, write_whole
 
 MADE = "made.json"
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "driftbench")
@@ -46,6 +50,19 @@ def git_commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def canonical(value: Any) -> str:
+    """Return JSON with sorted keys and no blanks: equal values give equal text."""
+    return _ENCODER.encode(value)
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of `canonical`."""
+    return hashlib.sha256(canonical(value).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -91,12 +108,7 @@ def read_made(folder: Path) -> Made | None:
         UserError: It is not what `write_made` writes.
     """
     path = folder / MADE
-    try:
-        return as_made(json.loads(path.read_bytes()), path)
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
+    return as_made(read_json(path), path) if path.exists() else None
 
 
 def as_made(row: Any, where: Path) -> Made:

@@ -8,11 +8,11 @@ tokenization_utils_base.py (`_from_pretrained`, `get_chat_template`); vLLM 0.32,
 (`resolve_chat_template`). What vLLM holds ready for models without any is for plain text alone.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import read_json
 
 FILE = "chat_template.jinja"
 MORE = "additional_chat_templates"
@@ -62,7 +62,7 @@ def _text(path: Path) -> str:
 
 def _field(path: Path) -> tuple[Path, Any]:
     """Return where a field lies, and what is in it."""
-    return path, _read(path).get("chat_template") if path.is_file() else None
+    return path, read_json(path).get("chat_template") if path.is_file() else None
 
 
 def _default(path: Path, found: Any) -> str:
@@ -79,13 +79,3 @@ def _default(path: Path, found: Any) -> str:
     if not isinstance(found, str):
         raise UserError(f"{path} holds a chat template that is no text")
     return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return content

@@ -1,30 +1,23 @@
-"""Safetensors on disk: read lazily by name, written in order, never half.
+"""Tensors of safetensors files, read by name and written in order, a few pieces at a time.
 
-Nothing here loads a model. A checkpoint is a mapping from tensor names to places in files; headers
-are read without torch, tensors one at a time. Every folder is written beside its place and renamed
-when it is complete, with `made.json` in it.
+Nothing here loads a model.
 """
 
-import hashlib
 import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import UserError
 from common.progress import counted
-from common.provenance import MADE, Parent
+from drift.headers import CODES, Entry, entries, fill, finite, placed, read_header
 
 if TYPE_CHECKING:
     import torch
-
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 
 BLOCK = 1 << 16
 """Entries that are worked on at a time: few enough for a core's cache, enough to outweigh the calls
@@ -33,126 +26,6 @@ CHUNK = 8 * BLOCK
 """Entries, or bytes of what is only copied, that are read at a time."""
 WORKERS = min(4, os.cpu_count() or 1)
 """Tensors that are read, computed and written side by side."""
-
-# https://github.com/huggingface/safetensors#format
-_TORCH_NAMES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-}
-_FORMAT_NAMES = {name: code for code, name in _TORCH_NAMES.items()}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where one tensor lies."""
-
-    file: str
-    """File name within the checkpoint folder."""
-    dtype: str
-    """Of torch: `bfloat16`."""
-    shape: tuple[int, ...]
-    start: int
-    """First byte in the file."""
-    end: int
-    """One past the last byte."""
-
-
-def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str], bytes]:
-    """Read the header of one safetensors file.
-
-    Returns:
-        Its entries in the order of their bytes, its metadata, and the header's own bytes
-        (length field included), to be copied as they are.
-
-    Raises:
-        UserError: the file is cut off or no safetensors file.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-        if 8 + length > size:
-            raise UserError(f"{path} is cut off or no safetensors file; fetch it again")
-        raw = file.read(length)
-    try:
-        header = json.loads(raw)
-        metadata = header.get("__metadata__", {})
-        entries = _placed(path, header, 8 + length)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} has a header that cannot be read ({error!r})") from error
-    end = max((entry.end for entry in entries.values()), default=8 + length)
-    if end != size:
-        raise UserError(f"{path} is {size} bytes long, its header promises {end}; fetch it again")
-    return entries, metadata, head + raw
-
-
-def _placed(path: Path, header: dict[str, Any], first: int) -> dict[str, Entry]:
-    """Where a header puts tensors, in the order of their bytes; `first` is the data's own place."""
-    found = {
-        name: Entry(
-            path.name,
-            _TORCH_NAMES[info["dtype"]],
-            tuple(info["shape"]),
-            first + info["data_offsets"][0],
-            first + info["data_offsets"][1],
-        )
-        for name, info in header.items()
-        if name != "__metadata__"
-    }
-    return dict(sorted(found.items(), key=lambda item: item[1].start))
-
-
-def entries(folder: Path | str) -> dict[str, Entry]:
-    """All tensors of the checkpoint in `folder`, by name.
-
-    Raises:
-        UserError: no folder, no safetensors, pickle files only, a missing or truncated shard, or a
-            tensor that the index promises and no shard holds.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give a local checkpoint folder")
-    index = folder / INDEX
-    if index.is_file():
-        try:
-            placed: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{index} cannot be read as a shard index ({error!r})") from error
-        files = sorted(set(placed.values()))
-    elif (folder / SINGLE).is_file():
-        placed, files = {}, [SINGLE]
-    elif any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
-        raise UserError(
-            f"{folder} holds pickle weights only, which can run code when read; "
-            "convert them to safetensors first"
-        )
-    else:
-        raise UserError(f"{folder} holds neither {SINGLE} nor {INDEX}")
-    missing = [name for name in files if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"{folder} lacks the shards {', '.join(missing)} that its index names")
-    found: dict[str, Entry] = {}
-    for name in files:
-        found.update(read_header(folder / name)[0])
-    lost = [name for name in placed if name not in found]
-    if lost:
-        raise UserError(f"{folder} lacks tensors that its index names: {', '.join(lost[:5])}")
-    return found
-
-
-def shapes(folder: Path | str) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor of the checkpoint in `folder`."""
-    return {name: entry.shape for name, entry in entries(folder).items()}
 
 
 class Checkpoint:
@@ -181,13 +54,14 @@ class Checkpoint:
         import torch
 
         entry = self.entries[name]
-        count, kind = prod(entry.shape), getattr(torch, entry.dtype)
+        count, kind = prod(entry.shape), _type(entry)
         room = torch.empty(min(CHUNK, count), dtype=kind)
         with (self.folder / entry.file).open("rb", buffering=0) as file:
             for first in range(0, count, CHUNK * step):
                 chunk = room[: count - first]
-                _fill(chunk, file, entry.start + first * kind.itemsize)
-                if name not in self._sound and chunk.is_floating_point() and not _finite(chunk):
+                held = tensor_bytes(chunk)
+                fill(held, file, entry.start + first * kind.itemsize)
+                if name not in self._sound and not finite(held, entry.dtype):
                     raise UserError(f"{name} in {self.folder} holds a NaN or an infinity")
                 yield from chunk.split(BLOCK)
         if step == 1:
@@ -198,33 +72,21 @@ def read_tensor(path: Path, entry: Entry) -> "torch.Tensor":
     """Read the tensor that lies at `entry` in `path`."""
     import torch
 
-    tensor = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype))
+    tensor = torch.empty(entry.shape, dtype=_type(entry))
     with path.open("rb", buffering=0) as file:
-        _fill(tensor, file, entry.start)
+        fill(tensor_bytes(tensor), file, entry.start)
     return tensor
 
 
-def _fill(tensor: "torch.Tensor", file: Any, start: int) -> None:
-    """Read `tensor` from the bytes of the unbuffered `file` that begin at `start`."""
-    room = tensor_bytes(tensor)
-    done = 0
-    while done < len(room):
-        got = os.preadv(file.fileno(), [room[done:]], start + done)
-        if not got:
-            raise UserError(f"{file.name} became shorter while it was read; fetch it again")
-        done += got
-
-
-def _finite(tensor: "torch.Tensor") -> bool:
-    """Whether all entries are numbers."""
+def _type(entry: Entry) -> "torch.dtype":
     import torch
 
-    if not tensor.numel():
-        return True
-    wide = tensor if tensor.dtype.itemsize > 1 else tensor.float()
-    # A NaN or an infinity spoils the sum, which is 30 times as fast as asking each entry. A sum
-    # can overflow without one: then the extremes tell.
-    return isfinite(wide.sum()) or all(isfinite(extreme) for extreme in torch.aminmax(wide))
+    if entry.dtype not in CODES:
+        raise UserError(
+            f"{entry.file} holds numbers of the type {entry.dtype}, which torch cannot compute "
+            "with; give the checkpoint in bfloat16 or float32"
+        )
+    return getattr(torch, entry.dtype)
 
 
 def tensor_bytes(tensor: "torch.Tensor") -> memoryview:
@@ -259,13 +121,13 @@ def rewrite(
     Header, order and every other byte are those of `source`. A replacement has as many entries as
     the original and is rounded to its dtype.
     """
-    placed, _, header = read_header(source)
+    table, _, header = read_header(source)
 
     def blocks(name: str) -> "Iterable[torch.Tensor]":
         new = replace(name)
-        return _raw(source, placed[name]) if new is None else new
+        return _raw(source, table[name]) if new is None else new
 
-    write_tensors(target, header, placed, blocks)
+    write_tensors(target, header, table, blocks)
 
 
 def _raw(path: Path, entry: Entry) -> "Iterator[torch.Tensor]":
@@ -276,7 +138,7 @@ def _raw(path: Path, entry: Entry) -> "Iterator[torch.Tensor]":
     with path.open("rb", buffering=0) as file:
         for first in range(entry.start, entry.end, CHUNK):
             piece = room[: entry.end - first]
-            _fill(piece, file, first)
+            fill(tensor_bytes(piece), file, first)
             yield piece
 
 
@@ -297,7 +159,7 @@ def write_stream(
     for name, shape in specs:
         end = start + kind.itemsize * prod(shape)
         header[name] = {
-            "dtype": _FORMAT_NAMES[dtype],
+            "dtype": CODES[dtype],
             "shape": list(shape),
             "data_offsets": [start, end],
         }
@@ -305,14 +167,13 @@ def write_stream(
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
     raw = struct.pack("<Q", len(raw)) + raw
-    placed = _placed(path, header, len(raw))
-    write_tensors(path, raw, placed, blocks, workers)
+    write_tensors(path, raw, placed(path, header, len(raw)), blocks, workers)
 
 
 def write_tensors(
     path: Path,
     header: bytes,
-    placed: Mapping[str, Entry],
+    table: Mapping[str, Entry],
     blocks: "Callable[[str], Iterable[torch.Tensor]]",
     workers: int = WORKERS,
 ) -> None:
@@ -321,17 +182,17 @@ def write_tensors(
     Args:
         path: New file.
         header: Its first bytes.
-        placed: Name → where the tensor goes, and its dtype.
+        table: Name → where the tensor goes, and its dtype.
         blocks: Name → the tensor, piece by piece; rounded to the dtype unless they are bytes.
         workers: Tensors at a time.
     """
     import torch
 
     def write(name: str) -> None:
-        entry, kind = placed[name], getattr(torch, placed[name].dtype)
+        entry = table[name]
         place = entry.start
         for block in blocks(name):
-            room = tensor_bytes(block if block.dtype == torch.uint8 else block.to(kind))
+            room = tensor_bytes(block if block.dtype == torch.uint8 else block.to(_type(entry)))
             while room:
                 done = os.pwrite(file.fileno(), room, place)
                 place, room = place + done, room[done:]
@@ -340,7 +201,7 @@ def write_tensors(
 
     with path.open("wb", buffering=0) as file:
         os.pwrite(file.fileno(), header, 0)
-        side_by_side(write, placed, path.name, workers)
+        side_by_side(write, table, path.name, workers)
 
 
 def side_by_side(
@@ -359,49 +220,14 @@ def side_by_side(
     """
     import torch
 
+    # One core a worker, whatever the machine has: sums depend on how many share in them. The number
+    # is each thread's own.
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers)
-    torch.set_num_threads(max(1, threads // workers))
+    own = threads if workers == 1 else 1
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(own,))
     try:
         jobs = [pool.submit(work, name) for name in names]
         return [job.result() for job in counted(what, jobs, len(jobs))]
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
-
-
-def fingerprint(folder: Path | str) -> str:
-    """Name the content of a checkpoint: weights, configuration, tokenizer, template.
-
-    Names and bytes count, times and places do not; `made.json` and other papers are left out. The
-    files' digests are XXH3 (128 bits), which reads as fast as a disk does: it tells checkpoints
-    apart, it does not withstand somebody who wants two to look alike.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give a local checkpoint folder")
-    suffixes = {".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"}
-    files = sorted(
-        path for path in folder.iterdir() if path.suffix in suffixes and path.name != MADE
-    )
-    with ThreadPoolExecutor(WORKERS) as pool:
-        digests = list(pool.map(_digest, files))
-    total = hashlib.sha256()
-    for path, digest in zip(files, digests, strict=True):
-        total.update(f"{path.name} {digest}\n".encode())
-    return total.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    import xxhash
-
-    total, room = xxhash.xxh3_128(), bytearray(CHUNK)
-    with path.open("rb", buffering=0) as file:
-        while got := file.readinto(room):
-            total.update(memoryview(room)[:got])
-    return total.hexdigest()
-
-
-def parent(role: str, folder: Path | str) -> Parent:
-    """The record of a parent checkpoint, its content hashed."""
-    return Parent(role, str(folder), fingerprint(folder))

@@ -21,13 +21,13 @@ from common.files import written_aside
 from common.provenance import Made, Parent, write_made
 from drift.checkpoints import (
     Checkpoint,
-    parent,
-    read_header,
     read_tensor,
     wide,
     write_stream,
 )
 from drift.families import DECODER_ROLES, Role, Weight, layer_and_role, pair, refuse_unpaired
+from drift.fingerprints import parent
+from drift.headers import read_header
 from drift.low_rank import factorise, multiply_out
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import write_whole
-from drift.checkpoints import Checkpoint, entries, side_by_side
+from common.files import read_json, write_whole
+from drift.checkpoints import Checkpoint, side_by_side
 from drift.families import (
     DECODER_ROLES,
     Role,
@@ -27,6 +27,7 @@ from drift.families import (
     same_decoder,
     text_config,
 )
+from drift.headers import entries
 
 UNRELATED = 0.5
 """Relative L2 above which common descent is doubtful (own rule: a fine-tune stays well below 0.1,
@@ -321,7 +322,7 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    words = json.loads(path.read_text(encoding="utf-8")).get("model", {}).get("vocab", {})
+    words = read_json(path).get("model", {}).get("vocab", {})
     return words if isinstance(words, dict) else {word: i for i, (word, _) in enumerate(words)}
 
 

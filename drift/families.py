@@ -8,7 +8,6 @@ live model by looking for the text stack itself.
     driftbench families --check VLM LLM
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.errors import UserError
+from common.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -102,13 +102,7 @@ def read_config(folder: Path | str) -> dict:
         raise UserError(
             f"{folder} holds no config.json; give a folder with a Hugging Face checkpoint"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error})") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} holds no JSON object")
-    return config
+    return read_json(path)
 
 
 def text_config(config: dict) -> dict:
@@ -270,7 +264,7 @@ def _sound_shapes(folder: Path | str) -> dict[str, tuple[int, ...]]:
     Raises:
         UserError: they are quantised.
     """
-    from drift.checkpoints import entries
+    from drift.headers import entries
 
     config = read_config(folder)
     how = config.get("quantization_config") or text_config(config).get("quantization_config")
@@ -298,7 +292,7 @@ def same_decoder(
     Raises:
         UserError: it is of another family, or lacks one of `weights`, or has it in another shape.
     """
-    from drift.checkpoints import shapes
+    from drift.headers import shapes
 
     ours, theirs = family_of(vlm), family_of(checkpoint)
     if ours != theirs:

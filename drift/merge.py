@@ -25,10 +25,8 @@ from common.files import refuse_existing, written_aside
 from common.provenance import MADE, Made, write_made
 from drift.checkpoints import (
     CHUNK,
-    INDEX,
     Blocks,
     Checkpoint,
-    parent,
     read_tensor,
     rewrite,
     wide,
@@ -44,6 +42,8 @@ from drift.families import (
     refuse_unpaired,
     same_decoder,
 )
+from drift.fingerprints import parent
+from drift.headers import INDEX
 
 if TYPE_CHECKING:
     import torch

@@ -75,16 +75,19 @@ def work(what: str, folder: Path) -> tuple[float, float]:
     """Do one thing; the seconds that it took, and those that the cores worked."""
     import torch  # noqa: F401  (not part of the time)
 
-    from drift import checkpoints, delta, distance, merge
+    from drift import delta, distance, merge
+    from drift.fingerprints import fingerprint
 
     vlm, llm, base, out = (folder / name for name in ("vlm", "llm", "base", "out"))
+    shutil.rmtree(folder / "cache", ignore_errors=True)  # nothing is known beforehand
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     started, worked = time.perf_counter(), time.process_time()
     if what in COPIES:
         out.mkdir()
         for one in (vlm, llm, base)[: 1 + COPIES.index(what)]:
             shutil.copyfile(one / "model.safetensors", out / one.name)
     elif what == "fingerprints":
-        checkpoints.fingerprint(vlm), checkpoints.fingerprint(llm)
+        fingerprint(vlm), fingerprint(llm)
     elif what == "distance":
         distance.measure(vlm, llm)
     elif what == "prior":

@@ -20,7 +20,7 @@ WANTED = 1.0
 
 
 def make(folder: Path, gib: float) -> list[Path]:
-    """Write the weights."""
+    """Write the fingerprints."""
     import torch
     from safetensors.torch import save_file
 
@@ -51,23 +51,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="the best of so many is taken")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     given = parser.parse_args()
-    from harness.checkpoints import weights
+    from drift import fingerprints
+    from drift.headers import read_header
 
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         paths = make(folder, given.gib)
-        headers = {path: weights.header(path) for path in paths}
+        headers = {path: read_header(path)[0] for path in paths}
         size = sum(path.stat().st_size for path in paths)
         cache = folder / "cache"
         os.environ["XDG_CACHE_HOME"] = str(cache)
-        threads = weights.READERS
+        threads = fingerprints.READERS
 
         def digest(readers: int) -> Callable[[], object]:
             def work() -> object:
-                weights.READERS = readers
+                fingerprints.READERS = readers
                 for kept in cache.rglob("xxh3/*"):
                     kept.unlink()
-                return weights.digests(headers)
+                return fingerprints.digests(headers)
 
             return work
 
@@ -75,7 +76,7 @@ def main() -> None:
             "plain reading": lambda: read(paths),
             "digest and check, one thread": digest(1),
             f"digest and check, {threads} threads": digest(threads),
-            "opened again": lambda: weights.digests(headers),
+            "opened again": lambda: fingerprints.digests(headers),
         }
         seconds: dict[str, list[float]] = {row: [] for row in rows}
         cores: dict[str, list[float]] = {row: [] for row in rows}

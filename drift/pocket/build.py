@@ -10,7 +10,7 @@ from common import torch_guard
 from common.errors import UserError
 from common.files import written_aside
 from common.provenance import Made, write_made
-from drift import checkpoints
+from drift.fingerprints import parent
 from drift.pocket import models, stages
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _make(
         made = Made(
             method=method,
             name=out.name,
-            parents=tuple(checkpoints.parent("base", folder) for folder in parents),
+            parents=tuple(parent("base", folder) for folder in parents),
             settings=settings,
             cost={
                 "seconds": round(seconds, 1),

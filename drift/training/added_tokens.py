@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import read_json
 
 
 def add_tokens(model: Any, processor: Any, words: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -67,7 +68,7 @@ def save(folder: Path, processor: Any, rows: int) -> None:
     """Put the tokenizer, and the number of `rows` of the embedding, into a checkpoint's papers."""
     processor.tokenizer.save_pretrained(folder)
     path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path)
     for part in (config, config.get("text_config", {})):
         if "vocab_size" in part:
             part["vocab_size"] = rows

@@ -48,11 +48,9 @@ from common.progress import Bar
 from common.provenance import Made, Parent, write_made
 from drift import chat_template
 from drift import delta as priors
-from drift.checkpoints import (
-    entries,
-    parent,
-)
 from drift.families import Family, family_of
+from drift.fingerprints import parent
+from drift.headers import entries
 from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
 from drift.merge import copy_papers
 from drift.training import added_tokens, flops

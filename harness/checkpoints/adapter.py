@@ -6,19 +6,22 @@ https://arxiv.org/abs/2106.09685, eq. 3; the names and the scale are those of pe
 (huggingface/peft@v0.17.0:src/peft/tuners/lora/layer.py).
 """
 
-import hashlib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from harness.checkpoints.weights import Header, digests, header
-from harness.runs.schema import canonical
+from common.provenance import digest
+from drift.fingerprints import digests
+from drift.headers import ADAPTER, Entry, read_header
+
+Pairs = dict[str, dict[str, tuple[int, ...]]]
+"""Name of a module, as PEFT has it → the shapes of its A and B."""
 
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 MORE = (
     "use_dora",
@@ -68,7 +71,7 @@ class Adapter:
         return not all(DECODER.match(name) for name in self.scales)
 
 
-def open_adapter(path: Path, config: dict[str, Any], base: Header) -> Adapter:
+def open_adapter(path: Path, config: dict[str, Any], base: Mapping[str, Entry]) -> Adapter:
     """Check an adapter.
 
     Args:
@@ -80,12 +83,12 @@ def open_adapter(path: Path, config: dict[str, Any], base: Header) -> Adapter:
         UserError: It is no plain LoRA adapter, or not one of this model.
     """
     _check_kind(path, config)
-    if not (path / ADAPTER_WEIGHTS).exists():
+    if not (path / ADAPTER).exists():
         raise UserError(
-            f"{path} has no {ADAPTER_WEIGHTS}: a pickle can run code when read, save the adapter "
+            f"{path} has no {ADAPTER}: a pickle can run code when read, save the adapter "
             "as safetensors"
         )
-    table = header(path / ADAPTER_WEIGHTS)
+    table = read_header(path / ADAPTER)[0]
     pairs = _pairs(path, table)
     _check_fit(path, pairs, base)
     ranks = {}
@@ -99,10 +102,10 @@ def open_adapter(path: Path, config: dict[str, Any], base: Header) -> Adapter:
         raise UserError(
             f"{path} has rank {max(ranks.values())}, more than {ROOMS[-1]}: merge it into its base"
         )
-    content = {"weights": digests({path / ADAPTER_WEIGHTS: table}), "config": _shaping(config)}
+    content = {"weights": digests({path / ADAPTER: table}), "config": _shaping(config)}
     return Adapter(
         path=path,
-        fingerprint=hashlib.sha256(canonical(content).encode()).hexdigest(),
+        fingerprint=digest(content),
         rank=max(ranks.values()),
         scales={plain(name): _scale(config, name, rank) for name, rank in ranks.items()},
     )
@@ -123,7 +126,7 @@ def load_pairs(adapter: Adapter) -> dict[str, tuple[Any, Any, float]]:
     from safetensors.torch import load_file
 
     found: dict[str, dict[str, Any]] = {}
-    for key, tensor in load_file(adapter.path / ADAPTER_WEIGHTS).items():
+    for key, tensor in load_file(adapter.path / ADAPTER).items():
         name, part = PART.fullmatch(key).groups()  # type: ignore[union-attr]
         found.setdefault(plain(name), {})[part] = tensor
     return {name: (pair["A"], pair["B"], adapter.scales[name]) for name, pair in found.items()}
@@ -144,26 +147,26 @@ def _check_kind(path: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _pairs(path: Path, table: Header) -> dict[str, dict[str, list[int]]]:
+def _pairs(path: Path, table: Mapping[str, Entry]) -> Pairs:
     """Return the shapes of A and B by the name of their module, as PEFT has it."""
-    found: dict[str, dict[str, list[int]]] = {}
+    found: Pairs = {}
     for key, entry in table.items():
         part = PART.fullmatch(key)
-        if not part or len(entry["shape"]) != 2:
+        if not part or len(entry.shape) != 2:
             raise UserError(
                 f"{path} holds {key}, which is no part of a product B A: merge the adapter into "
                 "its base model first"
             )
-        found.setdefault(part[1], {})[part[2]] = entry["shape"]
+        found.setdefault(part[1], {})[part[2]] = entry.shape
     if not found:
-        raise UserError(f"{path} adapts nothing: {ADAPTER_WEIGHTS} is empty")
+        raise UserError(f"{path} adapts nothing: {ADAPTER} is empty")
     for name, pair in found.items():
         if len(pair) < 2:
             raise UserError(f"{path} has half of the product for {name}: the other one is missing")
     return found
 
 
-def _check_fit(path: Path, pairs: dict[str, dict[str, list[int]]], base: Header) -> None:
+def _check_fit(path: Path, pairs: Pairs, base: Mapping[str, Entry]) -> None:
     """Check that each adapted matrix is in the base, in the right shape."""
     modules = {tensor: tensor.rpartition(".")[0] for tensor in base}
     held = {plain(module) for module in modules.values()}
@@ -175,13 +178,13 @@ def _check_fit(path: Path, pairs: dict[str, dict[str, list[int]]], base: Header)
             f"of their own, the first is {absent[0]}: give the right --base"
         )
     for name, pair in pairs.items():
-        wanted = [pair["B"][0], pair["A"][1]]
+        wanted = (pair["B"][0], pair["A"][1])
         entry = weights.get(plain(name))
         # A quantised matrix is packed: its shape on disk is another.
-        if entry and entry["dtype"] in ("F16", "BF16", "F32", "F64") and entry["shape"] != wanted:
+        if entry and re.fullmatch(r"b?float(16|32|64)", entry.dtype) and entry.shape != wanted:
             raise UserError(
                 f"{path} adapts {name} as {wanted[0]} x {wanted[1]}, in its base it is "
-                f"{' x '.join(map(str, entry['shape']))}: give the right --base"
+                f"{' x '.join(map(str, entry.shape))}: give the right --base"
             )
 
 

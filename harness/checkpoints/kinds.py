@@ -6,14 +6,13 @@ path), `surroundings` (the same but for the weights' values), `made` (what `made
 by, and the `folder` that its architecture, processor and chat template are read from.
 """
 
-import hashlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from common.provenance import digest
 from drift.merge import Recipe
 from harness.checkpoints.adapter import Adapter
-from harness.runs.schema import canonical
 
 VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower")
 """Fields of a config.json that only a model that takes images has."""
@@ -107,13 +106,13 @@ class AdaptedModel:
     @property
     def fingerprint(self) -> str:
         """Of both."""
-        return _sha256([self.folder.fingerprint, self.adapter.fingerprint])
+        return digest([self.folder.fingerprint, self.adapter.fingerprint])
 
     @property
     def surroundings(self) -> str:
         """Of the model, its weights too, and of the room that an engine makes for the adapter."""
         room = self.adapter.room, self.adapter.beside_decoder
-        return _sha256([self.folder.fingerprint, *room])
+        return digest([self.folder.fingerprint, *room])
 
     @property
     def place(self) -> Path:
@@ -156,7 +155,7 @@ class ServedModel:
     def fingerprint(self) -> str:
         """Of all that is told of it."""
         told = {**self.served.identity(), "weights": self.weights and self.weights.fingerprint}
-        return f"served:{self.served.model}:{_sha256(told)}"
+        return f"served:{self.served.model}:{digest(told)}"
 
     @property
     def surroundings(self) -> str:
@@ -210,7 +209,3 @@ def on_day(checkpoint: Any, day: str) -> Any:
 def swappable(a: Checkpoint, b: Checkpoint) -> bool:
     """Whether the weights of `b` fit a running engine of `a`: nothing else differs."""
     return a.surroundings == b.surroundings
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.sha256(canonical(content).encode()).hexdigest()

@@ -7,47 +7,20 @@ that is fetched first; a LoRA adapter is opened with the model that it was made 
 safetensors only: a pickle can run code when it is read.
 """
 
-import hashlib
-import json
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common import hub
 from common.errors import UserError
-from common.provenance import MADE, read_made
+from common.files import read_json
+from common.provenance import MADE, digest, read_made
 from drift import chat_template, foreign
-from harness.checkpoints.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, open_adapter
+from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, sha256, shaping
+from drift.headers import ADAPTER, entries, headers
+from harness.checkpoints.adapter import ADAPTER_CONFIG, open_adapter
 from harness.checkpoints.kinds import VISION, AdaptedModel, ModelFolder
-from harness.checkpoints.weights import Header, digests, header
-from harness.runs.schema import canonical
-
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
-PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-SHAPING = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "merges.txt",
-    "chat_template.json",
-    "video_preprocessor_config.json",
-    *TOKENIZERS,
-    *PROCESSORS,
-    "*.jinja",
-    "additional_chat_templates/*.jinja",
-)
-"""Files beside the weights that shape an answer."""
-
-NOTES = ("_name_or_path", "transformers_version")
-"""Fields of a config.json that shape no answer: where it was saved, and by which version."""
-
-INDEX = "model.safetensors.index.json"
 
 PIXELS = (
     "size",
@@ -107,24 +80,23 @@ def open_checkpoint(
 def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
     config = _config(path)
     is_multimodal = any(field in config for field in VISION)
-    headers = {shard: header(shard) for shard in _shards(path)}
-    _check_index(path, {shard.name: table for shard, table in headers.items()})
+    tables = headers(path)
     prompting = template or chat_template.own(path, is_multimodal) or ""
     _check_companions(path, is_multimodal, has_template=bool(prompting))
     _check_image_token(path, config)
-    shaping = _shaping(path)
+    files = shaping(path)
     if template is not None:
-        shaping["--chat-template"] = _sha256(template)
+        files["--chat-template"] = sha256(template.encode())
     tensors = {
-        tensor: [entry["dtype"], entry["shape"]]
-        for table in headers.values()
+        tensor: [entry.dtype, entry.shape]
+        for table in tables.values()
         for tensor, entry in table.items()
     }
     return ModelFolder(
         path=path,
         name=name,
-        fingerprint=_sha256(canonical({"weights": digests(headers), "files": shaping})),
-        surroundings=_sha256(canonical({"tensors": tensors, "files": shaping})),
+        fingerprint=digest({"weights": digests(tables), "files": files}),
+        surroundings=digest({"tensors": tensors, "files": files}),
         config=config,
         made=_made(path),
         pixels=_pixels(path) if is_multimodal else {},
@@ -140,7 +112,7 @@ def _open_adapter(
     notes: tuple[str, ...],
 ) -> AdaptedModel:
     """Open an adapter on its base; a chat template beside it is the one that it was trained on."""
-    config = _read_json(path, ADAPTER_CONFIG)
+    config = read_json(path / ADAPTER_CONFIG)
     where = str(base or config.get("base_model_name_or_path") or "")
     if not where:
         raise UserError(f"{path} is an adapter that names no base model: give it with --base")
@@ -157,7 +129,7 @@ def _open_adapter(
     own = chat_template.own(path, of_processor=True)
     brought = own if own != chat_template.own(base_path, of_processor=True) else None
     model = _open_model(base_path, base_name, template or brought)
-    adapter = open_adapter(path, config, _tensors(base_path))
+    adapter = open_adapter(path, config, entries(base_path))
     parent = {"role": "base", "path": str(base_path), "fingerprint": model.fingerprint}
     settings = {field: config.get(field) for field in ("r", "lora_alpha", "target_modules")}
     made = {"method": "lora", "name": name, "parents": [parent], "settings": settings}
@@ -188,7 +160,7 @@ def _find(where: str) -> tuple[Path, str]:
 
 def _is_adapter(path: Path) -> bool:
     """Whether a folder holds an adapter, and no model beside it."""
-    weights = {file.name for file in path.glob("*.safetensors")} - {ADAPTER_WEIGHTS}
+    weights = {file.name for file in path.glob("*.safetensors")} - {ADAPTER}
     return (path / ADAPTER_CONFIG).exists() and not weights
 
 
@@ -196,7 +168,7 @@ def _is_adapter(path: Path) -> bool:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    config = _read_json(path, "config.json")
+    config = read_json(path / "config.json")
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise UserError(f"{path}/config.json names no architecture (field architectures)")
@@ -204,63 +176,6 @@ def _config(path: Path) -> dict[str, Any]:
         if not isinstance(config.get(field) or {}, dict):
             raise UserError(f"{path}/config.json: its {field} is no JSON object")
     return config
-
-
-def _read_json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads((path / name).read_text())
-    except ValueError as error:
-        raise UserError(f"{path / name} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path / name} is not a JSON object")
-    return content
-
-
-def _shards(path: Path) -> list[Path]:
-    """Return the weight files: those that the index names, or all there are."""
-    present = sorted({file.name for file in path.glob("*.safetensors")} - {ADAPTER_WEIGHTS})
-    if not present:
-        pickles = sorted(found.name for pattern in PICKLES for found in path.glob(pattern))
-        raise UserError(
-            f"{path} has its weights as pickle only ({pickles[0]}), which can run code when read: "
-            "convert them to safetensors"
-            if pickles
-            else f"{path} has no weights: no *.safetensors beside config.json"
-        )
-    if (path / INDEX).exists():
-        wanted = sorted(set(_read_json(path, INDEX).get("weight_map", {}).values()))
-    else:
-        wanted = _numbered(present)
-    missing = sorted(set(wanted) - set(present))
-    if missing:
-        raise UserError(
-            f"{path} lacks {len(missing)} of {len(wanted)} weight files, the first is {missing[0]}"
-        )
-    return [path / name for name in wanted]
-
-
-def _numbered(present: list[str]) -> list[str]:
-    """Complete names like `model-00001-of-00003.safetensors` to the whole series."""
-    series = re.fullmatch(r"(.*-)(\d+)-of-(\d+)(\.safetensors)", present[0])
-    if not series:
-        return present
-    stem, digits, count, suffix = series.groups()
-    numbers = (str(number).zfill(len(digits)) for number in range(1, int(count) + 1))
-    return [f"{stem}{number}-of-{count}{suffix}" for number in numbers]
-
-
-def _tensors(path: Path) -> Header:
-    """Return all tensors of a model."""
-    return {name: entry for shard in _shards(path) for name, entry in header(shard).items()}
-
-
-def _check_index(path: Path, headers: dict[str, Header]) -> None:
-    """Check that every tensor of the index lies in the shard it names."""
-    if not (path / INDEX).exists():
-        return
-    for tensor, shard in _read_json(path, INDEX)["weight_map"].items():
-        if tensor not in headers[shard]:
-            raise UserError(f"{path / shard} lacks the tensor {tensor} that the index puts there")
 
 
 def _check_companions(path: Path, is_multimodal: bool, has_template: bool) -> None:
@@ -282,7 +197,7 @@ def _check_image_token(path: Path, config: dict[str, Any]) -> None:
     token = config.get("image_token_id", config.get("image_token_index"))
     if not isinstance(token, int) or not (path / "tokenizer.json").exists():
         return
-    content = _read_json(path, "tokenizer.json")
+    content = read_json(path / "tokenizer.json")
     try:
         known = {entry["id"] for entry in content.get("added_tokens") or ()}
         vocabulary = (content.get("model") or {}).get("vocab") or {}
@@ -299,13 +214,13 @@ def _check_image_token(path: Path, config: dict[str, Any]) -> None:
 
 
 def _made(path: Path) -> dict[str, Any] | None:
-    return _read_json(path, MADE) if read_made(path) else None
+    return read_json(path / MADE) if read_made(path) else None
 
 
 def _pixels(path: Path) -> dict[str, Any]:
     for name in reversed(PROCESSORS):
         if (path / name).exists():
-            content = _read_json(path, name)
+            content = read_json(path / name)
             settings = content.get("image_processor", content)
             if not isinstance(settings, dict):
                 raise UserError(f"{path / name}: its image_processor is no JSON object")
@@ -313,22 +228,3 @@ def _pixels(path: Path) -> dict[str, Any]:
             if found:
                 return found
     return {}
-
-
-# Its name by content
-
-
-def _shaping(path: Path) -> dict[str, str]:
-    found = sorted({file for pattern in SHAPING for file in path.glob(pattern)})
-    return {str(file.relative_to(path)): _sha256(_content(file)) for file in found}
-
-
-def _content(file: Path) -> str | bytes:
-    if file.name != "config.json":
-        return file.read_bytes()
-    config = _read_json(file.parent, file.name)
-    return canonical({k: v for k, v in config.items() if k not in NOTES})
-
-
-def _sha256(content: str | bytes) -> str:
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()

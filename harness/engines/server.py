@@ -23,10 +23,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from common.errors import UserError
+from common.provenance import canonical
 from harness.checkpoints.kinds import AdaptedModel, Checkpoint, ModelFolder, Served, ServedModel
 from harness.engines import Request, refusal, rendering
 from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Tokens
-from harness.runs.schema import Question, Response, Sampling, canonical
+from harness.runs.schema import Question, Response, Sampling
 
 FIRST, MOST = 16, 512
 """Questions at a time of one endpoint, in the beginning and at most."""

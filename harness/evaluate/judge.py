@@ -11,7 +11,6 @@ not answer stays unparsed.
 """
 
 import dataclasses
-import hashlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,12 +18,13 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.progress import counted
+from common.provenance import digest
 from harness import engines
 from harness.checkpoints.kinds import Checkpoint
 from harness.engines import Engine
 from harness.runs import folder
 from harness.runs.log import Log
-from harness.runs.schema import UTF8, Question, Sampling, canonical
+from harness.runs.schema import Question, Sampling
 from tasks.grading import extract
 from tasks.judging import UNPARSED, Judging, Reading, Request
 
@@ -90,8 +90,7 @@ class Judge:
 
 def key(request: Request) -> str:
     """Return the content address of a request."""
-    content = canonical(dataclasses.asdict(request))
-    return hashlib.sha256(content.encode(*UTF8)).hexdigest()
+    return digest(dataclasses.asdict(request))
 
 
 def _for_engine(engine: Engine, key: str, request: Request) -> engines.Request:

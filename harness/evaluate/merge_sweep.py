@@ -4,17 +4,16 @@ points = merges("vlm", "reasoner", Recipe("linear"), (0.0, 0.1, 0.3))
 run(points, tasks, Path("runs/sweep"), engine="vllm")
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
+from common.provenance import digest
 from drift.merge import Recipe, merge, open_models
 from harness.checkpoints.kinds import MergedModel, ModelFolder
 from harness.checkpoints.preflight import open_checkpoint
 from harness.runs.folder import read_cells
-from harness.runs.schema import canonical
 from harness.statistics import choice
 
 SETTINGS = ("method", "alpha", "density", "swap_layers", "seed", "modules")
@@ -62,7 +61,7 @@ def merges(
             MergedModel(
                 folder=ours,
                 name=name,
-                fingerprint=hashlib.sha256(canonical(content).encode()).hexdigest(),
+                fingerprint=digest(content),
                 made={"method": "merge", "name": name, "parents": parents, "settings": settings},
                 llm=theirs.path.absolute(),
                 base=place,

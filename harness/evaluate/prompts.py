@@ -7,8 +7,9 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import Stamped, cache_folder, settle, stamp
+from common.provenance import digest
 from harness.runs import folder
-from harness.runs.schema import UTF8, Image, Question, canonical
+from harness.runs.schema import UTF8, Image, Question
 from tasks import Row, Task
 from tasks.data import FOLDER, first
 
@@ -104,7 +105,7 @@ def questions_of(task: Task, rows: Sequence[Row], pictures: Pictures) -> list[Qu
 def revision(rows: Sequence[Row]) -> str:
     """Return the sha256 of rows, wherever they lie."""
     bare = [{name: row[name] for name in row if name != FOLDER} for row in rows]
-    return hashlib.sha256(canonical(bare).encode(*UTF8)).hexdigest()
+    return digest(bare)
 
 
 def _question(task: Task, row: Row, pictures: Pictures) -> Question:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_whole
+from common.provenance import digest
 from harness.checkpoints.image_size import setting
 from harness.checkpoints.kinds import AdaptedModel, Checkpoint
 from harness.engines import Engine, Request
 from harness.evaluate.config import Workload
 from harness.runs.folder import read_made_keys
-from harness.runs.schema import UTF8, Question, canonical, key
+from harness.runs.schema import UTF8, Question, key
 
 Keys = dict[str, dict[str, list[str]]]
 """Task → id → key of each answer, by sample."""
@@ -87,7 +88,7 @@ def _made_of(job: Job) -> str:
         "questions": hashlib.sha256(job.content).hexdigest(),
         "code": _code(),
     }
-    return hashlib.sha256(canonical(content).encode(*UTF8)).hexdigest()
+    return digest(content)
 
 
 def _code() -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from common.provenance import digest
+
 Finish = Literal["stop", "length", "error"]
 
 
@@ -272,12 +274,4 @@ def key(
         "sample": sample,
         "engine": [engine, version, dtype],
     }
-    return hashlib.sha256(canonical(content).encode(*UTF8)).hexdigest()
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no blanks: equal values give equal text."""
-    return _CANONICAL.encode(value)
-
-
-_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return digest(content)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.provenance import digest
 from harness.runs.folder import SCORED, read_card, read_questions, read_verdicts
-from harness.runs.schema import Cell, RunCard, Verdict, canonical
+from harness.runs.schema import Cell, RunCard, Verdict
 from harness.statistics import scores
 
 Where = tuple[str, str]
@@ -52,15 +53,11 @@ class Run:
         """Task and id of a question → digests of what the model saw of it, and of its row."""
         return {
             (question.task, question.id): (
-                _digest([question.prompt, [image.sha256 for image in question.images]]),
-                _digest(question.row),
+                digest([question.prompt, [image.sha256 for image in question.images]]),
+                digest(question.row),
             )
             for question in read_questions(root(self.folder))
         }
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(canonical(value).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def test_what_is_written_reads_back(tmp_path):
     [
         ("{", "made.json is not JSON: "),
         ("[" * 100_000, "made.json is not JSON: "),
-        ("[]", "made.json is not what driftbench writes: "),
+        ("[]", "made.json is not a JSON object"),
         ("{}", "made.json is not what driftbench writes: .*'method'"),
         ('{"method": "sft", "by": "me"}', "made.json is not what driftbench writes: .*'by'"),
         ('{"method": "sft", "parents": [1]}', "made.json is not what driftbench writes: "),

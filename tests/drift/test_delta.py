@@ -8,8 +8,8 @@ from tiny_models import read
 
 from common.errors import UserError
 from drift import delta as priors
-from drift.checkpoints import fingerprint
 from drift.families import pair
+from drift.fingerprints import fingerprint
 from drift.low_rank import factorise, multiply_out
 
 

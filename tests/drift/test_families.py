@@ -246,7 +246,7 @@ def test_unknown_families_are_named(tmp_path):
     with pytest.raises(UserError, match="holds no config.json"):
         families.family_of(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="is not valid JSON"):
+    with pytest.raises(UserError, match="is not JSON"):
         families.family_of(tmp_path)
 
 

@@ -328,9 +328,9 @@ def test_a_broken_parent_leaves_nothing(qwen, tmp_path):
     tensors = load_file(tmp_path / "q" / "llm" / "model.safetensors")
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
     save_file(tensors, tmp_path / "q" / "llm" / "model.safetensors")
-    with pytest.raises(UserError, match="up_proj.weight in .* holds a NaN"):
+    with pytest.raises(UserError, match="the tensor .*up_proj.weight holds infinity or not-a-n"):
         one(tmp_path / "q", tmp_path / "out" / "m", Recipe("linear", 0.5))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_merge_can_be_loaded_and_answers(qwen, tmp_path):

@@ -7,8 +7,8 @@ import transformers as tf
 from tiny_models import read
 
 from common.errors import UserError
-from drift.checkpoints import fingerprint
 from drift.families import decoder, pair
+from drift.fingerprints import fingerprint
 from drift.training import trainer as training
 from drift.training.config import TrainConfig
 
