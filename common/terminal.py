@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from common.text import printable
 
@@ -36,7 +36,8 @@ def print_table(
 
     table = Table(box=None)
     for head, letter in zip(heads, align, strict=True):
-        table.add_column(Text(printable(head)), justify="right" if letter == "r" else "left")
+        justify: Literal["left", "right"] = "right" if letter == "r" else "left"
+        table.add_column(Text(printable(head)), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console(width).print(table)

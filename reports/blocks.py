@@ -3,16 +3,15 @@
 A block is one table: rows are runs, columns are groups of questions.
 """
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from harness.runs.folder import read_questions
-from harness.runs.schema import Cell, Question, RunCard
-from harness.statistics.sides import Run
+from harness.runs.schema import Cell, Question
+from harness.statistics.sides import Run, root
 from harness.studies.step import Design
 from reports.plots.maps import Distances
 from reports.plots.training import Log
@@ -81,8 +80,6 @@ class Block:
     name: str
     title: str
     columns: tuple[Column, ...]
-    mean: bool
-    """Whether the unweighted mean of the columns makes sense: they share no question."""
     rows: tuple[Row, ...]
     baseline: Row | None
     sweep: tuple[Row, ...]
@@ -92,12 +89,10 @@ class Block:
     questions: dict[tuple[str, str], Asked]
     """By task and id."""
     notes: tuple[str, ...]
-    """What is missing or not comparable, a sentence each."""
+    """What is missing, a sentence each."""
     logs: tuple[Log, ...] = ()
     """Of the trainings of its checkpoints."""
     distances: tuple[Distances, ...] = ()
-    by_group: bool = False
-    """Whether groups go down and runs across: the columns are categories of one kind."""
 
 
 @dataclass(frozen=True)
@@ -157,69 +152,11 @@ def some_verdict(runs: Iterable[Run]) -> None:
         raise UserError("none of the runs has a verdict yet: let `driftbench eval` finish first")
 
 
-def questions_of(runs: Sequence[Run], notes: list[str]) -> dict[tuple[str, str], Asked]:
-    """Every question that any of the runs asked; notes those that were not the same everywhere."""
+def questions_of(runs: Iterable[Run]) -> dict[tuple[str, str], Asked]:
+    """Every question that any of the runs asked, as the first of them asked it."""
     questions: dict[tuple[str, str], Asked] = {}
-    seen: set[bytes] = set()
-    for run in runs:
-        path = run.folder / "questions.jsonl"
-        content = path.read_bytes() if path.exists() else b""
-        if content in seen:
-            continue
-        seen.add(content)
-        differing = 0
-        for question in _read_questions(run):
-            mine = Asked(question, run.folder)
-            first = questions.setdefault((question.task, question.id), mine).question
-            differing += (first.prompt, first.images) != (question.prompt, question.images)
-        if differing:
-            notes.append(
-                f"{run.name} was asked {differing} questions in other words or with other "
-                "pictures than the runs before it: its scores are not comparable."
-            )
+    for run in {run.paper: run for run in reversed([*runs])}.values():
+        folder = root(run.folder)
+        for question in read_questions(folder):
+            questions[question.task, question.id] = Asked(question, folder)
     return questions
-
-
-def _read_questions(run: Run) -> list[Question]:
-    try:
-        return read_questions(run.folder)
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{run.folder / 'questions.jsonl'} cannot be read: {error}") from error
-
-
-def differences(rows: Sequence[Row], base: Row | None) -> list[str]:
-    """Sentences on runs that are unfinished, or were asked otherwise than the baseline."""
-    notes = [
-        f"{row.label} is not finished: its numbers are of what was graded so far."
-        for row in rows
-        if not row.run.card.finished
-    ]
-    if base is None:
-        return notes
-    reference = _settings(base.run.card)
-    for row in rows:
-        mine = _settings(row.run.card)
-        unlike = [
-            f"{name} {mine[name]} against {reference[name]}"
-            for name in reference
-            if name in mine and mine[name] != reference[name]
-        ]
-        if unlike:
-            notes.append(f"{row.label} was asked otherwise than {base.label}: {'; '.join(unlike)}.")
-    return notes
-
-
-def _settings(card: RunCard) -> dict[str, Any]:
-    """What has to be alike for two scores to be comparable."""
-    found: dict[str, Any] = {
-        "engine": f"{card.engine} {card.engine_version}",
-        "dtype": card.dtype,
-        "limit": card.limit,
-        **dataclasses.asdict(card.sampling),
-    }
-    if card.pixels:  # a text-only model has none
-        found["pixels"] = card.pixels
-    for task in card.tasks:
-        for name in ("version", "revision", "protocol", "max_tokens"):
-            found[f"{task.name} {name}"] = getattr(task, name)
-    return found

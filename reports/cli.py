@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from common.errors import UserError
 from common.files import own_folder
+from common.text import printable
 
 if TYPE_CHECKING:
     from reports.blocks import Material
@@ -34,10 +35,11 @@ def report(
 ) -> None:
     """Write tables, plots and a page from run folders.
 
-    Writes index.html; comparison.md, .csv and .tex; cost.csv, published.csv and training.csv where
-    there is something to say; merge_degradation.png and .svg of a sweep of merges; and in plots/
-    every plot of the page as PNG and SVG. Of a study of several seeds study.md, .csv and .tex and
-    findings.csv say what it supports. Pictures for which the page has no room lie in pictures/.
+    Writes index.html; comparison.md, .csv and .tex; scores.csv; cost.csv, published.csv and
+    training.csv where there is something to say; merge_degradation.png and .svg of a sweep of
+    merges; and in plots/ every plot of the page as PNG and SVG. Of a study of several seeds
+    study.md, .csv and .tex and findings.csv say what it supports. Pictures for which the page has
+    no room lie in pictures/.
     """
     write(paths, out, baseline)
 
@@ -65,8 +67,8 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
         material = load.collect(paths, baseline)
         status.update("counting")
         over_seeds = study.of(material)
-        blocks = (*material.blocks, *categories.blocks(material))
-        counted = [tables.compare(block) for block in blocks]
+        counted = [tables.compare(block) for block in material.blocks]
+        counted += [each for table in counted for each in categories.tables(table)]
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
         try:
@@ -87,16 +89,17 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
 
 
 def _put_tables(folder: Path, material: "Material", counted: "Sequence[Table]") -> None:
-    from reports import costs, published, tables
+    from reports import costs, formats, published
     from reports.plots import training
 
     known = [each for block in material.blocks for each in published.beside(block)]
     blocks = material.blocks
-    parts = [tables.markdown(counted, material.notes), published.markdown(known)]
+    parts = [formats.markdown(counted, material.notes), published.markdown(known)]
     _put(folder / "comparison.md", "\n".join([*filter(None, parts), costs.markdown(blocks)]))
-    parts = [tables.latex(counted), published.latex(known), costs.latex(blocks)]
+    parts = [formats.latex(counted), published.latex(known), costs.latex(blocks)]
     _put(folder / "comparison.tex", "\n".join(filter(None, parts)))
-    _put(folder / "comparison.csv", tables.long_form(material, counted))
+    _put(folder / "comparison.csv", formats.differences_csv(counted))
+    _put(folder / "scores.csv", formats.scores_csv(material))
     _put(folder / "cost.csv", costs.long_form(blocks))
     if known:
         _put(folder / "published.csv", published.long_form(known))
@@ -153,9 +156,9 @@ def _tell(counted: "Sequence[Table]", notes: Sequence[str], out: Path) -> None:
     from reports import tables
 
     for note in notes:
-        print(note)
-    for table in (table for table in counted if not table.block.by_group):
+        print(printable(note))
+    for table in (table for table in counted if not table.by_group):
         for text in (tables.chosen(table.block), *table.notes):
             if text:
-                print(f"{table.block.title}: {text}")
+                print(printable(f"{table.title}: {text}"))
     print(f"wrote {out / 'index.html'}")

@@ -25,7 +25,6 @@ from reports.blocks import (
     Part,
     Row,
     Step,
-    differences,
     questions_of,
     some_verdict,
 )
@@ -201,7 +200,7 @@ def _chosen(
     for place, run in enumerate(runs):
         if [run.cells[c.key].n for c in columns if c.key in run.cells] == asked:
             verdicts = [run.verdicts[column.key] for column in columns]
-            scored[place] = scores.cell(run.name, (method.chosen_on, "mean"), *verdicts)
+            scored[place] = scores.cell(run.name, (method.chosen_on, "mean over groups"), *verdicts)
         else:
             notes.append(f"{run.name} is no candidate: its validation answers are incomplete.")
     kept = best({place: cell.score for place, cell in scored.items()})
@@ -239,11 +238,9 @@ def _alpha(run: Run) -> float | None:
 
 
 def _block(part: Part, baseline: str) -> Block:
-    notes = list(part.notes)
     runs = {row.run.folder: row.run for row in (*part.rows, *part.sweep)}
     named = (row for row in part.rows if baseline in (row.method, row.run.name))
     base = next(named if baseline else iter(part.rows), None)
-    questions = questions_of(list(runs.values()), notes)
     made = {place.parent.name: place for place in sorted(part.folder.glob("*/made.json"))}
     # In the order of the table, so that each keeps its look in every plot.
     order = [name for name in made if name not in {run.name for run in runs.values()}]
@@ -254,14 +251,13 @@ def _block(part: Part, baseline: str) -> Block:
         name=part.family,
         title=part.title,
         columns=part.columns,
-        mean=len(part.columns) > 1,
         rows=part.rows,
         baseline=base,
         sweep=part.sweep,
         choice=part.choice,
         costs=tuple(_costs({name: made[name] for name in names}, runs.values())),
-        questions=questions,
-        notes=(*notes, *differences(part.rows, base)),
+        questions=questions_of(runs.values()),
+        notes=part.notes,
         logs=tuple(log for log in logs if log),
         distances=part.distances,
     )

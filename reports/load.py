@@ -3,15 +3,14 @@
 Two kinds of input:
 
     a study      a folder with `steps/study.json`: see `reports.families`
-    run folders  any runs, the rows in the order given: a block for the tasks that the same runs
-                 answered
+    run folders  any runs, the rows in the order given: one block of all their tasks
 """
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from harness.statistics.compare import VALIDATION
 from harness.statistics.sides import read_run, run_folders, short_names
 from harness.studies import record
 from reports import families
@@ -21,7 +20,6 @@ from reports.blocks import (
     Cost,
     Material,
     Row,
-    differences,
     questions_of,
     some_verdict,
 )
@@ -73,46 +71,27 @@ def _runs(paths: Sequence[Path], baseline: str | None) -> Material:
     base = next((row for row in rows if row.run.name == (baseline or names[0])), None)
     if base is None:
         raise UserError(f"no run is named {baseline!r}: there are {', '.join(names)}")
-    blocks = [_together(tasks, answered, base) for answered, tasks in _answered(rows)]
-    if len(blocks) == 1 and blocks[0].mean:
-        blocks[0] = dataclasses.replace(blocks[0], name="all tasks", title="all tasks")
     notes = [f"{row.label} has no verdict yet." for row in rows if not row.run.cells]
     title = ", ".join(names) if len(names) <= 4 else f"{len(names)} runs"
-    return Material(title=title, blocks=tuple(blocks), notes=tuple(notes))
+    graded = tuple(row for row in rows if row.run.cells or row is base)
+    return Material(title=title, blocks=(_block(graded, base),), notes=tuple(notes))
 
 
-def _answered(rows: Sequence[Row]) -> list[tuple[tuple[Row, ...], list[str]]]:
-    """The tasks, put together where the same runs answered them."""
-    found: dict[tuple[int, ...], list[str]] = {}
-    for task in dict.fromkeys(task for row in rows for task, _ in row.run.cells):
-        places = tuple(i for i, row in enumerate(rows) if (task, "all") in row.run.cells)
-        found.setdefault(places, []).append(task)
-    return [(tuple(rows[i] for i in places), tasks) for places, tasks in found.items()]
-
-
-def _together(tasks: Sequence[str], rows: tuple[Row, ...], base: Row) -> Block:
-    """One block of the tasks that the same runs answered."""
-    mine = next((row for row in rows if row is base), rows[0])
-    notes: list[str] = []
-    if mine is not base:
-        notes.append(f"{base.label} has no answers here: compared with {mine.label}.")
-    questions = {
-        key: asked
-        for key, asked in questions_of([row.run for row in rows], notes).items()
-        if key[0] in tasks
-    }
+def _block(rows: tuple[Row, ...], base: Row) -> Block:
+    tasks = dict.fromkeys(task for row in rows for task in row.run.tasks)
+    tests = [task for task in tasks if not task.endswith(VALIDATION)] or [*tasks]
+    title = tests[0] if len(tests) == 1 else "all tasks"
     logs = (training.read(Path(row.run.card.checkpoint)) for row in rows)
     return Block(
-        name=", ".join(tasks),
-        title=", ".join(tasks),
-        columns=tuple(Column(task, task, "all") for task in tasks),
-        mean=len(tasks) > 1,
+        name=title,
+        title=title,
+        columns=tuple(Column(task, task, "all") for task in tests),
         rows=rows,
-        baseline=mine,
+        baseline=base,
         sweep=(),
         choice=None,
         costs=tuple(Cost(row.label, row.run.card.made or {}, row.run.card.seconds) for row in rows),
-        questions=questions,
-        notes=(*notes, *differences(rows, mine)),
+        questions=questions_of(row.run for row in rows),
+        notes=(),
         logs=tuple(log for log in logs if log),
     )

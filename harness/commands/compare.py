@@ -154,8 +154,9 @@ def _print(found: "Comparison") -> None:
             print()
     if not whole:
         print("a wider terminal shows more, --format csv everything")
+    wrapper = textwrap.TextWrapper(width, subsequent_indent="  ", break_on_hyphens=False)
     for text in render.remarks(found):
-        print(textwrap.fill(printable(text), width, subsequent_indent="  "))
+        print("\n".join(wrapper.wrap(printable(text))))
 
 
 def _print_table(lines: "Sequence[tuple[str, list[str]]]", width: int) -> bool:
@@ -175,5 +176,6 @@ def _print_table(lines: "Sequence[tuple[str, list[str]]]", width: int) -> bool:
         if sum(room[place] for place in shown) > width:
             shown.remove(HEADS.index(head))
     heads, *rest = [[row[place] for place in shown] for row in rows]
+    width = max(width, sum(room[place] for place in shown))  # nothing is cut off in a file
     print_table(heads, rest, "".join(ALIGN[place] for place in shown), width)
     return len(shown) == len(HEADS)

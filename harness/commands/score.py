@@ -140,7 +140,7 @@ def _print_diff(folder: Path, protocol: str) -> None:
     count = 0
     for question, response, robust, other in disagreements(folder, protocol):
         count += 1
-        print(f"\n{printable(question.task)}/{printable(question.id)}", end="")
+        print(f"\n{printable(question.task)} {printable(question.id)}", end="")
         print(f" ({response.sample})" if card.sampling.n > 1 else "", end="")
         print(f"  robust: {_said(robust)}  {protocol}: {_said(other)}")
         print(f"  …{printable(response.text[-END:])}" if response.text else "  (empty)")

@@ -133,7 +133,7 @@ def compare(
     known = list(dict.fromkeys(task for side in sides for task in side.tasks))
     chosen = _chosen(known, tasks)
     left = [
-        f"{task} is a validation split: it is compared where it is named."
+        f"{task} is a validation split: not compared unless it is named."
         for task in known
         if tasks is None and task not in chosen
     ]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reports import costs, published, tables
+from reports import costs, formats, published, tables
 from reports import text as words
 from reports.blocks import Block, Material, Run
 from reports.page import browser
@@ -72,11 +72,11 @@ def render(
         material=material,
         lead=Markup(lead),
         summary=_summary(material),
-        tables=[
-            _table(table, bool(material.study)) for table in counted if not table.block.by_group
-        ],
-        groups=[_groups(table) for table in counted if table.block.by_group],
+        tables=[_table(table) for table in counted if not table.by_group],
+        groups=[_table(table) for table in counted if table.by_group],
         caption=tables.CAPTION,
+        counts=formats.COUNTS,
+        floor=formats.FLOOR,
         plots={
             name: [
                 {"title": p.title, "text": p.text, "svg": Markup(svg)}
@@ -143,52 +143,30 @@ def _summary(material: Material) -> str:
 # Tables
 
 
-def _table(table: Table, study: bool) -> dict[str, Any]:
+def _table(table: Table) -> dict[str, Any]:
+    heads, lines = formats.grid(table)
+    base = table.found.baseline if table.found else None
     return {
-        "title": table.block.title,
-        "baseline": table.block.baseline.label if table.block.baseline else None,
-        "comparisons": table.comparisons,
-        "heads": table.titles,
+        "title": table.title,
+        "baseline": base if base is None else _together(base),
+        "heads": list(map(_together, heads)),
         "lines": [
-            {
-                "label": _together(line.row.label),
-                "is_baseline": line.row == table.block.baseline,
-                "cells": [_cell(entry) for entry in line.entries],
-                "total": line.total,
-            }
-            for line in table.lines
+            [_together(cell) if isinstance(cell, str) else _cell(cell) for cell in line]
+            for line in lines
         ],
-        "floors": [None if floor is None else tables.percent(floor) for floor in table.floors],
-        "said": [_together(text) for text in words.differences(table, study)],
-        "notes": table.notes,
+        "caption": tables.caption(table),
+        "said": [_together(text) for text in words.differences(table)],
+        "notes": [] if table.by_group else table.notes,
     }
 
 
 def _cell(entry: Entry) -> dict[str, str]:
-    change, p, mark = "", "", ""
-    if entry.versus and entry.p is not None:
-        change = tables.change(entry.versus)
-        p = tables.probability(entry.p) + (", n.s." if entry.noise else "")
-        mark = "noise" if entry.noise else "up" if entry.versus.difference > 0 else "down"
-    return {"score": tables.score(entry.cell), "change": change, "p": p, "mark": mark}
-
-
-def _groups(table: Table) -> dict[str, Any]:
-    """A table of categories: groups down, runs across."""
-    base = table.block.baseline
-    return {
-        "title": table.block.title,
-        "comparisons": table.comparisons,
-        "heads": [
-            {"label": _together(line.row.label), "is_baseline": line.row == base}
-            for line in table.lines
-        ],
-        "lines": [
-            (title, n, [_cell(entry) for entry in entries])
-            for title, n, entries in tables.by_group(table)
-        ],
-        "notes": table.notes,
-    }
+    change, p = tables.difference(entry)
+    mark = ""
+    if one := entry.versus:
+        mark = "up" if one.difference > 0 else "down"
+        mark = mark if one.finding == "supported" else "noise"
+    return {"score": tables.score(entry), "change": change, "p": p, "mark": mark}
 
 
 def _merged(block: Block) -> dict[str, Any]:

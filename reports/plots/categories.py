@@ -1,16 +1,15 @@
 """The same runs by category of question: tables with the groups down, and a plot of differences."""
 
-import dataclasses
 import math
 import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from reports.blocks import Block, Column, Material
+from reports.blocks import Block, Column
 from reports.plots import style
 from reports.plots.style import INK, Plot
-from reports.tables import Line, Table
+from reports.tables import Line, Table, arranged
 
 SMALL = 10
 """Questions below which a category gets no row of its own."""
@@ -19,36 +18,18 @@ PANELS = 4
 """Runs in one plot; the table has all."""
 
 
-def blocks(material: Material) -> list[Block]:
-    """Return a block for each task and kind of category: `level: 1`, `level: 2`, … are one kind.
+def tables(whole: Table) -> list[Table]:
+    """Return a table for each task and kind of category: `level: 1`, `level: 2`, … are one kind.
 
-    A family of a study whose columns are groups already has none.
+    A table whose columns are groups already has none.
     """
     found = []
-    for block in material.blocks:
-        tasks = list(dict.fromkeys(column.task for column in block.columns))
-        for task in tasks if not material.study or len(tasks) > 1 else ():
-            before = (block.title,) if material.study else ()
-            for kind, columns in _kinds(block, task).items():
-                found.append(_block(block, ": ".join((*before, task, kind)), columns))
+    block = whole.block
+    for task in dict.fromkeys(c.task for c in block.columns if c.group == "all"):
+        for kind, columns in _kinds(block, task).items():
+            title = f"{task}: {kind}"
+            found.append(arranged(block, whole.found, columns, title=title, by_group=True))
     return found
-
-
-def _block(block: Block, title: str, columns: list[Column]) -> Block:
-    return dataclasses.replace(
-        block,
-        name=title,
-        title=title,
-        columns=tuple(columns),
-        mean=False,
-        sweep=(),
-        choice=None,
-        costs=(),
-        notes=(),
-        logs=(),
-        distances=(),
-        by_group=True,
-    )
 
 
 def _kinds(block: Block, task: str) -> dict[str, list[Column]]:
@@ -81,15 +62,15 @@ def drawable(table: Table) -> list[Line]:
 def plot(table: Table) -> Plot | None:
     """Difference of each category to the baseline; None where nothing is compared."""
     lines = drawable(table)
-    if not lines or table.block.baseline is None:
+    if not lines or table.found is None:
         return None
     text = (
-        f"Difference to {table.block.baseline.label} on the same questions, in points, with its "
-        f"95 % interval. Filled: outside the noise after correction (Holm) for the "
-        f"{table.comparisons} differences of the table; open: inside."
+        f"Difference to {table.found.baseline} on the same questions, in points, with its 95 % "
+        f"interval. Filled: supported after correction (Holm) for the "
+        f"{len(table.found.family('exploratory'))} exploratory differences; hollow: not."
     )
-    name = f"categories_{style.file_name(table.block.name)}"
-    return Plot(name, table.block.title, text, partial(_figure, table, lines))
+    name = f"categories_{style.file_name(table.title)}"
+    return Plot(name, table.title, text, partial(_figure, table, lines))
 
 
 def _figure(table: Table, lines: Sequence[Line]) -> Any:
@@ -97,9 +78,9 @@ def _figure(table: Table, lines: Sequence[Line]) -> Any:
 
     across = len(lines)
     width = style.INCHES if across < 3 else 7.0
-    figure = Figure(figsize=(width, 0.7 + 0.15 * len(table.titles)), layout="constrained")
+    figure = Figure(figsize=(width, 0.7 + 0.15 * len(table.columns)), layout="constrained")
     axes = figure.subplots(1, across, sharex=True, sharey=True, squeeze=False)[0]
-    places = range(len(table.titles))
+    places = range(len(table.columns))
     for axis, line, look in zip(axes, lines, style.STYLES, strict=False):
         for place, entry in zip(places, line.entries, strict=True):
             if found := entry.versus:
@@ -107,13 +88,13 @@ def _figure(table: Table, lines: Sequence[Line]) -> Any:
                     v if math.isfinite(v) else found.difference for v in (found.low, found.high)
                 ]
                 axis.plot([100 * v for v in ends], [place, place], color=look.color, linewidth=0.9)
-                fill = "none" if entry.noise else look.color
+                fill = look.color if found.finding == "supported" else style.GROUND
                 axis.plot(
                     [100 * found.difference],
                     [place],
                     marker=look.marker,
                     markersize=3.6,
-                    markerfacecolor=style.GROUND if entry.noise else fill,
+                    markerfacecolor=fill,
                     markeredgecolor=look.color,
                     markeredgewidth=0.8,
                 )
@@ -121,8 +102,8 @@ def _figure(table: Table, lines: Sequence[Line]) -> Any:
         axis.grid(axis="x", linewidth=0.4, alpha=0.25, color=INK)
         axis.set_title(style.plain(line.row.label, 26 if across < 3 else 22), loc="left")
         axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(places, [style.plain(title, 30) for title in table.titles])
-    axes[0].set_ylim(len(table.titles) - 0.4, -0.6)
-    base = table.block.baseline.label if table.block.baseline else ""
+    axes[0].set_yticks(places, [style.plain(column.title, 30) for column in table.columns])
+    axes[0].set_ylim(len(table.columns) - 0.4, -0.6)
+    base = table.found.baseline if table.found else ""
     figure.supxlabel(f"points above {style.plain(base)}", fontsize=7)
     return figure

@@ -30,8 +30,8 @@ def of(material: Material, counted: Sequence[Table]) -> dict[str, list[Plot]]:
     plots: dict[str, list[Plot | None]] = {
         "print": [degradation.together(swept)] if swept else [],
         "merging": [degradation.single(block, swept) for block in swept],
-        "categories": [categories.plot(t) for t in counted if t.block.by_group][:CATEGORIES],
-        "cost": [pareto.plot(table) for table in counted if not table.block.by_group],
+        "categories": [categories.plot(t) for t in counted if t.by_group][:CATEGORIES],
+        "cost": [pareto.plot(table) for table in counted if not table.by_group],
         "distance": [],
         "training": [],
     }

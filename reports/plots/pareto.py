@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from harness.statistics.compare import MEAN
 from reports.blocks import Block, Row
 from reports.plots import style
 from reports.plots.style import INCHES, INK, Plot, Style
-from reports.tables import Table, mean_of
+from reports.tables import Table, overall, shown
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def points(table: Table) -> tuple[str, list[Point]]:
 
 
 def _point(block: Block, row: Row, cost: float | None) -> Point | None:
-    cell = mean_of(block, row)
+    cell = overall(block, row)
     if cost is None or cell is None:
         return None
     given = row.run.name in GIVEN or row.alpha == 0
@@ -76,8 +77,8 @@ def plot(table: Table) -> Plot | None:
     if len(found) < 2 or not any(point.cost for point in found):
         return None
     block = table.block
-    titles = ", ".join(column.title for column in block.columns)
-    over = f"mean of {titles}" if block.mean else block.columns[0].title
+    columns = shown(block)
+    over = next((c.title for c in columns if c.group == MEAN), columns[0].task)
     text = (
         f"Accuracy ({over}) against the cost of {axis}, with one standard error. The line is the "
         "Pareto front: no other checkpoint is as cheap and as good. "

@@ -6,7 +6,7 @@ import pytest
 import synthetic
 
 from common.errors import UserError
-from reports import load
+from reports import load, tables
 
 
 def write_sweep(folder, validation, test):
@@ -152,9 +152,10 @@ def test_unlike_settings_and_unfinished_runs_are_said(tmp_path):
     other = graded.simple_questions(2, prompt="in other words")
     graded.write_run(tmp_path / "c", other, answers)
     [block] = load.collect([tmp_path / name for name in "abc"]).blocks
-    assert "b was asked otherwise than a: dtype bfloat16 against float32." in block.notes
-    assert any(note.startswith("b is not finished") for note in block.notes)
-    assert any(note.startswith("c was asked 2 questions in other words") for note in block.notes)
+    notes = tables.compare(block).notes
+    assert "pocket: b had other settings than a: dtype bfloat16 against float32." in notes
+    assert "b is not finished: 2 of 2 answers are graded." in notes
+    assert any(note.startswith("pocket: c saw 2 of the shared questions in oth") for note in notes)
 
 
 def test_other_checkpoints_of_a_study_follow_as_rows(study, tmp_path):
@@ -168,7 +169,7 @@ def test_other_checkpoints_of_a_study_follow_as_rows(study, tmp_path):
     assert block.rows[-1].label == "merge-then-sft"
 
 
-def test_tasks_that_the_same_runs_answered_make_a_block(tmp_path):
+def test_any_runs_make_one_block_of_all_their_tasks(tmp_path):
     one, two = graded.simple_questions(2, "t"), graded.simple_questions(2, "u", ("g",))
     answers = graded.simple_answers(one + two, [1, 0, 1, 1])
     for name in ("x/m", "y/m"):
@@ -176,19 +177,19 @@ def test_tasks_that_the_same_runs_answered_make_a_block(tmp_path):
     [block] = load.collect([tmp_path / "y" / "m", tmp_path / "x"]).blocks
     assert [row.label for row in block.rows] == ["y/m", "x/m"]
     assert block.baseline.label == "y/m"
-    assert (block.title, block.mean) == ("all tasks", True)
+    assert block.title == "all tasks"
     assert [column.key for column in block.columns] == [("t", "all"), ("u", "all")]
     assert load.collect([tmp_path / "x", tmp_path / "y"], "y/m").blocks[0].baseline.label == "y/m"
     graded.write_run(tmp_path / "z" / "m", two, graded.simple_answers(two, [0, 1]))
     graded.write_run(tmp_path / "w" / "m", [], {})
     paths = [tmp_path / name for name in ("x", "y", "z", "w")]
     material = load.collect(paths)
-    titles = [(b.title, [row.label for row in b.rows], b.baseline.label) for b in material.blocks]
-    assert titles == [("t", ["x/m", "y/m"], "x/m"), ("u", ["x/m", "y/m", "z/m"], "x/m")]
+    [block] = material.blocks
+    assert [row.label for row in block.rows] == ["x/m", "y/m", "z/m"]
     assert material.notes == ("w/m has no verdict yet.",)
-    first = load.collect(paths, "z/m").blocks[0]
-    assert first.baseline.label == "x/m"
-    assert "z/m has no answers here: compared with x/m." in first.notes
+    found = tables.compare(load.collect(paths, "z/m").blocks[0]).found
+    assert found.of("y/m", "t").baseline == "x/m" and found.of("y/m", "u").baseline == "z/m"
+    assert "t: z/m did not answer it: compared with x/m." in found.notes
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 11])

@@ -20,6 +20,7 @@ FILES = {
     "comparison.md",
     "comparison.csv",
     "comparison.tex",
+    "scores.csv",
     "cost.csv",
     "index.html",
     "merge_degradation.png",
@@ -61,12 +62,13 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path, run):
         "comparison.md",
         "comparison.csv",
         "comparison.tex",
+        "scores.csv",
         "cost.csv",
         "index.html",
         "plots/categories_pocket_group.png",
         "plots/categories_pocket_group.svg",
-        "plots/cost_all_tasks.png",
-        "plots/cost_all_tasks.svg",
+        "plots/cost_pocket.png",
+        "plots/cost_pocket.svg",
     }
     assert "paired difference to sft" in (tmp_path / "out" / "comparison.md").read_text()
 

@@ -8,7 +8,7 @@ import graded
 import pytest
 
 from harness.statistics.resampling import holm
-from reports import load, tables
+from reports import formats, load, tables
 from reports.blocks import Choice
 from reports.plots import categories
 
@@ -20,37 +20,45 @@ def compare(path):
 
 def test_a_table_by_hand(pair):
     _, [table] = compare(pair)
-    lines = tables.markdown([table]).splitlines()
-    # Differences in a: 0 1 1 0; in b: 0 −1 0 0. Errors: √(¼·4/3/4), √((3/16 + 9/16)/3/4), and half
-    # of their hypotenuse. p before Holm: 2·(½)², 1, and 2·4/8, so all are 1 after.
-    assert "|  | a | b | mean | n | unparsed | truncated | error |" in lines
-    assert "| SFT | 25.0 ± 25.0 | 75.0 ± 25.0 | 50.0 ± 17.7 | 8 | 0 | 0 | 0 |" in lines
+    lines = formats.markdown([table]).splitlines()
+    # Differences in a: 0 1 1 0; in b: 0 −1 0 0. Errors: √(¼·4/3/4), √((3/16)/3), and of all eight
+    # √((3 − 1/8)/7/8). p before Holm: 2·(½)², 1, and of all eight 2·4/8.
+    assert "|  | pooled | a | b | n | unparsed | truncated | error |" in lines
+    assert "| SFT | 50.0 ± 18.9 | 25.0 ± 25.0 | 75.0 ± 25.0 | 8 | 0 | 0 | 0 |" in lines
     assert (
-        "| DRIFT | 75.0 ± 25.0 (+50.0 ± 28.9, p = 1.00, n.s.) "
-        "| 50.0 ± 28.9 (−25.0 ± 25.0, p = 1.00, n.s.) "
-        "| 62.5 ± 19.1 (+12.5 ± 19.1, p = 1.00, n.s.) | 8 | 1 | 1 | 0 |"
+        "| DRIFT | 62.5 ± 18.3 (+12.5 ± 22.7, p = 1.00, cannot be told) "
+        "| 75.0 ± 25.0 (+50.0 ± 28.9, p = 1.00, cannot be told) "
+        "| 50.0 ± 28.9 (−25.0 ± 25.0, p = 1.00, cannot be told) | 8 | 1 | 1 | 0 |"
     ) in lines
-    assert "| *guess floor* | 25.0 | 25.0 | 25.0 |  |  |  |  |" in lines
-    assert table.comparisons == 3
+    assert "| guess floor | 25.0 | 25.0 | 25.0 |  |  |  |  |" in lines
+    assert "Pooled: all questions of pocket, each weighing alike." in lines[-4]
 
 
-def test_p_is_corrected_over_the_whole_table_and_marks_the_noise(study):
+def test_p_is_corrected_by_family_and_what_is_supported_is_bold(study):
     _, counted = compare(study)
     for table in counted:
+        for family, count in (("headline", 4), ("exploratory", 3 * 4 + 1)):
+            own = table.found.family(family)
+            assert len(own) == count  # the reasoner reads text only
+            assert [one.p_holm for one in own] == holm([one.p for one in own])
         entries = [e for line in table.lines for e in line.entries if e.versus]
-        assert table.comparisons == len(entries) == 3 * 5 + 1  # the reasoner reads text only
-        assert [e.p for e in entries] == holm([e.versus.p for e in entries])
-        assert {e.noise for e in entries} == {True, False}
-        text = tables.markdown([table])
-        assert text.count(", n.s.)") == sum(e.noise for e in entries)
-        assert text.count("(**") == sum(not e.noise for e in entries)
+        assert {id(e.versus) for e in entries} == {id(one) for one in table.found.differences}
+        text = formats.markdown([table])
+        supported = sum(e.versus.finding == "supported" for e in entries)
+        assert text.count("(**") == text.count(", supported**)") == supported > 0
+        assert text.count(", inside the noise)") + text.count(", cannot be told)") == (
+            len(entries) - supported
+        )
 
 
 def test_the_reasoner_has_text_questions_only(study):
     _, [table, _] = compare(study)
     line = table.line("reasoner")
-    assert [entry.cell is None for entry in line.entries] == [True, True, True, False, True]
+    assert [entry.cell is None for entry in line.entries] == [False, True, True, True, False]
     assert line.total.n == 12
+    pooled, *_, text = line.entries
+    assert pooled.part and tables.score(pooled).endswith(" (n = 12)") and not text.part
+    assert pooled.versus.n == 12
 
 
 def test_a_run_with_other_questions_is_not_compared(pair):
@@ -60,7 +68,25 @@ def test_a_run_with_other_questions_is_not_compared(pair):
     graded.write_run(pair / "llava_next" / "runs" / "drift", questions, answers)
     _, [table] = compare(pair)
     assert table.line("drift").entries[0].versus is None
-    assert any("0 in common, 3 only in the first, 4 only in the second" in n for n in table.notes)
+    said = "pocket: DRIFT cannot be compared with SFT: they have no question in common."
+    assert said in table.notes
+
+
+def test_the_mean_over_tasks_is_a_column_of_its_own(tmp_path):
+    one, two = graded.simple_questions(4, "t"), graded.simple_questions(8, "u")
+    more = graded.simple_questions(2, "u_validation")
+    for name, bits in (("a", [1, 0, 0, 0] + [1] * 2 + [0] * 6), ("b", [1, 1, 1, 0] + [1] * 8)):
+        answers = graded.simple_answers(one + two + more, [*bits, 1, 1])
+        graded.write_run(tmp_path / name, one + two + more, answers)
+    graded.write_run(tmp_path / "c", two, graded.simple_answers(two, [1] * 8))
+    _, [table] = compare(tmp_path)
+    assert [column.title for column in table.columns] == ["t", "u", "mean over tasks"]
+    a, b, c = (line.entries for line in table.lines)
+    assert (a[2].cell.score, b[2].cell.score) == ((1 / 4 + 1 / 4) / 2, (3 / 4 + 1) / 2)
+    assert b[2].versus.difference == pytest.approx((1 / 2 + 3 / 4) / 2)
+    assert b[2].versus.family == "exploratory"
+    assert c[0].cell is c[2].cell is None and c[1].versus.difference == 3 / 4
+    assert "t: c did not answer it." in table.notes
 
 
 def test_a_score_without_spread_is_not_called_certain(tmp_path):
@@ -84,17 +110,24 @@ def test_the_choice_is_told(study):
     )
 
 
-def test_csv_has_every_cell_at_full_precision(study, pair):
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_has_every_difference_and_every_cell_at_full_precision(study, pair):
     material, counted = compare(pair)
-    rows = list(csv.DictReader(io.StringIO(tables.long_form(material, counted))))
-    [row] = [r for r in rows if (r["run"], r["group"]) == ("drift", "a")]
+    [row] = [
+        r for r in read(formats.scores_csv(material)) if (r["run"], r["group"]) == ("drift", "a")
+    ]
     assert float(row["stderr"]) == pytest.approx(math.sqrt(0.75 * 0.25 / 3), rel=1e-15)
+    assert row["floor"] == "0.25"
+    [row] = [r for r in read(formats.differences_csv(counted)) if r["group"] == "a"]
     assert (row["difference"], row["p"], row["p_holm"]) == ("0.5", "0.5", "1.0")
-    assert (row["only_run"], row["only_baseline"], row["floor"]) == ("2", "0", "0.25")
-    assert row["baseline"] == "sft" and row["test"] == "exact McNemar"
+    assert (row["above"], row["below"], row["finding"]) == ("2", "0", "cannot be told")
+    assert (row["name"], row["baseline"], row["test"]) == ("DRIFT", "SFT", "exact McNemar")
 
     material, counted = compare(study)
-    rows = list(csv.DictReader(io.StringIO(tables.long_form(material, counted))))
+    rows = read(formats.scores_csv(material))
     keys = [(r["block"], r["run"], r["task"], r["group"]) for r in rows]
     assert len(set(keys)) == len(keys)
     for block in material.blocks:
@@ -103,6 +136,10 @@ def test_csv_has_every_cell_at_full_precision(study, pair):
                 assert (block.name, row.run.name, task, group) in keys
     swept = {r["alpha"] for r in rows if r["method"] == "merge"}
     assert swept == {"0.0", "0.3", "0.7", "1.0"}
+    assert {r["block"] for r in read(formats.differences_csv(counted))} == {
+        "qwen2_5_vl",
+        "llava_next",
+    }
 
 
 def structure(text):
@@ -126,7 +163,7 @@ def structure(text):
 def test_latex_is_balanced_and_escaped(tmp_path, study):
     _, counted = compare(study)
     for table in counted:
-        text = tables.latex([table])
+        text = formats.latex([table])
         structure(text)
         assert r"\caption{" in text and "\\alpha" in text and "$\\pm$" in text
     groups = ("50%_{x}", r"\input{/etc/passwd}", "a&b~c^d")
@@ -134,9 +171,9 @@ def test_latex_is_balanced_and_escaped(tmp_path, study):
     for name in ("x_1", "50% #1 {b}"):
         answers = graded.simple_answers(questions, [1, 0] * 6)
         graded.write_run(tmp_path / name, questions, answers)
-    material, _ = compare(tmp_path)
-    [table] = map(tables.compare, categories.blocks(material))
-    text = tables.latex([table])
+    _, [whole] = compare(tmp_path)
+    [table] = categories.tables(whole)
+    text = formats.latex([table])
     structure(text)
     assert r"\textbackslash{}input\{/etc/passwd\}" in text
     assert r"50\% \#1 \{b\}" in text
@@ -146,5 +183,5 @@ def test_markdown_names_cannot_break_the_table(tmp_path):
     questions = graded.simple_questions(2, task="a|b")
     graded.write_run(tmp_path / "<b>", questions, graded.simple_answers(questions, [1, 0]))
     _, [table] = compare(tmp_path / "<b>")
-    text = tables.markdown([table])
+    text = formats.markdown([table])
     assert r"|  | a\|b | n |" in text and r"| \<b\> | 50.0" in text

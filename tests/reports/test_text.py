@@ -7,7 +7,7 @@ from reports import text as words
 
 def said(paths):
     material = load.collect(paths)
-    return [words.differences(tables.compare(block), material.study) for block in material.blocks]
+    return [words.differences(tables.compare(block)) for block in material.blocks]
 
 
 def write(folder, **bits):
@@ -21,10 +21,7 @@ def write(folder, **bits):
 def test_a_difference_outside_the_noise(tmp_path):
     paths = write(tmp_path, sft=[0] * 20 + [1] * 20, drift=[1] * 20 + [1] * 19 + [0])
     assert said(paths) == [
-        [
-            "drift scores 97.5 ± 2.5 and sft 50.0 ± 8.0 on pocket: a difference of +47.5 ± 8.8 "
-            "points, outside the noise (p < 0.001)."
-        ]
+        ["pocket: drift is 47.5 points above sft: supported (40 questions, p < 0.001)."]
     ]
 
 
@@ -33,24 +30,29 @@ def test_a_difference_inside_the_noise_says_what_would_settle_it(tmp_path):
     up, down, same = [0] * 12, [1] * 8, [1] * 80
     paths = write(tmp_path, sft=up + down + same, drift=[1] * 12 + [0] * 8 + same)
     [[text]] = said(paths)
-    assert "a difference of +4.0 ± 4.5 points, inside the noise (p = 0.50)" in text
-    assert "a single test on 100 questions finds a difference of 12.4 points four times" in text
-    assert "one as small as this takes about 979" in text
+    assert text == (
+        "pocket: drift is 4.0 points above sft: inside the noise (100 questions, p = 0.50). So "
+        "many find 12.4 points four times in five; a true difference as small as this takes about "
+        "979."
+    )
 
 
 def test_no_disagreement_is_said(tmp_path):
     [[text]] = said(write(tmp_path, sft=[1, 0, 1], drift=[1, 0, 1]))
-    assert "disagree on too few questions" in text
+    assert text == (
+        "pocket: drift is level with sft: cannot be told (3 questions, p = 1.00). They came out "
+        "differently on too few questions for any test."
+    )
 
 
 def test_a_study_speaks_of_drift_group_by_group(pair):
-    [[text]] = said([pair])
-    assert text == (
-        "DRIFT scores 62.5 ± 19.1 and SFT 50.0 ± 17.7 on the mean: a difference of "
-        "+12.5 ± 19.1 points, inside the noise (p = 1.00). The two disagree on too few questions "
-        "to tell them apart. Taken apart, DRIFT is inside the noise on a (+50.0 ± 28.9) and "
-        "b (−25.0 ± 25.0)."
-    )
+    assert said([pair]) == [
+        [
+            "pocket: DRIFT is 12.5 points above SFT: cannot be told (8 questions, p = 1.00). They "
+            "came out differently on too few questions for any test.",
+            "DRIFT, taken apart: cannot be told on a (+50.0 ± 28.9) and b (−25.0 ± 25.0).",
+        ]
+    ]
 
 
 def test_merging_is_told_from_end_to_end(tmp_path):
@@ -63,5 +65,5 @@ def test_merging_is_told_from_end_to_end(tmp_path):
     synthetic.record(tmp_path)
     [block] = load.collect([tmp_path]).blocks
     assert words.merging(block) == [
-        "see falls from 100.0 ± 0.0 to 0.0 ± 0.0: −100.0 ± 0.0, p < 0.001"
+        "see falls from 100.0 ± 0.0 to 0.0 ± 0.0: −100.0 (−100.0 to −82.5), p < 0.001, supported"
     ]

@@ -200,10 +200,10 @@ def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, capsys
     assert __main__.run(["score", str(out), "--diff", "--protocol", "vlmevalkit"]) == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed and "\u202e" not in printed
-    assert "mathvision/11  robust: right, read 14  vlmevalkit: unparsed" in printed
+    assert "mathvision 11  robust: right, read 14  vlmevalkit: unparsed" in printed
     assert "\\x1b[2Jthe sum \\u202eis \\boxed{14}." in printed
     assert printed.splitlines()[0] == "a: where robust and vlmevalkit disagree"
-    assert "mathvision/14" not in printed
+    assert "mathvision 14" not in printed
     assert not (out / "scored").exists()
     assert __main__.run(["score", str(out), "--diff", "--protocol", "robust"]) == 2
 

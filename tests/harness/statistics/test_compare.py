@@ -337,7 +337,7 @@ def test_a_validation_split_is_no_headline(tmp_path, capsys):
     runs = (tmp_path / "sft", tmp_path / "drift")
     found = told(capsys, *runs, "--groups")
     assert [row["task"] for row in found["headline"]] == ["t"] and not found["exploratory"]
-    assert "t_validation is a validation split: it is compared where it is named." in found["notes"]
+    assert "t_validation is a validation split: not compared unless it is named." in found["notes"]
     found = told(capsys, *runs, "--tasks", "t_validation")
     assert [row["p"] for row in found["exploratory"]] == [2 / 2**4] and not found["headline"]
     assert told(capsys, tmp_path / "v")["exploratory"][0]["task"] == "t_validation"

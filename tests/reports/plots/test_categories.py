@@ -2,7 +2,7 @@ import graded
 
 from harness.runs.schema import Question
 from harness.statistics.resampling import holm
-from reports import load, tables
+from reports import formats, load, tables
 from reports.plots import categories, style
 
 
@@ -26,7 +26,8 @@ def test_kinds_are_apart_in_natural_order_without_the_small_and_the_crossed(tmp_
         "alone: x": 20, "level 1: a": 10, "level 1: b": 10, "plain": 10, "other": 10,
     }  # fmt: skip
     material = write(tmp_path, counts, {"a": lambda group, i: i % 2})
-    found = {block.title: [c.title for c in block.columns] for block in categories.blocks(material)}
+    [whole] = map(tables.compare, material.blocks)
+    found = {one.title: [c.title for c in one.columns] for one in categories.tables(whole)}
     assert found == {
         "t: level": ["9", "10"],
         "t: subject": ["a", "b"],
@@ -34,23 +35,28 @@ def test_kinds_are_apart_in_natural_order_without_the_small_and_the_crossed(tmp_
     }
 
 
-def test_a_table_of_categories_is_corrected_by_itself(tmp_path):
+def test_categories_are_corrected_together_and_apart_from_the_headline(tmp_path):
     counts = {"level: 1": 40, "level: 2": 30, "subject: a": 20, "subject: b": 25}
     runs = {
         "base": lambda group, i: i % 3 == 0,
         "better": lambda group, i: i % 3 == 0 or group == "level: 1",
     }
     material = write(tmp_path, counts, runs)
-    [level, subject] = [tables.compare(block) for block in categories.blocks(material)]
-    assert level.comparisons == 2
-    [_, better] = level.lines
-    raw = [entry.versus.p for entry in better.entries]
-    assert [entry.p for entry in better.entries] == holm(raw)
-    assert [entry.noise for entry in better.entries] == [False, True]
-    [(one, n, _), (two, _, entries)] = tables.by_group(level)
-    assert (one, n, two) == ("1", "40", "2")
-    assert entries[1].versus.difference == 0
-    assert "| 1 | 40 | 35.0 ± 7.6 | 100.0 ± 0.0 (**+65.0" in tables.markdown([level])
+    [whole] = map(tables.compare, material.blocks)
+    [level, subject] = categories.tables(whole)
+    entries = [level.lines[1].entries, subject.lines[1].entries]
+    differences = [entry.versus for own in entries for entry in own]
+    assert [one.p_holm for one in differences] == holm([one.p for one in differences])
+    assert [one.finding for one in differences] == [
+        "supported",
+        "cannot be told",
+        "cannot be told",
+        "cannot be told",
+    ]
+    assert differences[1].difference == 0
+    heads, [first, second] = formats.grid(level)
+    assert (heads, first[:2], second[0]) == (["", "n", "base", "better"], ["1", "40"], "2")
+    assert "| 1 | 40 | 35.0 ± 7.6 | 100.0 ± 0.0 (**+65.0" in formats.markdown([level])
     with style._settings():
         [axis] = categories.plot(level).draw().axes
     marks = [line for line in axis.lines if line.get_marker() not in ("None", None, "")]
@@ -60,4 +66,5 @@ def test_a_table_of_categories_is_corrected_by_itself(tmp_path):
 
 
 def test_a_study_of_one_task_has_its_groups_as_columns_already(study):
-    assert categories.blocks(load.collect([study])) == []
+    for block in load.collect([study]).blocks:
+        assert categories.tables(tables.compare(block)) == []

@@ -50,14 +50,14 @@ def test_points_of_a_study(study):
     label, found = pareto.points(tables.compare(block))
     assert label == "making it (device-seconds)"
     by_label = {point.label: point for point in found}
-    # The reasoner reads text only, so that it has no mean; α = 0 is the VLM.
+    # The reasoner reads text only, so that it has no score of all; α = 0 is the VLM.
     assert set(by_label) == {"VLM", "SFT", "DRIFT"} | {
         row.label for row in (*block.sweep, *block.rows) if row.alpha and row in block.rows
     } | {row.label for row in block.sweep if row.alpha and row.alpha != block.choice.alpha}
     assert (by_label["VLM"].cost, by_label["VLM"].kind) == (0, "given")
     assert (by_label["DRIFT"].cost, by_label["DRIFT"].kind) == (9.2, "trained")
     table = tables.compare(block)
-    assert by_label["DRIFT"].score == 100 * table.line("drift").entries[-1].cell.score
+    assert by_label["DRIFT"].score == 100 * table.line("drift").entries[0].cell.score
 
 
 def test_without_costs_of_making_those_of_asking_count(tmp_path):
