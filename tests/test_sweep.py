@@ -2,16 +2,20 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
+import typer
 
 import tasks
 from common.errors import UserError
 from drift.merge import Recipe, merge
 from drift.pocket import models, world
+from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
+from harness.commands.options import RunOptions
+from harness.evaluate import data_parallel
 from harness.evaluate.merge_sweep import best, merges, write
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
@@ -84,6 +88,8 @@ def test_models_that_do_not_merge_are_refused_before_any_engine_starts(here):
         (["--alphas", "0,x"], "--alphas takes numbers"),
         (["--alphas", ","], "names no share"),
         (["--alphas", "0.101,0.102"], "the same to two digits"),
+        (["--alphas", "0", "--engine", "hf"], "merges are loaded into vLLM alone"),
+        (["--alphas", "0", "--best", "b", "--shard", "1/2"], "--best compares whole runs"),
     ],
 )
 def test_a_slip_is_one_sentence(here, words, said_so):
@@ -97,3 +103,40 @@ def test_a_slip_is_one_sentence(here, words, said_so):
     assert done.returncode == 2
     assert said_so in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_sweep_takes_all_options_of_eval_but_for_those_that_find_a_model():
+    commands = typer.main.get_command(__main__.app).commands
+    ours, theirs = ({p.name: p for p in commands[name].params} for name in ("sweep", "eval"))
+    finding = {"checkpoints", "endpoint", "key_env", "checkpoint", "timeout", "base"}
+    shared = set(theirs) - finding
+    assert shared == {field.name for field in fields(RunOptions)}
+    for name in shared:
+        of = [(p.opts, p.default, p.help, str(p.type)) for p in (ours[name], theirs[name])]
+        assert of[0] == of[1]
+
+
+def test_the_options_of_a_sweep_reach_its_runs(here, tmp_path, capsys):
+    pair = [str(here / "llava_next" / name) for name in ("vlm", "llm")]
+    words = "--limit 2 --n 3 --temperature 1 --top-k 5 --seed 7 --max-tokens 9 --dry-run"
+    places = ["--data", str(here / "world"), "--out", str(tmp_path / "runs")]
+    command = ["sweep", *pair, "--alphas", "0,0.5", "--tasks", "pocket", *places, *words.split()]
+    assert __main__.run(command) == 0
+    rows = [line.split()[:5] for line in capsys.readouterr().out.splitlines()[1:3]]
+    assert rows == [[name, "pocket", "2", "6", "0"] for name in ("merge-0.00", "merge-0.50")]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_replicas_of_a_sweep_choose_no_best(here, tmp_path, monkeypatch, capsys):
+    def replicas(words, count, each):
+        raise UserError(f"{count} x {each}: {' '.join(words)}")
+
+    pair = [str(here / "llava_next" / name) for name in ("vlm", "llm")]
+    rest = ["--alphas", "0,0.5", "--tasks", "pocket", "--out", str(tmp_path / "runs")]
+    command = ["sweep", *pair, *rest, "--best", "best", "--data-parallel", "2"]
+    monkeypatch.setattr(sys, "argv", ["driftbench", *command])
+    monkeypatch.setattr(data_parallel, "run", replicas)
+    assert __main__.run(command) == 2
+    assert (
+        capsys.readouterr().err.strip() == f"driftbench: 2 x 1: {' '.join(['sweep', *pair, *rest])}"
+    )

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 from common.errors import UserError
 
-FLAG = "--data-parallel"
-
 
 def run(words: Sequence[str], count: int, each: int) -> None:
     """Run a command line in `count` processes, and wait for all of them.
@@ -19,7 +17,7 @@ def run(words: Sequence[str], count: int, each: int) -> None:
     One that fails leaves the others at work: what they answer is kept.
 
     Args:
-        words: The command line after the program's name, with the flag that asks for this.
+        words: The command line after the program's name, without the option that asks for this.
         count: Replicas.
         each: GPUs of a replica.
 
@@ -27,10 +25,9 @@ def run(words: Sequence[str], count: int, each: int) -> None:
         UserError: There are fewer GPUs than that, or a replica failed; it has said why.
     """
     places = devices(visible(), count, each)
-    rest = without_flag(words)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "driftbench", *rest, "--shard", f"{number}/{count}"],
+            [sys.executable, "-P", "-m", "driftbench", *words, "--shard", f"{number}/{count}"],
             env=os.environ | ({"CUDA_VISIBLE_DEVICES": place} if place else {}),
             stdout=subprocess.DEVNULL,
         )
@@ -74,23 +71,23 @@ def devices(gpus: Sequence[str], count: int, each: int) -> list[str]:
     if gpus and len(gpus) < count * each:
         raise UserError(
             f"{count} replicas of {each} GPUs need {count * each}, and {len(gpus)} are visible: "
-            f"lower {FLAG}"
+            "lower --data-parallel"
         )
     return [",".join(gpus[i * each : (i + 1) * each]) for i in range(count)]
 
 
-def without_flag(words: Sequence[str]) -> list[str]:
-    """Return a command line without the flag and its value.
+def without(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return a command line without some options and their values.
 
-    >>> without_flag(["eval", "vlm", "--data-parallel", "2", "--tasks", "a"])
-    ['eval', 'vlm', '--tasks', 'a']
-    >>> without_flag(["eval", "--data-parallel=2"])
+    >>> without(["eval", "vlm", "--data-parallel", "2", "--n", "1"], ["--data-parallel"])
+    ['eval', 'vlm', '--n', '1']
+    >>> without(["eval", "--data-parallel=2"], ["--data-parallel"])
     ['eval']
     """
     kept: list[str] = []
     skip = False
     for word in words:
-        if not skip and word != FLAG and not word.startswith(f"{FLAG}="):
+        if not skip and word.partition("=")[0] not in options:
             kept.append(word)
-        skip = word == FLAG
+        skip = not skip and word in options
     return kept

@@ -21,7 +21,12 @@ SETTINGS = ("method", "alpha", "density", "swap_layers", "seed", "modules")
 
 
 def merges(
-    vlm: str, llm: str, recipe: Recipe, alphas: Sequence[float], base: str | None = None
+    vlm: str,
+    llm: str,
+    recipe: Recipe,
+    alphas: Sequence[float],
+    base: str | None = None,
+    template: Path | None = None,
 ) -> list[MergedModel]:
     """Return a checkpoint for each α: the VLM's own, but for the merge that is loaded over it.
 
@@ -34,6 +39,7 @@ def merges(
         recipe: How to merge, whatever its α.
         alphas: Shares of the reasoner, each another point.
         base: The same of the model that both came from, for the methods that need it.
+        template: File with a chat template, instead of the VLM's own.
 
     Raises:
         UserError: A model cannot be used, or the two do not merge in this way.
@@ -43,7 +49,7 @@ def merges(
         raise UserError(
             f"{', '.join(map(str, alphas))} holds shares that are the same to two digits"
         )
-    ours, theirs = _folder(vlm), _folder(llm)
+    ours, theirs = _folder(vlm, template), _folder(llm)
     if not ours.is_multimodal:
         raise UserError(f"{ours.path} takes no pictures: give the VLM first, then the reasoner")
     parents = [_parent("vlm", ours), _parent("reasoner", theirs)]
@@ -66,6 +72,7 @@ def merges(
                 llm=theirs.path.absolute(),
                 base=place,
                 recipe=how,
+                notes=ours.notes,
             )
         )
     return points
@@ -97,8 +104,8 @@ def write(point: MergedModel, out: Path) -> None:
     list(merge(point.folder.path, point.llm, {out: point.recipe}, point.base))
 
 
-def _folder(where: str) -> ModelFolder:
-    opened = open_checkpoint(where)
+def _folder(where: str, template: Path | None = None) -> ModelFolder:
+    opened = open_checkpoint(where, template=template)
     if isinstance(opened, ModelFolder):
         return opened
     raise UserError(f"{opened.place} is an adapter: merge it into its base model first")

@@ -24,9 +24,10 @@ def test_visible_gpus_are_those_that_the_user_names(monkeypatch):
     assert data_parallel.visible() == []
 
 
-def test_the_flag_goes_and_the_rest_stays():
+def test_an_option_goes_and_the_rest_stays():
     words = ["eval", "a", "--data-parallel", "2", "--out", "b", "--data-parallel=3", "--n", "2"]
-    assert data_parallel.without_flag(words) == ["eval", "a", "--out", "b", "--n", "2"]
+    left = data_parallel.without(words, ["--data-parallel"])
+    assert left == ["eval", "a", "--out", "b", "--n", "2"]
 
 
 def evaluate(checkpoint, world, out, *words):
