@@ -4,8 +4,20 @@ import pytest
 from fakehub import FakeHub
 
 from common import torch_guard
+from driftbench import __main__
 
 torch_guard.install()
+
+
+@pytest.fixture
+def driftbench(capsys):
+    """Run a command line, which must end with `status`; return what is printed until then."""
+
+    def run(*words, status=0):
+        assert __main__.run(" ".join(map(str, words)).split()) == status
+        return capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -27,10 +27,7 @@ def folder(tmp_path) -> Path:
     """The least that passes: a VLM of two small shards."""
     folder = tmp_path / "vlm"
     folder.mkdir()
-    config = {
-        "architectures": ["LlavaForConditionalGeneration"],
-        "vision_config": {},
-    }
+    config = {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}}
     files = {
         "config.json": config,
         "tokenizer.json": {

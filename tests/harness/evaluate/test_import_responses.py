@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from driftbench import __main__
 from harness.evaluate.import_responses import answers_of, run_of
 from harness.runs import log
 from harness.runs.folder import read_card, read_cells, read_verdicts
@@ -26,24 +25,23 @@ TEXTS = ["so \\boxed{14}", "\\boxed{B}", "\\boxed{D}", "", "Half of it: \\boxed{
 RIGHT = [True, True, False, None, True]
 
 
-@pytest.fixture
-def data(tmp_path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return folder
-
-
 def lines(path: Path, found) -> Path:
     path.write_text("".join(json.dumps(record) + "\n" for record in found))
     return path
 
 
+@pytest.fixture
+def data(tmp_path) -> Path:
+    (tmp_path / "data").mkdir()
+    return lines(tmp_path / "data" / "test.jsonl", ROWS).parent
+
+
+def answers(texts=TEXTS):
+    return [{"id": row["id"], "response": text} for row, text in zip(ROWS, texts, strict=True)]
+
+
 def plain(folder: Path) -> Path:
-    return lines(
-        folder / "Model.jsonl",
-        [{"id": row["id"], "response": text} for row, text in zip(ROWS, TEXTS, strict=True)],
-    )
+    return lines(folder / "Model.jsonl", answers())
 
 
 def vlmevalkit_records():
@@ -142,15 +140,15 @@ def write_sheet(path: Path, found) -> None:
         book.writestr("xl/sharedStrings.xml", f"<sst {space}>{''.join(strings)}</sst>")
 
 
+MATHVISION = "score --task mathvision --responses"
 FORMS = [plain, vlmevalkit_tsv, vlmevalkit_json, vlmevalkit_columns, vlmevalkit_xlsx, lm_eval,
          lmms_eval, by_id]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form.__name__ for form in FORMS])
-def test_every_form_gives_the_same_verdicts(tmp_path, data, form, capsys):
+def test_every_form_gives_the_same_verdicts(tmp_path, data, form, driftbench):
     out = tmp_path / "run"
-    words = ["score", "--task", "mathvision", "--responses", str(form(tmp_path)), "--out", str(out)]
-    assert __main__.run([*words, "--data", str(data)]) == 0
+    printed = driftbench(MATHVISION, form(tmp_path), "--data", data, "--out", out).out
     found = read_verdicts(out)
     assert [(v.id, v.correct) for v in found] == [
         (row["id"], right) for row, right in zip(ROWS, RIGHT, strict=True)
@@ -162,29 +160,26 @@ def test_every_form_gives_the_same_verdicts(tmp_path, data, form, capsys):
     unread = "error" if form is vlmevalkit_xlsx else "unparsed"
     assert (cells["all"].correct, getattr(cells["all"], unread)) == (3, 1)
     assert cells["subject: algebra"].n == 5
-    assert "mathvision has 3040 questions, 5 are used here" in capsys.readouterr().out
+    assert "mathvision has 3040 questions, 5 are used here" in printed
 
 
-def test_the_same_answers_are_scored_under_each_protocol(tmp_path, data):
+def test_the_same_answers_are_scored_under_each_protocol(tmp_path, data, driftbench):
     out = tmp_path / "run"
     run_of(plain(tmp_path), "mathvision", out, data=data, name="theirs")
-    assert __main__.run(["score", str(out)]) == 0
+    driftbench("score", out)
     own = {name: (out / name).read_bytes() for name in ("verdicts.jsonl", "cells.json", "run.json")}
     for protocol in ("official", "vlmevalkit"):
-        assert __main__.run(["score", str(out), "--protocol", protocol]) == 0
+        driftbench("score", out, "--protocol", protocol)
         card = read_card(out / "scored" / protocol)
         assert (card.name, card.tasks[0].protocol) == (f"theirs ({protocol})", protocol)
     assert own == {name: (out / name).read_bytes() for name in own}
     official = read_verdicts(out / "scored" / "official")
     assert [verdict.correct for verdict in official] == [True, True, False, False, True]
     asked = read_card(out / "scored" / "vlmevalkit").tasks[0]
-    assert (asked.reworded, read_card(out / "scored" / "official").tasks[0].reworded) == (
-        5,
-        0,
-    )
+    assert (asked.reworded, read_card(out / "scored" / "official").tasks[0].reworded) == (5, 0)
 
 
-def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, capsys):
+def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, driftbench):
     out = tmp_path / "run"
     texts = [
         "\x1b[2Jthe sum \u202eis \\boxed{14}.",
@@ -193,53 +188,46 @@ def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, capsys
         "9",
         "x",
     ]
-    found = [{"id": row["id"], "response": text} for row, text in zip(ROWS, texts, strict=True)]
-    run_of(lines(tmp_path / "a.jsonl", found), "mathvision", out, data=data)
-    assert __main__.run(["score", str(out)]) == 0
-    capsys.readouterr()
-    assert __main__.run(["score", str(out), "--diff", "--protocol", "vlmevalkit"]) == 0
-    printed = capsys.readouterr().out
+    run_of(lines(tmp_path / "a.jsonl", answers(texts)), "mathvision", out, data=data)
+    driftbench("score", out)
+    printed = driftbench("score", out, "--diff --protocol vlmevalkit").out
     assert "\x1b" not in printed and "\u202e" not in printed
     assert "mathvision 11  robust: right, read 14  vlmevalkit: unparsed" in printed
     assert "\\x1b[2Jthe sum \\u202eis \\boxed{14}." in printed
     assert printed.splitlines()[0] == "a: where robust and vlmevalkit disagree"
     assert "mathvision 14" not in printed
     assert not (out / "scored").exists()
-    assert __main__.run(["score", str(out), "--diff", "--protocol", "robust"]) == 2
+    driftbench("score", out, "--diff --protocol robust", status=2)
 
 
-def test_an_extraction_stands_for_the_judges_first_reply(tmp_path, data):
+def test_an_extraction_stands_for_the_judges_first_reply(tmp_path, data, driftbench):
     out = tmp_path / "run"
     found = [{"id": row["id"], "response": "?", "extraction": row["answer"]} for row in ROWS]
     path = lines(tmp_path / "a.jsonl", found)
     run_of(path, "mathvision", out, data=data, protocol="vlmevalkit")
-    assert __main__.run(["score", str(out)]) == 0
+    driftbench("score", out)
     assert [(v.how, v.correct) for v in read_verdicts(out)] == [("judge", True)] * 5
 
 
-def test_several_answers_to_a_question_are_samples(tmp_path, data):
+def test_several_answers_to_a_question_are_samples(tmp_path, data, driftbench):
     out = tmp_path / "run"
     found = [
         {"doc_id": number, "doc": row, "resps": [[text, "none"]]}
         for number, (row, text) in enumerate(zip(ROWS, TEXTS, strict=True))
     ]
     run_of(lines(tmp_path / "samples_a.jsonl", found), "mathvision", out, data=data)
-    assert __main__.run(["score", str(out)]) == 0
+    driftbench("score", out)
     assert read_card(out).sampling.n == 2
     assert read_cells(out)[0].score == 3 / 10
 
 
-def test_answers_without_a_row_and_rows_without_an_answer_are_counted(tmp_path, data, capsys):
-    out = tmp_path / "run"
-    found = [{"id": row["id"], "response": text} for row, text in zip(ROWS, TEXTS, strict=True)]
+def test_answers_without_a_row_and_rows_without_an_answer_are_counted(tmp_path, data, driftbench):
+    out, found = tmp_path / "run", answers()
     found[0]["id"] = "999"
     found[1] = {"id": ROWS[1]["id"]}
     found[2]["response"] = "Failed to obtain answer via API. "
     path = lines(tmp_path / "a.jsonl", found)
-    words = ["score", "--task", "mathvision", "--responses", str(path)]
-    words += ["--out", str(out), "--data", str(data)]
-    assert __main__.run(words) == 0
-    printed = capsys.readouterr().out
+    printed = driftbench(MATHVISION, path, "--out", out, "--data", data).out
     assert "a: 1 answers are to no row of mathvision (999)" in printed
     assert "the engine failed on 3, at first: a.jsonl has no answer" in printed
     cell = read_cells(out)[0]
@@ -248,21 +236,12 @@ def test_answers_without_a_row_and_rows_without_an_answer_are_counted(tmp_path, 
     assert reasons[2] == "a.jsonl says: Failed to obtain answer via API"
 
 
-def test_the_same_command_again_makes_the_same_run(tmp_path, data):
-    out = tmp_path / "run"
-    words = [
-        "score",
-        "--task",
-        "mathvision",
-        "--responses",
-        str(plain(tmp_path)),
-        "--out",
-        str(out),
-    ]
-    assert __main__.run([*words, "--data", str(data)]) == 0
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert __main__.run([*words, "--data", str(data)]) == 0
-    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+def test_the_same_command_again_makes_the_same_run(tmp_path, data, driftbench):
+    words, made = (MATHVISION, plain(tmp_path), "--out", tmp_path / "run", "--data", data), []
+    for _ in range(2):
+        driftbench(*words)
+        made.append({path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()})
+    assert made[0] == made[1]
 
 
 BAD = {
@@ -282,14 +261,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_answers_gives_one_sentence(tmp_path, data, capsys, name):
+def test_a_file_that_is_no_answers_gives_one_sentence(tmp_path, data, driftbench, name):
     content, sentence = BAD[name]
     (tmp_path / name).write_bytes(content)
-    words = f"score --task mathvision --responses {tmp_path / name} --out {tmp_path / 'run'}"
-    assert __main__.run([*words.split(), "--data", str(data)]) == 2
-    said = capsys.readouterr().err
+    out = tmp_path / "run"
+    said = driftbench(MATHVISION, tmp_path / name, "--out", out, "--data", data, status=2).err
     assert sentence in said and said.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    assert not out.exists()
 
 
 def test_rows_that_are_numbered_in_another_way_are_noticed(tmp_path, data):
@@ -314,18 +292,17 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, capsys, line, sentence):
+def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, driftbench, line, sentence):
     monkeypatch.chdir(tmp_path)
-    assert __main__.run(line.split()) == 2
-    said = capsys.readouterr().err
+    said = driftbench(line, status=2).err
     assert sentence in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_protocol_of_a_run_names_those_there_are(tmp_path, data, capsys):
+def test_an_unknown_protocol_of_a_run_names_those_there_are(tmp_path, data, driftbench):
     run_of(plain(tmp_path), "mathvision", tmp_path / "run", data=data)
-    assert __main__.run(["score", str(tmp_path / "run"), "--protocol", "offical"]) == 2
-    assert "mathvision has no protocol 'offical': it has" in capsys.readouterr().err
+    said = driftbench("score", tmp_path / "run", "--protocol offical", status=2).err
+    assert "mathvision has no protocol 'offical': it has" in said
     assert not (tmp_path / "run" / "scored").exists()
 
 
@@ -344,17 +321,14 @@ HOSTILE = ["", "\x00" * 1000, "9**9**9**9", "{" * 20_000, "\\boxed{" * 5_000, "a
            "<think>" * 50_000, "the answer is " * 20_000, "\udc80\ufffe", "1" * 10**5]  # fmt: skip
 
 
-def test_whatever_a_model_wrote_it_is_graded(tmp_path, data, capsys):
+def test_whatever_a_model_wrote_it_is_graded(tmp_path, data, driftbench):
     for number in range(0, len(HOSTILE), len(ROWS)):
         out = tmp_path / f"run{number}"
         texts = HOSTILE[number : number + len(ROWS)]
-        found = [{"id": row["id"], "response": text} for row, text in zip(ROWS, texts, strict=True)]
-        run_of(lines(tmp_path / f"{number}.jsonl", found), "mathvision", out, data=data)
-        for protocol in ("robust", "official", "vlmevalkit"):
-            assert __main__.run(["score", str(out), "--protocol", protocol]) == 0
-        assert __main__.run(["score", str(out), "--diff"]) == 0
+        run_of(lines(tmp_path / f"{number}.jsonl", answers(texts)), "mathvision", out, data=data)
+        for more in ("--protocol robust", "--protocol official", "--protocol vlmevalkit", "--diff"):
+            assert "broke on" not in driftbench("score", out, more).err
         assert [v.correct for v in read_verdicts(out)].count(True) == 0
-    assert "broke on" not in capsys.readouterr().err
 
 
 def test_a_control_character_in_a_workbook_is_read_back(tmp_path):

@@ -152,10 +152,7 @@ def test_errors_are_asked_again_and_the_last_answer_counts(tmp_path, world):
     script = Script()
     (card,) = evaluate(tmp_path / "vlm", world, script, limit=2)
     assert (script.asked, card.finished) == ([("q0", 0)], True)
-    assert [(r.id, r.text) for r in read_responses(tmp_path / "vlm")] == [
-        ("q0", "7"),
-        ("q1", "7"),
-    ]
+    assert [(r.id, r.text) for r in read_responses(tmp_path / "vlm")] == [("q0", "7"), ("q1", "7")]
     lines = (tmp_path / "vlm" / "responses.jsonl").read_text().splitlines()
     assert [json.loads(line)["finish"] for line in lines] == ["error", "stop", "stop"]
     evaluate(tmp_path / "whole" / "vlm", world, Script(), limit=2)
@@ -313,10 +310,7 @@ def test_a_text_only_model_is_asked_the_questions_without_pictures(tmp_path, wor
     (card,) = evaluate(tmp_path / "llm", world, script, [checkpoint(multimodal=False)])
     assert [id for id, _ in script.asked] == ["q5", "q6"]
     assert (card.tasks[0].n, card.tasks[0].skipped) == (2, 5)
-    assert [cell.group for cell in read_cells(tmp_path / "llm")] == [
-        "all",
-        "reasoning-text",
-    ]
+    assert [cell.group for cell in read_cells(tmp_path / "llm")] == ["all", "reasoning-text"]
     with pytest.raises(
         UserError, match="llm takes text only, and all that is asked of pocket show"
     ):
@@ -327,11 +321,7 @@ def test_a_text_only_model_is_asked_the_questions_without_pictures(tmp_path, wor
 
 def test_checkpoints_that_differ_in_weights_alone_share_an_engine(tmp_path, world):
     script = Script()
-    three = [
-        checkpoint("a", "1"),
-        checkpoint("b", "2"),
-        checkpoint("c", "3", surroundings="other"),
-    ]
+    three = [checkpoint("a", "1"), checkpoint("b", "2"), checkpoint("c", "3", surroundings="other")]
     cards = evaluate(tmp_path, world, script, three)
     assert (script.made, len(script.asked)) == (2, 21)
     assert [card.name for card in cards] == ["a", "b", "c"]

@@ -44,10 +44,7 @@ def test_what_is_asked_reaches_the_parameters_as_what_they_are(write):
     [
         ({"controls": True}, "has no controls; leave --controls out"),
         ({"scale": "smal"}, "no scale 'smal'; did you mean small"),
-        (
-            {"settings": ["lenght=1"]},
-            "--set lenght=1: .* did you mean length. there are le",
-        ),
+        ({"settings": ["lenght=1"]}, "--set lenght=1: .* did you mean length. there are le"),
         ({"settings": ["length"]}, "--set length: expected NAME=VALUE"),
         ({"settings": ["length=long"]}, "length is of kind float, not 'long'"),
         ({"settings": ["count=1.5"]}, "count is of kind int, not '1.5'"),
@@ -70,10 +67,7 @@ def test_what_a_study_does_not_have_is_one_sentence(write, asked, sentence):
         ("def study():\n    return 1 / 0\n", "line 2: ZeroDivisionError: division by zero"),
         ("def study():\n    return 'x'\n", "study.. in .* returns a str, expected a Study"),
         ("def study(needed):\n    pass\n", "TypeError: .*needed"),
-        (
-            "def study(*, a: 'Nope' = 1):\n    pass\n",
-            "the parameters of study.. in .* cannot be",
-        ),
+        ("def study(*, a: 'Nope' = 1):\n    pass\n", "the parameters of study.. in .* cannot be"),
         (
             "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\n"
             "class A:\n    x: int\n1 / 0\n",
