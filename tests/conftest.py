@@ -14,8 +14,22 @@ def driftbench(capsys):
     """Run a command line, which must end with `status`; return what is printed until then."""
 
     def run(*words, status=0):
-        assert __main__.run(" ".join(map(str, words)).split()) == status
+        pieces = [word.split() if isinstance(word, str) else [str(word)] for word in words]
+        assert __main__.run(sum(pieces, [])) == status
         return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def mistake(driftbench):
+    """Run a command line that cannot be meant; return the one sentence that it gets."""
+
+    def run(*words):
+        said = driftbench(*words, status=2)
+        assert said.out == "" and "Traceback" not in said.err
+        assert said.err.startswith("driftbench: ") and said.err.count("\n") == 1
+        return said.err
 
     return run
 

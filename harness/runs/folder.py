@@ -212,6 +212,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_fields
 
 
 def encoded(record: Any) -> str:
+    """Return a record as a line of JSON; what is no number in it is null."""
     try:
         return _ENCODER.encode(record) + "\n"
     except ValueError:  # nan or infinity
@@ -240,6 +241,11 @@ def count(path: Path) -> int:
 
 
 def decoded(kind: type[T], path: Path, number: int, line: bytes, tuples: tuple[str, ...] = ()) -> T:
+    """Return a line of a file as a record, the fields named in `tuples` as tuples.
+
+    Raises:
+        UserError: it is none; the sentence names file and line, and says what to do.
+    """
     try:
         row = json.loads(line)
         for name in tuples:

@@ -1,7 +1,5 @@
 """What passes between asking, grading and counting, and the key of an answer."""
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -8,7 +8,6 @@ import pytest
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
 
 
 @pytest.fixture
@@ -129,11 +128,11 @@ def test_a_split_that_is_not_there_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("parity", places.PARITY)
-def test_the_question_files_load_whole(parity, capsys):
-    assert __main__.run(["tasks", "--check", "--data", str(parity / "questions")]) == 0
+def test_the_question_files_load_whole(parity, driftbench):
+    printed = driftbench("tasks --check --data", parity / "questions").out
     found = {
         line.split()[0]: line.split()[1:]
-        for line in capsys.readouterr().out.splitlines()
+        for line in printed.splitlines()
         if line.endswith("ok") or " ok " in f"{line} "
     }
     expected = {
@@ -145,12 +144,12 @@ def test_the_question_files_load_whole(parity, capsys):
     assert found == {name: [str(n), str(n), "ok"] for name, n in expected.items()}
 
 
-def test_a_check_says_what_is_missing(tmp_path, capsys):
+def test_a_check_says_what_is_missing(tmp_path, driftbench):
     row = {"id": "1", "question": "How many?", "options": [], "answer": "9", "level": 1,
            "subject": "algebra", "image": "a.png"}  # fmt: skip
     (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
-    assert __main__.run(["tasks", "--check", "--data", str(tmp_path)]) == 2
-    printed = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    printed = driftbench("tasks --check --data", tmp_path, status=2).out
+    printed = {line.split()[0]: line for line in printed.splitlines()}
     assert "1 rows, expected 3040" in printed["mathvision"]
     assert "finds none of the files it knows" in printed["mathvista"]
 

@@ -11,7 +11,6 @@ from PIL import Image as Pillow
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
 from harness.checkpoints.image_size import budget_of, differs_from_training, fit
 from harness.checkpoints.kinds import ModelFolder
 from harness.engines import Request, endpoint, pictures
@@ -122,6 +121,6 @@ def test_another_size_than_in_training_is_said(tmp_path, world):
     )
 
 
-def test_a_budget_of_nothing_is_a_mistake(capsys):
-    assert __main__.run("eval x --tasks pocket --out o --max-pixels 0".split()) == 2
-    assert "invalid value for '--max-pixels'" in capsys.readouterr().err
+def test_a_budget_of_nothing_is_a_mistake(mistake):
+    said = mistake("eval x --tasks pocket --out o --max-pixels 0")
+    assert "invalid value for '--max-pixels'" in said

@@ -50,33 +50,29 @@ def finished(tmp_path, world, capsys) -> Path:
     return tmp_path / "runs" / "vlm"
 
 
-def test_score_prints_the_cells(finished, capsys):
-    assert __main__.run(["score", str(finished)]) == 0
-    printed = capsys.readouterr().out.splitlines()
+def test_score_prints_the_cells(finished, driftbench):
+    printed = driftbench("score", finished).out.splitlines()
     assert printed[0].split() == "run task group score n unparsed truncated error".split()
     # 5 of 7 right: 71.4 %, standard error sqrt(5/7 · 2/7 / 6) = 18.4 %
     assert printed[1].split() == "vlm pocket all 71.4 ± 18.4 7 0 0 2".split()
     assert printed[-1] == "vlm: the engine failed on 2, at first: no answer in the script"
 
 
-def test_a_long_table_leaves_the_groups_out(finished, capsys, monkeypatch):
+def test_a_long_table_leaves_the_groups_out(finished, driftbench, monkeypatch):
     monkeypatch.setattr(cells, "MOST_LINES", 4)
-    assert __main__.run(["score", str(finished)]) == 0
-    printed = capsys.readouterr().out.splitlines()
+    printed = driftbench("score", finished).out.splitlines()
     assert [line.split()[2] for line in printed[:2]] == ["group", "all"]
     assert printed[2].startswith("the groups are in each run's cells.json")
 
 
-def test_an_unfinished_run_says_so(finished, capsys):
+def test_an_unfinished_run_says_so(finished, driftbench):
     log = finished / "responses.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:3]))
-    assert __main__.run(["score", str(finished)]) == 0
-    assert "vlm: not finished, 3 of 7 answers are there" in capsys.readouterr().out
+    assert "vlm: not finished, 3 of 7 answers are there" in driftbench("score", finished).out
 
 
-def test_tasks_lists_every_task_whole(capsys):
-    assert __main__.run(["tasks"]) == 0
-    printed = capsys.readouterr().out
+def test_tasks_lists_every_task_whole(driftbench):
+    printed = driftbench("tasks").out
     for name in tasks.names():
         assert name in printed
     assert "…" not in printed
@@ -107,35 +103,28 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, capsys, line, sentence):
+def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, mistake, line, sentence):
     monkeypatch.chdir(tmp_path)
-    assert __main__.run(line.split()) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("driftbench: ")
-    assert sentence in captured.err
-    assert captured.err.count("\n") == 1
+    assert sentence in mistake(line)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_says_what_is_kept(monkeypatch, capsys, finished):
+def test_an_interruption_says_what_is_kept(monkeypatch, driftbench, finished):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grade, "score", interrupt)
-    assert __main__.run(["score", str(finished)]) == 130
-    assert "what is complete is kept, the same command goes on" in capsys.readouterr().err
+    said = driftbench("score", finished, status=130).err
+    assert "what is complete is kept, the same command goes on" in said
 
 
-def test_a_full_disk_gives_one_sentence(monkeypatch, capsys, finished):
+def test_a_full_disk_gives_one_sentence(monkeypatch, mistake, finished):
     def full(*_):
         raise OSError(28, "No space left on device", "/x/cells.json")
 
     monkeypatch.setattr(grade, "write_json", full)
-    assert __main__.run(["score", str(finished)]) == 2
-    assert capsys.readouterr().err == (
-        "driftbench: the disk is full; make room, then run it again: /x/cells.json\n"
-    )
+    said = "driftbench: the disk is full; make room, then run it again: /x/cells.json\n"
+    assert mistake("score", finished) == said
 
 
 def test_nothing_typed_is_a_question_for_help(monkeypatch, capsys):

@@ -8,7 +8,6 @@ import graded
 import pytest
 from PIL import Image as Pillow
 
-from driftbench import __main__
 from harness.commands import show
 from harness.runs.schema import Image
 
@@ -25,13 +24,8 @@ def pair(tmp_path):
     return a, b
 
 
-def said(capsys, *words):
-    assert __main__.run(list(map(str, words))) == 0
-    return capsys.readouterr().out
-
-
-def test_show_folds_the_thought_and_escapes_the_rest(pair, capsys):
-    out = said(capsys, "show", pair[0], "q2")
+def test_show_folds_the_thought_and_escapes_the_rest(pair, driftbench):
+    out = driftbench("show", pair[0], "q2").out
     assert out.splitlines() == [
         "t q2",
         "what is q2?",
@@ -41,7 +35,7 @@ def test_show_folds_the_thought_and_escapes_the_rest(pair, capsys):
         r"[a thought of 3 words; --thoughts shows it]so 3\x1b[2J\u202e",
         "verdict wrong, by rule, read as 3",
     ]
-    whole = said(capsys, "show", pair[0], "q2", "--thoughts")
+    whole = driftbench("show", pair[0], "q2", "--thoughts").out
     assert r"<think>one two three</think>so 3\x1b[2J\u202e" in whole
 
 
@@ -70,22 +64,22 @@ def picture(colors):
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
-def test_show_names_the_picture_where_there_is_no_terminal(tmp_path, capsys):
+def test_show_names_the_picture_where_there_is_no_terminal(tmp_path, driftbench):
     image = picture([[RED]])
     run = graded.write(tmp_path / "a", graded.bits("1"), images=[image])
-    out = said(capsys, "show", run, "q0")
+    out = driftbench("show", run, "q0").out
     assert out.splitlines()[1] == str(tmp_path / "images" / f"{image.sha256}.png")
     (tmp_path / "images" / f"{image.sha256}.png").unlink()
-    assert "is missing" in said(capsys, "show", run, "q0")
+    assert "is missing" in driftbench("show", run, "q0").out
 
 
-def test_show_draws_the_picture_in_a_terminal(tmp_path, capsys, monkeypatch):
+def test_show_draws_the_picture_in_a_terminal(tmp_path, driftbench, monkeypatch):
     monkeypatch.setattr(show, "_colors", lambda: "truecolor")
     run = graded.write(tmp_path / "a", graded.bits("1"), images=[picture([[RED], [BLUE]])])
-    assert "\x1b[38;2;255;0;0;48;2;0;0;255m▀\x1b[0m" in said(capsys, "show", run, "q0")
+    assert "\x1b[38;2;255;0;0;48;2;0;0;255m▀\x1b[0m" in driftbench("show", run, "q0").out
     broken = Image("0" * 64, ".png", b"no picture")
     run = graded.write(tmp_path / "b", graded.bits("1"), images=[broken])
-    assert "the picture cannot be read" in said(capsys, "show", run, "q0")
+    assert "the picture cannot be read" in driftbench("show", run, "q0").out
 
 
 def test_a_half_block_shows_two_pixels(tmp_path):
@@ -103,41 +97,40 @@ def test_a_half_block_shows_two_pixels(tmp_path):
     assert "38;2;255;255;255" in wide[0]  # transparent is white
 
 
-def test_diff_lists_what_flipped(pair, capsys):
-    lines = said(capsys, "diff", *pair).splitlines()
+def test_diff_lists_what_flipped(pair, driftbench):
+    lines = driftbench("diff", *pair).out.splitlines()
     assert lines[0] == "t: of 6 questions 2 became right and 1 wrong from a to b"
     assert [line.split()[1] for line in lines[2:5]] == ["q1", "q2", "q3"]
     assert lines[2].split()[2:] == ["first", "7", "(right)", "3", "(wrong)"]
     assert lines[5].endswith("3 of 3")
-    right = said(capsys, "diff", *pair, "--to", "right", "--limit", "1").splitlines()
+    right = driftbench("diff", *pair, "--to", "right", "--limit", "1").out.splitlines()
     assert [line.split()[1] for line in right[2:3]] == ["q2"]
     assert right[-1].endswith("1 of 2")
-    first = said(capsys, "diff", *pair, "--group", "first", "--task", "t").splitlines()
+    first = driftbench("diff", *pair, "--group", "first", "--task", "t").out.splitlines()
     assert first[0] == "t, first: of 2 questions 0 became right and 1 wrong from a to b"
 
 
-def test_diff_counts_several_answers(tmp_path, capsys):
+def test_diff_counts_several_answers(tmp_path, driftbench):
     a = graded.write(tmp_path / "a", {"q": ["7", "3", "3"], "r": ["7", "7", None]})
     b = graded.write(tmp_path / "b", {"q": ["7", "7", "3"], "r": ["7", "3", "7"]})
-    lines = said(capsys, "diff", a, b).splitlines()
+    lines = driftbench("diff", a, b).out.splitlines()
     assert lines[2].split() == "t q 1 of 3 right 2 of 3 right".split()
     assert lines[3].endswith("1 of 1")
 
 
-def test_diff_escapes_what_a_model_answered(tmp_path, capsys):
+def test_diff_escapes_what_a_model_answered(tmp_path, driftbench):
     a = graded.write(tmp_path / "[red]a", {"q": ["\x1b[31m[bold]x"]})
     b = graded.write(tmp_path / "b", {"q": ["7"]})
-    out = said(capsys, "diff", a, b)
+    out = driftbench("diff", a, b).out
     assert r"\x1b[31m[bold]x (wrong)" in out and "[red]a" in out and "\x1b" not in out
 
 
-def test_runs_lists_what_is_on_disk(tmp_path, pair, capsys):
+def test_runs_lists_what_is_on_disk(tmp_path, pair, driftbench):
     graded.write(tmp_path / "deep" / "er" / "c", graded.bits("1"), finished=False)
     graded.write(pair[0] / "scored" / "official", graded.bits("1"))
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "run.json").write_text("{")
-    assert __main__.run(["runs", str(tmp_path)]) == 0
-    captured = capsys.readouterr()
+    captured = driftbench("runs", tmp_path)
     lines = [line.split() for line in captured.out.splitlines()]
     assert [line[0] for line in lines] == ["run", "a", "b", "deep/er/c"]
     assert lines[1][1:6] == ["a", "t", "6", "–", "yes"]
@@ -159,22 +152,17 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_a_mistake_gives_one_sentence(tmp_path, pair, capsys, line, sentence):
+def test_a_mistake_gives_one_sentence(tmp_path, pair, mistake, line, sentence):
     graded.write(tmp_path / "other", graded.bits("1"), task="u")
     (tmp_path / "empty").mkdir()
     places = {"root": tmp_path, "a": pair[0], "b": pair[1]}
-    assert __main__.run(line.format(**places).split()) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("driftbench: ") and captured.err.count("\n") == 1
-    assert sentence.format(**places) in captured.err
+    assert sentence.format(**places) in mistake(line.format(**places))
 
 
-def test_a_question_of_two_tasks_has_to_be_told_apart(tmp_path, pair, capsys):
+def test_a_question_of_two_tasks_has_to_be_told_apart(tmp_path, pair, driftbench, mistake):
     other = graded.write(tmp_path / "x" / "a", graded.bits("1"), task="u")
     for file in ("questions", "responses", "verdicts"):
         with (pair[0] / f"{file}.jsonl").open("ab") as lines:
             lines.write((other / f"{file}.jsonl").read_bytes())
-    assert __main__.run(["show", str(pair[0]), "q0"]) == 2
-    assert "t, u have a question q0: choose one by --task" in capsys.readouterr().err
-    assert said(capsys, "show", pair[0], "q0", "--task", "u").startswith("u q0\n")
+    assert "t, u have a question q0: choose one by --task" in mistake("show", pair[0], "q0")
+    assert driftbench("show", pair[0], "q0 --task u").out.startswith("u q0\n")

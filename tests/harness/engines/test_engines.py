@@ -11,7 +11,6 @@ import tiny_models as tiny
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import Request
 from harness.engines.hf import HfEngine
@@ -140,7 +139,7 @@ def test_an_engine_left_in_the_middle_can_be_asked_again(engine):
 
 @pytest.mark.parametrize("engine", ["hf", "vllm"])
 def test_a_finished_run_is_recognised_without_loading_anything(
-    tmp_path, checkpoints, world, engine
+    tmp_path, checkpoints, world, engine, driftbench
 ):
     data = shutil.copytree(world, tmp_path / "world")
     (data / "images" / "broken.png").write_bytes(b"no picture")
@@ -151,9 +150,9 @@ def test_a_finished_run_is_recognised_without_loading_anything(
     ]
     with (data / "test.jsonl").open("a") as file:
         file.writelines(json.dumps(one) + "\n" for one in unanswerable)
-    words = ["eval", str(checkpoints["qwen2_5_vl-a"]), "--tasks", "pocket", "--data", str(data),
-             "--out", str(tmp_path / "run")]  # fmt: skip
-    assert __main__.run([*words, "--engine", engine]) == 0
+    words = f"eval {checkpoints['qwen2_5_vl-a']} --tasks pocket --data {data} --out"
+    words = [*words.split(), str(tmp_path / "run")]
+    driftbench(*words, "--engine", engine)
     assert {r.id for r in log.errors(tmp_path / "run")} == {"broken", "long"}
     code = f"""
 import sys

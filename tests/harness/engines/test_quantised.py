@@ -11,7 +11,6 @@ import pytest
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint, quantization
 from harness.engines import vllm
 from harness.engines.hf import HfEngine
@@ -110,11 +109,9 @@ def test_a_cpu_that_would_compute_it_wrongly_is_not_asked(tmp_path, checkpoints,
         vllm.VllmEngine(small).start()
 
 
-def test_transformers_is_not_asked_to_take_it(tmp_path, checkpoints, world, capsys):
+def test_transformers_is_not_asked_to_take_it(tmp_path, checkpoints, world, driftbench):
     small, _ = quantised(checkpoints["qwen2_5_vl-a"], tmp_path)
-    words = ["eval", str(small), "--tasks", "pocket", "--data", str(world), "--engine", "hf"]
-    assert __main__.run([*words, "--out", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err
-    assert (
-        "quantised (compressed-tensors), which the hf engine cannot take: use --engine vl" in said
-    )
+    words = f"--tasks pocket --data {world} --engine hf --out {tmp_path / 'run'}"
+    said = driftbench("eval", small, words, status=2).err
+    wanted = "quantised (compressed-tensors), which the hf engine cannot take: use --engine vl"
+    assert wanted in said

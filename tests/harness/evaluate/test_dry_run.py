@@ -9,7 +9,6 @@ from scripted import Script, evaluate
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import vllm
 from harness.engines.hf import HfEngine
@@ -78,13 +77,12 @@ def test_where_the_processor_does_not_tell_it_is_an_estimate(
     assert (plan.estimated, plan.parts[0].tokens_image) == (True, 36)
 
 
-def test_what_is_there_and_how_fast_it_went(tmp_path, world):
+def test_what_is_there_and_how_fast_it_went(tmp_path, world, driftbench):
     drawn = {"sampling": Sampling(temperature=1.0, n=2)}
     with Pretend() as pretend:
-        words = ["eval", "vlm", "--tasks", "pocket", "--data", str(world), "--temperature", "1"]
-        words += ["--n", "2", "--endpoint", pretend.url, "--out"]
-        assert __main__.run([*words, str(tmp_path / "a")]) == 0
-        assert __main__.run([*words, str(tmp_path / "b"), "--shard", "1/2"]) == 0
+        words = f"eval vlm --tasks pocket --data {world} --temperature 1 --n 2"
+        driftbench(words, "--endpoint", pretend.url, "--out", tmp_path / "a")
+        driftbench(words, "--endpoint", pretend.url, "--out", tmp_path / "b", "--shard 1/2")
         before, asked = tree(tmp_path), len(pretend.bodies)
         from harness.commands.serve_check import at_endpoints
 
@@ -103,12 +101,9 @@ def test_what_is_there_and_how_fast_it_went(tmp_path, world):
     assert other.pace.run == longer
 
 
-def test_the_command_prints_it_and_writes_nothing(tmp_path, world, checkpoints, capsys):
-    out = tmp_path / "vlm"
-    words = ["eval", str(checkpoints["qwen2_5_vl-a"]), "--tasks", "pocket", "--data", str(world)]
-    words += ["--engine", "hf", "--out", str(out), "--dry-run"]
-    assert __main__.run(words) == 0
-    printed = capsys.readouterr().out.splitlines()
+def test_the_command_prints_it_and_writes_nothing(tmp_path, world, checkpoints, driftbench):
+    words = f"--tasks pocket --data {world} --engine hf --out {tmp_path / 'vlm'} --dry-run"
+    printed = driftbench("eval", checkpoints["qwen2_5_vl-a"], words).out.splitlines()
     assert printed[1].split()[:6] == ["vlm", "pocket", "7", "7", "0", "7"]
     assert re.fullmatch(r"vlm: no run beside it by hf .* on this device tells .*", printed[2])
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,6 @@ from scripted import checkpoint
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.grade import Running, score
 from harness.evaluate.run import EvalConfig, run
@@ -119,13 +118,12 @@ def test_a_rule_that_breaks_leaves_its_answer_open_and_says_so(tmp_path, data, c
     assert "the robust rule of mathvision broke on the response to 1 (RecursionError)" in said
 
 
-def test_eval_takes_a_protocol_and_groups(tmp_path, capsys, monkeypatch):
+def test_eval_takes_a_protocol_and_groups(tmp_path, mistake, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = "eval nowhere --out o --tasks"
-    assert __main__.run([*words.split(), "pocket", "--protocol", "official"]) == 2
-    assert "pocket has no protocol 'official': it has robust" in capsys.readouterr().err
-    assert __main__.run([*words.split(), "paper", "--protocol", "official"]) == 2
-    assert "there is no nowhere: give a folder" in capsys.readouterr().err
+    said = mistake(words, "pocket --protocol official")
+    assert "pocket has no protocol 'official': it has robust" in said
+    assert "there is no nowhere: give a folder" in mistake(words, "paper --protocol official")
 
 
 def test_rows_that_cannot_be_asked_are_counted_and_the_first_named(tmp_path, data):

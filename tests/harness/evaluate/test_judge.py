@@ -8,7 +8,6 @@ from pretend import Pretend, completion
 from scripted import checkpoint
 
 from common.errors import UserError
-from driftbench import __main__
 from harness.engines import server
 from harness.engines.scripted import ScriptedEngine
 from harness.engines.server import ServerEngine, Service, served_checkpoint
@@ -29,7 +28,7 @@ def hurried(monkeypatch):
 
 
 @pytest.fixture
-def theirs(tmp_path) -> Path:
+def theirs(tmp_path, driftbench) -> Path:
     """A run of four answers to MathVista, of which the official rule reads none alone."""
     rows, lines = {}, []
     for number in range(4):
@@ -44,7 +43,7 @@ def theirs(tmp_path) -> Path:
     (tmp_path / "testmini.json").write_text(json.dumps(rows))
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     words = f"score --task mathvista --responses {tmp_path}/answers.jsonl --out {tmp_path}/run"
-    assert __main__.run(f"{words} --data {tmp_path} --protocol official".split()) == 0
+    driftbench(words, f"--data {tmp_path} --protocol official")
     return tmp_path / "run"
 
 
@@ -75,19 +74,17 @@ def hows(run: Path) -> list[tuple[str, bool | None]]:
 DECIDED = [("judge", True), ("judge", True), ("judge", True), ("judge", False)]
 
 
-def test_without_a_judge_the_answers_are_open_and_the_table_says_so(theirs, capsys):
-    assert __main__.run(["score", str(theirs)]) == 0
+def test_without_a_judge_the_answers_are_open_and_the_table_says_so(theirs, driftbench):
+    said = driftbench("score", theirs).out
     assert hows(theirs) == [("unparsed", None)] * 4
-    assert (
-        "4 answers to mathvista are unparsed: official lets a judge read" in capsys.readouterr().out
-    )
+    assert "4 answers to mathvista are unparsed: official lets a judge read" in said
 
 
-def test_a_judge_reads_what_the_rules_left_open(theirs, capsys, monkeypatch):
+def test_a_judge_reads_what_the_rules_left_open(theirs, driftbench, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
     with Pretend(extracts) as pretend:
         words = f"score {theirs} --judge {pretend.url} --judge-model vlm --judge-key-env JUDGE_KEY"
-        assert __main__.run(words.split()) == 0
+        said = driftbench(words).out
     assert hows(theirs) == DECIDED
     assert folder.read_cells(theirs)[0].score == 0.75
     assert len(pretend.bodies) == 4
@@ -101,7 +98,7 @@ def test_a_judge_reads_what_the_rules_left_open(theirs, capsys, monkeypatch):
     card = folder.read_card(theirs)
     assert card.judge is not None and card.judge["name"] == "vlm"
     everything = b"".join(path.read_bytes() for path in theirs.rglob("*") if path.is_file())
-    assert b"secret" not in everything and "secret" not in capsys.readouterr().out
+    assert b"secret" not in everything and "secret" not in said
 
 
 def test_nothing_is_asked_twice_and_the_verdicts_stand_without_the_judge(theirs):
@@ -114,12 +111,11 @@ def test_nothing_is_asked_twice_and_the_verdicts_stand_without_the_judge(theirs)
     assert (theirs / "verdicts.jsonl").read_bytes() == before
 
 
-def test_a_judge_that_has_nothing_to_do_is_told_so(theirs, capsys):
+def test_a_judge_that_has_nothing_to_do_is_told_so(theirs, driftbench):
     with Pretend(extracts) as pretend:
         words = f"score {theirs} --protocol robust --judge {pretend.url} --judge-model vlm"
-        assert __main__.run(words.split()) == 0
+        assert "nothing was left to the judge: robust asks none" in driftbench(words).out
     assert pretend.bodies == []
-    assert "nothing was left to the judge: robust asks none" in capsys.readouterr().out
 
 
 def test_another_judge_is_asked_anew(theirs):
@@ -207,11 +203,9 @@ def test_a_judge_that_dies_leaves_the_rest_open(theirs):
     assert (found.failed, bool(found.reason)) == (4, True)
 
 
-def test_a_judge_that_is_not_there_costs_nothing(theirs, capsys):
+def test_a_judge_that_is_not_there_costs_nothing(theirs, mistake):
     before = {path: path.read_bytes() for path in theirs.iterdir()}
-    words = f"score {theirs} --judge http://127.0.0.1:9 --judge-model vlm"
-    assert __main__.run(words.split()) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    mistake(f"score {theirs} --judge http://127.0.0.1:9 --judge-model vlm")
     assert {path: path.read_bytes() for path in theirs.iterdir()} == before
 
 

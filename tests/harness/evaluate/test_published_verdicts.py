@@ -9,7 +9,6 @@ import places
 import pytest
 
 from common.errors import UserError
-from driftbench import __main__
 from harness.evaluate import published_verdicts
 
 
@@ -98,19 +97,17 @@ def folder_of(tmp_path, records, scores=SCORES, **entry) -> Path:
     return tmp_path
 
 
-def test_a_folder_that_agrees_ends_well(tmp_path, capsys):
-    assert __main__.run(["parity", str(folder_of(tmp_path, RECORDS))]) == 0
-    printed = capsys.readouterr().out.splitlines()
+def test_a_folder_that_agrees_ends_well(tmp_path, driftbench):
+    printed = driftbench("parity", folder_of(tmp_path, RECORDS)).out.splitlines()
     assert printed[1].split() == "a.jsonl.gz official 3 3 66.67 66.67 0.0".split()
     assert printed[2].split()[:5] == "a.jsonl.gz official: scores 3 3".split()
     assert printed[3].split()[:5] == "a.jsonl.gz official, extraction 3 3".split()
     assert printed[-1].startswith("9 of 9 agree, 0 are flagged, 0 differ; ")
 
 
-def test_one_verdict_that_differs_is_named_and_ends_badly(tmp_path, capsys):
+def test_one_verdict_that_differs_is_named_and_ends_badly(tmp_path, driftbench):
     records = [RECORDS[0], {**RECORDS[1], "id": "2\x1b[2J", "official_verdict": True}, RECORDS[2]]
-    assert __main__.run(["parity", str(folder_of(tmp_path, records))]) == 1
-    printed = capsys.readouterr().out
+    printed = driftbench("parity", folder_of(tmp_path, records), status=1).out
     assert "a.jsonl.gz, official: 1 differ\n  2\\x1b[2J: False, published True" in printed
     assert "8 of 9 agree, 0 are flagged, 1 differ; " in printed
 
@@ -159,8 +156,7 @@ def test_a_folder_that_is_not_whole_gives_one_sentence(tmp_path, entry, sentence
 @pytest.mark.parametrize(
     "manifest", [None, "[", "[]", '{"files": 3}', '{"files": [3]}', '{"files": [{"file": "a"}]}']
 )
-def test_a_folder_without_a_manifest_gives_one_sentence(tmp_path, capsys, manifest):
+def test_a_folder_without_a_manifest_gives_one_sentence(tmp_path, mistake, manifest):
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
-    assert __main__.run(["parity", str(tmp_path)]) == 2
-    assert "manifest.json" in capsys.readouterr().err
+    assert "manifest.json" in mistake("parity", tmp_path)

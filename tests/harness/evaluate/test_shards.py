@@ -10,7 +10,6 @@ from scripted import Script, checkpoint, evaluate
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
 from harness.checkpoints.kinds import Checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.config import Shard
@@ -148,10 +147,8 @@ def test_the_time_of_all_shards_is_kept(tmp_path, world):
 
 
 @pytest.mark.parametrize("word", ["3/2", "0/2", "1", "one/two", "1/", "/2", "-1/2", "1/2/3"])
-def test_a_part_that_is_none_is_named(word, tmp_path, capsys):
-    words = ["eval", "vlm", "--tasks", "pocket", "--out", str(tmp_path / "vlm"), "--shard", word]
-    assert __main__.run(words) == 2
-    said = capsys.readouterr().err
+def test_a_part_that_is_none_is_named(word, tmp_path, mistake):
+    said = mistake("eval vlm --tasks pocket --shard", word, "--out", tmp_path / "vlm")
     assert said == (
         f"driftbench: --shard {word} names no part: the second of four is --shard 2/4\n"
     )

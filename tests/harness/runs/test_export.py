@@ -6,25 +6,21 @@ import pandas
 import pytest
 from scripted import ANSWERS, Script, evaluate, files
 
-from driftbench import __main__
-from harness.runs import folder, log
-from harness.evaluate.config import Shard
-from harness.runs.export import compact
 from common.errors import UserError
+from harness.evaluate.config import Shard
 from harness.evaluate.grade import score
+from harness.runs import folder, log
+from harness.runs.export import compact
 from harness.runs.schema import Sampling
 
 
-def test_each_answer_is_a_row_with_its_verdict(tmp_path, world, capsys):
+def test_each_answer_is_a_row_with_its_verdict(tmp_path, world, driftbench):
     out = tmp_path / "vlm"
     evaluate(out, world, Script(lambda request: ANSWERS.get(request.question.id)))
-    assert __main__.run(["compact", str(out)]) == 0
-    assert capsys.readouterr().out == f"{out / 'answers.parquet'}\n"
+    assert driftbench("compact", out).out == f"{out / 'answers.parquet'}\n"
     table = pandas.read_parquet(out / "answers.parquet").set_index("id")
     assert list(table.index) == [f"q{n}" for n in range(7)]
-    for response, verdict in zip(
-        log.read_responses(out), folder.read_verdicts(out), strict=True
-    ):
+    for response, verdict in zip(log.read_responses(out), folder.read_verdicts(out), strict=True):
         row = table.loc[response.id]
         for name in ("key", "task", "sample", "text", "finish", "tokens_out", "seconds", "reason"):
             assert row[name] == getattr(response, name)

@@ -9,12 +9,10 @@ import threading
 import pytest
 import tiny_models as tiny
 
-from harness.runs import folder
-from harness.runs.log import answered, os, read_responses
-from harness.runs.schema import Image, key
 from common.errors import UserError
-from harness.runs.log import Log
-from harness.runs.schema import Cell, Response, RunCard, Sampling, TaskCard, Verdict
+from harness.runs import folder
+from harness.runs.log import Log, answered, read_responses
+from harness.runs.schema import Cell, Image, Response, RunCard, Sampling, TaskCard, Verdict, key
 
 BASE = {
     "fingerprint": "f",
@@ -57,9 +55,7 @@ def test_the_key_changes_with_each_thing_that_could_change_an_answer(change):
 
 
 def test_the_key_does_not_change_with_the_number_of_answers_nor_with_the_order_of_settings():
-    assert key(**{**BASE, "sampling": Sampling(temperature=0.6, n=8)}) == key(
-        **BASE
-    )
+    assert key(**{**BASE, "sampling": Sampling(temperature=0.6, n=8)}) == key(**BASE)
     pixels = [{"a": 1, "b": 2}, {"b": 2, "a": 1}]
     assert len({key(**{**BASE, "pixels": p}) for p in pixels}) == 1
 
@@ -291,7 +287,9 @@ def test_a_run_whose_files_say_open_reads_as_unparsed(tmp_path):
         '[{"run": "r", "task": "t", "group": "all", "n": 3, "correct": 1, "open": 2, '
         '"truncated": 0, "error": 0, "score": 0.5, "stderr": 0.1}]'
     )
-    assert folder.read_verdicts(tmp_path) == [Verdict("t", "1", 0, None, None, "unparsed", ("all",))]
+    assert folder.read_verdicts(tmp_path) == [
+        Verdict("t", "1", 0, None, None, "unparsed", ("all",))
+    ]
     assert folder.read_cells(tmp_path) == [Cell("r", "t", "all", 3, 1, 2, 0, 0, 0.5, 0.1)]
 
 

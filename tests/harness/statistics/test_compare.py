@@ -399,15 +399,13 @@ def test_protocols_beside_the_run_can_be_compared(pair, capsys):
     assert "was not scored by vlmevalkit: `driftbench score" in capsys.readouterr().err
 
 
-def test_agreement_of_protocols(pair, capsys):
+def test_agreement_of_protocols(pair, driftbench, mistake):
     graded.write(pair[0] / "scored" / "official", graded.bits("1111111000000001"))
-    assert __main__.run(["agree", str(pair[0])]) == 0
-    line = capsys.readouterr().out.splitlines()[1].split()
+    line = driftbench("agree", pair[0]).out.splitlines()[1].split()
     # 7 of 9 right in both, 1 of 7 right by the second alone; chance (9·8 + 7·8) / 256 = 1/2.
     assert line[:6] == ["t", "robust", "/", "official", "16", "81.2"]
     assert line[7:] == ["0.625", "56.2", "/", "50.0", "2", "1"]
-    assert __main__.run(["agree", str(pair[1])]) == 2
-    assert "was scored by robust alone" in capsys.readouterr().err
+    assert "was scored by robust alone" in mistake("agree", pair[1])
 
 
 MISTAKES = [
@@ -433,7 +431,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("line", "sentence"), MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_a_mistake_gives_one_sentence(tmp_path, pair, capsys, line, sentence):
+def test_a_mistake_gives_one_sentence(tmp_path, pair, mistake, line, sentence):
     (tmp_path / "empty").mkdir()
     graded.write(tmp_path / "apart", {"z": ["7"], "y": ["7"]})
     ungraded = graded.write(tmp_path / "ungraded", graded.bits("11"))
@@ -441,11 +439,7 @@ def test_a_mistake_gives_one_sentence(tmp_path, pair, capsys, line, sentence):
     twice = graded.write(tmp_path / "twice", graded.bits("1")) / "verdicts.jsonl"
     twice.write_text(2 * twice.read_text())
     places = {"root": tmp_path, "sft": pair[0], "drift": pair[1]}
-    assert compare(*line.format(**places).split()) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("driftbench: ") and captured.err.count("\n") == 1
-    assert sentence.format(**places) in captured.err
+    assert sentence.format(**places) in mistake("compare", line.format(**places))
 
 
 def test_published_verdicts_give_scipys_p(tmp_path, capsys):
