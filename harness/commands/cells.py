@@ -6,8 +6,9 @@ from pathlib import Path
 from common.terminal import print_table
 from common.text import printable, with_error
 from harness.runs import log
-from harness.runs.folder import SCORED, read_card, read_cells, read_summary, read_verdicts
+from harness.runs.folder import read_card, read_cells, read_summary, read_verdicts
 from harness.runs.schema import RunCard, TaskCard
+from harness.statistics.sides import root
 
 MOST_LINES = 40
 """Of the table; beyond, the groups are left out."""
@@ -39,7 +40,7 @@ def _notes(folder: Path) -> Iterator[str]:
     card, cells = read_card(folder), read_cells(folder)
     if not card.finished:
         wanted = card.sampling.n * sum(task.n for task in card.tasks)
-        there = len(read_verdicts(folder)) or len(log.read_responses(_answered(folder)))
+        there = len(read_verdicts(folder)) or len(log.read_responses(root(folder)))
         yield f"{card.name}: not finished, {there} of {wanted} answers are there"
     if any(cell.error for cell in cells):
         yield from _error_notes(card, folder)
@@ -55,7 +56,7 @@ def _notes(folder: Path) -> Iterator[str]:
 
 def _error_notes(card: RunCard, folder: Path) -> Iterator[str]:
     names = {task.name for task in card.tasks}
-    errors = [error for error in log.errors(_answered(folder)) if error.task in names]
+    errors = [error for error in log.errors(root(folder)) if error.task in names]
     failed = [error.reason for error in errors if not error.lasting]
     refused = [error.reason for error in errors if error.lasting]
     if failed:
@@ -65,11 +66,6 @@ def _error_notes(card: RunCard, folder: Path) -> Iterator[str]:
             f"{card.name}: {len(refused)} cannot be answered as they are (--retry-errors asks them "
             f"again), at first: {refused[0]}"
         )
-
-
-def _answered(folder: Path) -> Path:
-    """Return the folder of the answers, also of one that has verdicts by another protocol."""
-    return folder.parent.parent if folder.parent.name == SCORED else folder
 
 
 def _task_notes(task: TaskCard) -> Iterator[str]:
