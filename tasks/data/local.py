@@ -42,13 +42,14 @@ def questions(
 def _listed(task: str, path: Path, named: str | None) -> Iterator[Row]:
     found: Any = read_json(path)
     kind, what = (dict, "table") if named else (list, "list")
-    if not isinstance(found, kind):
+    rows = found.values() if isinstance(found, dict) else found
+    if not isinstance(found, kind) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{task}: {path} is no {what} of questions: is --data the right folder?")
     # Pictures lie beside the file, or beside its folder `data`.
     above = path.parent.name == "data" and (path.parent.parent / "images").is_dir()
     folder = str(path.parent.parent if above else path.parent)
-    for one in found:
-        yield {named: one, **found[one], FOLDER: folder} if named else {**one, FOLDER: folder}
+    for name, row in zip(found, rows, strict=True):
+        yield {**({named: name} if named else {}), **row, FOLDER: folder}
 
 
 def read_rows(task: str, data: Data, name: str) -> Iterator[Row]:

@@ -128,9 +128,10 @@ def test_it_loads_from_its_own_repository(tmp_path):
     assert {name: row[name] for name in ROW} == ROW
     assert task.to_images(row)[0].read_bytes() == published.picture()
     assert task.groups(row)[:3] == ("task: MWP", "skill: ARI", "skill: NUM")
-    (tmp_path / "data" / "testmini.json").write_text("[]")
-    with pytest.raises(UserError, match="testmini.json is no table of questions"):
-        task.rows(tmp_path)
+    for wrong in ("[]", '{"1": 2}', '"no questions"'):
+        (tmp_path / "data" / "testmini.json").write_text(wrong)
+        with pytest.raises(UserError, match="testmini.json is no table of questions"):
+            task.rows(tmp_path)
 
 
 def test_it_loads_from_a_snapshot_of_the_hub(tmp_path):
