@@ -3,14 +3,14 @@
 No torch here, so that a slip is told at once.
 """
 
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from common.errors import UserError
+from common.kinds import as_kind
 from drift.delta import VARIANTS
 from drift.families import Role
 from drift.injector import Mode, Schedule, When
@@ -161,38 +161,9 @@ def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:
             f"{where} does not say {' and '.join(missing)}; add it or pass --set {missing[0]}=PATH"
         )
     return check(
-        TrainConfig(**{name: _value(raw[name], hints[name], name, where) for name in raw}), where
+        TrainConfig(**{name: as_kind(raw[name], hints[name], f"{where}: {name}") for name in raw}),
+        where,
     )
-
-
-def _value(value: Any, kind: Any, name: str, where: str) -> Any:
-    """`value` as `kind`, without guessing."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return _value(value, next(one for one in inner if one is not type(None)), name, where)
-    if origin is tuple:
-        if isinstance(value, (list, tuple)):
-            return tuple(_value(one, inner[0], name, where) for one in value)
-        raise UserError(f"{where}: {name} is a list, not {value!r}; write [a, b]")
-    if origin is Literal:
-        if value in inner:
-            return value
-        raise UserError(f"{where}: {name} is one of {', '.join(map(str, inner))}, not {value!r}")
-    if kind is float and isinstance(value, str):
-        # YAML reads 1e-6 (without a point) as text.
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    if type(value) is not kind:
-        raise UserError(f"{where}: {name} is of type {kind.__name__}, not {value!r}")
-    return value
 
 
 def check(config: TrainConfig, where: str) -> TrainConfig:

@@ -12,10 +12,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import ModuleType
+from typing import Any, get_type_hints
 
 from common.errors import UserError, near
+from common.kinds import as_kind
+from drift.training.config import from_settings
 from harness.studies.step import Study
 
 BUNDLED = ("paper", "pocket")
@@ -42,27 +44,25 @@ def load(
         UserError: There is no such study, it has no such parameter, or what it builds is none.
     """
     make = _function(name)
-    asked = {"seeds": (seeds, 1), "controls": (controls, False), "scale": (scale, None)}
-    given: dict[str, Any] = {
-        word: value for word, (value, usual) in asked.items() if value != usual
-    }
+    asked = {"seeds": seeds, "controls": controls, "scale": scale}
+    usual = {"seeds": 1, "controls": False, "scale": None}
+    given: dict[str, Any] = {word: asked[word] for word in asked if asked[word] != usual[word]}
     try:
         parameters = inspect.signature(make).parameters
         kinds = get_type_hints(make)
     except (NameError, TypeError, ValueError) as error:
         raise UserError(f"the parameters of study() in {name} cannot be read: {error}") from None
-    free = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    own = [one for one in parameters if one not in asked]
     for word in given:
         if word not in parameters:
             raise UserError(f"the study {name} has no {word}; leave --{word} out")
-    for setting in settings:
-        word, equals, value = setting.partition("=")
-        if not equals or (word not in own and not free):
+    free = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    own = [one for one in parameters if one not in asked]
+    given |= from_settings(list(settings))
+    for word in given:
+        if word not in parameters and not free:
             there = f"there are {', '.join(own)}" if own else f"{name} has no settings"
-            raise UserError(f"--set {setting}: expected NAME=VALUE; {near(word, own)}{there}")
-        given[word] = value
-    given = {word: _value(word, value, kinds.get(word, str)) for word, value in given.items()}
+            raise UserError(f"--set {word}=…: {near(word, own)}{there}")
+    given = {word: as_kind(value, kinds.get(word, str), word) for word, value in given.items()}
     made = _called(lambda: make(**given), name)
     if not isinstance(made, Study):
         raise UserError(f"study() in {name} returns a {type(made).__name__}, expected a Study")
@@ -102,21 +102,3 @@ def _called(make: Callable[[], Any], name: str) -> Any:
         line = error.lineno if isinstance(error, SyntaxError) else (lines or [1])[-1]
         said = str(error).partition("\n")[0]
         raise UserError(f"{name}, line {line}: {type(error).__name__}: {said}") from None
-
-
-def _value(word: str, text: Any, kind: Any) -> Any:
-    """What is given on the command line, as its parameter wants it."""
-    if get_origin(kind) in (Union, UnionType):
-        kind = next(one for one in get_args(kind) if one is not type(None))
-    if get_origin(kind) is Literal:
-        if text in (known := get_args(kind)):
-            return text
-        there = ", ".join(map(str, known))
-        raise UserError(f"no {word} {text!r}; {near(text, known)}there are {there}")
-    if not isinstance(text, str) or kind not in (int, float, bool, Path):
-        return text
-    try:
-        return {"true": True, "false": False}[text] if kind is bool else kind(text)
-    except (KeyError, ValueError):
-        wanted = "true or false" if kind is bool else f"of kind {kind.__name__}"
-        raise UserError(f"{word} is {wanted}, not {text!r}") from None

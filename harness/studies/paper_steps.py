@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.studies.paper_scale import MODELS, Scale
-from harness.studies.step import ACCUMULATE, GPUS, Step
+from harness.studies.step import ACCUMULATE, GPUS, Step, step
 
 FAMILIES = ("llava_next", "idefics2", "qwen2_vl", "qwen2_5_vl")
 SWEPT = ("llava_next", "qwen2_vl", "qwen2_5_vl")
@@ -86,7 +86,7 @@ def fetched(scale: Scale) -> list[Step]:
         out, kind = (name, ("--data",)) if name == "data" else (f"seed-0/{name}", ())
         words = ("fetch", scale.models[name], *kind, "--out", out)
         more = {"stage": "models", "seconds": 60 if kind else 300, "download_gib": gib}
-        steps.append(_step(out, *words, reads=scale.standins, **more))
+        steps.append(step(out, *words, reads=scale.standins, **more))
     return steps
 
 
@@ -97,7 +97,7 @@ def distances() -> list[Step]:
         here, pair = f"seed-0/{family}", _pair(family)
         checked: dict[str, Any] = {"reads": pair, "writes": (), "stage": "figure-2", "seconds": 10}
         drawn: dict[str, Any] = {"plot": True, "stage": "figure-2", "seconds": 120}
-        steps.append(_step(f"{here}/preflight", "families", "--check", *pair, **checked))
+        steps.append(step(f"{here}/preflight", "families", "--check", *pair, **checked))
         steps.append(_distance(f"{here}/distance", pair, **drawn))
     return steps
 
@@ -115,7 +115,7 @@ def sweeps(scale: Scale) -> list[Step]:
         swept = ("--tasks", scale.seeing, "--out", f"{here}/runs", *scale.options)
         tuned = ("--tasks", scale.validation, "--out", f"{here}/tuning", "--best", f"{here}/tuned")
         steps += [
-            _step(
+            step(
                 f"{here}/sweep",
                 *(*words, *swept),
                 writes=tuple(f"{here}/runs/merge-{alpha:.2f}" for alpha in ALPHAS),
@@ -124,7 +124,7 @@ def sweeps(scale: Scale) -> list[Step]:
                 resumes=True,
                 **more,
             ),
-            _step(
+            step(
                 f"{here}/tuned",
                 *(*words, *tuned, *scale.options),
                 writes=(f"{here}/tuning", f"{here}/tuned"),
@@ -194,7 +194,7 @@ def studied_once(scale: Scale) -> list[Step]:
     # Noise of our own making, each row again with the answer of another: how the paper's came about
     # is not said.
     made: dict[str, Any] = {"reads": ("data",), "stage": "table-7", "seconds": 60, "disk_gib": 1}
-    steps.append(_step("noisy", "noisy", scale.rows, "--out", "noisy", **made))
+    steps.append(step("noisy", "noisy", scale.rows, "--out", "noisy", **made))
     more: dict[str, Any] = {"rows": "noisy/rows.jsonl", "stage": "table-7", "seconds": 21600}
     for way in ("sft", "drift"):
         recipe = (f"qwen2_5_vl_{way}", {"vlm": vlm, "reasoner": llm})
@@ -230,7 +230,7 @@ def answers(scale: Scale, seeds: int, controls: bool) -> list[Step]:
 def standins() -> Step:
     """What the pocket scale fetches."""
     words = ("pocket", "standins", "--out", "standins")
-    return _step("standins", *words, stage="stand-ins", seconds=15, disk_gib=0.3)
+    return step("standins", *words, stage="stand-ins", seconds=15, disk_gib=0.3)
 
 
 def report(seeds: int) -> Step:
@@ -238,16 +238,10 @@ def report(seeds: int) -> Step:
     reads = [f"seed-0/{family}/{of}" for of in ("runs", "distance.json") for family in FAMILIES]
     reads += [f"seed-{seed}/{family}/runs" for seed in range(1, seeds) for family in TRAINED]
     words = ("report", ".", "--out", "report")
-    return _step("report", *words, reads=reads, stage="report", seconds=60)
+    return step("report", *words, reads=reads, stage="report", seconds=60)
 
 
 # A step of each kind
-
-
-def _step(name: str, *run: str, reads: Sequence[str] = (), **more: Any) -> Step:
-    """A step that writes what it is named after, where `more` does not say otherwise."""
-    more = {"writes": (name,), **more}
-    return Step(name=name, run=run, reads=tuple(dict.fromkeys(reads)), **more)
 
 
 def _pair(family: str) -> tuple[str, str]:
@@ -265,14 +259,14 @@ def _distance(
     drawn = ("--plot", f"{name}.png") if plot else ()
     run = ("distance", *pair, "--out", f"{name}.json", *drawn, *(f"--of={one}" for one in of))
     writes = (f"{name}.json", *drawn[1:])
-    return _step(name, *run, reads=(*pair, *of), writes=writes, **more)
+    return step(name, *run, reads=(*pair, *of), writes=writes, **more)
 
 
 def _merge(
     out: str, pair: Sequence[str], *words: str, reads: Sequence[str] = (), **more: Any
 ) -> Step:
     run = ("merge", *pair, *words, "--out", out)
-    return _step(out, *run, reads=(*pair, *reads), disk_gib=_gib(out), **more)
+    return step(out, *run, reads=(*pair, *reads), disk_gib=_gib(out), **more)
 
 
 def _trained(
@@ -290,7 +284,7 @@ def _trained(
     run = ("train", recipe, *sets, *scale.training, "--out", out)
     reads = (*parents.values(), rows.split("/")[0] or "data")
     more = {"stage": "table-3", "seconds": 10800, "disk_gib": _gib(out), **more}
-    return _step(out, *run, reads=reads, gpu="ranks", **more)
+    return step(out, *run, reads=reads, gpu="ranks", **more)
 
 
 def _answers(scale: Scale, name: str, names: Sequence[str], **more: Any) -> Step:
@@ -303,4 +297,4 @@ def _answers(scale: Scale, name: str, names: Sequence[str], **more: Any) -> Step
     run += ["--out", runs[0] if len(runs) == 1 else f"{at}/runs", "--data-parallel", GPUS]
     run += scale.options_text if kind == "reasoner_answers" else scale.options
     more = {"stage": "answers", "gpu": "all", "resumes": True, **more}
-    return _step(name, *run, *scale.engine, reads=(*models, *scale.standins), writes=runs, **more)
+    return step(name, *run, *scale.engine, reads=(*models, *scale.standins), writes=runs, **more)

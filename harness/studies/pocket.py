@@ -8,9 +8,9 @@ Everything of a family lies in `seed-<n>/<family>/`. Seconds were measured on tw
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from harness.studies.step import Claim, Method, MethodRun, Step, Study
+from harness.studies.step import Claim, Method, MethodRun, Sign, Step, Study, step
 
 FAMILIES = {"qwen2_5_vl": "far", "llava_next": "close", "idefics3": "close"}
 """Family → where its reasoner lies, seen from the base that it shares with the VLM."""
@@ -47,7 +47,7 @@ LABELS = {
 validation questions of its seed; every other method is the checkpoint of its name."""
 
 
-def _claim(text: str, method: str, against: str, group: str = IMAGE, sign: int = 1) -> Claim:
+def _claim(text: str, method: str, against: str, group: str = IMAGE, sign: Sign = 1) -> Claim:
     return Claim(text=text, method=method, against=against, group=group, sign=sign)
 
 
@@ -117,12 +117,12 @@ def study(*, seeds: int = 1, controls: bool = False) -> Study:
     for seed in range(seeds):
         world = f"seed-{seed}/world"
         words = ("pocket", "world", "--out", world, "--seed", str(seed))
-        steps.append(_step(world, *words, seconds=2))
+        steps.append(step(world, *words, seconds=2))
         of_families = [_family(place, controls) for place in places if place.seed == seed]
         # Side by side: while one family waits for its base, another is at work.
         steps += [step for row in zip_longest(*of_families) for step in row if step]
     folders = [place.at for place in places]
-    steps.append(_step("report", "report", ".", "--out", "report", reads=folders, seconds=11))
+    steps.append(step("report", "report", ".", "--out", "report", reads=folders, seconds=11))
     methods = _methods(places, controls)
     made = {method.name for method in methods}
     return Study(
@@ -195,7 +195,7 @@ def _family(place: _Place, controls: bool) -> list[Step]:
         _grown(place, "base", seconds=60),
         _grown(place, "vlm", seconds=54),
         _grown(place, "reasoner", "--distance", far, seconds=62),
-        _step(
+        step(
             f"{at}/merges",
             *("merge", *parents, "--alphas", alphas, "--out-dir", f"{at}/merges"),
             reads=parents,
@@ -256,18 +256,12 @@ def _doubled(place: _Place) -> list[Step]:
     ]
 
 
-def _step(out: str, *run: str, seconds: float, reads: Sequence[str] = (), **more: Any) -> Step:
-    """A step that writes what it is named after, where `more` does not say otherwise."""
-    more = {"writes": (out,), **more}
-    return Step(name=out, run=run, reads=tuple(reads), seconds=seconds, **more)
-
-
 def _grown(place: _Place, kind: str, *words: str, name: str = "", seconds: float) -> Step:
     """A model trained from scratch, or from the family's base."""
     base = () if kind == "base" else (f"{place.at}/base",)
     out = f"{place.at}/{name or kind}"
     run = (kind, place.family, *base, "--out", out, *words, "--seed", str(place.seed))
-    return _step(out, "pocket", *run, reads=base, seconds=seconds)
+    return step(out, "pocket", *run, reads=base, seconds=seconds)
 
 
 def _sft(place: _Place, name: str, *settings: str, vlm: str = "vlm") -> Step:
@@ -285,7 +279,7 @@ def _trained(place: _Place, name: str, parents: Mapping[str, str], settings: Seq
     given += [f"data={place.world}/train.jsonl", f"seed={place.seed}", *settings]
     sets = [word for one in given for word in ("--set", one)]
     out, reads = f"{place.at}/{name}", (*models.values(), place.world)
-    return _step(out, "train", recipe, *sets, "--out", out, reads=reads, seconds=27)
+    return step(out, "train", recipe, *sets, "--out", out, reads=reads, seconds=27)
 
 
 def _merge_as_far(
@@ -301,7 +295,7 @@ def _merge_as_far(
     vlm, llm, sft, drift, out = (f"{place.at}/{one}" for one in ("vlm", toward, sft, drift, name))
     run = ["merge", sft if after else vlm, llm, "--base", vlm, "--rho-of", drift]
     run += [*(() if after else ("--before", sft)), "--out", out]
-    return _step(out, *run, reads=(vlm, llm, sft, drift), seconds=5)
+    return step(out, *run, reads=(vlm, llm, sft, drift), seconds=5)
 
 
 def _distance(
@@ -312,7 +306,7 @@ def _distance(
     models = [f"{place.at}/{one}" for one in of]
     run = ("distance", vlm, llm, "--out", f"{out}.json", *drawn, *(f"--of={one}" for one in models))
     writes = (f"{out}.json", *drawn[1:])
-    return _step(out, *run, reads=(vlm, llm, *models), writes=writes, seconds=4)
+    return step(out, *run, reads=(vlm, llm, *models), writes=writes, seconds=4)
 
 
 def _answers(place: _Place, folder: str, names: Sequence[str]) -> Step:
@@ -325,4 +319,4 @@ def _answers(place: _Place, folder: str, names: Sequence[str]) -> Step:
     seconds = 9.0 * (len(models) + len(merges))
     name = f"{place.at}/{folder.replace('runs', 'answers')}"
     run += ["--out", out, "--overwrite"]
-    return _step(name, "eval", *run, reads=reads, seconds=seconds, **more)
+    return step(name, "eval", *run, reads=reads, seconds=seconds, **more)

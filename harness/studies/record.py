@@ -46,7 +46,7 @@ def read(out: Path) -> Design | None:
         return None
     try:
         methods = [
-            _made(Method, one | {"runs": tuple(_made(MethodRun, run) for run in one["runs"])})
+            _made(Method, one | {"runs": [_made(MethodRun, run) for run in one["runs"]]})
             for one in held["methods"]
         ]
         claims = [_made(Claim, one) for one in held.get("claims", ())]

@@ -5,16 +5,13 @@ A study is built by ordinary Python (`pocket.py`, `paper.py`, or a file of one's
 command, something read that no step writes.
 """
 
-import math
-import re
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal
 
 from common.errors import UserError, near
+from common.kinds import settle
 
 GPUS, ACCUMULATE = "{gpus}", "{accumulate}"
 """In the words of a step: the number of GPUs, and the micro-batches of one sample that make up
@@ -34,6 +31,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 """Command of a step → packages whose code decides what it writes, its own last."""
 
 Gpu = Literal["", "one", "all", "ranks"]
+Sign = Literal[-1, 0, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,9 @@ class Step:
     """Written, downloads aside."""
 
     def __post_init__(self) -> None:
-        _check_fields(self, f"step {self.name!r}")
+        settle(self, f"step {self.name!r}")
+        if min(self.seconds, self.download_gib, self.disk_gib) < 0:
+            raise UserError(f"step {self.name} takes less than no time or room")
         if record_name(self.name) in ("", "study", "fingerprints", "lock"):
             raise UserError(f"no step can have the name {self.name!r}: give another")
         if not self.run or self.run[0] not in COMMANDS:
@@ -79,6 +79,17 @@ class Step:
             _check_inside(path, f"step {self.name}")
 
 
+def step(name: str, *run: str, reads: Iterable[str] = (), **more: Any) -> Step:
+    """A step that writes what it is named after, where `more` does not say otherwise.
+
+    >>> step("sft", "train", "my_sft", "--out", "sft", reads=["data"]).writes
+    ('sft',)
+    """
+    return Step(
+        name=name, run=run, reads=tuple(dict.fromkeys(reads)), **{"writes": (name,), **more}
+    )
+
+
 @dataclass(frozen=True)
 class MethodRun:
     """Where one family and seed of a method was evaluated."""
@@ -88,6 +99,9 @@ class MethodRun:
     seed: int
     folder: str
     """A run folder, relative to the study's."""
+
+    def __post_init__(self) -> None:
+        settle(self, "run of a method")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +121,8 @@ class Method:
     `harness.statistics.choice`; they count for nothing else. Empty: there is one run each."""
 
     def __post_init__(self) -> None:
-        _check_fields(self, f"method {self.name!r}")
+        settle(self, f"method {self.name!r}")
         for run in self.runs:
-            _check_fields(run, f"a run of method {self.name}")
             _check_inside(run.folder, f"method {self.name}")
         places = [(run.family, run.seed) for run in self.runs]
         if not self.chosen_on and len(set(places)) < len(places):
@@ -134,13 +147,11 @@ class Claim:
     """Methods whose difference, the first less the second, decides."""
     group: str
     """Of the questions that decide; a task where the study has several."""
-    sign: int = 1
+    sign: Sign = 1
     """1: `method` is to score higher; −1: lower; 0: the two are to differ, either way."""
 
     def __post_init__(self) -> None:
-        _check_fields(self, f"claim {self.text!r}")
-        if self.sign not in (-1, 0, 1):
-            raise UserError(f"claim {self.text!r} has the sign {self.sign}; it is one of 1, 0, −1")
+        settle(self, f"claim {self.text!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +185,7 @@ class Study(Design):
     """Environment of a step that runs as several processes."""
 
     def __post_init__(self) -> None:
-        _check_fields(self, f"study {self.name!r}")
+        settle(self, f"study {self.name!r}")
         if not self.steps:
             raise UserError(f"study {self.name} has no steps")
         _check_distinct([record_name(step.name) for step in self.steps], "steps")
@@ -260,32 +271,3 @@ def _check_distinct(names: Sequence[str], what: str) -> None:
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise UserError(f"the study has two {what} of the name {twice[0]}")
-
-
-def _check_fields(thing: Any, what: str) -> None:
-    """Stop at a field of another kind than its annotation, or at characters that no name has."""
-    for one in fields(thing):
-        value = getattr(thing, one.name)
-        if not _fits(value, one.type):
-            kind = one.type.__name__ if isinstance(one.type, type) else str(one.type)
-            kind = re.sub(r"[\w.]+\.(?=\w)", "", kind)
-            raise UserError(f"{what} has {one.name} = {reprlib.repr(value)}; expected {kind}")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return isinstance(value, str) and value in inner
-    if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in inner)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
-    if origin is Mapping:
-        pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
-        return all(_fits(a, inner[0]) and _fits(b, inner[1]) for a, b in pairs)
-    if kind is str:
-        return isinstance(value, str) and all(c.isprintable() or c in "\n\t" for c in value)
-    if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and 0 <= value < math.inf
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

@@ -128,7 +128,7 @@ def test_a_bundled_study_without_methods_on_record_compares_what_it_does_now(stu
         ("[]", "holds a list, expected a JSON object"),
         ('{"methods": 3}', "does not say what the study compares"),
         ('{"methods": [{"name": "a"}]}', "does not say what the study compares"),
-        ('{"methods": [{"name": "a", "label": 3, "runs": []}]}', "has label = 3; expected str"),
+        ('{"methods": [{"name": "a", "label": {}, "runs": []}]}', "label is of type str"),
         (
             '{"methods": [{"name": "a", "label": "A", "runs": [{"family": "f", "seed": 0, '
             '"folder": "../x"}]}]}',

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,13 +44,16 @@ def test_what_is_asked_reaches_the_parameters_as_what_they_are(write):
     ("asked", "sentence"),
     [
         ({"controls": True}, "has no controls; leave --controls out"),
-        ({"scale": "smal"}, "no scale 'smal'; did you mean small"),
-        ({"settings": ["lenght=1"]}, "--set lenght=1: .* did you mean length. there are le"),
-        ({"settings": ["length"]}, "--set length: expected NAME=VALUE"),
-        ({"settings": ["length=long"]}, "length is of kind float, not 'long'"),
-        ({"settings": ["count=1.5"]}, "count is of kind int, not '1.5'"),
-        ({"settings": ["loud=yes"]}, "loud is true or false, not 'yes'"),
-        ({"settings": ["seeds=3"]}, "--set seeds=3"),
+        ({"scale": "smal"}, "scale is one of small, not 'smal'; did you mean small"),
+        (
+            {"settings": ["lenght=1"]},
+            "--set lenght=…: did you mean length. there are length, count",
+        ),
+        ({"settings": ["length"]}, "--set takes key=value, not 'length'"),
+        ({"settings": ["length=long"]}, "length is of type float, not 'long'"),
+        ({"settings": ["count=1.5"]}, "count is of type int, not 1.5"),
+        ({"settings": ["loud=maybe"]}, "loud is of type bool, not 'maybe'"),
+        ({"settings": ["word=[a"]}, r"--set word=\[a: the value is no YAML"),
     ],
 )
 def test_what_a_study_does_not_have_is_one_sentence(write, asked, sentence):
@@ -76,7 +80,7 @@ def test_what_a_study_does_not_have_is_one_sentence(write, asked, sentence):
         ("raise ValueError('a\\nb')\n", "line 1: ValueError: a"),
         ("#\0", "mine.py"),
         (STUDY.replace('writes=("a",)', 'writes=("../a",)'), "step a names the path '../a'"),
-        (STUDY.replace("about=said", "about=3"), "study 'mine' has about = 3; expected str"),
+        (STUDY.replace("about=said", "about=[]"), "study 'mine': about is of type str"),
     ],
 )
 def test_a_broken_file_is_one_sentence(write, text, sentence):
@@ -98,3 +102,11 @@ def test_a_file_of_ones_own_runs_from_the_command_line(write, tmp_path):
     done = subprocess.run([*door, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].startswith("1 steps.")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_the_study_of_the_documents_is_one(write):
+    page = (Path(__file__).parents[3] / "docs" / "reproducing_the_paper.md").read_text()
+    (code,) = [part.partition("```")[0] for part in page.split("```python\n")[1:]]
+    made = load.load(write(code), seeds=2, settings=["vlm=/models/another"])
+    assert len(made.steps) == 9 and "vlm=/models/another" in made.steps[0].run
+    assert [len(method.runs) for method in made.methods] == [2, 2]

@@ -26,29 +26,34 @@ def test_a_path_that_leaves_the_study_is_told_when_it_is_built(path, field):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"run": "say a"}, r"step 'x' has run = 'say a'; expected tuple\[str, ...\]"),
-        ({"run": ("say", 3)}, "has run"),
+        ({"run": "say a"}, "step 'x': run is a list, not 'say a'; write"),
+        ({"run": ("say", None)}, "run is of type str, not None"),
         ({"run": ()}, "runs `driftbench `, which no study can"),
         ({"run": ("tran", "a")}, "runs `driftbench tran`, .* did you mean train"),
-        ({"seconds": "soon"}, "has seconds = 'soon'; expected float"),
-        ({"seconds": math.nan}, "has seconds = nan"),
-        ({"seconds": -1}, "has seconds = -1"),
-        ({"disk_gib": math.inf}, "has disk_gib = inf"),
-        ({"gpu": "some"}, r"has gpu = 'some'; expected Literal\['', 'one', 'all', 'ranks'\]"),
-        ({"gpu": True}, "has gpu = True"),
-        ({"resumes": 1}, "has resumes = 1; expected bool"),
-        ({"name": 5}, "has name = 5; expected str"),
-        ({"name": "a\x1b[2Jb"}, "has name"),
+        ({"seconds": "soon"}, "seconds is of type float, not 'soon'"),
+        ({"seconds": math.nan}, "seconds is a finite number, not nan"),
+        ({"seconds": -1}, "step x takes less than no time"),
+        ({"disk_gib": math.inf}, "disk_gib is a finite number"),
+        ({"gpu": "some"}, "gpu is one of , one, all, ranks, not 'some'"),
+        ({"gpu": True}, "gpu is one of"),
+        ({"resumes": 1}, "resumes is of type bool, not 1"),
+        ({"name": ["x"]}, r"name is of type str, not \['x'\]"),
+        ({"name": "a\x1b[2Jb"}, "name has control characters"),
         ({"name": "study"}, "no step can have the name 'study'"),
         ({"name": ""}, "no step can have the name ''"),
-        ({"writes": ("a\0b",)}, "has writes"),
-        ({"stage": ["x"] * 1000}, r"has stage = \['x', 'x', .*\.\.\.\]; expected str"),
+        ({"writes": ("a\0b",)}, "writes has control characters"),
+        ({"stage": ["x"] * 1000}, r"stage is of type str, not \['x', 'x', .*\.\.\.\]"),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_one_sentence(fields, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
         Step(**{"name": "x", "run": ("say", "a"), **fields})
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_lists_and_numbers_do_for_tuples_and_texts():
+    made = Step(name=5, run=["say", 3], reads=[], seconds=2)
+    assert (made.name, made.run, made.reads, made.seconds) == ("5", ("say", "3"), (), 2.0)
 
 
 def two(**fields):
@@ -62,11 +67,13 @@ M, N = (Method(name=name, label=name, runs=()) for name in "mn")
     ("fields", "sentence"),
     [
         ({"steps": ()}, "study study has no steps"),
-        ({"steps": 3}, "has steps = 3"),
-        ({"threads": "two"}, "has threads = 'two'; expected int"),
-        ({"threads": True}, "has threads = True"),
-        ({"global_batch": 2.5}, "has global_batch"),
-        ({"sharding": {"a": 1}}, "has sharding"),
+        ({"steps": 3}, "steps is a list, not 3"),
+        ({"steps": (3,)}, "steps is of type Step, not 3"),
+        ({"threads": "two"}, "threads is of type int, not 'two'"),
+        ({"threads": True}, "threads is of type int, not True"),
+        ({"global_batch": 2.5}, "global_batch is of type int, not 2.5"),
+        ({"sharding": {"a": None}}, "sharding is of type str, not None"),
+        ({"sharding": ["a"]}, "sharding is of type Mapping"),
         ({"steps": (step("a", "say x a"), step("a", "say x b"))}, "two steps of the name a"),
         ({"steps": (step("a/b", "say x a"), step("a--b", "say x b"))}, "two steps of the name"),
         ({"methods": (M, M)}, "two methods of the name m"),
@@ -88,9 +95,9 @@ def test_methods_and_claims_are_checked():
     with pytest.raises(UserError, match="method m has two runs of one family and seed: give"):
         Method(name="m", label="M", runs=runs)
     assert Method(name="m", label="M", runs=runs, chosen_on="t").runs == runs
-    with pytest.raises(UserError, match="a run of method m has seed = '0'; expected int"):
+    with pytest.raises(UserError, match="seed is of type int, not '0'"):
         Method(name="m", label="M", runs=(MethodRun("f", "0", "a"),))
-    with pytest.raises(UserError, match="has the sign 2; it is one of 1, 0, −1"):
+    with pytest.raises(UserError, match="sign is one of -1, 0, 1, not 2"):
         Claim(text="t", method="m", against="n", group="g", sign=2)
 
 
