@@ -120,7 +120,7 @@ def study(*, seeds: int = 1, controls: bool = False) -> Study:
         steps.append(step(world, *words, seconds=2))
         of_families = [_family(place, controls) for place in places if place.seed == seed]
         # Side by side: while one family waits for its base, another is at work.
-        steps += [step for row in zip_longest(*of_families) for step in row if step]
+        steps += [one for row in zip_longest(*of_families) for one in row if one]
     folders = [place.at for place in places]
     steps.append(step("report", "report", ".", "--out", "report", reads=folders, seconds=11))
     methods = _methods(places, controls)
