@@ -111,7 +111,7 @@ def differs_from_training(checkpoint: Checkpoint, budget: PixelBudget | None) ->
     _, own = own_limits(checkpoint)
     trained = settings["image_max_pixels"] or own
     if not isinstance(trained, int | float):
-        raise UserError(f"{checkpoint.place}/made.json: image_max_pixels is no number: {trained}")
+        raise UserError(f"{checkpoint.path}/made.json: image_max_pixels is no number: {trained}")
     asked = budget.max_pixels if budget and budget.max_pixels else own
     if trained == asked:
         return None

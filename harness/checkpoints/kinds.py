@@ -1,16 +1,9 @@
-"""The four kinds of checkpoint: a folder, a merge, an adapter over a folder, a served model.
-
-All have a `name`, a `fingerprint` (sha256 over the content of all that shapes an answer, of no
-path), `surroundings` (the same but for the weights' values), `made` (what `made.json` says of it),
-`notes` (what a reader of its scores must know, a sentence each), a `place` that a person knows it
-by, and the `folder` that its architecture, processor and chat template are read from.
-"""
+"""The four kinds of checkpoint: a folder, a merge, an adapter over a folder, a served model."""
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from common.provenance import digest
 from drift.merge import Recipe
 from harness.checkpoints.adapter import Adapter
 
@@ -19,35 +12,40 @@ VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFolder:
+class Identity:
+    """What every checkpoint is known by."""
+
+    name: str
+    """Of its folder, or the last part of its name on the hub or at an endpoint."""
+    path: Path
+    """The folder that makes it what it is; of a served model, its name there."""
+    fingerprint: str
+    """sha256 over the content of all that shapes an answer; no path."""
+    surroundings: str
+    """The same but for the weights' values: a running engine takes one for the other."""
+    made: dict[str, Any] | None = None
+    """What `made.json` says of it."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its scores must know, a sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder(Identity):
     """A model on this disk that passed the preflight."""
 
-    path: Path
-    name: str
-    """Of its folder, or the last part of its hub id."""
-    fingerprint: str
-    surroundings: str
-    """With the tensors' names, types and shapes."""
     config: dict[str, Any]
     """`config.json`."""
-    made: dict[str, Any] | None = None
     pixels: dict[str, Any] = field(default_factory=dict)
     """The image processor's size settings; empty for a text-only model."""
     template: str = ""
     """The chat template."""
     day: str = ""
     """What day a template that tells the model one is to tell (`2026-01-31`); empty: today."""
-    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> "ModelFolder":
         """Itself."""
         return self
-
-    @property
-    def place(self) -> Path:
-        """Its folder."""
-        return self.path
 
     @property
     def architecture(self) -> str:
@@ -66,58 +64,25 @@ class ModelFolder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergedModel:
+class MergedModel(Identity):
     """A merge that lies nowhere on disk."""
 
     folder: ModelFolder
     """The VLM; its decoder's weights are replaced by the merge."""
-    name: str
-    fingerprint: str
-    made: dict[str, Any]
     llm: Path
     """Folder of the reasoner."""
     base: Path | None
     """Folder of the model that both came from, for the methods that need it."""
     recipe: Recipe
-    notes: tuple[str, ...] = ()
-
-    @property
-    def surroundings(self) -> str:
-        """Those of the VLM: an engine takes one for the other."""
-        return self.folder.surroundings
-
-    @property
-    def place(self) -> Path:
-        """The VLM's folder."""
-        return self.folder.path
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptedModel:
+class AdaptedModel(Identity):
     """A LoRA adapter over a model."""
 
     folder: ModelFolder
     """The model under it, with the chat template that goes with the adapter."""
     adapter: Adapter
-    name: str
-    made: dict[str, Any]
-    notes: tuple[str, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """Of both."""
-        return digest([self.folder.fingerprint, self.adapter.fingerprint])
-
-    @property
-    def surroundings(self) -> str:
-        """Of the model, its weights too, and of the room that an engine makes for the adapter."""
-        room = self.adapter.room, self.adapter.beside_decoder
-        return digest([self.folder.fingerprint, *room])
-
-    @property
-    def place(self) -> Path:
-        """The adapter's folder."""
-        return self.adapter.path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,44 +103,13 @@ class Served:
         return {name: value for name, value in asdict(self).items() if name != "context"}
 
 
-@dataclass(frozen=True)
-class ServedModel:
+@dataclass(frozen=True, kw_only=True)
+class ServedModel(Identity):
     """A model behind endpoints; its weights are out of sight."""
 
     served: Served
     weights: ModelFolder | AdaptedModel | None
     """What is served, where the user has it at hand and says so."""
-
-    @property
-    def name(self) -> str:
-        """The last part of its name there."""
-        return self.place.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Of all that is told of it."""
-        told = {**self.served.identity(), "weights": self.weights and self.weights.fingerprint}
-        return f"served:{self.served.model}:{digest(told)}"
-
-    @property
-    def surroundings(self) -> str:
-        """Its own: no engine goes on with another."""
-        return self.fingerprint
-
-    @property
-    def made(self) -> dict[str, Any] | None:
-        """What is known of the weights."""
-        return self.weights.made if self.weights else None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """None: the engine knows what could not be verified."""
-        return ()
-
-    @property
-    def place(self) -> Path:
-        """Its name there."""
-        return Path(self.served.model)
 
     @property
     def folder(self) -> ModelFolder | None:
@@ -187,7 +121,7 @@ Checkpoint = ModelFolder | MergedModel | AdaptedModel | ServedModel
 
 
 def folder_of(checkpoint: Checkpoint) -> ModelFolder:
-    """Return the folder of a checkpoint that an engine loads here."""
+    """Return the folder that architecture, processor and chat template are read from."""
     assert checkpoint.folder is not None, f"{checkpoint.name} is served"
     return checkpoint.folder
 

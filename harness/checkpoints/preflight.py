@@ -136,12 +136,16 @@ def _open_adapter(
     said = [f"a LoRA adapter of rank {adapter.rank} on {base_path}"]
     if brought and not template:
         said.append("asked with the chat template beside the adapter, which its base has otherwise")
+    room = adapter.room, adapter.beside_decoder
     return AdaptedModel(
-        folder=model,
-        adapter=adapter,
         name=name,
+        path=path,
+        fingerprint=digest([model.fingerprint, adapter.fingerprint]),
+        surroundings=digest([model.fingerprint, *room]),
         made=_made(path) or made,
         notes=(*said, *notes),
+        folder=model,
+        adapter=adapter,
     )
 
 

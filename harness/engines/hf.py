@@ -75,8 +75,8 @@ class HfEngine:
         """Return the prompt as the checkpoint's own chat template makes it."""
         if self._processor is None:
             _settle()
-            self._processor = rendering.load_processor(folder_of(self._checkpoint))
-        return rendering.render(self._processor, folder_of(self._checkpoint), question)
+            self._processor = rendering.load_processor(self._checkpoint)
+        return rendering.render(self._processor, self._checkpoint, question)
 
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
@@ -225,8 +225,7 @@ class HfEngine:
         return tokenizer(prompts, **arguments)
 
     def _adds_special_tokens(self, request: Request) -> bool:
-        folder = folder_of(self._checkpoint)
-        return rendering.adds_special_tokens(self._processor, folder, request.prompt)
+        return rendering.adds_special_tokens(self._processor, self._checkpoint, request.prompt)
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
         """Return the inputs on the model's device, pictures in its type."""

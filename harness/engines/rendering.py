@@ -12,7 +12,7 @@ from typing import Any
 
 from common import torch_guard
 from common.errors import UserError
-from harness.checkpoints.kinds import ModelFolder
+from harness.checkpoints.kinds import Checkpoint, ModelFolder, folder_of
 from harness.engines import said, shown
 from harness.runs.schema import Question
 
@@ -28,7 +28,7 @@ LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
 
 
-def load_processor(folder: ModelFolder) -> Any:
+def load_processor(checkpoint: Checkpoint) -> Any:
     """Load the processor of a VLM, the tokenizer of a text-only model.
 
     Raises:
@@ -37,6 +37,7 @@ def load_processor(folder: ModelFolder) -> Any:
     torch_guard.install()
     from transformers import AutoProcessor, AutoTokenizer
 
+    folder = folder_of(checkpoint)
     kind = AutoProcessor if folder.is_multimodal else AutoTokenizer
     try:
         processor = kind.from_pretrained(str(folder.path), trust_remote_code=False)
@@ -94,7 +95,7 @@ def _trouble(request: str) -> str:
     return "" if SAMPLE in told["text"] else "it leaves the question out"
 
 
-def language_config(folder: ModelFolder) -> Any:
+def language_config(checkpoint: Checkpoint) -> Any:
     """Load the settings of the language model, with transformers' defaults where the file is brief.
 
     Raises:
@@ -102,6 +103,7 @@ def language_config(folder: ModelFolder) -> Any:
     """
     from transformers import AutoConfig
 
+    folder = folder_of(checkpoint)
     try:
         return AutoConfig.from_pretrained(
             str(folder.path), trust_remote_code=False
@@ -128,7 +130,7 @@ def cache_bytes(language: Any, itemsize: int) -> int:
     return 2 * itemsize * language.num_hidden_layers * kv_heads * head
 
 
-def render(processor: Any, folder: ModelFolder, question: Question) -> str:
+def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:
     """Render a question as one user message, ready to be continued by the model.
 
     Each `<image>` mark becomes an image part of the message, and so the family's own placeholder.
@@ -136,7 +138,7 @@ def render(processor: Any, folder: ModelFolder, question: Question) -> str:
     Raises:
         UserError: The marks do not match the pictures, or the template refuses the message.
     """
-    parts = content(question)
+    parts, folder = content(question), folder_of(checkpoint)
     message = {"role": "user", "content": parts if folder.is_multimodal else question.prompt}
     day = datetime.fromisoformat(folder.day) if folder.day else datetime.now()
     clock = {"strftime_now": day.strftime} if folder.tells_day else {}
@@ -168,14 +170,14 @@ def content(question: Question) -> list[dict[str, str]]:
     return parts
 
 
-def adds_special_tokens(processor: Any, folder: ModelFolder, prompt: str) -> bool:
+def adds_special_tokens(processor: Any, checkpoint: Checkpoint, prompt: str) -> bool:
     """Whether tokenizing a rendered prompt puts special tokens around it, as transformers does.
 
     A tokenizer never does so after a chat template. A processor does unless the template already
     wrote the beginning-of-sequence token (transformers 5.19, `ProcessorMixin.apply_chat_template`):
     LLaVA 1.5's template relies on it.
     """
-    if not folder.is_multimodal:
+    if not folder_of(checkpoint).is_multimodal:
         return False
     bos = processor.tokenizer.bos_token
     return not (bos is not None and prompt.startswith(bos))

@@ -19,11 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from common.errors import UserError
-from common.provenance import canonical
+from common.provenance import canonical, digest
 from harness.checkpoints.kinds import AdaptedModel, Checkpoint, ModelFolder, Served, ServedModel
 from harness.engines import Request, refusal, rendering
 from harness.engines.endpoint import Closed, Endpoint, Failed, Refused, Tokens
@@ -90,7 +91,17 @@ def served_checkpoint(
         raise UserError(f"no endpoint answers: {_listed(told)}")
     if len({canonical(found.identity()) for found in served}) > 1:
         raise UserError(f"the endpoints serve different things as {model}: {_listed(told)}")
-    return ServedModel(served[0], weights)
+    identity = {**served[0].identity(), "weights": weights and weights.fingerprint}
+    fingerprint = f"served:{model}:{digest(identity)}"
+    return ServedModel(
+        name=Path(model).name,
+        path=Path(model),
+        fingerprint=fingerprint,
+        surroundings=fingerprint,
+        made=weights.made if weights else None,
+        served=served[0],
+        weights=weights,
+    )
 
 
 async def _ask_all(
@@ -135,7 +146,7 @@ class ServerEngine:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not known of the answers, so far."""
-        place = self._weights and self._weights.place
+        place = self._weights and self._weights.path
         taken = f"they are taken to be those of {place}" if place else "only its name is known"
         notes = [f"{self._served.model} is served: its weights could not be verified, {taken}"]
         for endpoint in self._endpoints:

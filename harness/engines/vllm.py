@@ -135,7 +135,7 @@ class VllmEngine:
     def render(self, question: Question) -> str:
         """Return the prompt as the checkpoint's own chat template makes it."""
         self._load_processor()
-        return rendering.render(self._processor, folder_of(self._checkpoint), question)
+        return rendering.render(self._processor, self._checkpoint, question)
 
     def start(self) -> None:
         """Load the weights now, instead of with the first question."""
@@ -196,7 +196,7 @@ class VllmEngine:
     def _load_processor(self) -> None:
         if self._processor is None:
             _settle(self._on_cpu)
-            self._processor = rendering.load_processor(folder_of(self._checkpoint))
+            self._processor = rendering.load_processor(self._checkpoint)
 
     def _load_weights(self) -> None:
         """Load the checkpoint's weights instead of those that the engine holds."""
@@ -290,8 +290,7 @@ class VllmEngine:
         if pictures:
             prompt["multi_modal_data"] = {"image": pictures}
         renderer = self._llm.llm_engine.renderer
-        folder = folder_of(self._checkpoint)
-        special = rendering.adds_special_tokens(self._processor, folder, request.prompt)
+        special = rendering.adds_special_tokens(self._processor, self._checkpoint, request.prompt)
         try:
             rules = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=special)
             # vLLM's cache of pictures knows only those that were processed in its own process.

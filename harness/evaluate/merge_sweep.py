@@ -65,8 +65,10 @@ def merges(
         content = {"parents": [parent["fingerprint"] for parent in parents], "merge": settings}
         points.append(
             MergedModel(
-                folder=ours,
                 name=name,
+                path=ours.path,
+                surroundings=ours.surroundings,
+                folder=ours,
                 fingerprint=digest(content),
                 made={"method": "merge", "name": name, "parents": parents, "settings": settings},
                 llm=theirs.path.absolute(),
@@ -108,7 +110,7 @@ def _folder(where: str, template: Path | None = None) -> ModelFolder:
     opened = open_checkpoint(where, template=template)
     if isinstance(opened, ModelFolder):
         return opened
-    raise UserError(f"{opened.place} is an adapter: merge it into its base model first")
+    raise UserError(f"{opened.path} is an adapter: merge it into its base model first")
 
 
 def _parent(role: str, model: ModelFolder) -> dict[str, str]:

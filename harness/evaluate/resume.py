@@ -124,7 +124,7 @@ def card_of(job: Job) -> RunCard:
         notes.append(f"its chat template told the model that it was {day}")
     return RunCard(
         name=job.folder.absolute().name,
-        checkpoint=str(checkpoint.place),
+        checkpoint=str(checkpoint.path),
         fingerprint=checkpoint.fingerprint,
         made=checkpoint.made,
         engine=engine.name,

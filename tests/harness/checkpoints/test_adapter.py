@@ -91,7 +91,7 @@ def edit(folder: Path, **changes) -> None:
 
 def test_an_adapter_is_opened_on_its_base(folder, base):
     model, opened = open_checkpoint(base), open_checkpoint(folder)
-    assert (opened.name, opened.folder.path, opened.place) == ("adapter", base, folder)
+    assert (opened.name, opened.folder.path, opened.path) == ("adapter", base, folder)
     assert opened.adapter.rank == 2
     assert opened.adapter.scales == {"layers.0.self_attn.q_proj": 4, "layers.0.mlp.up_proj": 4}
     assert opened.made["parents"] == [

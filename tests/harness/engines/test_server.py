@@ -636,7 +636,8 @@ def test_a_served_model_is_named_by_all_that_is_told_of_it(checkpoints):
 def test_of_an_adapter_that_is_served_the_record_names_the_adapter(checkpoints, tmp_path):
     base = open_checkpoint(checkpoints["qwen2_5_vl-a"])
     content = Adapter(path=tmp_path / "adapter", fingerprint="a", rank=1, scales={})
-    adapter = AdaptedModel(folder=base, adapter=content, name="adapter", made={}, notes=())
+    adapter = AdaptedModel(name="adapter", path=content.path, fingerprint="f", surroundings="s",
+                           folder=base, adapter=content)  # fmt: skip
     with Pretend() as pretend:
         service = Service((pretend.url,))
         engine = ServerEngine(served_checkpoint("vlm", service, adapter), service)
