@@ -186,23 +186,24 @@ def shards(folder: Path | str) -> list[Path]:
         wanted = sorted(set(_index(folder).values()))
     else:
         wanted = _numbered(folder, present)
+    if SINGLE in present and SINGLE not in wanted:
+        raise UserError(
+            f"{folder} has {SINGLE} and an {INDEX} that names {wanted[0]}; some programs read the "
+            "one, some the other: remove what is out of date"
+        )
     missing = [name for name in wanted if name not in present]
     if missing:
         raise UserError(
             f"{folder} lacks {len(missing)} of {len(wanted)} weight files, the first is "
             f"{missing[0]}"
         )
-    if SINGLE in present and SINGLE not in wanted:
-        raise UserError(
-            f"{folder} has {SINGLE} beside an {INDEX} of other files; some programs read the one, "
-            "some the other: remove what is out of date"
-        )
     return [folder / name for name in wanted]
 
 
 def _index(folder: Path) -> dict[str, str]:
-    placed = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+    placed: Any = read_json(folder / INDEX).get("weight_map")
+    named = list(placed.values()) if isinstance(placed, dict) else []
+    if not named or not all(isinstance(name, str) for name in named):
         raise UserError(f"{folder / INDEX} is no index of weight files: it has no weight_map")
     return placed
 
