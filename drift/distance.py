@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json, write_whole
+from common.files import read_json, replaced, write_whole
 from drift.checkpoints import Checkpoint, side_by_side
 from drift.families import (
     DECODER_ROLES,
@@ -365,25 +365,18 @@ def table(found: Distance) -> str:
 
 
 def heat_map(found: Distance, path: Path) -> None:
-    """Draw the relative L2 of each tensor, layers across, modules down."""
-    import matplotlib
+    """Draw the relative L2 of each tensor.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    Raises:
+        UserError: The ending names no kind of picture.
+    """
+    from drift.heat_map import Cell, figure, short
 
-    inside = [gap for gap in found.tensors if gap.layer is not None]
-    modules = list(dict.fromkeys(gap.module for gap in inside))
-    layers = sorted({gap.layer for gap in inside if gap.layer is not None})
-    grid = [[float("nan")] * len(layers) for _ in modules]
-    for gap in inside:
-        assert gap.layer is not None
-        grid[modules.index(gap.module)][layers.index(gap.layer)] = gap.relative_l2
-    figure, axes = plt.subplots(figsize=(2.5 + 0.22 * len(layers), 1.2 + 0.25 * len(modules)))
-    shown = axes.imshow(grid, aspect="auto", cmap="viridis", vmin=0)
-    axes.set_yticks(range(len(modules)), modules, fontsize=7)
-    axes.set_xlabel("layer")
-    axes.set_title(f"{found.family}: ‖reasoner − VLM‖ / ‖VLM‖", fontsize=9)
-    figure.colorbar(shown)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg", "pdf"):
+        raise UserError(f"{path} is no name of a picture: it ends in .png, .svg or .pdf")
+    cells = tuple(Cell(gap.layer, short(gap.module), gap.relative_l2) for gap in found.tensors)
+    title = f"{found.family}: ‖reasoner − VLM‖ / ‖VLM‖"
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", dpi=150)
-    plt.close(figure)
+    with replaced(path) as aside:
+        figure([(title, cells)], "relative L2", "cividis", 5.0).savefig(aside, format=kind, dpi=200)

@@ -1,28 +1,16 @@
 """How far the reasoner lies from the VLM, and how far each checkpoint went, by layer and module."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from drift.heat_map import Cell, figure, short
 from reports.plots import style
-from reports.plots.style import INCHES, INK, Plot
-
-OUTSIDE = "–"
-"""Column of tensors that belong to no layer."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One square of a map."""
-
-    layer: int | None
-    """None outside the layers."""
-    module: str
-    value: float
+from reports.plots.style import INCHES, Plot
 
 
 @dataclass(frozen=True)
@@ -96,11 +84,10 @@ def _displacement(row: dict[str, Any]) -> Displacement:
 
 
 def _cells(rows: Iterable[dict[str, Any]], field: str) -> tuple[Cell, ...]:
-    return tuple(Cell(row["layer"], _short(str(row["module"])), float(row[field])) for row in rows)
-
-
-def _short(module: str) -> str:
-    return module.removesuffix(".weight").removeprefix("self_attn.").removeprefix("mlp.")
+    return tuple(
+        Cell(row["layer"], style.plain(short(str(row["module"]))), float(row[field]))
+        for row in rows
+    )
 
 
 def distance_plot(name: str, title: str, found: Distances) -> Plot:
@@ -111,7 +98,7 @@ def distance_plot(name: str, title: str, found: Distances) -> Plot:
     )
     file = f"{found.name}_{style.file_name(name)}"
     label = "relative L2"
-    drawn = partial(_figure, [("", found.cells)], label, "cividis")
+    drawn = partial(figure, [("", found.cells)], label, "cividis", INCHES)
     return Plot(file, f"{title}: distance of {found.reasoner}", text, drawn)
 
 
@@ -119,7 +106,9 @@ def displacement_plot(name: str, title: str, found: Distances) -> Plot | None:
     """How far each checkpoint went toward the reasoner, a square a tensor, else a role."""
     whole = [one for one in found.displacements if one.cells]
     if whole:
-        maps = [(f"{one.checkpoint}: ρ = {one.rho:.3f}", one.cells) for one in whole]
+        maps = [
+            (style.plain(f"{one.checkpoint}: ρ = {one.rho:.3f}", 60), one.cells) for one in whole
+        ]
     elif found.displacements:
         maps = [("", tuple(_by_role(found.displacements)))]
     else:
@@ -130,7 +119,7 @@ def displacement_plot(name: str, title: str, found: Distances) -> Plot | None:
         "VLM, and a linear merge of share α lies at ρ = α everywhere."
     )
     file = f"{found.name.replace('distance', 'displacement')}_{style.file_name(name)}"
-    drawn = partial(_figure, maps, "ρ", "PuOr_r")
+    drawn = partial(figure, maps, "ρ", "PuOr_r", INCHES)
     return Plot(file, f"{title}: displacement", text, drawn)
 
 
@@ -138,74 +127,4 @@ def _by_role(displacements: Iterable[Displacement]) -> Iterable[Cell]:
     """Checkpoints down, roles across."""
     for one in displacements:
         for role, rho in one.by_role.items():
-            yield Cell(role, one.checkpoint, rho)  # type: ignore[arg-type]
-
-
-def grid(cells: Sequence[Cell]) -> tuple[list[str], list[Any], list[list[float]]]:
-    """Modules down, layers across, nan where a module has no such layer."""
-    modules = list(dict.fromkeys(cell.module for cell in cells))
-    layers: list[Any] = list(dict.fromkeys(c.layer for c in cells if c.layer is not None))
-    if all(isinstance(layer, int) for layer in layers):
-        layers.sort()
-    if any(cell.layer is None for cell in cells):
-        layers.append(None)
-    values = [[float("nan")] * len(layers) for _ in modules]
-    for cell in cells:
-        values[modules.index(cell.module)][layers.index(cell.layer)] = cell.value
-    return modules, layers, values
-
-
-def _figure(maps: Sequence[tuple[str, tuple[Cell, ...]]], label: str, colors: str) -> Any:
-    from matplotlib.figure import Figure
-
-    grids = [grid(cells) for _, cells in maps]
-    heights = [
-        0.15 * len(modules) + (0.18 if title else 0)
-        for (title, _), (modules, _, _) in zip(maps, grids, strict=True)
-    ]
-    figure = Figure(figsize=(INCHES, 0.5 + sum(heights)), layout="constrained")
-    axes = figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights)[:, 0]
-    known = [abs(v) for _, _, rows in grids for row in rows for v in row if v == v]
-    top = max(known, default=0) or 1
-    low = -top if colors == "PuOr_r" else 0
-    for axis, (title, _), (modules, layers, values) in zip(axes, maps, grids, strict=True):
-        shown = axis.pcolormesh(values, cmap=colors, vmin=low, vmax=top, linewidth=0)
-        axis.invert_yaxis()
-        axis.set_yticks([i + 0.5 for i in range(len(modules))], list(map(style.plain, modules)))
-        each = max(1, len(layers) // 14)
-        places = [i for i in range(len(layers)) if not i % each or layers[i] is None]
-        names = [OUTSIDE if layers[i] is None else style.plain(str(layers[i])) for i in places]
-        axis.set_xticks([i + 0.5 for i in places], names)
-        axis.tick_params(length=0, labelsize=5.5, labelbottom=axis is axes[-1])
-        axis.spines[:].set_visible(False)
-        if title:
-            axis.set_title(style.plain(title, 60), loc="left", pad=2)
-        if len(layers) <= 8:
-            _write(axis, values, top)
-    if any(isinstance(layer, int) for _, layers, _ in grids for layer in layers):
-        axes[-1].set_xlabel("layer")
-    bar = figure.colorbar(
-        shown, ax=list(axes), label=label, shrink=min(1, 1.2 / sum(heights)), aspect=12
-    )
-    bar.outline.set_linewidth(0.4)
-    bar.ax.tick_params(labelsize=5.5, color=INK)
-    return figure
-
-
-def _write(axis: Any, values: Sequence[Sequence[float]], top: float) -> None:
-    """The numbers themselves, where there is room; the ink is chosen by the square's colour."""
-    for i, row in enumerate(values):
-        for k, value in enumerate(row):
-            if value == value:
-                red, green, blue, _ = axis.collections[0].cmap(axis.collections[0].norm(value))
-                dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-                ink = "#fefefe" if dark else "#010101"  # not those that the page replaces
-                axis.text(
-                    k + 0.5,
-                    i + 0.5,
-                    f"{value:.2f}".replace("-", "−"),
-                    fontsize=5,
-                    color=ink,
-                    ha="center",
-                    va="center",
-                )
+            yield Cell(style.plain(role), style.plain(one.checkpoint), rho)  # type: ignore[arg-type]

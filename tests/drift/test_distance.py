@@ -176,4 +176,6 @@ def test_json_table_and_picture(qwen, tmp_path):
     assert f"{gap.relative_l2:.4f}" in lines[2] and lines[2].startswith("1 ")
     assert any(line.startswith("warning: the decoders are 1.4") for line in lines)
     distances.heat_map(found, tmp_path / "d.png")
+    with pytest.raises(UserError, match="d.xyz is no name of a picture: it ends in .png, .svg or"):
+        distances.heat_map(found, tmp_path / "d.xyz")
     assert (tmp_path / "d.png").read_bytes().startswith(b"\x89PNG")

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from common.errors import UserError
+from drift.heat_map import grid
 from reports.plots import maps, style
 
 
@@ -32,7 +33,7 @@ def read(folder, value):
 def test_squares_are_where_layer_and_module_say(tmp_path):
     found = read(tmp_path, content())
     assert (found.reasoner, found.relative_l2, found.warnings) == ("reasoner", 0.25, ("far",))
-    modules, layers, values = maps.grid(found.cells)
+    modules, layers, values = grid(found.cells)
     assert modules == ["embed_tokens", "q_proj", "up_proj"] and layers == [0, 1, None]
     assert [[v if v == v else None for v in row] for row in values] == [
         [None, None, 0.5],
