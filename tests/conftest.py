@@ -1,5 +1,7 @@
 """Before any test imports transformers or vLLM."""
 
+import io
+
 import pytest
 from fakehub import FakeHub
 
@@ -32,6 +34,30 @@ def mistake(driftbench):
         return said.err
 
     return run
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only moves when told, for everything that shows progress."""
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    made = Clock()
+    monkeypatch.setattr("common.progress.time", made)
+    monkeypatch.setattr("harness.evaluate.progress.time", made)
+    return made
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """A terminal, to be put in the place of `sys.stderr`."""
+    made = io.StringIO()
+    monkeypatch.setattr(made, "isatty", lambda: True)
+    return made
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ others' by the template.
 import io
 import json
 import random
+import shutil
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +290,17 @@ def read(folder: Path) -> dict[str, Any]:
     for file in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(file)
     return tensors
+
+
+def altered(folder: Path, target: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """Copy a checkpoint; `change` alters the copy's tensors in place."""
+    from safetensors.torch import save_file
+
+    shutil.copytree(folder, target)
+    tensors = read(target)
+    change(tensors)
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    return target
 
 
 def picture(seed: int, size: tuple[int, int] = (2 * CELL, CELL)) -> bytes:

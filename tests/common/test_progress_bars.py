@@ -1,31 +1,6 @@
-import io
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from common import progress
 from common.progress import Bar, counted, reading
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that only moves when told."""
-
-    class Clock:
-        now = 0.0
-
-        def monotonic(self):
-            return self.now
-
-    made = Clock()
-    monkeypatch.setattr(progress, "time", made)
-    return made
 
 
 def test_reading_a_small_file_is_silent_and_a_large_one_says_so(capsys):
@@ -37,9 +12,8 @@ def test_reading_a_small_file_is_silent_and_a_large_one_says_so(capsys):
     assert capsys.readouterr().err == "reading a (2.1 GB)\n"
 
 
-def test_reading_a_large_file_moves_a_bar_on_a_terminal(clock, monkeypatch):
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
+def test_reading_a_large_file_moves_a_bar_on_a_terminal(clock, screen, monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen)
     with reading("reading [/] a", 2 << 30) as moved:
         moved(1 << 29)
         assert screen.getvalue() == ""

@@ -130,21 +130,14 @@ def test_no_text_stack_is_an_error():
         decoder(tower)
 
 
-def without(folder, target, *keys):
-    """A copy of the checkpoint `folder` that lacks some tensors."""
-    shutil.copytree(folder, target)
-    tensors = load_file(target / "model.safetensors")
-    for key in keys:
-        del tensors[key]
-    save_file(tensors, target / "model.safetensors", {"format": "pt"})
-    return target
-
-
 def test_one_tensor_without_partner_stops_with_its_name(qwen, tmp_path):
-    llm = without(qwen / "llm", tmp_path / "llm", "model.layers.1.self_attn.k_proj.bias")
+    def without(name, key):
+        return tiny.altered(qwen / name, tmp_path / name, lambda tensors: tensors.pop(key))
+
+    llm = without("llm", "model.layers.1.self_attn.k_proj.bias")
     with pytest.raises(UserError, match="only in the VLM: layers.1.self_attn.k_proj.bias"):
         pair(qwen / "vlm", llm)
-    vlm = without(qwen / "vlm", tmp_path / "vlm", "model.layers.0.mlp.up_proj.weight")
+    vlm = without("vlm", "model.layers.0.mlp.up_proj.weight")
     with pytest.raises(UserError) as caught:
         pair(vlm, llm)
     assert "only in the VLM: layers.1.self_attn.k_proj.bias" in str(caught.value)
@@ -205,12 +198,10 @@ def test_newer_names_on_disk_pair_too(models, tmp_path):
     ],
 )
 def test_experts_and_quantised_weights_are_refused(qwen, tmp_path, key):
-    shutil.copytree(qwen / "llm", tmp_path / "llm")
-    tensors = load_file(tmp_path / "llm" / "model.safetensors")
-    tensors[key] = torch.zeros(2, 2)
-    save_file(tensors, tmp_path / "llm" / "model.safetensors")
+    more = {key: torch.zeros(2, 2)}
+    llm = tiny.altered(qwen / "llm", tmp_path / "llm", lambda tensors: tensors.update(more))
     with pytest.raises(UserError, match=f"{key} is no plain weight of a dense decoder"):
-        pair(qwen / "vlm", tmp_path / "llm")
+        pair(qwen / "vlm", llm)
 
 
 def test_quantised_checkpoints_are_refused_by_what_they_say_and_by_what_they_hold(qwen, tmp_path):
@@ -230,11 +221,9 @@ def test_quantised_checkpoints_are_refused_by_what_they_say_and_by_what_they_hol
 
 
 def test_old_rotary_buffers_are_left_aside(qwen, tmp_path):
-    shutil.copytree(qwen / "llm", tmp_path / "llm")
-    tensors = load_file(tmp_path / "llm" / "model.safetensors")
-    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
-    save_file(tensors, tmp_path / "llm" / "model.safetensors")
-    assert len(pair(qwen / "vlm", tmp_path / "llm").weights) == 27
+    buffer = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4)}
+    llm = tiny.altered(qwen / "llm", tmp_path / "llm", lambda tensors: tensors.update(buffer))
+    assert len(pair(qwen / "vlm", llm).weights) == 27
 
 
 def test_unknown_families_are_named(tmp_path):

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 import transformers as tf
-from tiny_models import read
+from tiny_models import altered, read
 
 from common.errors import UserError
 from drift.families import decoder, pair
@@ -408,14 +408,8 @@ def test_an_output_that_is_there_is_not_replaced(qwen, rows, tmp_path):
 
 
 def test_weights_that_the_model_lacks_are_named(qwen, rows, tmp_path):
-    import shutil
-
-    from safetensors.torch import save_file
-
-    shutil.copytree(qwen / "vlm", tmp_path / "vlm")
-    tensors = read(tmp_path / "vlm")
-    del tensors["visual.merger.ln_q.weight"]
-    save_file(tensors, tmp_path / "vlm" / "model.safetensors", {"format": "pt"})
+    lost = "visual.merger.ln_q.weight"
+    altered(qwen / "vlm", tmp_path / "vlm", lambda tensors: tensors.pop(lost))
     with pytest.raises(UserError, match="lacks weights of its own model: .*merger.ln_q.weight"):
         training.train(config_of(qwen, rows, vlm=str(tmp_path / "vlm")), tmp_path / "out")
 

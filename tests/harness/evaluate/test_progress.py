@@ -1,33 +1,5 @@
-import io
-import sys
-
-import pytest
-
-from common import progress as room
-from harness.evaluate import progress
 from harness.evaluate.progress import Progress
 from harness.runs.schema import Response
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that only moves when told."""
-
-    class Clock:
-        now = 0.0
-
-        def monotonic(self):
-            return self.now
-
-    made = Clock()
-    monkeypatch.setattr(progress, "time", made)
-    monkeypatch.setattr(room, "time", made)
-    return made
 
 
 def step(bar, how="rule"):
@@ -48,9 +20,8 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(clock, capsys):
     )
 
 
-def test_a_terminal_shows_nothing_in_the_first_two_seconds(clock, monkeypatch):
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
+def test_a_terminal_shows_nothing_in_the_first_two_seconds(clock, screen, monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen)
     with Progress("vlm", 3) as bar:
         clock.now = 1.0
         step(bar)

@@ -49,14 +49,18 @@ def toy(tmp_path, monkeypatch):
     return install(tmp_path, monkeypatch, TOY)
 
 
+@pytest.fixture
+def out(toy, tmp_path) -> Path:
+    return tmp_path / "out"
+
+
 def ran(out: Path) -> list[str]:
     lines = (out / "ran").read_text().split()
     (out / "ran").unlink()
     return lines
 
 
-def test_steps_run_after_what_they_read_and_once(toy, tmp_path):
-    out = tmp_path / "out"
+def test_steps_run_after_what_they_read_and_once(out):
     runner.run(toys(), out, 2)
     order = ran(out)
     assert order[0] == "start" and order[-1] == "both" and set(order[1:3]) == {"left", "right"}
@@ -65,8 +69,7 @@ def test_steps_run_after_what_they_read_and_once(toy, tmp_path):
     assert not (out / "ran").exists()
 
 
-def test_a_changed_command_reruns_itself_and_what_follows_from_it(toy, tmp_path):
-    out = tmp_path / "out"
+def test_a_changed_command_reruns_itself_and_what_follows_from_it(out):
     runner.run(toys(), out)
     ran(out)
     runner.run(toys(start="second"), out)
@@ -74,10 +77,7 @@ def test_a_changed_command_reruns_itself_and_what_follows_from_it(toy, tmp_path)
     assert (out / "both").read_text() == "second\ncopy\ncopy\n"
 
 
-def test_a_spoilt_output_is_made_again_and_what_it_feeds_is_not_if_it_comes_out_the_same(
-    toy, tmp_path
-):
-    out = tmp_path / "out"
+def test_a_spoilt_output_is_made_again_and_what_it_feeds_is_not_if_it_comes_out_the_same(out):
     runner.run(toys(), out)
     ran(out)
     (out / "right").write_text("spoilt")
@@ -85,8 +85,7 @@ def test_a_spoilt_output_is_made_again_and_what_it_feeds_is_not_if_it_comes_out_
     assert ran(out) == ["right"]
 
 
-def test_changed_code_reruns_everything(toy, tmp_path):
-    out = tmp_path / "out"
+def test_changed_code_reruns_everything(toy, out):
     runner.run(toys(), out)
     ran(out)
     (toy / "__init__.py").write_text("# another version")
@@ -94,8 +93,7 @@ def test_changed_code_reruns_everything(toy, tmp_path):
     assert len(ran(out)) == 4
 
 
-def test_what_a_step_took_is_on_record(toy, tmp_path):
-    out = tmp_path / "out"
+def test_what_a_step_took_is_on_record(out):
     runner.run(toys(), out)
     record = json.loads((out / "steps" / "both.json").read_text())
     assert record["command"] == ["python", "-P", "-m", "toy", "copy", "left", "both"]
@@ -103,8 +101,7 @@ def test_what_a_step_took_is_on_record(toy, tmp_path):
     assert set(record["reads"]) == {"left", "right"}
 
 
-def test_a_failed_step_says_why_and_the_rest_is_kept(toy, tmp_path):
-    out = tmp_path / "out"
+def test_a_failed_step_says_why_and_the_rest_is_kept(out):
     with pytest.raises(UserError, match="step both failed with exit status 2: the toy is broken"):
         runner.run(toys(both="fail left both"), out)
     ran(out)
@@ -112,13 +109,12 @@ def test_a_failed_step_says_why_and_the_rest_is_kept(toy, tmp_path):
     assert ran(out) == ["both"]
 
 
-def test_a_step_that_writes_nothing_is_an_error(toy, tmp_path):
+def test_a_step_that_writes_nothing_is_an_error(out, tmp_path):
     with pytest.raises(UserError, match="step both ended well but did not write both"):
         runner.run(toys(both="idle left both"), tmp_path / "out")
 
 
-def test_one_that_fails_stops_only_what_needs_it_and_all_that_failed_are_named(toy, tmp_path):
-    out = tmp_path / "out"
+def test_one_that_fails_stops_only_what_needs_it_and_all_that_failed_are_named(out):
     steps = [
         step("bad", "fail - bad"),
         step("worse", "idle - worse"),
@@ -139,8 +135,7 @@ def test_one_that_fails_stops_only_what_needs_it_and_all_that_failed_are_named(t
     assert sorted(ran(out)) == ["after_bad", "bad", "last", "worse"]
 
 
-def test_the_study_is_on_record_before_its_first_step_ends(toy, tmp_path):
-    out = tmp_path / "out"
+def test_the_study_is_on_record_before_its_first_step_ends(out):
     methods = (Method(name="m", label="M", runs=(MethodRun("f", 0, "f/runs/m"),)),)
     with pytest.raises(UserError, match="step left failed"):
         runner.run(replace(toys(left="fail start left"), methods=methods, baseline="m"), out)
@@ -151,10 +146,9 @@ def test_the_study_is_on_record_before_its_first_step_ends(toy, tmp_path):
     assert record.read(out) == Design(methods=methods, baseline="m")
 
 
-def test_nothing_is_removed_behind_a_link_out_of_the_study(toy, tmp_path):
+def test_nothing_is_removed_behind_a_link_out_of_the_study(out, tmp_path):
     victim = tmp_path / "victim"
     (victim / "kept").mkdir(parents=True)
-    out = tmp_path / "out"
     runner.run(toys(), out)
     (out / "away").symlink_to(victim)
     with pytest.raises(UserError, match="step thief writes away/kept, which lies behind a link"):
@@ -162,8 +156,7 @@ def test_nothing_is_removed_behind_a_link_out_of_the_study(toy, tmp_path):
     assert (victim / "kept").is_dir()
 
 
-def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, tmp_path):
-    out = tmp_path / "out"
+def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, out):
     slow = toys(left="slow start left 1.5", right="slow start right 1.5")
     code = (
         "import pathlib, pickle, sys; sys.path.insert(0, sys.argv[2]); import toys\n"
@@ -189,8 +182,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, tmp_path):
     assert (out / "both").read_text() == "first\nslow\ncopy\n"
 
 
-def test_a_folder_of_something_else_is_left_alone(toy, tmp_path):
-    out = tmp_path / "out"
+def test_a_folder_of_something_else_is_left_alone(out, tmp_path):
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds something other than a study"):
@@ -201,14 +193,13 @@ def test_a_folder_of_something_else_is_left_alone(toy, tmp_path):
         runner.run(replace(toys(), name="another"), other)
 
 
-def test_too_little_disk_is_said_before_anything_runs(toy, tmp_path):
+def test_too_little_disk_is_said_before_anything_runs(out, tmp_path):
     with pytest.raises(UserError, match="GiB free, the study needs 931322.6"):
         runner.run(study(step("start", "first - start", disk_gib=931322.6)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_two_at_once_in_one_folder_are_refused(toy, tmp_path):
-    out = tmp_path / "out"
+def test_two_at_once_in_one_folder_are_refused(out):
     runner.run(toys(), out)
     with runner._locked(out):
         with pytest.raises(UserError, match="another process is running the study"):
