@@ -166,7 +166,12 @@ def _transformers(checkpoint: Any, questions: list[Any], folder: Path) -> float:
         )
         whole = replace(question, images=images)
         requests.append(
-            Request(whole, engine.render(whole), Sampling(max_tokens=40), 0, question.id)
+            Request(
+                question=whole,
+                prompt=engine.render(whole),
+                sampling=Sampling(max_tokens=40),
+                key=question.id,
+            )
         )
     seconds = _seconds(lambda: [list(engine.generate([request])) for request in requests])
     engine.close()

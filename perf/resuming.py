@@ -154,13 +154,18 @@ def _write(
         def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
             for left, request in zip(range(total - 1, -1, -1), requests, strict=True):
                 if left >= left_out:
-                    where = (
-                        request.key,
-                        request.question.task,
-                        request.question.id,
-                        request.sample,
+                    yield Response(
+                        key=request.key,
+                        task=request.question.task,
+                        id=request.question.id,
+                        sample=request.sample,
+                        text=f"{text} 7",
+                        finish="stop",
+                        tokens_in=9,
+                        tokens_image=4,
+                        tokens_out=given.words,
+                        seconds=0.1,
                     )
-                    yield Response(*where, f"{text} 7", "stop", 9, 4, given.words, 0.1)
 
     service = Service((pretend.url,))
     n = given.answers

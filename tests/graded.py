@@ -11,6 +11,7 @@ from harness.runs.schema import Question, Response, RunCard, Sampling, TaskCard,
 def card(name="run", *, tasks=("pocket",), n=4, protocol="official", **changes):
     """Return a card; `changes` are fields of it."""
     rule, sha = "the last word equals the answer", "0" * 64
+    rules = {"protocol": protocol, "scoring": rule, "max_tokens": 40}
     fields = {
         "name": name,
         "checkpoint": f"checkpoints/{name}",
@@ -21,7 +22,9 @@ def card(name="run", *, tasks=("pocket",), n=4, protocol="official", **changes):
         "sampling": Sampling(max_tokens=40),
         "dtype": "float32",
         "pixels": {"shortest_edge": 3136, "longest_edge": 50176},
-        "tasks": tuple(TaskCard(task, "1.0", sha, n, protocol, rule, 40) for task in tasks),
+        "tasks": tuple(
+            TaskCard(name=task, version="1.0", revision=sha, n=n, **rules) for task in tasks
+        ),
         "limit": None,
         "git": "0123abc",
         "packages": {"vllm": "0.32.0"},
@@ -30,6 +33,21 @@ def card(name="run", *, tasks=("pocket",), n=4, protocol="official", **changes):
         "finished": True,
     }
     return RunCard(**{**fields, **changes})
+
+
+def response(**fields):
+    """Return a response; `fields` of it that are not as usual."""
+    usual = {"key": "k", "task": "pocket", "id": "q", "sample": 0, "text": "7", "finish": "stop"}
+    counts = {"tokens_in": 20, "tokens_image": 4, "tokens_out": 9, "seconds": 0.1}
+    return Response(**{**usual, **counts, **fields})
+
+
+def verdict(
+    id, correct, *, answer=None, how="rule", task="t", sample=0, groups=("all",), cluster=""
+):
+    """Return a verdict."""
+    place = {"task": task, "id": str(id), "sample": sample, "groups": groups, "cluster": cluster}
+    return Verdict(correct=correct, answer=answer, how=how, **place)
 
 
 def write_run(folder: Path, questions, answers, *, cluster=lambda id: "", **card_fields) -> Path:
@@ -50,9 +68,10 @@ def write_run(folder: Path, questions, answers, *, cluster=lambda id: "", **card
         for sample, (correct, how, answer, text) in enumerate(answers[q.task, q.id]):
             finish = {"truncated": "length", "error": "error"}.get(how, "stop")
             key = f"{q.task}-{q.id}-{sample}"
-            responses.append(Response(key, q.task, q.id, sample, text, finish, 20, 4, 9, 0.1))
-            verdict = Verdict(q.task, q.id, sample, correct, answer, how, groups, cluster(q.id))
-            verdicts.append(verdict)
+            place = {"task": q.task, "id": q.id, "sample": sample}
+            responses.append(response(key=key, text=text, finish=finish, **place))
+            marks = {"how": how, "groups": groups, "cluster": cluster(q.id)}
+            verdicts.append(Verdict(correct=correct, answer=answer, **place, **marks))
         for image in q.images:
             store_image(folder, image)
     tasks = tuple(dict.fromkeys(q.task for q in asked))
@@ -91,7 +110,9 @@ def write(
     questions, said = [], {}
     for id, given in answers.items():
         row = {"answer": "7", "groups": groups(id)}
-        questions.append(Question(task, id, prompt.format(id), tuple(images), row))
+        questions.append(
+            Question(task=task, id=id, prompt=prompt.format(id), images=tuple(images), row=row)
+        )
         said[task, id] = [
             (None, "unparsed", None, text.format(None))
             if answer is None
@@ -108,7 +129,7 @@ def bits(text: str):
 
 def simple_questions(n, task="pocket", groups=(), prompt="3 + 4 ?", **row):
     return [
-        Question(task, f"q{i}", prompt, (), {"answer": "7", "groups": groups, **row})
+        Question(task=task, id=f"q{i}", prompt=prompt, row={"answer": "7", "groups": groups, **row})
         for i in range(n)
     ]
 

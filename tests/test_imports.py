@@ -121,7 +121,8 @@ def runs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     row = {"question": "3 + 4 ?", "answer": "7", "group": "perception"}
     questions = [
-        Question("pocket", f"q{n}", "3 + 4 ?", (), {**row, "id": f"q{n}"}) for n in "012345"
+        Question(task="pocket", id=f"q{n}", prompt="3 + 4 ?", row={**row, "id": f"q{n}"})
+        for n in "012345"
     ]
     for name, bits in (("a", "110100"), ("b", "111110")):
         answers = graded.simple_answers(questions, map(int, bits))

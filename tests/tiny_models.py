@@ -317,7 +317,7 @@ def question(id: str = "q", prompt: str = "what?", pictures: int = 0, **row: Any
     from harness.runs.schema import Image, Question
 
     images = tuple(Image(f"{n}" * 64, ".png", picture(n)) for n in range(pictures))
-    return Question("pocket", id, prompt, images, row)
+    return Question(task="pocket", id=id, prompt=prompt, images=images, row=row)
 
 
 def make_rows(folder: Path, count: int = 16) -> Path:

@@ -237,7 +237,11 @@ def _request(prompt: str, pictures: int, sample: int, sampling: Sampling) -> "Re
     from harness.engines import Request
 
     images = tuple(Image("", ".png", _square(colour)) for colour in COLOURS[:pictures])
-    return Request(Question("check", "", prompt, images, {}), "", sampling, sample, "")
+    return Request(
+        question=Question(task="check", id="", prompt=prompt, images=images),
+        sampling=sampling,
+        sample=sample,
+    )
 
 
 def _square(colour: str) -> bytes:

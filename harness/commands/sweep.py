@@ -62,7 +62,7 @@ def sweep(
         seed=merge_seed,
         modules=roles(modules),
     )
-    points = merge_sweep.merges(vlm, llm, recipe, shares, base, options.chat_template)
+    points = merge_sweep.merges(vlm, llm, recipe, shares, base, template=options.chat_template)
     folders = [options.out / point.name for point in points]
     out = options.out if len(points) > 1 else folders[0]
     what = replace(what, engine="vllm" if what.engine == "auto" else what.engine)

@@ -16,16 +16,16 @@ LONGEST_SENTENCE = 1000
 """Characters of what others say that are shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """One answer that is wanted."""
 
     question: Question
-    prompt: str
+    prompt: str = ""
     """The question as the engine's `render` gave it."""
-    sampling: Sampling
-    sample: int
-    key: str
+    sampling: Sampling = Sampling()
+    sample: int = 0
+    key: str = ""
 
     @property
     def seed(self) -> int:

@@ -45,7 +45,9 @@ WATCH_SECONDS = 30.0
 MANY_REFUSALS = 20
 """Without one answer: not the questions are wrong, but what is asked of the endpoint."""
 
-PLAIN = Request(Question("", "", "Say yes.", (), {}), "", Sampling(max_tokens=16), 0, "")
+PLAIN = Request(
+    question=Question(task="", id="", prompt="Say yes."), sampling=Sampling(max_tokens=16)
+)
 """A question that whoever lives answers."""
 
 

@@ -24,7 +24,7 @@ SAMPLE = 8
 """Pictures to process where a processor does not tell their tokens by their size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One task of a run."""
 
@@ -53,7 +53,7 @@ class Pace:
     """That what is left would take at this pace."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One run folder."""
 
@@ -156,7 +156,9 @@ class _Counter:
             told = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
             return told["num_image_tokens"][0]
         self.estimated = True
-        question = Question("plan", "", rendering.MARK, (Image(path.name, "", b""),), {})
+        question = Question(
+            task="plan", id="", prompt=rendering.MARK, images=(Image(path.name, "", b""),)
+        )
         prompt = rendering.render(self._processor, self._folder, question)
         special = rendering.adds_special_tokens(self._processor, self._folder, prompt)
         text = self._tokenizer(prompt, add_special_tokens=special)["input_ids"]

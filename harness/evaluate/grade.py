@@ -133,7 +133,7 @@ def grade(
     into = into or folder
     by_name = {task.name: task for task in graded_tasks}
     questions = [q for q in read_questions(folder) if q.task in by_name]
-    graded = verdicts_of(folder, card, by_name, questions, judge, readings)
+    graded = verdicts_of(folder, card, by_name, questions, judge, readings=readings)
     verdicts = graded.verdicts
     cards = tuple(
         replace(

@@ -41,7 +41,7 @@ FAILED = "Failed to obtain answer via API"
 ENGINE = "elsewhere"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """One answer of a file."""
 

@@ -97,9 +97,11 @@ def _for_engine(engine: Engine, key: str, request: Request) -> engines.Request:
     prompt = CONTROL.sub("< ", request.prompt)
     if request.system:
         prompt = f"{request.system}\n\n{prompt}"
-    question = Question("judge", key, prompt, (), {})
+    question = Question(task="judge", id=key, prompt=prompt)
     sampling = Sampling(temperature=request.temperature, max_tokens=request.max_tokens)
-    return engines.Request(question, engine.render(question), sampling, 0, key)
+    return engines.Request(
+        question=question, prompt=engine.render(question), sampling=sampling, key=key
+    )
 
 
 def settled(

@@ -111,10 +111,12 @@ def revision(rows: Sequence[Row]) -> str:
 def _question(task: Task, row: Row, pictures: Pictures) -> Question:
     images = [pictures.image(path) for path in task.to_images(row)]
     bare = {name: row[name] for name in row if name != FOLDER}
-    return Question(task.name, row["id"], task.to_prompt(row), tuple(images), bare)
+    return Question(
+        task=task.name, id=row["id"], prompt=task.to_prompt(row), images=tuple(images), row=bare
+    )
 
 
 def unasked(task: Task, row: Row) -> Question:
     """Turn a row that was asked elsewhere into a question, without pictures."""
     bare = {name: row[name] for name in row if name != FOLDER}
-    return Question(task.name, row["id"], task.to_prompt(row), (), bare)
+    return Question(task=task.name, id=row["id"], prompt=task.to_prompt(row), row=bare)

@@ -47,7 +47,13 @@ def requests_of(job: Job, questions: Iterable[Question]) -> Iterator[Request]:
         images = [image.sha256 for image in question.images]
         for sample in range(sampling.n):
             key = _key(job, question.task, job.prompts[name], images, sample)
-            yield Request(question, job.prompts[name], sampling, sample, key)
+            yield Request(
+                question=question,
+                prompt=job.prompts[name],
+                sampling=sampling,
+                sample=sample,
+                key=key,
+            )
 
 
 def make_keys(job: Job, beside: bool = False) -> None:

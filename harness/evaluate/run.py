@@ -72,7 +72,7 @@ def run(
     engines = _Engines()
     try:
         return [
-            _run_one(checkpoint, workload, folder, shard, engines, engine)
+            _run_one(checkpoint, workload, folder, shard, engines, choice=engine)
             for checkpoint, folder in zip(checkpoints, folders, strict=True)
         ]
     finally:

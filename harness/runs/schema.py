@@ -40,7 +40,7 @@ class Image:
     """To be resized to when it is decoded; None: it is left as it is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """One row of a benchmark, ready to be asked."""
 
@@ -50,13 +50,13 @@ class Question:
     """The row's own identifier, unique within the task."""
     prompt: str
     """The user's message; `<image>` stands where each picture goes, in order."""
-    images: tuple[Image, ...]
+    images: tuple[Image, ...] = ()
     """As many as the prompt has `<image>` marks."""
-    row: dict[str, Any]
+    row: dict[str, Any] = field(default_factory=dict)
     """The benchmark's row, without pictures; what the verdict needs is in it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How an answer is drawn. Temperature 0 is greedy."""
 
@@ -74,7 +74,7 @@ class Sampling:
     """Tokens for an answer after a thought that was cut at the limit; 0: none is forced."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Response:
     """What a model said, complete, before anything judges it."""
 
@@ -122,7 +122,7 @@ def place(response: Response) -> Place:
     return response.task, response.id, response.sample, response.key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether one response is right, and how that was found."""
 
@@ -141,7 +141,7 @@ class Verdict:
     depend on each other. Empty: the question stands alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One number of a table, with what stands behind it."""
 
@@ -163,7 +163,7 @@ class Cell:
     """Standard error of the score."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskCard:
     """A task as it was when it was asked."""
 
@@ -196,7 +196,7 @@ class TaskCard:
     were not told from those that would fail again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunCard:
     """The record of one run: enough to redo it and to distrust it."""
 

@@ -5,7 +5,8 @@ failed) counts 0; nothing is dropped. With several answers per question a questi
 mean over them, and the question stays the unit: answers are never treated as independent. Nor are
 questions of one cluster (`Verdict.cluster`), which share a problem or a picture.
 
-    >>> a = [Verdict("t", str(i), 0, i < 7, "x", "rule", ("all",)) for i in range(10)]
+    >>> one = {"task": "t", "sample": 0, "answer": "x", "how": "rule", "groups": ("all",)}
+    >>> a = [Verdict(id=str(i), correct=i < 7, **one) for i in range(10)]
     >>> cells("run", a)[0].score
     0.7
 """

@@ -13,7 +13,7 @@ from common import pictures
 from drift.training import data
 from harness.engines import Request, endpoint
 from harness.engines.pictures import decoded_image
-from harness.runs.schema import Image, Question, Sampling
+from harness.runs.schema import Image, Question
 from tasks.data.pictures import shown as shown_to_lm_eval
 
 DOTS = np.arange(6, dtype=np.float64).reshape(2, 3)
@@ -39,8 +39,8 @@ def by_an_engine(content, folder):
 
 def by_an_endpoint(content, folder):
     """As a server that knows no metadata, transparency or depth decodes what it is sent."""
-    question = Question("t", "1", "<image>", (Image("0", ".bin", content),), {})
-    (part,) = endpoint.content(Request(question, "", Sampling(), 0, "k"))
+    question = Question(task="t", id="1", prompt="<image>", images=(Image("0", ".bin", content),))
+    (part,) = endpoint.content(Request(question=question, key="k"))
     url = part["image_url"]["url"]
     return Pillow.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
 

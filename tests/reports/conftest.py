@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import graded
 import pytest
 import synthetic
@@ -21,9 +23,7 @@ def pair(tmp_path):
     questions = [
         q for group in "ab" for q in graded.simple_questions(4, groups=(group,), floor=0.25)
     ]
-    questions = [
-        type(q)(q.task, f"{q.row['groups'][0]}{q.id}", q.prompt, (), q.row) for q in questions
-    ]
+    questions = [replace(q, id=f"{q.row['groups'][0]}{q.id}") for q in questions]
     answers = {
         "sft": [1, 0, 0, 0, 1, 1, 0, 1],
         "drift": [1, 1, 1, 0, 1, "unparsed", "truncated", 1],

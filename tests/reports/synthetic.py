@@ -55,7 +55,9 @@ def pocket_questions(task, per_group, seed=0):
                 "floor": 0.1 if group == "perception" else 0.18,
             }
             prompt = f"{shown.get(group, '<image>')} {asks}"
-            questions.append(Question(task, f"{group}-{i:04d}", prompt, images, row))
+            questions.append(
+                Question(task=task, id=f"{group}-{i:04d}", prompt=prompt, images=images, row=row)
+            )
     return questions
 
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import graded
 import pytest
@@ -47,7 +48,7 @@ def ours(monkeypatch, tmp_path):
 def write(folder, name, **card):
     questions = graded.simple_questions(100, "t")
     questions = [
-        type(q)(q.task, q.id, q.prompt, (), {**q.row, "groups": ("g",) if i < 50 else ()})
+        replace(q, row={**q.row, "groups": ("g",) if i < 50 else ()})
         for i, q in enumerate(questions)
     ]
     answers = graded.simple_answers(questions, [1] * 70 + [0] * 30)

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import graded
 import pytest
@@ -35,7 +36,7 @@ def record(folder, **more):
 def write(folder, bits, rho=None):
     """Runs of one family and seed: name → right answers of IMAGE and of PERCEPTION, 4 each."""
     questions = [
-        type(q)(task, f"{group}-{q.id}", q.prompt, (), {**q.row, "groups": (group,)})
+        replace(q, task=task, id=f"{group}-{q.id}", row={**q.row, "groups": (group,)})
         for task in ("pocket", "pocket_validation")
         for group in GROUPS
         for q in graded.simple_questions(4, prompt=f"{folder.parent.name}: 3 + 4 ?", floor=0.25)

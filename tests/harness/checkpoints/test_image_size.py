@@ -17,7 +17,7 @@ from harness.engines import Request, endpoint, pictures
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
-from harness.runs.schema import Image, PixelBudget, Question, Sampling
+from harness.runs.schema import Image, PixelBudget, Question
 
 QWEN = {
     "size": {"shortest_edge": 3136, "longest_edge": 12845056},
@@ -54,10 +54,10 @@ def test_without_a_grid_the_area_is_kept_to_and_the_shape_too():
 def test_engines_and_endpoints_show_the_same_picture():
     data = tiny.picture(0, (56, 28))
     image = Image("0" * 64, ".png", data, PixelBudget(None, 784, 28))
-    question = Question("t", "q", "<image>?", (image,), {})
+    question = Question(task="t", id="q", prompt="<image>?", images=(image,))
     (shown,) = pictures.decode(question)
     assert shown.size == (28, 28)
-    part = endpoint.content(Request(question, "", Sampling(), 0, ""))[0]
+    part = endpoint.content(Request(question=question))[0]
     sent = base64.b64decode(part["image_url"]["url"].partition(",")[2])
     with Pillow.open(io.BytesIO(sent)) as opened:
         assert opened.tobytes() == shown.tobytes()

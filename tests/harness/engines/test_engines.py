@@ -85,7 +85,13 @@ def engine(request, checkpoints, answers):
 def requests(engine, questions: list, samples: int = 1, **settings) -> list[Request]:
     sampling = Sampling(**{"max_tokens": 12, **settings})
     return [
-        Request(question, engine.render(question), sampling, sample, f"{question.id}/{sample}")
+        Request(
+            question=question,
+            prompt=engine.render(question),
+            sampling=sampling,
+            sample=sample,
+            key=f"{question.id}/{sample}",
+        )
         for question in questions
         for sample in range(samples)
     ]
@@ -96,7 +102,12 @@ def said(engine, wanted: list[Request]) -> dict[str, str]:
 
 
 def test_what_cannot_be_answered_is_an_error_with_its_reason_and_holds_up_nothing(engine):
-    broken = Question("pocket", "broken", "<image>what?", (Image("0", ".png", b"no picture"),), {})
+    broken = Question(
+        task="pocket",
+        id="broken",
+        prompt="<image>what?",
+        images=(Image("0", ".png", b"no picture"),),
+    )
     long = tiny.question("long", "x" * tiny.CONTEXT)
     questions = [tiny.question("1"), broken, tiny.question("2"), long, tiny.question("3")]
     found = {response.id: response for response in engine.generate(requests(engine, questions))}

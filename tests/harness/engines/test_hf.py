@@ -46,7 +46,9 @@ def engine(checkpoints) -> HfEngine:
 
 def requests(engine, questions, **settings) -> list[Request]:
     sampling = Sampling(**{"max_tokens": 16, **settings})
-    return [Request(q, engine.render(q), sampling, 0, q.id) for q in questions]
+    return [
+        Request(question=q, prompt=engine.render(q), sampling=sampling, key=q.id) for q in questions
+    ]
 
 
 def said(engine, wanted: list[Request]) -> dict[str, tuple]:
@@ -66,7 +68,7 @@ def mixed(count: int) -> list[Question]:
             for n in range(chance.choice([0, 1, 1, 2]))
         )
         prompt = "<image>" * len(pictures) + "w" * chance.randint(1, 60) + "?"
-        questions.append(Question("pocket", str(number), prompt, pictures, {}))
+        questions.append(Question(task="pocket", id=str(number), prompt=prompt, images=pictures))
     return questions
 
 

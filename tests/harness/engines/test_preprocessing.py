@@ -9,15 +9,15 @@ import torch
 
 from harness.engines import Request
 from harness.engines.preprocessing import WORTHWHILE, Prepared
-from harness.runs.schema import Question, Sampling
+from harness.runs.schema import Question
 
 FRONT = os.getpid()
 
 
 def requests(count):
     for number in range(count):
-        question = Question("t", str(number), f"{number}?", (), {})
-        yield Request(question, question.prompt, Sampling(), 0, str(number))
+        question = Question(task="t", id=str(number), prompt=f"{number}?")
+        yield Request(question=question, prompt=question.prompt, key=str(number))
 
 
 def number_of(request):

@@ -130,7 +130,9 @@ def test_each_drawn_answer_is_a_request_of_its_own_seed(tmp_path, world):
 
 def request(*data: bytes) -> Request:
     images = tuple(Image("", ".png", one) for one in data)
-    return Request(Question("t", "1", "<image>" * len(data), images, {}), "", Sampling(), 0, "k")
+    return Request(
+        question=Question(task="t", id="1", prompt="<image>" * len(data), images=images), key="k"
+    )
 
 
 def encoded(picture: Pillow.Image, format: str, **settings) -> bytes:
@@ -518,7 +520,7 @@ def test_a_run_that_is_left_in_the_middle_leaves_nothing_behind(many):
         service = Service((pretend.url,))
         engine = ServerEngine(served_checkpoint("vlm", service), service)
         requests = (
-            Request(Question("t", str(n), f"what is {n}?", (), {}), "", Sampling(), 0, str(n))
+            Request(question=Question(task="t", id=str(n), prompt=f"what is {n}?"), key=str(n))
             for n in range(500)
         )
         begun = engine.generate(requests)
@@ -532,7 +534,7 @@ def test_a_run_that_is_left_in_the_middle_leaves_nothing_behind(many):
 
 def test_trouble_with_the_questions_themselves_is_not_swallowed():
     def requests():
-        yield Request(Question("t", "1", "what?", (), {}), "", Sampling(), 0, "1")
+        yield Request(question=Question(task="t", id="1", prompt="what?"), key="1")
         raise OSError(5, "Input/output error", "picture.png")
 
     with Pretend() as pretend:

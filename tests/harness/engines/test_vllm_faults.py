@@ -54,7 +54,9 @@ def requests(engine, prompts):
     sampling = Sampling(max_tokens=4)
     for number, prompt in enumerate(prompts):
         question = tiny.question(str(number), prompt)
-        yield Request(question, engine.render(question), sampling, 0, str(number))
+        yield Request(
+            question=question, prompt=engine.render(question), sampling=sampling, key=str(number)
+        )
 
 
 def test_the_rest_is_answered_when_one_question_makes_it_fail(engine, poisonous, capsys):

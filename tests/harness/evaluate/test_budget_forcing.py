@@ -1,16 +1,17 @@
 """Thoughts that are cut at the limit are closed and answered, once, and never quietly."""
 
+import graded
 import pytest
 from scripted import Script, evaluate
 
 from harness.evaluate.budget_forcing import CLOSING, is_cut_thought
 from harness.runs import log
 from harness.runs.folder import read_verdicts
-from harness.runs.schema import Response, Sampling, key
+from harness.runs.schema import Sampling, key
 
 
 def response(text, finish="length"):
-    return Response("k", "pocket", "q0", 0, text, finish, 1, 0, 3, 0.5)
+    return graded.response(id="q0", text=text, finish=finish, tokens_out=3)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import graded
 import pytest
 import tiny_models as tiny
 from scripted import checkpoint
@@ -15,7 +16,7 @@ from harness.evaluate.grade import Running, score
 from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card, read_cells, read_questions, read_verdicts
 from harness.runs.log import read_responses
-from harness.runs.schema import Question, Response, place
+from harness.runs.schema import Question, place
 
 
 @pytest.fixture
@@ -150,8 +151,8 @@ CUT_ROW = {"id": "1", "question_type": "free_form", "choices": [], "answer": "7"
 )
 def test_a_cut_response_has_the_answer_that_it_stated(text, finish, correct, how):
     task = tasks.load("mathvision")
-    question = Question("mathvision", "1", "How many?", (), CUT_ROW)
-    response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1)
+    question = Question(task="mathvision", id="1", prompt="How many?", row=CUT_ROW)
+    response = graded.response(task="mathvision", id="1", text=text, finish=finish)
     running = Running([task], [question])
     assert running(response) == how
     assert running.readings[place(response)][1] == correct
@@ -167,8 +168,10 @@ def test_a_cut_response_has_the_answer_that_it_stated(text, finish, correct, how
 )
 def test_a_thought_that_the_template_opened_is_no_answer(text, finish, correct, how):
     task = tasks.load("mathvision")
-    question = Question("mathvision", "1", "How many?", (), CUT_ROW)
-    response = Response("k", "mathvision", "1", 0, text, finish, 1, 0, 9, 0.1, opened="<think>")
+    question = Question(task="mathvision", id="1", prompt="How many?", row=CUT_ROW)
+    response = graded.response(
+        task="mathvision", id="1", text=text, finish=finish, opened="<think>"
+    )
     running = Running([task], [question])
     assert running(response) == how
     assert running.readings[place(response)][1] == correct

@@ -1,9 +1,10 @@
+import graded
+
 from harness.evaluate.progress import Progress
-from harness.runs.schema import Response
 
 
 def step(bar, how="rule"):
-    bar.step(Response("k", "t", "1", 0, "7", "stop", 5, 0, 20, 0.1), how)
+    bar.step(graded.response(tokens_out=20), how)
 
 
 def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(clock, capsys):

@@ -236,7 +236,7 @@ def test_more_questions_and_more_answers_go_on_from_what_is_there(tmp_path, worl
 
 
 def test_each_answer_has_a_seed_of_its_own():
-    request = Request(Question("t", "1", "", (), {}), "", Sampling(), 0, "k")
+    request = Request(question=Question(task="t", id="1", prompt=""), key="k")
     others = [
         replace(request, sample=1),
         replace(request, sampling=Sampling(seed=1)),

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 
+import graded
 import pytest
 import tiny_models as tiny
 
 from common.errors import UserError
 from harness.runs import folder
 from harness.runs.log import Log, answered, read_responses
-from harness.runs.schema import Cell, Image, Response, RunCard, Sampling, TaskCard, Verdict, key
+from harness.runs.schema import Cell, Image, Response, RunCard, Sampling, TaskCard, key
 
 BASE = {
     "fingerprint": "f",
@@ -61,7 +62,7 @@ def test_the_key_does_not_change_with_the_number_of_answers_nor_with_the_order_o
 
 
 def response(number: int, text: str = "7") -> Response:
-    return Response(f"k{number}", "pocket", f"q{number}", 0, text, "stop", 5, 2, 1, 0.1)
+    return graded.response(key=f"k{number}", id=f"q{number}", text=text)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +125,8 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
 
 @pytest.mark.parametrize("text", ["7", 'a "finish": "error", b', "\\", "…\n"])
 def test_what_is_answered_is_told_without_reading_the_texts(tmp_path, text):
-    odd = Response("k3", "pöcket", 'q"3', 1, "7", "stop", 5, 2, 1, 0.1)
-    failed = Response("k4", "pocket", "q4", 0, "", "error", 0, 0, 0, 0.0, text)
+    odd = graded.response(key="k3", task="pöcket", id='q"3', sample=1)
+    failed = graded.response(key="k4", id="q4", text="", finish="error", reason=text)
     with Log(tmp_path) as log:
         for one in (response(1, text), failed, odd):
             log.append(one)
@@ -143,7 +144,7 @@ def test_what_is_answered_is_told_without_reading_the_texts(tmp_path, text):
 
 
 def test_an_answer_stands_for_the_error_in_another_log(tmp_path):
-    failed = Response("k1", "pocket", "q1", 0, "", "error", 0, 0, 0, 0.0, "down")
+    failed = graded.response(key="k1", id="q1", text="", finish="error", reason="down")
     for name, one in (("1of2", response(1)), ("2of2", failed)):
         with Log(tmp_path, f"responses.{name}.jsonl") as log:
             log.append(one)
@@ -171,7 +172,8 @@ from harness.runs.log import Log
 from harness.runs.schema import Response
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-answer = Response("k", "pocket", "q", 0, "so " * 50, "stop", 5, 2, 1, 0.1)
+one = {"key": "k", "task": "pocket", "id": "q", "sample": 0, "finish": "stop", "seconds": 0.1}
+answer = Response(text="so " * 50, tokens_in=20, tokens_image=4, tokens_out=9, **one)
 log = Log(Path(sys.argv[1]))
 try:
     for number in range(9):
@@ -207,7 +209,7 @@ def test_a_disk_that_is_full_keeps_the_whole_lines_and_nothing_half(tmp_path):
 
 
 def answer_of_fills() -> Response:
-    return Response("k", "pocket", "q", 0, "so " * 50, "stop", 5, 2, 1, 0.1)
+    return graded.response(text="so " * 50)
 
 
 def test_lines_reach_the_disk_soon_after_the_last_one(tmp_path, monkeypatch):
@@ -248,7 +250,18 @@ CARD = RunCard(
     sampling=Sampling(stop=("a", "b")),
     dtype="float32",
     pixels={},
-    tasks=(TaskCard("pocket", "1.0", "r", 3, "official", "the last word", 40, 2),),
+    tasks=(
+        TaskCard(
+            name="pocket",
+            version="1.0",
+            revision="r",
+            n=3,
+            protocol="official",
+            scoring="the last word",
+            max_tokens=40,
+            skipped=2,
+        ),
+    ),
     limit=None,
     git=None,
     packages={"torch": "2"},
@@ -259,9 +272,20 @@ CARD = RunCard(
 
 
 def test_records_read_back_as_they_were(tmp_path):
-    verdicts = [Verdict("t", "1", 0, None, None, "unparsed", ("all", "x"))]
+    verdicts = [graded.verdict(1, None, how="unparsed", groups=("all", "x"))]
     questions = [tiny.question("1", "<image>what?", 1, answer="7"), tiny.question("2")]
-    cell = Cell("r", "t", "all", 1, 0, 1, 0, 0, 0.0, math.nan)
+    cell = Cell(
+        run="r",
+        task="t",
+        group="all",
+        n=1,
+        correct=0,
+        unparsed=1,
+        truncated=0,
+        error=0,
+        score=0.0,
+        stderr=math.nan,
+    )
     folder.write_json(tmp_path / "run.json", CARD)
     folder.write_lines(tmp_path / "verdicts.jsonl", verdicts)
     folder.write_lines(tmp_path / "questions.jsonl", questions)
@@ -287,10 +311,21 @@ def test_a_run_whose_files_say_open_reads_as_unparsed(tmp_path):
         '[{"run": "r", "task": "t", "group": "all", "n": 3, "correct": 1, "open": 2, '
         '"truncated": 0, "error": 0, "score": 0.5, "stderr": 0.1}]'
     )
-    assert folder.read_verdicts(tmp_path) == [
-        Verdict("t", "1", 0, None, None, "unparsed", ("all",))
+    assert folder.read_verdicts(tmp_path) == [graded.verdict(1, None, how="unparsed")]
+    assert folder.read_cells(tmp_path) == [
+        Cell(
+            run="r",
+            task="t",
+            group="all",
+            n=3,
+            correct=1,
+            unparsed=2,
+            truncated=0,
+            error=0,
+            score=0.5,
+            stderr=0.1,
+        )
     ]
-    assert folder.read_cells(tmp_path) == [Cell("r", "t", "all", 3, 1, 2, 0, 0, 0.5, 0.1)]
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):

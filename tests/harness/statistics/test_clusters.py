@@ -6,7 +6,7 @@ from harness.runs.schema import Image, Question
 
 
 def cluster_of(task, row, images=()):
-    question = Question(task, row["id"], "?", tuple(images), row)
+    question = Question(task=task, id=row["id"], prompt="?", images=tuple(images), row=row)
     return named(tasks.load(task), question)
 
 

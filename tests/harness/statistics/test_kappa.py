@@ -1,16 +1,14 @@
 import math
 
 import pytest
+from graded import verdict
 
-from harness.runs.schema import Verdict
 from harness.statistics.agreement import agreement
 
 
 def graded(words):
     known = {"r": True, "w": False, "o": None}
-    return [
-        Verdict("t", str(i), 0, known[word], None, "rule", ("all",)) for i, word in enumerate(words)
-    ]
+    return [verdict(i, known[word]) for i, word in enumerate(words)]
 
 
 def test_kappa_by_hand():

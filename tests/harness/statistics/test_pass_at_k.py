@@ -4,25 +4,19 @@ import random
 
 import numpy as np
 import pytest
+from graded import verdict
 
 from common.errors import UserError
-from harness.runs.schema import Verdict
 from harness.statistics import pass_at_k, scores
 from harness.statistics.paired import paired
 
 
 def answers(id, *given):
     """Verdicts of one question; the answer 7 is right, None could not be read."""
+    right = {None: None, "7": True}
+    how = {None: "unparsed"}
     return [
-        Verdict(
-            "t",
-            str(id),
-            k,
-            None if a is None else a == "7",
-            a,
-            "rule" if a else "unparsed",
-            ("all",),
-        )
+        verdict(id, right.get(a, False), answer=a, how=how.get(a, "rule"), sample=k)
         for k, a in enumerate(given)
     ]
 
@@ -59,7 +53,7 @@ def test_majority_votes_over_answers(given, score):
 
 def test_right_answers_are_one_however_written():
     graded = [
-        Verdict("t", "q", k, right, text, "rule", ("all",))
+        verdict("q", right, answer=text, sample=k)
         for k, (text, right) in enumerate([("0.5", True), ("1/2", True), ("2", False)])
     ]
     assert pass_at_k.majority(graded) == 1.0

@@ -3,15 +3,11 @@ import math
 import random
 
 import pytest
+from graded import verdict
 
-from harness.runs.schema import Verdict
 from harness.statistics import power, resampling
 from harness.statistics import scores as tally
 from harness.statistics.paired import Unpairable, paired, paired_mean
-
-
-def verdict(id, correct, *, sample=0, how="rule", groups=("all",), task="t", cluster=""):
-    return Verdict(task, str(id), sample, correct, None, how, groups, cluster)
 
 
 def run_of(bits, **kwargs):

@@ -2,18 +2,15 @@ import math
 
 import numpy as np
 import pytest
+from graded import verdict
 from scipy import stats
 
-from harness.runs.schema import Verdict
 from harness.statistics import seeds
 from harness.statistics.paired import Unpairable, paired
 
 
 def run_of(bits, cluster=lambda i: ""):
-    return [
-        Verdict("t", str(i), 0, bool(bit), "x", "rule", ("all",), cluster(i))
-        for i, bit in enumerate(bits)
-    ]
+    return [verdict(i, bool(bit), answer="x", cluster=cluster(i)) for i, bit in enumerate(bits)]
 
 
 def table(generator, runs, questions, base, seed_spread):
@@ -86,7 +83,7 @@ def test_what_cannot_be_compared_is_refused():
     one, other = [run_of([1, 0])], [run_of([1, 1])]
     with pytest.raises(Unpairable, match="neither method has runs of two training seeds"):
         seeds.compare(one, other, paired=False)
-    apart = [Verdict("t", "z", 0, True, "x", "rule", ("all",))]
+    apart = [verdict("z", True, answer="x")]
     with pytest.raises(Unpairable, match="no question in common"):
         seeds.compare([*one, apart], other, paired=False)
     with pytest.raises(ValueError, match="2 runs cannot be paired with 1"):

@@ -92,11 +92,10 @@ def hostile(tmp_path_factory):
     runs = tmp_path_factory.mktemp("hostile") / "runs"
     questions = [
         Question(
-            OWNED[i % 2],
-            f"{i}{bad}",
-            bad,
-            (),
-            {"answer": bad, "groups": (f"kind: {OWNED[i - 2]}",)},
+            task=OWNED[i % 2],
+            id=f"{i}{bad}",
+            prompt=bad,
+            row={"answer": bad, "groups": (f"kind: {OWNED[i - 2]}",)},
         )
         for i, bad in enumerate(OWNED)
     ]
@@ -229,7 +228,9 @@ def test_sampled_answers_and_failures_are_shown(tmp_path):
 
 def with_picture(folder, data, suffix=".png"):
     image = Image(hashlib.sha256(data).hexdigest(), suffix, data)
-    question = Question("t", "q", "<image> ?", (image,), {"answer": "7", "groups": ()})
+    question = Question(
+        task="t", id="q", prompt="<image> ?", images=(image,), row={"answer": "7", "groups": ()}
+    )
     answers = graded.simple_answers([question], [1])
     graded.write_run(folder / "r", [question], answers)
     return folder / "r", folder / "images" / f"{image.sha256}{suffix}"
@@ -393,7 +394,10 @@ def test_filters_find_what_counting_finds(tmp_path):
     generator = random.Random(1)
     questions = [
         Question(
-            task, f"{task}{i}", f"What is {i} ?", (), {"answer": "7", "groups": (f"kind: {i % 3}",)}
+            task=task,
+            id=f"{task}{i}",
+            prompt=f"What is {i} ?",
+            row={"answer": "7", "groups": (f"kind: {i % 3}",)},
         )
         for task in ("see", "think")
         for i in range(40)

@@ -9,7 +9,7 @@ from reports.plots import categories, style
 def write(folder, counts, runs):
     """Runs of one task whose questions have groups; group → number of questions."""
     questions = [
-        Question("t", f"{group}{i}", "?", (), {"answer": "7", "groups": (group,)})
+        Question(task="t", id=f"{group}{i}", prompt="?", row={"answer": "7", "groups": (group,)})
         for group, n in counts.items()
         for i in range(n)
     ]
