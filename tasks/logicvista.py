@@ -220,29 +220,16 @@ def _letters_only(reply: str) -> str | None:
 
 # Our own reading
 
-LIST = 100
-"""Characters of the longest text that is read as a list of letters."""
+LETTERS = "ABCDEFGHI"
 
 
 def robust(row: Row, text: str) -> Reading:
-    """Read a letter; letters or a number where the final answer is nothing else."""
-    final = extract.final(text)
-    if final is None:
-        return UNPARSED
-    parts = [_symbol(part) for part in re.split(r",|;|&|\band\b", final[:LIST])]
-    said = [part for part in parts if part]
-    if None in parts or not said or len(final) > LIST:
-        letter = extract.read_choice(text, dict.fromkeys("ABCDEFGHI", ""))
-        if letter is None:
-            return UNPARSED
-        said = [letter]
-    return ", ".join(sorted(said)), sorted(said) == sorted(row["answer"].split(", "))
-
-
-def _symbol(text: str) -> str | None:
-    letter = extract.option_letter(text, "ABCDEFGHI")
-    value = extract.number(text)
-    return letter if value is None else str(value)
+    """Read a letter, several, or a number where the answer is one."""
+    wanted = sorted(row["answer"].split(", "))
+    if not all(part in LETTERS for part in wanted):
+        return extract.read_value(text, row["answer"])
+    said = extract.read_choices(text, LETTERS)
+    return UNPARSED if said is None else (", ".join(said), list(said) == wanted)
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -5,25 +5,25 @@ A recursive descent over a fixed grammar; nothing is handed to `eval`. Rational 
 that two formulas in letters are compared by their values at a few points: polynomials that agree
 there agree everywhere, but for a chance of about one in ten thousand a point.
 
-The work is bounded by the shape of the text, not by a clock, so that a verdict does not depend on
-the machine: at most `LENGTH` characters, `DEPTH` levels, integers of `BITS` bits.
+The work is bounded by the shape of the text, not by a clock: at most `LENGTH` characters and
+`DEPTH` levels, and values within the bounds of `exact`.
 """
 
 import cmath
 import math
 import re
-import unicodedata
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+
+from tasks.grading import exact
+from tasks.grading.exact import Unreadable, Value
+from tasks.grading.spelling import normal
 
 LENGTH = 400
 DEPTH = 40
-BITS = 8192
 POINTS = 3
-
-Value = Fraction | float | complex
 
 
 @dataclass(frozen=True)
@@ -35,69 +35,7 @@ class Formula:
     """The letters in it that stand for unknowns; their values are arbitrary."""
 
 
-class _Unreadable(Exception):
-    pass
-
-
-_VULGAR = re.compile("[¼-¾⅐-⅞]")
-_RAISED = re.compile("[⁰¹²³⁴-⁹⁻⁺]+")
-_RAISED_TO = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_SIGNS = {
-    **dict.fromkeys("−–‒﹣－", "-"),
-    **dict.fromkeys("×·⋅∙✕∗", "*"),
-    **dict.fromkeys("÷∕⁄／", "/"),
-    **dict.fromkeys("º˚", "°"),
-    "π": r"\pi ",
-    "√": r"\sqrt ",
-    "∞": r"\infty ",
-    "∪": r"\cup ",
-    "∈": r"\in ",
-    "±": r"\pm ",
-    "≤": r"\le ",
-    "≥": r"\ge ",
-    "≠": r"\ne ",
-    "≈": r"\approx ",
-    "≅": r"\approx ",
-    "、": ",",
-    "\u200b": "",
-}
-_LATEX = [
-    (r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])", ""),
-    (r"\\(?:displaystyle|textstyle|limits|boldsymbol|ensuremath)(?![a-zA-Z])", " "),
-    (r"\\[dtc]frac", r"\\frac"),
-    (r"\\(?:mathrm|mathbf|mathit|mathsf|operatorname|mathbb|bm|rm)\s*\{([^{}]*)\}", r" \1 "),
-    (r"\^\s*\{?\s*(?:\\circ|\\degree|°)\s*\}?|\\degrees?(?![a-zA-Z])|\\circ(?![a-zA-Z])", "°"),
-    (r"\{,\}", ","),
-    (r"\\%", "%"),
-    (r"(?<=\d)\\[,!:; ](?=\d{3}(?!\d))", ","),
-    (r"(?<!\\)\\[,;:! ]|~|\\q?quad(?![a-zA-Z])", " "),
-    (r"\\(?:leq?slant|leq)(?![a-zA-Z])", r"\\le "),
-    (r"\\(?:geq?slant|geq)(?![a-zA-Z])", r"\\ge "),
-    (r"\\(?:lt)(?![a-zA-Z])", "<"),
-    (r"\\(?:gt)(?![a-zA-Z])", ">"),
-    (r"\\(?:times|cdot|ast)(?![a-zA-Z])", "*"),
-    (r"\\div(?![a-zA-Z])", "/"),
-    (r"\*\*(?=\s*[-(\d])", "^"),
-]
-_LATEX_RULES = [(re.compile(pattern), new) for pattern, new in _LATEX]
-
-
-def normal(text: str) -> str:
-    r"""Return a text in one spelling: unicode signs as ASCII or LaTeX, LaTeX without its spacing.
-
-    >>> normal("−3½ × 10²"), normal(r"\left(\dfrac{1}{2},\ 90^{\circ}\right)")
-    ('-3 1/2 * 10^{2}', '(\\frac{1}{2}, 90°)')
-    """
-    text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]), text)
-    text = _RAISED.sub(lambda found: "^{" + found[0].translate(_RAISED_TO) + "}", text)
-    for sign, plain in _SIGNS.items():
-        text = text.replace(sign, plain)
-    text = unicodedata.normalize("NFKC", text)
-    for pattern, new in _LATEX_RULES:
-        text = pattern.sub(new, text)
-    return text.strip()
-
-
+@lru_cache(8192)
 def read(text: str, point: int = 0) -> Formula | None:
     r"""Return what a formula is worth, at one of the points; None where it is not one.
 
@@ -110,15 +48,17 @@ def read(text: str, point: int = 0) -> Formula | None:
     >>> read("9**9**9**9") is None, read("((((") is None, read("twelve") is None
     (True, True, True)
     """
-    text = re.sub(r"\\[()\[\]]|[$]", " ", text)
     if len(text) > LENGTH:
         return None
     try:
-        reader = _Reader(normal(text), point)
+        reader = _Reader(normal(_MATH.sub(" ", text)), point)
         value = reader.all()
-    except (_Unreadable, ArithmeticError, ValueError):
+    except (Unreadable, ArithmeticError, ValueError):
         return None
     return Formula(value, frozenset(reader.letters))
+
+
+_MATH = re.compile(r"\\[()\[\]]|[$]")
 
 
 def same(a: str, b: str) -> bool | None:
@@ -132,62 +72,32 @@ def same(a: str, b: str) -> bool | None:
     first, second = read(a), read(b)
     if first is None or second is None:
         return None
-    if not close(first.value, second.value):
+    if not exact.close(first.value, second.value):
         return False
     if not first.letters and not second.letters:
         return True
     for point in range(1, POINTS):
         first, second = read(a, point), read(b, point)
-        if first is None or second is None or not close(first.value, second.value):
+        if first is None or second is None or not exact.close(first.value, second.value):
             return False
     return True
 
 
-def close(a: Value, b: Value) -> bool:
-    """Whether two values are the same: exactly if both are rational, else but for rounding."""
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
-        return a == b
-    try:
-        first, second = complex(a), complex(b)
-    except OverflowError:  # an exact number beyond all floats, beside a float
-        return False
-    size = max(abs(first), abs(second))
-    return abs(first - second) <= 1e-9 * size or size < 1e-13
-
-
 _TOKEN = re.compile(
-    r"""(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)
+    r"""\s+
+      | (?P<number>\d*\.\d*\s?\\(?:overline|bar|dot)\s?\{?\s?\d+\s?\}?
+          | \d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)? | \d{1,3}(?:[ ]\d{3})+(?![ ]?[\d/])
+          | (?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)
       | (?P<command>\\[a-zA-Z]+) | (?P<word>[a-zA-Z]+) | (?P<sign>[-+*/^_!%°(){}\[\]|:])""",
     re.VERBOSE,
 )
-_FUNCTIONS: dict[str, Callable[[complex], complex]] = {
-    "sin": cmath.sin,
-    "cos": cmath.cos,
-    "tan": cmath.tan,
-    "cot": lambda x: 1 / cmath.tan(x),
-    "sec": lambda x: 1 / cmath.cos(x),
-    "csc": lambda x: 1 / cmath.sin(x),
-    "arcsin": cmath.asin,
-    "arccos": cmath.acos,
-    "arctan": cmath.atan,
-    "asin": cmath.asin,
-    "acos": cmath.acos,
-    "atan": cmath.atan,
-    "sinh": cmath.sinh,
-    "cosh": cmath.cosh,
-    "tanh": cmath.tanh,
-    "ln": cmath.log,
-    "log": cmath.log10,
-    "lg": cmath.log10,
-    "exp": cmath.exp,
-}
 _TURNS = {"sin", "cos", "tan", "cot", "sec", "csc"}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e, "i": 1j}
 _GREEK = {
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "kappa",
     "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega",
-    "Delta", "Omega", "ell",
+    "Delta", "Omega", "ell", "infty",
 }  # fmt: skip
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
 _STARTS = re.compile(r"[(\[{\\a-zA-Z]")
@@ -204,20 +114,20 @@ class _Reader:
         self.bars = 0
         place = 0
         while place < len(text):
-            if text[place].isspace():
-                place += 1
-                continue
             found = _TOKEN.match(text, place)
             if not found:
-                raise _Unreadable
-            self.tokens += _letters(found["word"]) if found["word"] else [found[0]]
+                raise Unreadable
+            if found["word"]:
+                self.tokens += _letters(found["word"])
+            elif found.lastgroup:
+                self.tokens.append(found[0])
             place = found.end()
 
     def all(self) -> Value:
         value = self.sum()
         if self.at < len(self.tokens):
-            raise _Unreadable
-        return _checked(value)
+            raise Unreadable
+        return exact.checked(value)
 
     def peek(self, ahead: int = 0) -> str:
         place = self.at + ahead
@@ -232,13 +142,13 @@ class _Reader:
     def sum(self) -> Value:
         self.depth += 1
         if self.depth > DEPTH:
-            raise _Unreadable
+            raise Unreadable
         value = self.product()
         while self.peek() in ("+", "-"):
             sign = self.peek()
             self.at += 1
             other = self.product()
-            value = _plus(value, other if sign == "+" else _times(Fraction(-1), other))
+            value = exact.plus(value, other if sign == "+" else exact.times(Fraction(-1), other))
         self.depth -= 1
         return value
 
@@ -246,11 +156,11 @@ class _Reader:
         value = self.signed()
         while True:
             if self.take("*"):
-                value = _times(value, self.signed())
+                value = exact.times(value, self.signed())
             elif self.take("/") or self.take(":"):
-                value = _over(value, self.signed())
+                value = exact.over(value, self.signed())
             elif self.goes_on():
-                value = _times(value, self.power())
+                value = exact.times(value, self.power())
             else:
                 return value
 
@@ -269,18 +179,18 @@ class _Reader:
             negative ^= self.peek() == "-"
             self.at += 1
         value = self.power()
-        return _times(Fraction(-1), value) if negative else value
+        return exact.times(Fraction(-1), value) if negative else value
 
     def power(self) -> Value:
         mixed = self.mixed()
         value = self.atom() if mixed is None else mixed
         while True:
             if self.take("^"):
-                value = _raised(value, self.exponent())
+                value = exact.raised(value, self.exponent())
             elif self.take("!"):
-                value = _factorial(value)
+                value = exact.factorial(value)
             elif self.take("%"):
-                value = _over(value, Fraction(100))
+                value = exact.over(value, Fraction(100))
             elif self.take("°"):
                 self.degrees = True
             else:
@@ -296,7 +206,7 @@ class _Reader:
             if not re.match(shape, "".join(self.tokens[self.at + 1 : self.at + 8])):
                 return None
             self.at += 1
-            return Fraction(whole) + _real(self.atom())
+            return Fraction(whole) + exact.real(self.atom())
         top, bottom = self.peek(1), self.peek(3)
         if top.isdecimal() and bottom.isdecimal() and self.peek(2) == "/" and int(bottom):
             self.at += 4
@@ -306,51 +216,51 @@ class _Reader:
     def exponent(self) -> Value:
         self.depth += 1
         if self.depth > DEPTH:
-            raise _Unreadable
+            raise Unreadable
         negative = self.take("-")
         value = self.atom()
         if self.take("^"):
-            value = _raised(value, self.exponent())
+            value = exact.raised(value, self.exponent())
         self.depth -= 1
-        return _times(Fraction(-1), value) if negative else value
+        return exact.times(Fraction(-1), value) if negative else value
 
     def atom(self) -> Value:
         token = self.peek()
         self.at += 1
         if not token:
-            raise _Unreadable
+            raise Unreadable
         if token[0].isdecimal() or token[0] == ".":
             if self.peek() == "_":  # a number in another base
-                raise _Unreadable
+                raise Unreadable
             return _number(token)
         if token in _CLOSING:
             bars, self.bars = self.bars, 0
             value = self.sum()
             self.bars = bars
             if not self.take(_CLOSING[token]):
-                raise _Unreadable
+                raise Unreadable
             return value
         if token == "|":
             self.bars += 1
             value = self.sum()
             self.bars -= 1
             if not self.take("|"):
-                raise _Unreadable
+                raise Unreadable
             return Fraction(abs(value)) if isinstance(value, Fraction) else abs(value)
         name = token.removeprefix("\\")
         if name == "frac":
-            return _over(self.argument(), self.argument())
+            return exact.over(self.argument(), self.argument())
         if name == "binom":
-            return _choose(self.argument(), self.argument())
+            return exact.choose(self.argument(), self.argument())
         if name == "sqrt":
             return self.root()
-        if name in _FUNCTIONS:
+        if name in exact.FUNCTIONS:
             return self.function(name)
         if name in _CONSTANTS and self.peek() != "_":
             return _CONSTANTS[name]
         if name in _GREEK or (len(token) == 1 and token.isalpha()):
             return self.letter(name)
-        raise _Unreadable
+        raise Unreadable
 
     def argument(self) -> Value:
         r"""Read what a command takes: braces, or a single sign as in `\frac12` and `\sqrt2`."""
@@ -363,17 +273,19 @@ class _Reader:
             return self.atom()
         if len(token) == 1 and token.isalpha():
             return self.atom()
-        raise _Unreadable
+        raise Unreadable
 
     def root(self) -> Value:
         degree: Value = Fraction(2)
         if self.take("["):
             degree = self.sum()
             if not self.take("]"):
-                raise _Unreadable
+                raise Unreadable
         token = self.peek()
         number = token and token[0].isdecimal()
-        return _raised(self.atom() if number else self.argument(), _over(Fraction(1), degree))
+        return exact.raised(
+            self.atom() if number else self.argument(), exact.over(Fraction(1), degree)
+        )
 
     def function(self, name: str) -> Value:
         power: Value | None = None
@@ -387,19 +299,19 @@ class _Reader:
         outer, self.degrees = self.degrees, False
         self.depth += 1
         if self.depth > DEPTH:
-            raise _Unreadable
+            raise Unreadable
         bracketed = self.peek() in _CLOSING
         given = self.power()
-        while not bracketed and self.goes_on() and self.peek().lstrip("\\") not in _FUNCTIONS:
-            given = _times(given, self.power())  # \sin 2x, but \sin(2) x
+        while not bracketed and self.goes_on() and self.peek().lstrip("\\") not in exact.FUNCTIONS:
+            given = exact.times(given, self.power())  # \sin 2x, but \sin(2) x
         self.depth -= 1
         if self.degrees and name in _TURNS:
             given = given * math.pi / 180
         self.degrees = outer
-        value: Value = _checked(_FUNCTIONS[name](complex(given)))
+        value: Value = exact.checked(exact.FUNCTIONS[name](complex(given)))
         if base is not None:
-            value = _over(value, _checked(cmath.log10(complex(base))))
-        return value if power is None else _raised(value, power)
+            value = exact.over(value, exact.checked(cmath.log10(complex(base))))
+        return value if power is None else exact.raised(value, power)
 
     def letter(self, name: str) -> Value:
         if self.take("_"):
@@ -413,88 +325,21 @@ class _Reader:
 
 
 def _letters(word: str) -> list[str]:
-    if word in _FUNCTIONS or word in ("sqrt", "pi"):
+    if word in exact.FUNCTIONS or word in ("sqrt", "pi"):
         return [word]
     if len(word) > 3:  # a word, not a product of letters
-        raise _Unreadable
+        raise Unreadable
     return list(word)
+
+
+_REPEATING = re.compile(r"(\d*)\.(\d*)\D+(\d+)\D*")
 
 
 def _number(token: str) -> Fraction:
     if len(token) > 200 or re.search(r"[eE][-+]?\d{4,}$", token):
-        raise _Unreadable
-    return Fraction(token.replace(",", "").rstrip("."))
-
-
-def _checked(value: Value) -> Value:
-    if isinstance(value, Fraction):
-        if value.numerator.bit_length() + value.denominator.bit_length() > BITS:
-            raise _Unreadable
-        return value
-    if not cmath.isfinite(value):
-        raise _Unreadable
-    if isinstance(value, complex) and value.imag == 0:
-        return value.real
-    return value
-
-
-def _plus(a: Value, b: Value) -> Value:
-    return _checked(a + b)
-
-
-def _times(a: Value, b: Value) -> Value:
-    return _checked(a * b)
-
-
-def _over(a: Value, b: Value) -> Value:
-    return _checked(a / b)
-
-
-def _real(value: Value) -> Fraction:
-    if not isinstance(value, Fraction):
-        raise _Unreadable
-    return value
-
-
-def _raised(base: Value, power: Value) -> Value:
-    if isinstance(base, Fraction) and isinstance(power, Fraction):
-        if power.denominator == 1:
-            size = base.numerator.bit_length() + base.denominator.bit_length()
-            if abs(power.numerator) * size <= BITS:
-                return _checked(base**power.numerator)
-        elif base >= 0 and power.denominator <= 10:
-            exact = _exact_root(base, power.denominator)
-            if exact is not None:
-                return _raised(exact, Fraction(power.numerator))
-    if isinstance(base, Fraction) and base < 0 and isinstance(power, Fraction):
-        if power.denominator == 3:  # the real cube root, as in \sqrt[3]{-8}
-            return _times(Fraction(-1) ** power.numerator, _raised(-base, power))
-    if isinstance(base, complex) or isinstance(power, complex) or base < 0:
-        return _checked(complex(base) ** complex(power))
-    return _checked(float(base) ** float(power))
-
-
-def _exact_root(value: Fraction, degree: int) -> Fraction | None:
-    parts = []
-    for part in (value.numerator, value.denominator):
-        if part.bit_length() > 1000:
-            return None
-        near = round(part ** (1 / degree))
-        if near**degree != part:
-            return None
-        parts.append(near)
-    return Fraction(parts[0], parts[1])
-
-
-def _factorial(value: Value) -> Fraction:
-    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= 500:
-        raise _Unreadable
-    return Fraction(math.factorial(value.numerator))
-
-
-def _choose(n: Value, k: Value) -> Fraction:
-    if not isinstance(n, Fraction) or not isinstance(k, Fraction):
-        raise _Unreadable
-    if n.denominator != 1 or k.denominator != 1 or not 0 <= k <= n <= 1000:
-        raise _Unreadable
-    return Fraction(math.comb(n.numerator, k.numerator))
+        raise Unreadable
+    if "\\" in token and (parts := _REPEATING.fullmatch(token)):  # 0.1\overline{6}
+        whole, fixed, period = parts.groups()
+        all_of, first = int(whole + fixed + period), int((whole + fixed) or 0)
+        return Fraction(all_of - first, 10 ** len(fixed) * (10 ** len(period) - 1))
+    return Fraction(re.sub("[, ]", "", token).rstrip("."))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.grading import expressions
+from tasks.grading import exact, expressions
 
 
 def test_the_examples_in_the_docstrings_hold():
@@ -74,7 +74,7 @@ def test_irrational_values_are_those_of_sympy(text, reference):
 
     found = expressions.read(text)
     assert found is not None
-    assert expressions.close(found.value, complex(sympy.sympify(reference)))
+    assert exact.close(found.value, complex(sympy.sympify(reference)))
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ MATHS = [r"$\frac{1}{3}$", r"$2\sqrt{3}$", r"$3\sqrt{2}$", "12.5", "$5 \\mathrm{
         (NO_TEXTS, "\\[\n\\text{Answer: C}\n\\]", "C"),
         (NO_TEXTS, r"So the answer is \boxed{\text{(C)}}.", "C"),
         (NO_TEXTS, "所以答案是：D", "D"),
-        (NO_TEXTS, "因此，BE的长为1，选项A是正确答案。", None),
+        (NO_TEXTS, "因此，BE的长为1，选项A是正确答案。", "A"),
         (NO_TEXTS, "B\n\nIt is the only figure with four sides.", "B"),
         (NO_TEXTS, "The answer to your question is (A). I hope this helps!</s>", "A"),
         # a letter with its text, with that of another, and alone

@@ -1,0 +1,145 @@
+"""What a sentence does with what it names: asserts, denies, bounds or doubts it; takes it back."""
+
+import re
+from collections import deque
+
+REFUSAL = re.compile(
+    r"""\b(?:cannot|can't|can\ not|could\ not|couldn't|not\ (?:possible|enough|provided|given|clear|
+        sufficient|able|specified|stated|shown|available|visible|mentioned)|impossible|unable|unknown|
+        no\ (?:answer|information|correct|way)|unclear|insufficient|sorry|
+        (?:does|do|is|are)(?:\ not|n't)\ (?:provide|show|contain|include|give|have)|
+        without\ (?:more|additional|further|the\ image|seeing|any)|none\ of|not\ sure|
+        (?:need|require)s?\ (?:more|additional|further)|
+        not\ (?:in|among|one\ of)\ the|not\ listed|(?:not|n't)\ match)\b
+        |\bN/A\b|无法|\A\W*(?:\\text\{)?none\W*\Z""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""It says that it cannot tell, or that nothing fits."""
+UNSURE = re.compile(
+    r"(?:(?:not |im)possible|cannot|can't|unable|not enough|insufficient|without)\b[^.]{0,80}"
+    r"\b(?:determine|answer|conclude|select|choose|information)\b(?!.*\b(?:but|however)\b)",
+    re.IGNORECASE,
+)
+FLUFF = re.compile(
+    r"""^\W*(?:I\ hope|hope\ (?:this|that)|let\ me\ know|feel\ free|please\ (?:let|note|feel|keep)|
+        if\ you\ have|thank|you're\ welcome|is\ there\ anything|note\ that|note:|I\ arrived|
+        do\ you\ (?:have|want|need))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Courtesy, which is no last sentence."""
+SO = re.compile(
+    r"\W*(?:so|thus|hence|therefore|finally|consequently|overall|in (?:conclusion|total|summary)"
+    r"|(?:the |a )?(?:grand )?total|we (?:get|have|find)|as a result|accordingly|altogether|adding"
+    r"|(?:this|that|which) (?:means|gives|leaves|makes)|subtracting)\b",
+    re.IGNORECASE,
+)
+"""How a conclusion begins."""
+
+_TAKEN_BACK = re.compile(
+    r"""(?:^|[.!?…\n]["')*]*\s*)
+        (?:(?:(?:but|oh|hmm+|ah|no|hold\ on|and)\b,?\s*){0,2}
+           (?:wait(?=\s*[,.!?…:—-]|\s(?:no|a|let|that|actually|i)\b)|correction|scratch\ that|oops
+             |on\ second\ thoughts?|let\ me\ (?:reconsider|re-?evaluate|re-?do|correct)
+             |i(?:\ have|'ve)?\ (?:misread|miscounted|miscalculated
+                |made\ an?\ (?:\w+\ )?(?:error|mistake|slip))
+             |actually,?\ (?:no\b|that|it|the\ (?:correct|right|answer)))
+          |(?:hmm+|oh|ah|no|wait)\b[,.\s]*that(?:'s|\ is|\ was)
+                \ (?:wrong|incorrect|not\ (?:right|correct))
+        )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+CONFIRMS = re.compile(
+    r"(?<!not )(?<!in)\b(?:correct|right|confirm(?:s|ed)|consistent|checks? out|verified"
+    r"|matches)\b",
+    re.IGNORECASE,
+)
+"""Said after a second look: what came before stands."""
+
+
+def retracted(text: str) -> tuple[str, str]:
+    """Split a response at the last word that takes back what came before; "" before if none does.
+
+    >>> retracted("The answer is 35. Wait, it is 145."), retracted("So it is 12.")
+    (('The answer is 35', 'it is 145.'), ('', 'So it is 12.'))
+    """
+    last = next(iter(deque(_TAKEN_BACK.finditer(text), 1)), None)
+    if last is None:
+        return "", text
+    return text[: last.start()], text[last.end() :].lstrip(" \n\t,.;:!…–—")
+
+
+NOT = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|rather|instead|except|unlike|incorrect|wrong|no|without)\b"
+    r"|n['’ ]t\b",
+    re.IGNORECASE,
+)
+"""A sentence with one of these may speak against what it names."""
+ASIDE = re.compile(
+    r",?\s(?:because|since|as|with|while|due to|given|where|which means)\b"
+    r"|,\s(?:at|in|on|by|from|of which|compared|including|not|rather|instead)\b"
+)
+"""Where an explanation begins."""
+RESTATED = re.compile(
+    r"\bi\.\s?e\.,?|\bthat is(?: to say)?,|\bin other words\b|\bnamely\b|=>|\bor simply\b", re.I
+)
+"""What follows says the same again, and better."""
+RESULT = re.compile(
+    r",\s(?:and\s)?(?:so|hence|thus|therefore|then|giving|making|leaving|totall?ing|for a total of"
+    r"|(?:which|that) (?:gives|makes|leaves|equals))\b(?! that)",
+    re.IGNORECASE,
+)
+"""What follows is what a sentence comes to."""
+
+_VERB = (
+    r"(?:is|are|was|were|seems?|looks|would\sbe|must\sbe|(?:can|could|should|may)\sbe|has\sbeen)"
+)
+_FALSE = (
+    r"(?:wrong|incorrect|false|impossible|invalid|inconsistent|ruled\sout|excluded|eliminated"
+    r"|rejected|discarded|out\b|too\s(?:big|small|large|low|high|long|short|much|many|few))"
+)
+DENIED_BEFORE = re.compile(
+    r"""(?:\b(?:not|never|neither|nor|without|unlike|except|excluding|rather\sthan|instead\sof
+          |other\sthan|different\sfrom|(?:rules?|ruled|ruling)\sout|exclud(?:e|es|ed)|over
+          |eliminat(?:e|es|ed)|(?:any|every)thing\sbut)|n['’]t|\\ne)
+        \s*(?:(?:be|the|option|answer|equal\sto|equal|a|an|choice|is|exactly|just|only|simply)\s*){0,3}
+        [("'*$]*$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+DENIED_AFTER = re.compile(
+    rf"""[)\]"'*.\s]*(?:,?\s*(?:which|it|this|that)\s+)?
+        (?:{_VERB}\s+(?:\w+ly\s+|also\s+|thus\s+)?(?:not\b|{_FALSE})|{_VERB}n['’]t\b
+          |(?:can|could|does|do|did|would)(?:\s?not\b|n['’]t\b)|cannot\b|fails?\b|contradicts?\b
+          |(?:[:=]|\s[–—-])\s*(?:no|not|{_FALSE})(?=\W*$|\s*[.;,]\s)|[:=–—-]?\s*[✗✘❌]
+          |不(?:正确|对|是)|错)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+BOUND_BEFORE = re.compile(
+    r"""(?:\b(?:(?:at\ (?:least|most)|than|above|below|over|under|out\ of(?:\ the)?
+        |(?<!add\ )(?<!adds\ )(?<!sum\ )up\ to|between|beyond|either|from
+            |exceed(?:s|ing)?|(?:a\ )?(?:minimum|maximum)\ of)\s*(?:about\s*)?
+          |(?:is|be|are|was)\ (?:not\ )?(?:less|more|greater|fewer|smaller|larger)\s*
+          |(?:between\s[^.;]{1,40}\sand|from\s[^.;]{1,40}\sto)\s*
+          |\d[^\s,;]{0,9}(?:\s[^\W\d]{1,12})?\s(?:to|or)\s*(?:about\s*)?)
+        |\\(?:ge|le|ne)\s*|<\s*|(?<!=)>\s*)[("'*$]*$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+BOUND_AFTER = re.compile(
+    r"""\s*(?:\+(?!\s?[\d\\(a-z])|or\s(?:more|less|fewer|higher|greater|above|below|so\b|over|under)
+        |and\s(?:above|up|over|below)\b|to\s+(?=-?\d)|or\s+(?=-?\d)|plus\b(?!\s*\d))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def stands(text: str, start: int, end: int, bound: bool = False) -> bool:
+    """Whether a sentence asserts what it names at a place, and neither denies nor bounds it.
+
+    Args:
+        text: One clause or sentence.
+        start: Where the name begins.
+        end: Where it ends.
+        bound: "at least", "or more" and the like count too, as they do for numbers.
+    """
+    before, after = text[max(0, start - 60) : start], text[end : end + 60]
+    if DENIED_BEFORE.search(before) or DENIED_AFTER.match(after):
+        return False
+    return not (bound and (BOUND_BEFORE.search(before) or BOUND_AFTER.match(after)))

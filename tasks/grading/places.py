@@ -1,0 +1,327 @@
+r"""Where in a response its answer may stand, the surest place first.
+
+After the thought, and after the last word that takes back what came before ("wait", "I made a
+mistake"):
+
+1. `box`: the last complete `\boxed{}`, alone; where there is a box, nothing else is read;
+2. `mark`: what follows "the answer is", "Answer:", "####", `<answer>`, `{"answer":` and the like,
+   the last one first;
+3. `bold`: the only words in bold;
+4. `whole`: a response of one short sentence;
+5. `last`: the last sentence; else one before it that begins with "So", "Therefore" and the like;
+6. `first`: the first sentence, where the last says nothing.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.grading import claims
+from tasks.grading.thought import after_thinking
+
+LONGEST = 50_000
+"""Only so many of the last characters of a response are looked at."""
+MARKS = 5
+"""So many of the last marks are looked at."""
+SEGMENT = 300
+"""A place has no more characters than these."""
+SHORT = 80
+"""A sentence of so many characters is short."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of a response."""
+
+    text: str
+    kind: str
+    """One of the six."""
+    rival: str = ""
+    """A sentence that must not say otherwise."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that stands here is the answer."""
+        return self.kind in ("box", "mark", "whole")
+
+
+# Boxes
+
+_BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{|\\[{}\\]|[{}]")
+
+
+def boxed_spans(text: str) -> list[tuple[int, int, int]]:
+    """Return (start of the command, start and end of what it holds) of each complete box."""
+    spans: list[tuple[int, int, int]] = []
+    if "\\boxed" not in text and "\\fbox" not in text:
+        return spans
+    open_braces: list[tuple[int, int, bool]] = []
+    for found in _BOX_OR_BRACE.finditer(text):
+        mark = found[0]
+        if mark.endswith("{") and mark != "\\{":
+            open_braces.append((found.start(), found.end(), len(mark) > 1))
+        elif mark == "}" and open_braces:
+            start, begin, is_box = open_braces.pop()
+            if is_box:
+                spans.append((start, begin, found.start()))
+    return spans
+
+
+def _boxes(text: str) -> str:
+    r"""Return the last complete box, with others right before it: `\boxed{1}, \boxed{2}`."""
+    inside: list[str] = []
+    start = None
+    for opened, begin, end in reversed(boxed_spans(text)):
+        if start is not None and end > start:  # a box in the last one
+            break
+        between = "" if start is None else text[end + 1 : start]
+        if start is not None and not _BETWEEN_BOXES.fullmatch(between):
+            break
+        if start is not None and text[begin:end].strip() == inside[0]:
+            break
+        inside.insert(0, text[begin:end].strip())
+        start = opened
+    return ", ".join(part for part in inside if part)
+
+
+_BETWEEN_BOXES = re.compile(r"[\s$,;.()\\]*(?:and|or)?[\s$,;()\\]*")
+_ANSWER_IS = re.compile(
+    r"^(?:\\text\s*\{)?\s*(?:the\s)?(?:final\s)?answer(?:\sis\b|\s*:)\s*:?\s*\}?\s*", re.IGNORECASE
+)
+_CUT = re.compile(r"\\boxed\s{0,9}\{")
+
+
+# Marks
+
+_NOUN = r"(?:answer|option|choice|ans)"
+_KEY = (
+    r"\w{0,20}(?:answer|option|choice|result|prediction|letter|response|output|value)(?:_letter)?"
+)
+_MARK = re.compile(
+    rf"""(?P<key>(?:"{_KEY}"|'{_KEY}'|(?<=\{{){_KEY})\s?:\s*)
+      | <(?:final[_ ]?)?(?:answer|ans)> | <final>
+      | \b(?:{_NOUN}\b|(?<!other\ )answers\b(?=\s+are\b))
+        (?:\.(?=\s?\W?[A-Z]\b)
+          | (?:[ ](?:to|for|of|letter|number|value)\b[^.!?\n:]{{0,60}}?|\ here|\ therefore)?
+            [\s>*"'”_`】]{{0,9}}
+            (?:\b(?:is|are)\b|\b(?:would|should|must|will)\ be\b|[:：=]|[-–—](?=[\s>]))
+            (?!\s*(?:not|incorrect|wrong)\b))
+      | \bfinal(?:\ answer)?\b(?:[*_\#\s:：]{{0,9}}\n|\s?[:：])
+      | ^[*_\#\s]{{0,9}}answer[*_\s]{{0,9}}\n
+      | (?P<weak>^\W{{0,9}}(?:result|solution|conclusion|correct|therefore|thus|so)\**[:：])
+      | ^\#{{4}}(?!\#)
+      | 答案\s*】?\s*(?:应?[是为选])?\s*[:：]? | 选项\s*(?:[是为]|(?=\s*[(（]?[A-J](?![a-zA-Z])))
+      | ^答\s*[:：] | 故选\s*[:：]? | 选择?\s*[:：]?(?=\s*[(（]?[A-H](?![a-zA-Z]))""",
+    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
+)
+_WEAK = 40
+"""So long is what follows "Solution:" at most, where it is the answer."""
+_IF = re.compile(
+    r"(?:\b(?:if|otherwise|when|assuming|suppose|whether)\b|(?:^|[.!?\n]\s*)(?:which|what)\b)[^.!?\n]*$",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(r'"((?:[^"\\\n]|\\.){0,400})"|(\[[^\]\n]{0,400}\])|([^,}\n"]{1,300})')
+
+
+def _marks(spoken: str) -> list[re.Match[str]]:
+    """Return the last marks, those of JSON at the end."""
+    marks = [
+        mark
+        for mark in list(_MARK.finditer(spoken))[-4 * MARKS :]
+        if not _IF.search(spoken[max(0, mark.start() - 200) : mark.start()])
+    ]
+    return sorted(marks, key=lambda mark: mark["key"] is not None)
+
+
+def _segment(mark: re.Match[str], spoken: str) -> str:
+    """Return what follows a mark: its line, or the next if that is empty; a value of JSON."""
+    rest = spoken[mark.end() : mark.end() + SEGMENT]
+    if mark["key"]:
+        found = _VALUE.match(rest)
+        said = (found[1] or found[2] or found[3] or "") if found else ""
+        return said.replace("\\\\", "\\").replace('"', "").strip(" '")
+    rest = re.split(r"</", rest, maxsplit=1)[0]
+    lines = [line for line in rest.strip(" \t\n*_#:：").splitlines() if re.search(r"\w", line)]
+    said = lines[0].strip() if lines else ""
+    return "" if mark["weak"] and len(said) > _WEAK else said
+
+
+def stated(text: str) -> bool:
+    r"""Whether a text says outright what its answer is, and has gone on since.
+
+    Of a text that was cut, nothing else can be taken for its answer: its last sentence is a step.
+
+    >>> stated(r"so \boxed{12}, because"), stated("The answer is 12. To check")
+    (True, True)
+    >>> stated("The answer is 1"), stated("3 + 4 = 7, and 7"), stated(r"so \boxed{1")
+    (False, False, False)
+    """
+    spoken = _spoken(text)
+    return bool(boxed_spans(spoken)) or any(
+        re.search(r"\w.*?(?:\n|[.。]\s)", spoken[found.end() :], re.DOTALL)
+        for found in _MARK.finditer(spoken)
+    )
+
+
+# The response
+
+_TOKEN = re.compile(
+    r"</s>|<eos>|<end_of_turn>|<[|｜][a-zA-Z_▁]{1,40}[|｜]>"
+    r"|</?(?:conclusion|output|response|solution)>",
+    re.IGNORECASE,
+)
+_NEXT = re.compile(r"\n\s{0,9}(?:\W{0,3}(?:Question|Human|User|Problem)\s?\d{0,3}\s?[:：])")
+
+
+def _spoken(text: str) -> str:
+    """Return the answer without special tokens; GLM's box is one like others."""
+    spoken = (after_thinking(text) or "")[-LONGEST:]
+    if "<" in spoken:
+        spoken = spoken.replace("<|begin_of_box|>", r"\boxed{").replace("<|end_of_box|>", "}")
+        spoken = _TOKEN.sub(" ", spoken)
+    return spoken.strip()
+
+
+def _own(text: str) -> str:
+    """Return a response without the questions that a model goes on to ask and answer itself."""
+    found = _NEXT.search(text)
+    if not found:
+        return text
+    own = text[: found.start()]
+    return own if _MARK.search(own) or boxed_spans(own) else text
+
+
+def places(text: str, past_box: bool = False) -> Iterator[Place]:
+    """Yield the places in which an answer may stand, the surest first.
+
+    Args:
+        text: The response.
+        past_box: Go on after a box with the marks.
+    """
+    before, after = claims.retracted(_own(_spoken(text)))
+    yield from _of(after, past_box)
+    if before and claims.CONFIRMS.search(after):
+        yield from _of(before, past_box)
+
+
+def _of(spoken: str, past_box: bool) -> Iterator[Place]:
+    inside = _boxes(spoken)
+    if not spoken or (not inside and _CUT.search(spoken)):
+        return
+    if inside:
+        yield Place(_ANSWER_IS.sub("", inside) or inside, "box")
+        if not past_box:
+            return
+    marks = _marks(spoken)
+    lines = _unlisted([line for line in spoken.splitlines() if re.search(r"\w", line)])
+    if lines and _CODE.match(lines[-1]):
+        return
+    if marks and lines and claims.UNSURE.search(lines[-1]) and not _MARK.search(lines[-1]):
+        return  # it takes back what it said
+    for mark in marks[: -MARKS - 1 : -1]:
+        if segment := _segment(mark, spoken):
+            yield Place(segment, "mark")
+    if not inside and (bold := _bold(spoken)):
+        yield Place(bold, "bold")
+    if (
+        inside
+        or not lines
+        or _CODE.match(lines[-1])
+        or (marks and "\n" not in spoken[marks[-1].end() :].strip())
+    ):
+        return
+    yield from _sentences(lines)
+
+
+_CODE = re.compile(r"\s*(?:print\(|return\b|import\s|def\s\w+\(|els?e?if\b.*:|else:)")
+"""A line of a program, which only says how to get an answer."""
+_LISTED_OPTION = re.compile(
+    r"\W{0,4}([A-J])\s?[).:](?!.*(?:\b(?:yes|no|correct|incorrect|right|wrong|true|false)\b\W*$|[✓✔✅✗✘❌]))",
+    re.IGNORECASE,
+)
+
+
+def _unlisted(lines: list[str]) -> list[str]:
+    """Drop lines that only repeat the options: `(A) …`, `(B) …`, one below the other."""
+    letters = [found[1] if (found := _LISTED_OPTION.match(line)) else "" for line in lines]
+    return [
+        line
+        for place, line in enumerate(lines)
+        if not letters[place]
+        or not any(
+            letters[other] and letters[other] != letters[place]
+            for other in (place - 1, place + 1)
+            if 0 <= other < len(lines)
+        )
+    ]
+
+
+def _bold(text: str) -> str | None:
+    """Return the only words in bold, headings apart."""
+    found = re.findall(r"\*\*([^*\n]{1,40})\*\*(?!\s*[:：]|[^\S\n]*(?:\n|$))", text)
+    said = {part.strip() for part in found if not part.rstrip().endswith((":", "："))}
+    return said.pop() if len(said) == 1 else None
+
+
+_STOP = re.compile(r"[.!?]['\"”)*]{0,3}\s+(?=\S)|。")
+_NUMBERING = re.compile(r"\W*(?:step\s)?(?:\d{1,3}|[A-Z])", re.IGNORECASE)
+_LABEL_END, _WORD = re.compile(r"\b[A-Z]$|\d$"), re.compile(r"[A-Z][a-z]|(?:I|A) [a-z]")
+_SHORTENED = re.compile(r"\b(?:[a-z]\.[a-z]|approx|fig|vs|sq|dr|mrs?|st)$", re.IGNORECASE)
+
+
+def sentences(line: str) -> list[str]:
+    """Split a line at its full stops, not at those of "1. ", "A. " and "i.e.".
+
+    >>> sentences("1. Small: 4. Large: 3! So A. 7 it is."), sentences("12 sq. m, i.e. a lot.")
+    (['1. Small: 4.', 'Large: 3!', 'So A. 7 it is.'], ['12 sq. m, i.e. a lot.'])
+    """
+    parts, start = [], 0
+    for stop in _STOP.finditer(line):
+        before, after = line[start : stop.start()], line[stop.end() :]
+        if stop[0][0] == "." and (
+            _NUMBERING.fullmatch(before)
+            or _SHORTENED.search(before)
+            or (_LABEL_END.search(before) and not _WORD.match(after))
+        ):
+            continue
+        parts.append(line[start : stop.end()].strip())
+        start = stop.end()
+    return [part for part in [*parts, line[start:].strip()] if re.search(r"\w", part)]
+
+
+def _is_step(parts: list[str]) -> bool:
+    """Whether the number to which the first sentence comes is reckoned with in a later one."""
+    numbers = re.findall(r"\d+(?:[.,]\d+)*", parts[0])
+    if not numbers:
+        return False
+    number = rf"(?<![\d.]){re.escape(numbers[-1])}(?![\d.]\d)"
+    sign = r"\s?(?:[-+*/×÷·−]|\\times|\\cdot|x(?=\s))\s?"
+    return bool(re.search(rf"{number}{sign}|{sign}\$?{number}", " ".join(parts[1:])))
+
+
+_QUESTION = re.compile(r"^(?!\W*[A-J][).:]).*\w\W+\w.*\?\W*$", re.DOTALL)
+"""More than one word with a question mark: it states nothing."""
+
+
+def _sentences(lines: list[str]) -> Iterator[Place]:
+    """Yield a response of one short sentence; else its last sentence, and its first."""
+    ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
+    parts = [part for line in ends for part in sentences(line[-2000:])]
+    parts = [
+        part[-SEGMENT:]
+        for part in parts
+        if not (claims.FLUFF.match(part) or _QUESTION.search(part))
+    ]
+    if len(parts) > 1 and parts[0].endswith("?"):
+        parts = parts[1:]
+    if not parts:
+        return
+    if len(parts) == 1 and len(parts[0]) <= SHORT:
+        yield Place(parts[0], "whole")
+    concluding = [part for part in parts[-4:] if claims.SO.match(part)]
+    rival = "" if concluding or len(parts) == 1 or _is_step(parts) else parts[0]
+    yield Place(parts[-1], "last", rival)
+    if concluding and concluding[-1] != parts[-1]:
+        yield Place(concluding[-1], "last")
+    if len(parts) > 1:
+        yield Place(parts[0], "first", parts[-1])
