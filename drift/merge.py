@@ -338,7 +338,8 @@ def _products(vlm: Blocks, llm: Blocks) -> tuple[float, float, float]:
 
     sums = [0.0, 0.0, 0.0]
     for blocks in zip(vlm(), llm(), strict=True):
-        v, r = (block.float() for block in blocks)
+        # In float64, so that how many cores share in a sum changes no bit of the merge.
+        v, r = (block.double() for block in blocks)
         for i, (one, other) in enumerate(((v, v), (v, r), (r, r))):
             sums[i] += float(torch.dot(one, other))
     return sums[0], sums[1], sums[2]

@@ -50,6 +50,16 @@ def test_the_tensors_for_an_engine_are_those_that_merge_writes(models, family, m
             assert tensor_bytes(tensor) == tensor_bytes(written[name]), name
 
 
+def test_a_merge_is_the_same_on_any_number_of_cores(qwen):
+    recipe = Recipe("slerp", 0.3)
+    opened, found = merging.open_models(qwen / "vlm", qwen / "llm", [recipe]), []
+    for cores in (1, 2):
+        torch.set_num_threads(cores)
+        found.append({k: tensor_bytes(t) for k, t in merging.tensors(opened, recipe)})
+    torch.set_num_threads(1)
+    assert found[0] == found[1]
+
+
 def test_alpha_1_is_the_reasoners_decoder(models, family, tmp_path):
     folder = models / family
     made = one(folder, tmp_path / "m", Recipe("linear", 1.0))
