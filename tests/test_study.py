@@ -51,7 +51,7 @@ def study(tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_row_of_the_table_comes_from_its_checkpoint(study):
-    with (study / "report" / "comparison.csv").open() as file:
+    with (study / "report" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["run"] for row in rows} >= {"vlm", "reasoner", "sft", "drift"}
     for row in rows:
