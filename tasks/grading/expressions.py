@@ -47,6 +47,8 @@ def read(text: str, point: int = 0) -> Formula | None:
     (True, ['a', 'b'])
     >>> read("9**9**9**9") is None, read("((((") is None, read("twelve") is None
     (True, True, True)
+    >>> read(r"0.1\overline{6}").value, read("1 200").value
+    (Fraction(1, 6), Fraction(1200, 1))
     """
     if len(text) > LENGTH:
         return None

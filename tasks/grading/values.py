@@ -128,7 +128,8 @@ def _chosen(text: str, found: list[Quantity], begin: int, kind: str) -> Quantity
         return found[0] if len(found) == 1 else None
     if kind == "mark" and found[0].start <= begin + 3 and not _continues(text, found[0]):
         return found[0]
-    if len(totals := [one for one in found if _TOTAL.match(text, one.end)]) == 1:
+    totals = [one for one in found if _TOTAL.match(text, one.end)]
+    if len(totals) == 1 and " and " not in text[found[0].end : totals[0].start].rpartition(",")[2]:
         return totals[0]
     for cue in reversed(list(_CUE.finditer(text, begin))):
         if after := [one for one in found if one.start >= cue.end()]:

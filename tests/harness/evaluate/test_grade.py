@@ -40,7 +40,7 @@ SAID = {
     "p": "7",
     "0": "The answer is (B).",
     "1": "<think>surely B",
-    "2": "B or C, I say B because of A",
+    "2": "B or C, that depends on A",
 }
 
 

@@ -1,5 +1,4 @@
 import doctest
-import threading
 
 import pytest
 
@@ -97,21 +96,12 @@ def test_a_true_answer_has_a_shape(truth, shape):
     assert equivalence.shape(truth) == shape
 
 
-def test_math_verify_that_takes_too_long_is_stopped_and_started_again(monkeypatch):
-    assert equivalence.same("x^2-3<0", "x^2<3") is True
-    monkeypatch.setattr(equivalence, "SECONDS", 0)
-    assert equivalence.same("x^2-3<0", "3>x^2") is None
-    monkeypatch.setattr(equivalence, "SECONDS", 30)
-    assert equivalence.same("x^2-3<0", "x^2<3") is True
-
-
-def test_math_verify_answers_in_other_threads(monkeypatch):
-    monkeypatch.setattr(equivalence, "SECONDS", 30)
-    found = []
-    ask = [threading.Thread(target=lambda: found.append(equivalence.same("x^2-3<0", "x^2<3")))]
-    ask.append(threading.Thread(target=lambda: found.append(equivalence.same("x^2-3<0", "x^2<4"))))
-    for thread in ask:
-        thread.start()
-    for thread in ask:
-        thread.join()
-    assert sorted(found) == [False, True]
+@pytest.mark.parametrize(
+    ("truth", "said", "verdict"),
+    [
+        ("x^2-3<0", "x^2<3", True), ("x^2-3<0", "3>x^2", True), ("x^2-3<0", "x^2<4", False),
+        ("x^2-3<0", "x^2>3", False), (r"x \le 4", r"2x \le 8", True), ("x < 5", "-x > -5", True),
+    ],
+)  # fmt: skip
+def test_inequalities_are_the_same_but_for_a_factor(truth, said, verdict):
+    assert equivalence.same(truth, said) is verdict

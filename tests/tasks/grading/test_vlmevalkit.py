@@ -1,7 +1,35 @@
+import json
+
+import places
 import pytest
 
 from tasks.grading import vlmevalkit
 from tasks.judging import UNPARSED, settle
+
+VECTORS = places.SHARED / "parity/open/rule_vectors.json"
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    if not VECTORS.exists():
+        pytest.skip(f"{VECTORS} is not here")
+    return json.loads(VECTORS.read_text())
+
+
+def test_options_are_matched_as_by_vlmevalkit_of_2025_and_2026(vectors):
+    cases = [case for case in vectors if case["fn"] == "option_match"]
+    assert len(cases) == 81
+    for case in cases:
+        for head, published in ((False, "vlmevalkit_2025"), (True, "vlmevalkit_head")):
+            found = vlmevalkit.can_infer(case["response"], case["choices"], head=head)
+            assert found == (case[published] or None), case
+
+
+def test_yes_and_no_are_read_as_by_vlmevalkit(vectors):
+    cases = [case for case in vectors if case["fn"] == "yes_no"]
+    assert len(cases) == 12
+    for case in cases:
+        assert vlmevalkit.yes_no(case["response"]) == case["vlmevalkit"], case
 
 
 @pytest.mark.parametrize(
