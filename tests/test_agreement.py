@@ -73,11 +73,11 @@ def serving(checkpoint: Path, log: Path) -> Iterator[Service]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    start = (
-        "import runpy; from harness.engines import vllm; vllm._settle(on_cpu=True);"
-        "runpy.run_module('vllm.entrypoints.openai.api_server', run_name='__main__')"
+    # The server and its engine are processes of their own: both need the guard of torchvision.
+    (log.parent / "sitecustomize.py").write_text(
+        "from common import torch_guard\ntorch_guard.install()\n"
     )
-    command = [sys.executable, "-c", start,
+    command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server",
                "--model", str(checkpoint), "--served-model-name", "pocket", "--dtype", "float32",
                "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]  # fmt: skip
     settings = {
@@ -87,6 +87,7 @@ def serving(checkpoint: Path, log: Path) -> Iterator[Service]:
         "VLLM_NO_USAGE_STATS": "1",
         "TORCHDYNAMO_DISABLE": "1",
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(log.parent),
     }
     service = Service((address(f"http://127.0.0.1:{port}"),))
     with log.open("w") as file:
