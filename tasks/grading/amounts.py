@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from tasks.grading import exact, expressions, units, words
-from tasks.grading.spelling import normal
+from tasks.grading.spelling import normal, untexted
 
 _HEAD = re.compile(
     r"""(?:(?:about|approximately|approx\.?|around|roughly|nearly|almost|exactly|only|just|some)\s+
@@ -22,8 +22,8 @@ _HEAD = re.compile(
 )
 _SIGN = re.compile(r"(?:negative|minus)\s+(?=[\d.\\a-z])", re.IGNORECASE)
 _BELOW = re.compile(r"\s*,?\s*(?:degrees?\s+|°\s*[CF]?\s*)?below\s+(?:zero|0)$", re.IGNORECASE)
-_NUMBER = re.compile(words.WORDS + "(?![-'’])", re.IGNORECASE)
-_TEXT = re.compile(r"\\(?:text|mbox|textrm)\s*\{([^{}]*)\}|(?<=[\d}])\s*\{\s*([a-zA-Z ]{3,})\}$")
+_NUMBER = re.compile(words.WORDS + "(?!['’])", re.IGNORECASE)
+_BRACED = re.compile(r"(?<=[\d}])\s*\{\s*([a-zA-Z ]{3,})\}$")
 _ORDINAL = re.compile(r"\d\s*\^?\s*\{?\s*(?:st|nd|rd|th)\s*\}?$")
 _PROSE = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]{2,}\s+[a-zA-Z]{2,}")
 _ASIDE = re.compile(r"(?<=[\w%°}])\s*\((?=[a-zA-Z]{3})[a-zA-Z .,'-]*\)$")
@@ -64,15 +64,14 @@ def read(text: str, letters: bool = True) -> Amount | None:
         text: Without the sentence around it.
         letters: Letters behind a number may be unknowns rather than a unit.
 
-    >>> about = read("about 12 cm^2", letters=False)
-    >>> about.unit, read("1.2 million").value, read("minus five").value
+    >>> read("12 cm^2", letters=False).unit, read("1.2 million").value, read("minus five").value
     ('cm^2', Fraction(1200000, 1), Fraction(-5, 1))
     >>> read("5 dozen eggs").value, read("50%").value, read("3 degrees below zero").value
     (Fraction(60, 1), Fraction(1, 2), Fraction(-3, 1))
     >>> read("5x").letters, read("5x or 6"), read("12+"), read("12^\\text{th}"), read("cat and dog")
     (frozenset({'x'}), None, None, None, None)
     """
-    text = normal(untexted(text.strip()))
+    text = normal(_BRACED.sub(r" \1", untexted(text.strip())))
     if _ORDINAL.search(text) or is_range(text):
         return None
     negative = bool(below := _BELOW.search(text))
@@ -141,11 +140,6 @@ def _is_unit(name: str, glued: bool) -> bool:
         return True
     longest = max(map(len, re.findall(r"[^\W\d_]+", name)), default=0)
     return longest >= (4 if glued else 3) and not CHANGES.search(name)
-
-
-def untexted(text: str) -> str:
-    r"""Return what stands in LaTeX's `\text{}` like the rest."""
-    return _TEXT.sub(lambda found: f" {found[1] or found[2]} ", text)
 
 
 _RANGE = re.compile(r"(\d[\d,]*(?:\.\d+)?)[-~](\d[\d,]*(?:\.\d+)?)")

@@ -41,16 +41,16 @@ _TAKEN_BACK = re.compile(
            (?:wait(?=\s*[,.!?…:—-]|\s(?:no|a|let|that|actually|i)\b)|correction|scratch\ that|oops
              |on\ second\ thoughts?|let\ me\ (?:reconsider|re-?evaluate|re-?do|correct)
              |i(?:\ have|'ve)?\ (?:misread|miscounted|miscalculated
-                |made\ an?\ (?:\w+\ )?(?:error|mistake|slip))
+               |made\ an?\ (?:\w+\ )?(?:error|mistake|slip))
              |actually,?\ (?:no\b|that|it|the\ (?:correct|right|answer)))
-          |(?:hmm+|oh|ah|no|wait)\b[,.\s]*that(?:'s|\ is|\ was)
-                \ (?:wrong|incorrect|not\ (?:right|correct))
+          |(?:hmm+|oh|ah|no|wait)\b[,.\s]*that(?:'s|\ is|\ was)\ (?:wrong|incorrect
+            |not\ (?:right|correct))
         )""",
     re.VERBOSE | re.IGNORECASE,
 )
 CONFIRMS = re.compile(
-    r"(?<!not )(?<!in)\b(?:correct|right|confirm(?:s|ed)|consistent|checks? out|verified"
-    r"|matches)\b",
+    r"(?<!not )(?<!in)\b(?:correct|right|confirm(?:s|ed)|consistent|checks? out|verified|matches)"
+    r"\b",
     re.IGNORECASE,
 )
 """Said after a second look: what came before stands."""
@@ -114,8 +114,8 @@ DENIED_AFTER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 BOUND_BEFORE = re.compile(
-    r"""(?:\b(?:(?:at\ (?:least|most)|than|above|below|over|under|out\ of(?:\ the)?
-        |(?<!add\ )(?<!adds\ )(?<!sum\ )up\ to|between|beyond|either|from
+    r"""(?:\b(?:(?:at\ (?:least|most)|than|above|below|over|under|out\ of(?:\ the)?|between
+            |(?<!add\ )(?<!adds\ )(?<!sum\ )up\ to|beyond|either|from
             |exceed(?:s|ing)?|(?:a\ )?(?:minimum|maximum)\ of)\s*(?:about\s*)?
           |(?:is|be|are|was)\ (?:not\ )?(?:less|more|greater|fewer|smaller|larger)\s*
           |(?:between\s[^.;]{1,40}\sand|from\s[^.;]{1,40}\sto)\s*

@@ -1,4 +1,4 @@
-"""Exact arithmetic within bounds: rational values stay `Fraction`, others are floats or complex.
+"""Arithmetic within bounds: rational values stay `Fraction`, others are floats or complex.
 
 The work is bounded by size, not by a clock, so that a value does not depend on the machine.
 """

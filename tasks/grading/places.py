@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.grading import claims
+from tasks.grading.sentences import CODE, QUESTION, is_step, sentences, unlisted
 from tasks.grading.thought import after_thinking
 
 LONGEST = 50_000
@@ -213,8 +214,8 @@ def _of(spoken: str, past_box: bool) -> Iterator[Place]:
         if not past_box:
             return
     marks = _marks(spoken)
-    lines = _unlisted([line for line in spoken.splitlines() if re.search(r"\w", line)])
-    if lines and _CODE.match(lines[-1]):
+    lines = unlisted([line for line in spoken.splitlines() if re.search(r"\w", line)])
+    if lines and CODE.match(lines[-1]):
         return
     if marks and lines and claims.UNSURE.search(lines[-1]) and not _MARK.search(lines[-1]):
         return  # it takes back what it said
@@ -223,84 +224,22 @@ def _of(spoken: str, past_box: bool) -> Iterator[Place]:
             yield Place(segment, "mark")
     if not inside and (bold := _bold(spoken)):
         yield Place(bold, "bold")
-    if (
-        inside
-        or not lines
-        or _CODE.match(lines[-1])
-        or (marks and "\n" not in spoken[marks[-1].end() :].strip())
-    ):
+    if inside or not lines or (marks and "\n" not in spoken[marks[-1].end() :].strip()):
         return
     yield from _sentences(lines)
 
 
-_CODE = re.compile(r"\s*(?:print\(|return\b|import\s|def\s\w+\(|els?e?if\b.*:|else:)")
-"""A line of a program, which only says how to get an answer."""
-_LISTED_OPTION = re.compile(
-    r"\W{0,4}([A-J])\s?[).:](?!.*(?:\b(?:yes|no|correct|incorrect|right|wrong|true|false)\b\W*$|[✓✔✅✗✘❌]))",
-    re.IGNORECASE,
-)
-
-
-def _unlisted(lines: list[str]) -> list[str]:
-    """Drop lines that only repeat the options: `(A) …`, `(B) …`, one below the other."""
-    letters = [found[1] if (found := _LISTED_OPTION.match(line)) else "" for line in lines]
-    return [
-        line
-        for place, line in enumerate(lines)
-        if not letters[place]
-        or not any(
-            letters[other] and letters[other] != letters[place]
-            for other in (place - 1, place + 1)
-            if 0 <= other < len(lines)
-        )
-    ]
+_BOLD = re.compile(r"\*\*([^*\n]{1,40})\*\*(?!\s*[:：])")
+_HEADING = re.compile(r"^\W*\d{0,2}\W*\*\*[^*\n]{1,99}\*\*\W*$", re.MULTILINE)
 
 
 def _bold(text: str) -> str | None:
     """Return the only words in bold, headings apart."""
-    found = re.findall(r"\*\*([^*\n]{1,40})\*\*(?!\s*[:：]|[^\S\n]*(?:\n|$))", text)
+    if "**" not in text:
+        return None
+    found = _BOLD.findall(_HEADING.sub("", text))
     said = {part.strip() for part in found if not part.rstrip().endswith((":", "："))}
     return said.pop() if len(said) == 1 else None
-
-
-_STOP = re.compile(r"[.!?]['\"”)*]{0,3}\s+(?=\S)|。")
-_NUMBERING = re.compile(r"\W*(?:step\s)?(?:\d{1,3}|[A-Z])", re.IGNORECASE)
-_LABEL_END, _WORD = re.compile(r"\b[A-Z]$|\d$"), re.compile(r"[A-Z][a-z]|(?:I|A) [a-z]")
-_SHORTENED = re.compile(r"\b(?:[a-z]\.[a-z]|approx|fig|vs|sq|dr|mrs?|st)$", re.IGNORECASE)
-
-
-def sentences(line: str) -> list[str]:
-    """Split a line at its full stops, not at those of "1. ", "A. " and "i.e.".
-
-    >>> sentences("1. Small: 4. Large: 3! So A. 7 it is."), sentences("12 sq. m, i.e. a lot.")
-    (['1. Small: 4.', 'Large: 3!', 'So A. 7 it is.'], ['12 sq. m, i.e. a lot.'])
-    """
-    parts, start = [], 0
-    for stop in _STOP.finditer(line):
-        before, after = line[start : stop.start()], line[stop.end() :]
-        if stop[0][0] == "." and (
-            _NUMBERING.fullmatch(before)
-            or _SHORTENED.search(before)
-            or (_LABEL_END.search(before) and not _WORD.match(after))
-        ):
-            continue
-        parts.append(line[start : stop.end()].strip())
-        start = stop.end()
-    return [part for part in [*parts, line[start:].strip()] if re.search(r"\w", part)]
-
-
-def _is_step(parts: list[str]) -> bool:
-    """Whether the number to which the first sentence comes is reckoned with in a later one."""
-    numbers = re.findall(r"\d+(?:[.,]\d+)*", parts[0])
-    if not numbers:
-        return False
-    number = rf"(?<![\d.]){re.escape(numbers[-1])}(?![\d.]\d)"
-    sign = r"\s?(?:[-+*/×÷·−]|\\times|\\cdot|x(?=\s))\s?"
-    return bool(re.search(rf"{number}{sign}|{sign}\$?{number}", " ".join(parts[1:])))
-
-
-_QUESTION = re.compile(r"^(?!\W*[A-J][).:]).*\w\W+\w.*\?\W*$", re.DOTALL)
-"""More than one word with a question mark: it states nothing."""
 
 
 def _sentences(lines: list[str]) -> Iterator[Place]:
@@ -308,9 +247,7 @@ def _sentences(lines: list[str]) -> Iterator[Place]:
     ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
     parts = [part for line in ends for part in sentences(line[-2000:])]
     parts = [
-        part[-SEGMENT:]
-        for part in parts
-        if not (claims.FLUFF.match(part) or _QUESTION.search(part))
+        part[-SEGMENT:] for part in parts if not (claims.FLUFF.match(part) or QUESTION.search(part))
     ]
     if len(parts) > 1 and parts[0].endswith("?"):
         parts = parts[1:]
@@ -319,7 +256,7 @@ def _sentences(lines: list[str]) -> Iterator[Place]:
     if len(parts) == 1 and len(parts[0]) <= SHORT:
         yield Place(parts[0], "whole")
     concluding = [part for part in parts[-4:] if claims.SO.match(part)]
-    rival = "" if concluding or len(parts) == 1 or _is_step(parts) else parts[0]
+    rival = "" if concluding or len(parts) == 1 or is_step(parts) else parts[0]
     yield Place(parts[-1], "last", rival)
     if concluding and concluding[-1] != parts[-1]:
         yield Place(concluding[-1], "last")

@@ -9,16 +9,14 @@ import re
 from dataclasses import dataclass
 
 from tasks.grading import amounts, relations, units, words
-from tasks.grading.spelling import normal
+from tasks.grading.spelling import normal, untexted
 
-_DRESS = re.compile(
-    r"\\(?:text|textbf|mathbf|mathrm|mbox|textrm|boxed|bf|bm|textit|emph)\s{0,3}\{([^{}]{0,200})\}"
-)
 _MARKUP = re.compile(r"\*\*|__|`|\\\(|\\\)|\\\[|\\\]")
 _CHUNK = re.compile(
     r"(?<!\\)\$\$?((?:\\.|[^$\\]){1,300}?)\$\$?(?!\d)|\\\((.{1,300}?)\\\)|\\\[(.{1,300}?)\\\]",
     re.DOTALL,
 )
+_DRESSED = re.compile(r"\\[a-z]+\s?\{[^{}]*\}")
 _WORDED = re.compile(r"(?<![\\{a-zA-Z])[a-zA-Z]{2,}\s|\s[a-zA-Z]{2,}(?![a-zA-Z}])")
 
 
@@ -41,7 +39,7 @@ def sentence(text: str) -> Sentence:
     formulas = []
     for found in _CHUNK.finditer(text) if "$" in text or "\\" in text else ():
         inside = found[1] or found[2] or found[3]
-        if found[1] and _WORDED.search(_DRESS.sub("", inside)):
+        if found[1] and _WORDED.search(_DRESSED.sub("", inside)):
             continue  # two prices
         pieces = [_plain(text[last : found.start()]), _plain(inside).strip()]
         out += pieces
@@ -56,11 +54,9 @@ def sentence(text: str) -> Sentence:
 def _plain(text: str) -> str:
     if not text.strip():
         return text
-    for _ in range(2):
-        text = _DRESS.sub(r" \1 ", text)
-    text = _MARKUP.sub(" ", text)
+    text = _MARKUP.sub(" ", untexted(text))
     before, after = " " * text[:1].isspace(), " " * text[-1:].isspace()
-    return f"{before}{normal(text)}{after}"
+    return f"{before}{re.sub('[ ]{2,}', ' ', normal(text))}{after}"
 
 
 _DIGITS = (
@@ -72,16 +68,14 @@ _TOKEN = rf"""(?:{_DIGITS} | \\[a-zA-Z]+ | \\[{{}}] | =(?!>) | (?<!=)> | [-+*/^<
     | (?<=\d):(?=\d) | (?<=\d[ ]):(?=[ ]\d) | !(?=[ ]?[-+*/^=)])
     | (?<=[\d(){{}}\[\]|^_*/+=<>-])[a-zA-Z](?![a-zA-Z'’])
     | (?!(?-i:[A-Z])-\d)[a-zA-Z](?![a-zA-Z'’])
-        (?=[ ]?(?:[+*/^=<>]|\\(?:le|ge|ne|approx)|-(?![a-zA-Z]{{2}}))|[_(|]))"""
+      (?=[ ]?(?:[+*/^=<>]|\\(?:le|ge|ne|approx)|-(?![a-zA-Z]{{2}}))|[_(|]))"""
 _RUN = re.compile(
     rf"""(?<![a-zA-Z0-9_.\\])(?<![a-zA-Z]-){_TOKEN}(?:(?![ ]+\()[ ]{{0,2}}{_TOKEN})*
-                (?P<ordinal>(?:st|nd|rd|th)\b)?
+         (?P<ordinal>(?:st|nd|rd|th)\b)?
        | (?P<words>(?:\b(?:minus|negative)\s)?{words.WORDS}
-            (?!['’]|-(?!year|month|day|hour|foot|inch)))
-       | (?P<none>\b(?:is|are)\snone\b(?!\sof)
-            |\b(?:none|nothing)\s(?:is|are|remains?|left)\b
-            |\bthere\sare\sno\b(?=\s\w+s\b)
-            |^\W*no\b(?=\s\w+\s(?:are|is|remain)))""",
+           (?!['’]|-(?!year|month|day|hour|foot|inch)))
+       | (?P<none>\b(?:is|are)\snone\b(?!\sof)|\b(?:none|nothing)\s(?:is|are|remains?|left)\b
+           |\bthere\sare\sno\b(?=\s\w+s\b)|^\W*no\b(?=\s\w+\s(?:are|is|remain)))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _NAMES = "|".join(sorted(map(re.escape, units.names()), key=len, reverse=True))
@@ -97,7 +91,8 @@ _TAIL = re.compile(
     re.VERBOSE,
 )
 _GOES_ON = re.compile(
-    r"\s(?:times\s(?:as\s\w+\sas\s)?(?:\d|[a-z]\b(?!\w)|the\s(?:number|value|length)\b)|(?:plus|minus|over)\s(?=[\d\\a-z])|divided|multiplied"
+    r"\s(?:times\s(?:as\s\w+\sas\s)?(?:\d|[a-z]\b(?!\w)|the\s(?:number|value|length)\b)"
+    r"|(?:plus|minus|over)\s(?=[\d\\a-z])|divided|multiplied"
     r"|squared|cubed|factorial|halves|thirds|quarters|fourths|fifths)\b"
     r"|\s?\\(?:log|ln|sin|cos|tan|alpha|beta|gamma|theta)"
     r"|\s?[+*/^]\s?\\?[a-z(]|\s?-\s?[a-z]{1,2}\b(?!\s)",
@@ -110,7 +105,8 @@ _BEFORE = re.compile(
 )
 """The sign of a number before its currency, or in words."""
 _MADE_OF = re.compile(
-    r"\b(?:twice|thrice|double|triple|half\sof|(?:root|square|cube|factorial|reciprocal|log(?:arithm)?)\sof)\s$",
+    r"\b(?:twice|thrice|double|triple|half\sof"
+    r"|(?:root|square|cube|factorial|reciprocal|log(?:arithm)?)\sof)\s$",
     re.I,
 )
 """What makes another value of the number after it."""

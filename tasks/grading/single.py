@@ -22,6 +22,7 @@ from fractions import Fraction
 
 from tasks.grading import amounts, exact, expressions, relations, units, words
 from tasks.grading.amounts import Amount
+from tasks.grading.spelling import untexted
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ _BASE = re.compile(
 
 def _based(text: str) -> tuple[str, str] | None:
     """Return digits and base: `2516_8`, `(2516)_8`, `2516 (base 8)`."""
-    text = amounts.untexted(text).strip()
+    text = untexted(text).strip()
     found = _BASE.fullmatch(text) if re.search(r"\d", text) else None
     return (found[1].casefold(), found[2] or found[3]) if found else None
 

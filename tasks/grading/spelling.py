@@ -93,5 +93,23 @@ def normal(text: str) -> str:
     return text.strip()
 
 
+_TEXT = re.compile(
+    r"\\(?:text[a-z]{0,2}|mbox|math(?:rm|bf|it|sf|tt)|boxed|bf|bm|emph)\s{0,3}\{([^{}]{0,200})\}"
+)
+
+
+def untexted(text: str) -> str:
+    r"""Return what stands in `\text{}` and the like as the rest.
+
+    >>> untexted(r"12\text{ cm}^2"), untexted(r"\textbf{(A)}")
+    ('12  cm ^2', ' (A) ')
+    """
+    for _ in range(3):
+        before, text = text, _TEXT.sub(r" \1 ", text)
+        if text == before:
+            break
+    return text
+
+
 _PLAIN = re.compile(r"[\\^{}~]|\*\*|[<>!]=|\.\.\.")
 """In every text that some rule changes."""

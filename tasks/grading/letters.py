@@ -1,0 +1,158 @@
+"""Letters of options in a sentence: as a label at its beginning, or named in its course."""
+
+import re
+
+from tasks.grading import claims
+from tasks.grading.options import Options, bare, is_text
+from tasks.grading.places import SEGMENT, Place
+
+NO_OPTION = "none"
+"""An answer that is plainly none of the options, and so is wrong."""
+
+_LABEL = re.compile(
+    r"""(?:the\ )?(?:(?:correct|final|best|right)\ )?
+        (?:(?:answer|option|choice|letter)\s{0,3}(?:is|:)?\s{0,3})?
+        (?P<open>[(\[{（])?\s{0,3}(?P<letter>[A-Za-z])\s{0,3}(?P<close>[)\]}）])?
+        (?P<end>\s*$|\s*[.,;:!?。，、．]|(?=[\u4e00-\u9fff])|\s+[-–—]|\s+(?![=<>+^*/\\-])
+          |(?=[^\w\s'’^=+/<>*\\–—-]))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_MORE = re.compile(
+    r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:option |choice )?"
+    r"[(\[]?(?:([A-Z])(?![\w'’])|([a-z])\s*(?:[,)]|$|(?:and|or)\s))"
+)
+_BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
+_REASON = re.compile(
+    r"\W*(?:because|since|as|is|was|for|due|which|that|but|if|would|in|on|by)\b", re.IGNORECASE
+)
+_SENTENCE = re.compile(r"[;\n]|[.](?!\d)|\s(?:because|since|as)\b")
+
+
+def labelled(said: str, place: Place, options: Options) -> str | None:
+    """Return the letter of the label with which a place begins, or `NO_OPTION`.
+
+    None where it begins with none, "" where what follows speaks against it or for another.
+    """
+    label = _LABEL.match(said)
+    if not label or not _is_label(label, said, place.kind, options):
+        return None
+    letter, rest = label["letter"].upper(), said[label.end() - len(label["end"]) :]
+    own = options.texts.get(letter, "").casefold()
+    begins = rest.lstrip(" .,:;)-–—*")
+    if own and begins.casefold().startswith(own):
+        verdict = begins[len(own) :]
+    else:  # "The answer is (B): False." gives its text, "B: false" speaks against it
+        verdict = begins if place.kind == "mark" else rest
+    if not claims.stands(verdict, 0, 0):
+        return None
+    if letter in options.texts and is_text(own, bare(rest.strip(" .,:;)"))):
+        return letter
+    more = _MORE.match(rest)
+    other = (more[1] or more[2]).upper() if more else letter
+    if other != letter and (other in options.texts or letter not in options.texts):
+        return ""
+    if letter not in options.texts:
+        odd = claims.REFUSAL.search(rest) or options.by_text(bare(rest))
+        return "" if odd or not place.is_plain else NO_OPTION
+    sentence = _SENTENCE.split(label[0] + rest[:SEGMENT])[0]
+    labels = {found.upper() for found in _BRACKETED.findall(sentence)} & set(options.texts)
+    return "" if len(labels) > 1 or options.is_other(letter, rest) else letter
+
+
+def _is_label(label: re.Match[str], said: str, kind: str, options: Options) -> bool:
+    """Whether a letter at the beginning is a label, and no word."""
+    letter, rest = label["letter"], said[label.end() :]
+    if not rest.strip(" .)*$") or label["close"] or re.match("[一-鿿]", rest):
+        return True
+    if letter.islower():
+        return False
+    if end := label["end"].strip():  # but "I, as a language model, …"
+        return letter != "I" or end in ".:" or bool(re.match(r"\s*(?:since|because)\b", rest))
+    if kind in ("last", "first"):
+        return False
+    own = options.texts.get(letter, "")
+    reason = _REASON.match(rest) and letter != "I"
+    return bool(reason or letter not in "AI" or (own and is_text(own, rest)))
+
+
+_LISTED = re.compile(r"(?<!\w)[(\[]?([A-J])\s?[)\].:]")
+
+
+def repeats_options(said: str, options: Options) -> bool:
+    """Whether a statement only repeats the options: "(A) 22 (B) 40 (C) 44"."""
+    letters, known = _LISTED.findall(said), list(options.texts)
+    several = len(letters) > 2 or len(letters) == len(known) > 1
+    return several and letters == known[: len(letters)]
+
+
+_VERBS = (
+    r"is|be|it['’]?s|that['’]?s|chose|choose|select|pick|say|get|(?:go|going)\s+(?:with|for)|guess"
+    r"|think|believe|no|so|thus|hence|therefore|then|leaving|leaves|means?|like"
+)
+_DOES = (
+    r"(?:is|was)(?:n['’]t|\s(?:also\s)?(?:correct|right|true|valid|better|wrong|incorrect|false"
+    r"|invalid|ruled|excluded|eliminated|out|not|the\s(?:correct|right|best|only|answer|odd)))"
+    r"|fits?|matches|works?|cannot|can['’]t|could|does|completes|satisfies"
+    r"|would\sbe\s(?:correct|right|the)"
+)
+_NAMED = re.compile(
+    rf"""[(\[]\s?(?P<bracketed>[A-Z])\s?[)\]]
+      | \b(?i:options?|choices?|answers?|ans|letters?)\s+(?:(?:is|are)\s+)?["'“(*]{{0,3}}
+        (?P<noun>[A-Z])\b(?!['’*+^=/])
+      | (?:\b(?i:figures?|pictures?|images?|diagrams?|patterns?|shapes?)\s+|[图项]\s*)
+        (?P<picture>[A-Z])\b(?!['’*+^=/])
+      | \b(?i:{_VERBS}),?\s+["'“(*$]{{0,3}}\[?(?P<verb>[A-Z])
+        (?=\W*$|\s*[.;!]\s|,\s|\s(?:because|since|as|over|rather|instead)\b)
+      | (?:^|(?<=[;,:]\s)|(?<=\b(?:but|and)\s)|(?<=\b[Oo]nly\s)|(?<=\bso\s)|(?<=\bthat\s)
+          |(?<=\bthink\s)|(?<=\bbelieve\s))(?P<subject>[A-HJ-Z])(?=\s(?:{_DOES})\b)
+      | \b(?P<sure>[A-Z])(?=\s(?:is|was)\s(?:the\s)?(?:correct|best|answer|right\s\w)\b)
+      | ^(?P<several>[A-Z])(?=(?:,\s[A-Z])*,?\s(?:and|or)\s[A-Z]\b)
+      | (?:(?<=;\s)|(?<=\bbut\s))(?P<rather>[A-Z])(?=\W*$)""",
+    re.VERBOSE,
+)
+_AND_MORE = re.compile(r"\s*(?:,|and\b|or\b|&|/|,\s*(?:and|or)\b)\s*[(\[]?([A-Z])[)\]]?(?![\w'’])")
+_CLAUSE = re.compile(r";|,\s(?:so|but|and|while)\b")
+_NOUN = re.compile(r"(?:[Tt]he\s)?(?![Nn]o|[Ee]xcept)[A-Za-z][a-z]+\s([A-H])\W*")
+
+
+def named(said: str, place: Place, options: Options) -> str | None:
+    """Return the only letter that a sentence asserts; "" for none of those it names, or None."""
+    if place.is_plain and not options.worded and (noun := _NOUN.fullmatch(said)):
+        return noun[1] if noun[1] in options.texts else ""
+    asserted: set[str] = set()
+    last, found = "", False
+    for hit in _NAMED.finditer(said):
+        kind = str(hit.lastgroup)
+        letters, end = [hit[kind]], hit.end()
+        while more := _AND_MORE.match(said, end):
+            letters, end = [*letters, more[1]], more.end()
+        if (kind == "picture" and options.worded) or not set(letters) <= set(options.texts):
+            continue
+        found = True
+        clause = said[: end + len(_CLAUSE.split(said[end:])[0])]
+        if claims.stands(clause, hit.start(kind), end):
+            asserted |= set(letters)
+            last = said[end:]
+    if len(asserted) == 1 and not options.is_other(letter := asserted.pop(), last):
+        return letter
+    return "" if found else None
+
+
+_JOINT = r"\s*(?:[,;&/、+]|,?\s*\band\b|和|与)\s*"
+_ONE = r"[(\"']?[A-Z](?![a-zA-Z])[)\"'.]?"
+_SEVERAL = re.compile(
+    r"(?:(?:both|the|it|correct|answers?|options?|choices?|figures?|letters?|are|is)\b[\s:]*){0,5}"
+    rf"[\[{{]?(?:{_ONE}(?:{_JOINT}{_ONE})+|(?=[A-Z]{{2,5}}\b)A?B?C?D?E?F?G?H?I?)[\]}}]?"
+    r"(?:\s+are\s+(?:both\s+)?(?:the\s+)?(?:correct|right)(?:\s\w+)?)?\W*",
+    re.IGNORECASE,
+)
+_SINGLE = re.compile(r"(?<![a-z])[A-Z](?![a-z])|\b[a-z]\b")
+
+
+def several(said: str, options: Options) -> tuple[str, ...] | None:
+    """Return the letters of a statement that is nothing but letters: "A, C", "Both A and C"."""
+    if not _SEVERAL.fullmatch(said):
+        return None
+    letters = [letter.upper() for letter in _SINGLE.findall(said)]
+    known = set(letters) <= set(options.texts) and len(set(letters)) == len(letters)
+    return tuple(sorted(letters)) if known else None
