@@ -158,10 +158,11 @@ def stated(text: str) -> bool:
     (False, False, False)
     """
     spoken = _spoken(text)
-    return bool(boxed_spans(spoken)) or any(
-        re.search(r"\w.*?(?:\n|[.。]\s)", spoken[found.end() :], re.DOTALL)
-        for found in _MARK.finditer(spoken)
-    )
+    if boxed_spans(spoken):
+        return True
+    mark = _MARK.search(spoken)
+    said = re.compile(r"\w").search(spoken, mark.end()) if mark else None
+    return bool(said and re.compile(r"\n|[.。]\s").search(spoken, said.end()))
 
 
 # The response
@@ -230,7 +231,9 @@ def _of(spoken: str, past_box: bool) -> Iterator[Place]:
 
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,40})\*\*(?!\s*[:：])")
-_HEADING = re.compile(r"^\W*\d{0,2}\W*\*\*[^*\n]{1,99}\*\*\W*$", re.MULTILINE)
+_HEADING = re.compile(
+    r"^[^\w\n*]{0,6}\d{0,2}[^\w\n*]{0,6}\*\*[^*\n]{1,99}\*\*[^\w\n]{0,6}$", re.MULTILINE
+)
 
 
 def _bold(text: str) -> str | None:

@@ -5,6 +5,7 @@ a few; credit to a wrong answer is counted apart, as it is the worst.
 """
 
 import json
+import re
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -70,3 +71,23 @@ def test_hardly_any_wrong_answer_of_the_shared_cases_is_credited(judged):
 
 def test_the_shared_cases_are_read_at_once(judged):
     assert max(seconds for *_, seconds in judged) < 1
+
+
+PAGE = places.ROOT / "docs" / "how_answers_are_read.md"
+EXAMPLES = re.findall(r"^\| (.+?) \| `(.+?)` \| (\w+) \|$", PAGE.read_text(encoding="utf-8"), re.M)
+WORDS = {"right": True, "wrong": False, "unparsed": None}
+
+
+@pytest.mark.parametrize(("asked", "said", "read_as"), EXAMPLES)
+def test_the_examples_of_the_page_on_reading_hold(asked, said, read_as):
+    said = said.replace(r"\nB", "\nB").replace(r"\nThe", "\nThe")
+    if options := dict(re.findall(r"([A-Z])\. (\S+)", asked)):
+        assert extract.read_choice(said, options) == WORDS.get(read_as, read_as)
+    else:
+        assert extract.read_value(said, asked.strip("`"))[1] is WORDS[read_as]
+
+
+def test_the_page_on_reading_has_examples_of_each_part():
+    parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:7]
+    assert all(part.count("\n| ") > 3 for part in parts)
+    assert len(EXAMPLES) > 30
