@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import NUMBER, loader
-from tasks.grading import extract
+from tasks.grading import amounts, extract
 from tasks.judging import Reading, metrics
 from tasks.published import Vectors
 
@@ -102,20 +102,29 @@ def by_vlmevalkit(row: Row, text: str) -> Reading:
 def robust(row: Row, text: str) -> Reading:
     """Compare the final answer by value, or as a number within 5 % whatever its unit."""
     said, right = extract.read_value(text, row["answer"])
-    wanted, found = extract.number(row["answer"]), _only_number(said or "")
-    if right or said is None or wanted is None or found is None:
+    wanted, found = _numbers(row["answer"]), _numbers(said or "")
+    if right or said is None or not wanted or not found:
         return said, right
-    # "0.14" is 14 % too, said as a share.
-    shares = (found, found * 100) if "%" in row["answer"] and "%" not in said else (found,)
-    return said, any(abs(share - wanted) <= TOLERANCE * abs(wanted) for share in shares)
+    if "%" in row["answer"] and "%" not in said:  # "0.14" is 14 % too, said as a share
+        found = [*found, *(number * 100 for number in found)]
+    return said, any(abs(number - wanted[0]) <= TOLERANCE * abs(wanted[0]) for number in found)
 
 
-_NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
+def _numbers(text: str) -> list[Fraction]:
+    """Return what a text is worth, a percentage in per cent, and that without "million" and such.
+
+    The axis of a chart may bear the million. Of a text that is no amount, the only number in it.
+    """
+    amount = amounts.read(text, letters=False)
+    if amount is not None and isinstance(amount.value, Fraction):
+        value = amount.value * 100 if amount.percent else amount.value
+        return [value, value / amount.scale]
+    digits = _DIGITS.findall(text)
+    number = extract.number(digits[0]) if len(digits) == 1 else None
+    return [] if number is None else [number]
 
 
-def _only_number(text: str) -> Fraction | None:
-    numbers = _NUMBER.findall(text)
-    return extract.number(numbers[0]) if len(numbers) == 1 else None
+_DIGITS = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
 
 
 def groups(row: Row) -> tuple[str, ...]:

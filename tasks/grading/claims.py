@@ -29,8 +29,9 @@ FLUFF = re.compile(
 """Courtesy, which is no last sentence."""
 SO = re.compile(
     r"\W*(?:so|thus|hence|therefore|finally|consequently|overall|in (?:conclusion|total|summary)"
-    r"|(?:the |a )?(?:grand )?total|we (?:get|have|find)|as a result|accordingly|altogether|adding"
-    r"|(?:this|that|which) (?:means|gives|leaves|makes)|subtracting)\b",
+    r"|(?:the |a )?(?:grand )?total|we (?:get|have|find)|as a result|accordingly|altogether|result"
+    r"|(?:this|that|which) (?:means|gives|leaves|makes)|after|adding|subtracting|removing|taking"
+    r")\b",
     re.IGNORECASE,
 )
 """How a conclusion begins."""

@@ -122,6 +122,7 @@ def clean(text: str) -> str:
     return normal(text)
 
 
+@lru_cache(4096)
 def _squeezed(text: str) -> str:
     text = re.sub(r"_\{(\w+)\}", r"_\1", text)
     return re.sub(r"[\s$]+|\\(?:text|mbox|textrm)(?![a-zA-Z])", "", text).casefold()
@@ -208,6 +209,8 @@ def _split(text: str) -> list[str]:
 
 def _commas(text: str) -> list[str]:
     """Split at the commas and semicolons that stand in no bracket."""
+    if "," not in text and ";" not in text:
+        return [text.strip()] if text.strip() else []
     parts, depth, start = [], 0, 0
     for place, sign in enumerate(text):
         depth += (sign in _OPEN) - (sign in _CLOSE)

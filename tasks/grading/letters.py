@@ -66,13 +66,13 @@ def _is_label(label: re.Match[str], said: str, kind: str, options: Options) -> b
         return True
     if letter.islower():
         return False
-    if end := label["end"].strip():  # but "I, as a language model, …"
-        return letter != "I" or end in ".:" or bool(re.match(r"\s*(?:since|because)\b", rest))
-    if kind in ("last", "first"):
-        return False
-    own = options.texts.get(letter, "")
-    reason = _REASON.match(rest) and letter != "I"
-    return bool(reason or letter not in "AI" or (own and is_text(own, rest)))
+    own, end = options.texts.get(letter, ""), label["end"].strip()
+    if letter == "I":  # the pronoun, in "I, as a language model, …" and "I was"
+        because = re.match(r"\s*(?:because|since|due)\b", rest)
+        return bool(end in (".", ":") or because or (own and is_text(own, rest)))
+    if end or kind in ("last", "first"):
+        return bool(end)
+    return bool(_REASON.match(rest) or letter != "A" or (own and is_text(own, rest)))
 
 
 _LISTED = re.compile(r"(?<!\w)[(\[]?([A-J])\s?[)\].:]")
@@ -87,19 +87,19 @@ def repeats_options(said: str, options: Options) -> bool:
 
 _VERBS = (
     r"is|be|it['’]?s|that['’]?s|chose|choose|select|pick|say|get|(?:go|going)\s+(?:with|for)|guess"
-    r"|think|believe|no|so|thus|hence|therefore|then|leaving|leaves|means?|like"
+    r"|think|believe|marked|labell?ed|no|so|thus|hence|therefore|then|leaving|leaves|means?|like"
 )
 _DOES = (
-    r"(?:is|was)(?:n['’]t|\s(?:also\s)?(?:correct|right|true|valid|better|wrong|incorrect|false"
+    r"(?:is|was)(?:n['’]t|\s(?:also\s)?(?:correct|right|true|valid|better|possible|left|wrong|incorrect|false"
     r"|invalid|ruled|excluded|eliminated|out|not|the\s(?:correct|right|best|only|answer|odd)))"
-    r"|fits?|matches|works?|cannot|can['’]t|could|does|completes|satisfies"
+    r"|fits?|matches|works?|can\b|remains|cannot|can['’]t|could|does|completes|satisfies"
     r"|would\sbe\s(?:correct|right|the)"
 )
 _NAMED = re.compile(
     rf"""[(\[]\s?(?P<bracketed>[A-Z])\s?[)\]]
       | \b(?i:options?|choices?|answers?|ans|letters?)\s+(?:(?:is|are)\s+)?["'“(*]{{0,3}}
         (?P<noun>[A-Z])\b(?!['’*+^=/])
-      | (?:\b(?i:figures?|pictures?|images?|diagrams?|patterns?|shapes?)\s+|[图项]\s*)
+      | (?:\b(?i:figures?|pictures?|images?|diagrams?|patterns?|shapes?)\s+|(?:图[形片案像]?|项)\s*)
         (?P<picture>[A-Z])\b(?!['’*+^=/])
       | \b(?i:{_VERBS}),?\s+["'“(*$]{{0,3}}\[?(?P<verb>[A-Z])
         (?=\W*$|\s*[.;!]\s|,\s|\s(?:because|since|as|over|rather|instead)\b)

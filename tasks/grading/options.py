@@ -41,8 +41,10 @@ class Options:
         """Return the letter of the option whose text, or value, is all that is said."""
         if not said or len(said) > _LONGEST:
             return None
+        words = [] if re.search(r"\d", said) else sorted(plain_words(said).split())
         for letter, text in self.worded.items():
-            if bare(text).casefold() == said.casefold():
+            turned = len(words) > 1 and sorted(self.words[letter].split()) == words  # "only I"
+            if turned or bare(text).casefold() == said.casefold():
                 return letter  # two options of the same words are one
         return only(letter for letter, text in self.worded.items() if agrees(text, said))
 

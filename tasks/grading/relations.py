@@ -2,6 +2,7 @@ r"""Equations and inequalities: `x = 5`, `a < x \le b`, `y = 2x + 1`, as text.""
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tasks.grading import exact, expressions
 
@@ -24,6 +25,7 @@ class Relation:
         return self.sign in ("=", "\\approx") and NAME.fullmatch(self.left) is not None
 
 
+@lru_cache(4096)
 def split(text: str) -> Relation | None:
     r"""Split a text at its last relation.
 

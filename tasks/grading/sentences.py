@@ -25,7 +25,7 @@ def unlisted(lines: list[str]) -> list[str]:
     ]
 
 
-_STOP = re.compile(r"[.!?]['\"”)*]{0,3}\s+(?=\S)|。")
+_STOP = re.compile(r"[.!?]['\"”)*]{0,3}\s+(?=\S)|[。；]|;\s+(?=[a-zA-Z(])")
 _NUMBERING = re.compile(r"\W*(?:step\s)?(?:\d{1,3}|[A-Z])", re.IGNORECASE)
 _LABEL_END, _WORD = re.compile(r"\b[A-Z]$|\d$"), re.compile(r"[A-Z][a-z]|(?:I|A) [a-z]")
 _SHORTENED = re.compile(r"\b(?:[a-z]\.[a-z]|approx|fig|vs|sq|dr|mrs?|st)$", re.IGNORECASE)

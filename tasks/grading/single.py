@@ -7,6 +7,7 @@ r"""Whether one stated value, or words, are the true ones.
 - Otherwise a decimal stands for an exact value that rounds to it, if it has three significant
   digits, two of them decimals (of a percentage as a share), or four: `5.83` for `\sqrt{34}` and
   `150.8` for `48\pi`, but not `0.3` for `1/3`.
+- π may have been taken for 3.14.
 - A unit may be left out, or stated where the truth has none. Where both name a known unit of one
   dimension, the value is converted (`1 kg` is `1000 g`); of two dimensions they differ.
 - `50%` is `0.5`, and `50` where only one side bears the sign. Without any sign 50 and 0.5 are the
@@ -98,6 +99,8 @@ def _same_amount(true: Amount, stated: Amount, asked: Asked) -> bool:
             pairs.append((true.value, value * math.pi / 180))
         elif "pi" in stated.text:
             pairs.append((true.value, value * 180 / math.pi))
+    if "\\pi" in true.text and (rough := expressions.read(true.text.replace("\\pi", "(3.14)"))):
+        pairs.append((rough.value, value))
     return any(_near(a, b, true, stated, asked.precision) for a, b in pairs)
 
 

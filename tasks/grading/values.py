@@ -129,8 +129,10 @@ def _chosen(text: str, found: list[Quantity], begin: int, kind: str) -> Quantity
     if kind == "mark" and found[0].start <= begin + 3 and not _continues(text, found[0]):
         return found[0]
     totals = [one for one in found if _TOTAL.match(text, one.end)]
-    if len(totals) == 1 and " and " not in text[found[0].end : totals[0].start].rpartition(",")[2]:
-        return totals[0]
+    if len(totals) == 1:
+        before = re.split("[,:]", text[found[0].end : totals[0].start])[-1]
+        if " and " not in before:
+            return totals[0]
     for cue in reversed(list(_CUE.finditer(text, begin))):
         if after := [one for one in found if one.start >= cue.end()]:
             return _only(text, found, after)
@@ -214,19 +216,27 @@ def _listed(said: quantities.Sentence) -> str | None:
     return ", ".join(one.text for one in found)
 
 
+_WORDS_CUE = re.compile(
+    r"(?:\b(?:is|are|was|were|be|equals?|belongs to)\b|\b(?:it|that)['’]s\b|:)(?=\s)", re.I
+)
+
+
 def _after_cue(text: str) -> str | None:
-    cues = list(re.finditer(r"\b(?:is|are|was|were|be|equals?)\b", text))
+    cues = list(_WORDS_CUE.finditer(text))
     return text[cues[-1].end() :].strip() or None if cues else None
 
 
 _BEGINNING = re.compile(
-    r"[.,;:](?!\d)|\s?\(|\s(?:because|since|as|which|is|are|was|were|has|have|had|does|did|can|will)\b"
+    r"[.,;:](?!\d)|\s?\(|\s(?:because|since|as|which|with|is|are|was|were|has|have|had|does|did|can|will)\b"
 )
+
+
+_LEAD = re.compile(r"^\W*(?:in|at|on|by|from)\s+", re.IGNORECASE)
 
 
 def _begins(truth: str, said: str) -> bool | None:
     """Whether what is said begins with the true words, and goes on about them."""
     if equivalence.shape(truth) != "words" or claims.NOT.search(said[:SEGMENT]):
         return None
-    clause = _BEGINNING.split(said)[0]
+    clause = _LEAD.sub("", _BEGINNING.split(said)[0])
     return True if plain_words(clause) == plain_words(truth) else None
