@@ -20,7 +20,7 @@ import tasks
 from common.errors import UserError
 from drift.pocket import models, world
 from harness.checkpoints.preflight import open_checkpoint
-from harness.engines.endpoint import address
+from harness.engines.connection import address
 from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.evaluate.run import EvalConfig, run
 from harness.runs.log import read_responses

@@ -56,7 +56,7 @@ def at_endpoints(
         UserError: An address or the key is none, or the models are not served there.
     """
     from harness.checkpoints.preflight import open_checkpoint
-    from harness.engines.endpoint import address
+    from harness.engines.connection import address
     from harness.engines.server import ServerEngine, Service, served_checkpoint
 
     wanted = [address(url) for part in urls for url in part.split(",") if url.strip()]
@@ -76,6 +76,8 @@ def _key(variable: str | None) -> str:
         return ""
     if not (key := os.environ.get(variable, "").strip()):
         raise UserError(f"the environment variable {variable} that --key-env names is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the environment variable {variable} holds signs that no key has")
     return key
 
 
@@ -93,7 +95,7 @@ def serve_check(
 
     The exit status is 0 if it can be evaluated with pictures, else 2.
     """
-    from harness.engines.endpoint import address
+    from harness.engines.connection import address
 
     findings = asyncio.run(_examine(address(url), model, _key(key_env)))
     _print(findings)
@@ -113,7 +115,8 @@ class Finding:
 
 
 async def _examine(url: str, model: str | None, key: str) -> list[Finding]:
-    from harness.engines.endpoint import Closed, Endpoint, Failed
+    from harness.engines.endpoint import Endpoint
+    from harness.engines.reply import Closed, Failed
 
     endpoint = Endpoint(url, key, ANSWER_SECONDS)
     try:
@@ -161,7 +164,7 @@ class _Examiner:
     async def _check(
         self, what: str, needed: bool, check: Callable[[], Awaitable[tuple[bool, str]]]
     ) -> Finding:
-        from harness.engines.endpoint import Closed, Failed, Refused
+        from harness.engines.reply import Closed, Failed, Refused
 
         try:
             able, detail = await check()
@@ -219,7 +222,7 @@ class _Examiner:
         return same, "the one best token is the greedy answer" if same else "taken, without effect"
 
     async def _together(self) -> tuple[bool, str]:
-        from harness.engines.endpoint import Closed, Failed, Refused
+        from harness.engines.reply import Closed, Failed, Refused
 
         began = time.monotonic()
         await self._request("What is 1 + 1?")

@@ -1,97 +1,34 @@
 """One OpenAI-compatible endpoint: what it serves, and one question put to it.
 
 The words are those of OpenAI's chat completions; what vLLM and SGLang know beyond them is sent too,
-and left out for an endpoint that refuses it. Nothing is tried twice here: see `server.py`.
+and left out for an endpoint that refuses it. Nothing is tried twice here: see `desk.py`.
 """
 
-import base64
 import difflib
-import email.utils
-import io
-import json
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from common.errors import UserError
-from common.pictures import is_plain
 from harness.checkpoints.kinds import ModelFolder, Served
-from harness.engines import Request, rendering, said
-from harness.engines.pictures import decoded_image
-from harness.runs.schema import Finish, Image, Response
-
-if TYPE_CHECKING:
-    import aiohttp
-
-CONNECT_SECONDS = 10.0
-"""For a connection, and for what an endpoint tells of itself."""
+from harness.engines import Request, rendering, reply
+from harness.engines.connection import REPLY_BYTES, Connection
+from harness.engines.message import content
+from harness.engines.reply import Closed, Failed, Refused, Unreadable
+from harness.runs.schema import Response
 
 NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """Sent so that the sampling defaults of the checkpoint's generation config, which vLLM and SGLang
 apply, do not come in; left out where an endpoint refuses them."""
 
-FINISHES: dict[str, Finish] = {"stop": "stop", "eos_token": "stop", "length": "length"}
-
-REFUSED = (400, 413, 415, 422)
-"""Statuses that are about this one question."""
 BEYOND = ("context length", "max_model_len")
 """Said of a request that is too long, by vLLM, SGLang and OpenAI."""
-LATER = (408, 409, 425, 429)
-"""Statuses that, as those from 500 on, may pass. All others are about the endpoint: no key, no
-money, no such model."""
 
-KEEP_SECONDS = 3.0
-"""For which an idle connection is used again; vLLM closes it after 5, just as a question comes."""
+TOKEN_BYTES = 256
+"""That a reply may take for each token of its answer: its text, escaped, twice, and its number."""
 
-AS_THEY_ARE = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
-"""Formats that every endpoint with pictures takes."""
-
-
-class Refused(Exception):
-    """This question is not answered, whoever asks again."""
-
-
-class Closed(Exception):
-    """No question is answered here."""
-
-    def __init__(self, words: str, status: int = 0) -> None:
-        super().__init__(words)
-        self.status = status
-
-
-class Failed(Exception):
-    """No answer this time.
-
-    Attributes:
-        wait: Seconds that the endpoint asks to be left alone, or None.
-        down: It does not even take the connection, or drops it.
-        counted: It may be the question's fault.
-    """
-
-    def __init__(
-        self, words: str, wait: float | None = None, down: bool = False, counted: bool = True
-    ) -> None:
-        super().__init__(words)
-        self.wait, self.down, self.counted = wait, down, counted
-
-
-def address(url: str) -> str:
-    """Return the base address of an endpoint, `http://host:8000/v1`.
-
-    Raises:
-        UserError: It is no address, or one that holds a secret.
-    """
-    parts = urlsplit(url.strip().removesuffix("/").removesuffix("/chat/completions"))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"{url!r} is no endpoint: give its address as http://HOST:PORT/v1")
-    if parts.username or parts.query:
-        raise UserError(
-            f"the endpoint at {parts.hostname} is given with a password or a query, which would be "
-            "recorded: give the address alone, and the key with --key-env"
-        )
-    return f"{parts.scheme}://{parts.netloc}{parts.path or '/v1'}"
+MOST_NAMES = 5
+"""Of who answered, and of why, that are noted."""
 
 
 @dataclass(frozen=True)
@@ -109,19 +46,26 @@ class Tokens:
         return rendering.adds_special_tokens(self.processor, self.folder, prompt)
 
     def text(self, ids: list[int]) -> str:
-        """Decode an answer in one piece; piece by piece, a server may lead with a blank."""
+        """Decode an answer in one piece; piece by piece, a server may lead with a blank.
+
+        Raises:
+            Unreadable: They are of another tokenizer.
+        """
         tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        return tokenizer.decode(ids, skip_special_tokens=True)
+        try:
+            return tokenizer.decode(ids, skip_special_tokens=True)
+        except (IndexError, OverflowError, TypeError, ValueError):
+            raise Unreadable("its token ids are none of the checkpoint's tokenizer") from None
 
 
 class Endpoint:
-    """A connection pool to one address, and the dialect that is spoken there."""
+    """A connection to one address, and the dialect that is spoken there."""
 
     def __init__(self, url: str, key: str, timeout: float) -> None:
         """Connect to nothing yet.
 
         Args:
-            url: As `address` returns it.
+            url: As `connection.address` returns it.
             key: Sent with each request, kept out of all that is said about them; may be empty.
             timeout: Seconds for one answer.
         """
@@ -132,58 +76,44 @@ class Endpoint:
         """Fields of a request that this endpoint refuses."""
         self.names: set[str] = set()
         """Under which it says that it answered."""
-        self._key = key
+        self.reasons: set[str] = set()
+        """For which it says that answers ended, in words that are not known."""
         self._bound = "max_tokens"
         self._timeout = timeout
-        self._opened: aiohttp.ClientSession | None = None
-
-    def _session(self) -> "aiohttp.ClientSession":
-        """Return the connections, which belong to the event loop of the first request."""
-        if self._opened is None:
-            import aiohttp
-
-            self._opened = aiohttp.ClientSession(
-                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS),
-                trust_env=True,  # for a proxy
-            )
-        return self._opened
+        self._connection = Connection(url, key)
 
     async def close(self) -> None:
         """Close the connections; the next request opens others."""
-        if self._opened:
-            await self._opened.close()
-        self._opened = None
+        await self._connection.close()
 
     # What it is
 
     async def models(self) -> list[Served]:
-        """Return what is served here; empty where the endpoint keeps no list.
+        """Return what is served here; empty where the endpoint keeps no list that can be read.
 
         Raises:
             Failed, Closed: It did not tell.
         """
         try:
-            listed = await self._send("GET", f"{self.url}/models", CONNECT_SECONDS)
-            cards = [card for card in listed["data"] if isinstance(card["id"], str)]
-        except Refused as refused:
-            raise Failed(str(refused)) from None
+            listed = reply.models(await self._connection.send("GET", f"{self.url}/models"))
+        except (Refused, Unreadable):
+            return []
         except Closed as closed:
-            if closed.status in (404, 405):
+            if closed.status in (403, 404, 405):  # it may answer questions all the same
                 return []
             raise
-        except (LookupError, TypeError):
-            raise Failed("its list of models is none") from None
-        software = {owner: await self._software(owner) for owner in {*map(_owner, cards)}}
+        owners = {served.owner for served in listed}
+        software = {owner: await self._software(owner) for owner in owners}
+        kept = self._connection.kept
         return [
             Served(
-                model=card["id"],
-                root=card.get("root"),
-                owner=_owner(card),
-                software=software[_owner(card)],
-                context=card.get("max_model_len"),
+                model=served.model,
+                root=served.root and kept(served.root),
+                owner=kept(served.owner),
+                software=kept(software[served.owner]),
+                context=served.context,
             )
-            for card in cards
+            for served in listed
         ]
 
     async def served(self, model: str) -> Served:
@@ -197,7 +127,8 @@ class Endpoint:
         if found and model not in found:
             close = difflib.get_close_matches(model, found, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
-            raise Closed(f"it does not serve {model}: {hint}it serves {', '.join(sorted(found))}")
+            names = self._connection.hidden(f"{hint}it serves {', '.join(sorted(found))}")
+            raise Closed(f"it does not serve {model}: {names}")
         return found.get(model, Served(model=model))
 
     async def _software(self, owner: str) -> str:
@@ -207,10 +138,11 @@ class Endpoint:
             return ""
         root = self.url.removesuffix("/v1")
         try:
-            told = await self._send("GET", f"{root}/{paths[owner]}", CONNECT_SECONDS)
-            return f"{owner} {told['version']}"
-        except (Failed, Refused, Closed, LookupError, TypeError):
+            told = await self._connection.send("GET", f"{root}/{paths[owner]}")
+        except (Failed, Refused, Closed):
             return owner
+        version = told.get("version") if isinstance(told, dict) else None
+        return f"{owner} {version}" if isinstance(version, str) else owner
 
     # One question
 
@@ -227,14 +159,18 @@ class Endpoint:
         body = {"model": model, "messages": messages, **self._settings(request)}
         while True:
             try:
-                reply = await self._send(
-                    "POST", f"{self.url}/chat/completions", self._timeout, body
+                told = await self._connection.send(
+                    "POST",
+                    f"{self.url}/chat/completions",
+                    timeout=self._timeout,
+                    body=body,
+                    most=REPLY_BYTES + TOKEN_BYTES * request.sampling.max_tokens,
                 )
                 break
             except Refused as refused:
-                if not self._adapt(str(refused), body, request):
+                if not self._adapt(str(refused), body):
                     raise
-        return self._response(request, reply, time.monotonic() - began)
+        return self._response(request, told, time.monotonic() - began)
 
     def _settings(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
@@ -254,7 +190,7 @@ class Endpoint:
             settings["return_token_ids"] = True
         return {name: value for name, value in settings.items() if name not in self.left_out}
 
-    def _adapt(self, words: str, body: dict[str, Any], request: Request) -> bool:
+    def _adapt(self, words: str, body: dict[str, Any]) -> bool:
         """Change a refused request to what the endpoint takes and means the same, if it can be."""
         if "max_completion_tokens" in words and "max_tokens" in body:
             self._bound = "max_completion_tokens"
@@ -275,157 +211,34 @@ class Endpoint:
         return bool(named)
 
     def _response(self, request: Request, told: Any, seconds: float) -> Response:
+        hidden = self._connection.hidden
         try:
-            choice, usage = told["choices"][0], told.get("usage") or {}
-            finish, text = choice["finish_reason"], _text(choice["message"])
-            if self.tokens and choice.get("token_ids") and not request.sampling.stop:
-                text = self.tokens.text(choice["token_ids"])
-            details = usage.get("prompt_tokens_details") or {}
-            image = (details.get("multimodal_tokens") or {}).get("image", 0)
-            counts = [usage.get("prompt_tokens"), image, usage.get("completion_tokens")]
-            tokens = [int(count or 0) for count in counts]
-        except (LookupError, TypeError, ValueError, AttributeError):
-            raise Failed(f"its reply is no chat completion: {self._hide(str(told))}") from None
-        if finish == "content_filter":
-            raise Refused("the endpoint withheld the answer (content_filter)")
-        if finish not in FINISHES:
-            raise Failed(f"its answer ends for an unknown reason ({self._hide(str(finish))})")
-        if isinstance(told.get("model"), str):
-            self.names.add(told["model"])
+            answer = reply.answer(told, request.sampling.max_tokens)
+        except Unreadable as trouble:
+            raise Unreadable(hidden(str(trouble))) from None
+        text = answer.text
+        if self.tokens and answer.ids and not request.sampling.stop:
+            text = self.tokens.text(answer.ids)
+        _note(self.names, hidden(answer.model))
+        _note(self.reasons, hidden(answer.reason))
         return Response(
             key=request.key,
             task=request.question.task,
             id=request.question.id,
             sample=request.sample,
-            text=text,
-            finish=FINISHES[finish],
-            tokens_in=tokens[0],
-            tokens_image=tokens[1],
-            tokens_out=tokens[2],
+            text=self._connection.kept(text),
+            finish=answer.finish,
+            tokens_in=answer.tokens_in,
+            tokens_image=answer.tokens_image,
+            tokens_out=answer.tokens_out,
             seconds=round(seconds, 4),
         )
 
-    async def _send(
-        self, method: str, url: str, timeout: float, body: dict[str, Any] | None = None
-    ) -> Any:
-        """Send one request; return what its reply of success says."""
-        import aiohttp
 
-        data = io.BytesIO(json.dumps(body).encode()) if body else None
-        try:
-            async with self._session().request(
-                method,
-                url,
-                data=data,
-                headers={"Content-Type": "application/json"} if body else {},
-                timeout=aiohttp.ClientTimeout(timeout, sock_connect=CONNECT_SECONDS),
-                allow_redirects=False,
-            ) as reply:
-                content = await reply.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            words = self._hide(said(error))
-            raise Failed(f"it takes no connection: {words}", down=True, counted=False) from None
-        except TimeoutError:
-            raise Failed(f"no answer within {timeout:g} s") from None
-        except aiohttp.ClientError as error:
-            raise Failed(f"the connection broke: {self._hide(said(error))}", down=True) from None
-        if reply.status == 200:
-            try:
-                return json.loads(content)
-            except ValueError:
-                raise Failed("its reply is not JSON") from None
-        words = f"HTTP {reply.status}: {self._hide(_complaint(reply.reason, content))}"
-        if reply.status in LATER or reply.status >= 500:
-            wait = _retry_after(reply.headers.get("retry-after", ""))
-            raise Failed(words, wait=wait, counted=reply.status != 429)
-        if reply.status in REFUSED:
-            raise Refused(words)
-        raise Closed(words, reply.status)
-
-    def _hide(self, words: str) -> str:
-        """Shorten what an endpoint says, and take the key out of it."""
-        words = " ".join(words.split())
-        words = words.replace(self._key, "[key]") if self._key else words
-        return words if len(words) <= 300 else f"{words[:300]} …"
-
-
-def _owner(card: dict[str, Any]) -> str:
-    return str(card.get("owned_by") or "")
+def _note(noted: set[str], word: str) -> None:
+    if word and len(noted) < MOST_NAMES:
+        noted.add(word)
 
 
 def _names(words: str, field: str) -> bool:
     return re.search(rf"(?<![a-z_]){field}(?![a-z_])", words) is not None
-
-
-def _text(message: dict[str, Any]) -> str:
-    """Return all that was generated: a thought that the server cut out goes back to its place."""
-    answer = message.get("content") or ""
-    thought = message.get("reasoning") or message.get("reasoning_content")
-    if not isinstance(answer, str):
-        raise TypeError
-    if not isinstance(thought, str) or not thought:
-        return answer
-    return f"<think>{thought}</think>{answer}" if answer else f"<think>{thought}"
-
-
-def _complaint(reason: str | None, content: bytes) -> str:
-    """Return what the body of an error says, in whichever of the usual forms."""
-    try:
-        told = json.loads(content)
-        inner = told.get("error", told)
-        found = inner if isinstance(inner, str) else inner.get("message") or inner.get("detail")
-        return str(found or told)
-    except (ValueError, AttributeError):
-        return content.decode(errors="replace") or reason or "no reason given"
-
-
-def _retry_after(asked: str) -> float | None:
-    """Return the seconds that a reply asks to wait; RFC 9110 allows a number or a date."""
-    try:
-        if re.fullmatch(r"\d+(\.\d+)?", asked):
-            return float(asked)
-        return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-# The message
-
-
-def content(request: Request) -> str | list[dict[str, Any]]:
-    """Return a question as the content of a chat message, its pictures where they stand.
-
-    Raises:
-        Refused: A picture cannot be decoded.
-    """
-    parts: list[dict[str, Any]] = []
-    images = iter(request.question.images)
-    for part in rendering.content(request.question):
-        if part["type"] == "image":
-            parts.append({"type": "image_url", "image_url": {"url": _data_url(next(images))}})
-        else:
-            parts.append(part)
-    return parts if request.question.images else request.question.prompt
-
-
-def _data_url(image: Image) -> str:
-    """Return a picture as it lies on disk, where all who decode it see the same pixels.
-
-    Transparency, orientation, depth, rarer formats and colours are read differently by different
-    servers: such a picture, and one of a pixel budget, is decoded here, as other engines see it,
-    and sent as PNG.
-    """
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(io.BytesIO(image.data)) as opened:
-            known = image.budget is None and opened.format in AS_THEY_ARE
-            plain = known and is_plain(opened, image.data)
-            kind, data = AS_THEY_ARE.get(opened.format or "", ""), image.data
-        if not plain:
-            file = io.BytesIO()
-            decoded_image(image).save(file, "PNG")
-            kind, data = "png", file.getvalue()
-    except (OSError, ValueError, Pillow.DecompressionBombError) as error:
-        raise Refused(f"a picture cannot be decoded: {said(error)}") from None
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -11,7 +11,7 @@ from PIL import ImageOps
 
 from common import pictures
 from drift.training import data
-from harness.engines import Request, endpoint
+from harness.engines import Request, message
 from harness.engines.pictures import decoded_image
 from harness.runs.schema import Image, Question
 from tasks.data.pictures import shown as shown_to_lm_eval
@@ -40,7 +40,7 @@ def by_an_engine(content, folder):
 def by_an_endpoint(content, folder):
     """As a server that knows no metadata, transparency or depth decodes what it is sent."""
     question = Question(task="t", id="1", prompt="<image>", images=(Image("0", ".bin", content),))
-    (part,) = endpoint.content(Request(question=question, key="k"))
+    (part,) = message.content(Request(question=question, key="k"))
     url = part["image_url"]["url"]
     return Pillow.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
 

@@ -28,6 +28,17 @@ def answer(body: dict[str, Any], of: int = 10) -> str:
     return str(int(hashlib.sha256(content.encode()).hexdigest(), 16) % of)
 
 
+def raw(content: bytes, status: bytes = b"200 OK", length: int | None = None) -> Any:
+    """Return a reply of these bytes; of another length than it tells, the connection ends in it."""
+    size = len(content) if length is None else length
+
+    def reply(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n" % (status, size) + content)
+        handler.close_connection = size != len(content)
+
+    return reply
+
+
 @dataclass
 class Pretend:
     """Serves while it is entered."""
@@ -35,6 +46,8 @@ class Pretend:
     reply: Callable[[int, dict[str, Any]], Any] = lambda number, body: completion(answer(body))
     """Number of the request (from 0) and its body → `Reply`."""
     card: dict[str, Any] = field(default_factory=lambda: {"id": "vlm", "owned_by": "vllm"})
+    listing: Any = None
+    """`Reply` to who asks for the models, instead of a list of the card."""
     version: str = "0.32.0"
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -53,7 +66,11 @@ class Pretend:
             def do_GET(self) -> None:
                 told: Any = {"version": pretend.version}
                 if self.path == "/v1/models":
-                    told = {"data": [pretend.card]}
+                    told = {"data": [pretend.card]} if pretend.listing is None else pretend.listing
+                    if callable(told):
+                        return told(self)
+                    if isinstance(told, tuple):
+                        return self.send(*told)
                 elif self.path != "/version":
                     return self.send(404, {"error": {"message": "there is no such page"}})
                 self.send(200, told)

@@ -13,7 +13,7 @@ import tasks
 from common.errors import UserError
 from harness.checkpoints.image_size import budget_of, differs_from_training, fit
 from harness.checkpoints.kinds import ModelFolder
-from harness.engines import Request, endpoint, pictures
+from harness.engines import Request, message, pictures
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
@@ -57,7 +57,7 @@ def test_engines_and_endpoints_show_the_same_picture():
     question = Question(task="t", id="q", prompt="<image>?", images=(image,))
     (shown,) = pictures.decode(question)
     assert shown.size == (28, 28)
-    part = endpoint.content(Request(question=question))[0]
+    part = message.content(Request(question=question))[0]
     sent = base64.b64decode(part["image_url"]["url"].partition(",")[2])
     with Pillow.open(io.BytesIO(sent)) as opened:
         assert opened.tobytes() == shown.tobytes()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import tiny_models as tiny
 from PIL import Image as Pillow
-from pretend import Pretend, answer, completion
+from pretend import Pretend, answer, completion, raw
 
 import tasks
 from common.errors import UserError
@@ -22,8 +22,10 @@ from common.pictures import ORIENTATION
 from harness.checkpoints.adapter import Adapter
 from harness.checkpoints.kinds import AdaptedModel, takes_images
 from harness.checkpoints.preflight import open_checkpoint
-from harness.engines import Request, endpoint, server
-from harness.engines.endpoint import Failed, address, content
+from harness.engines import Request, connection, desk, pace, reply
+from harness.engines.connection import address
+from harness.engines.message import content
+from harness.engines.pace import Line, backoff
 from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.evaluate.run import EvalConfig, run
 from harness.runs import log
@@ -49,8 +51,8 @@ def many(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
     """Wait as long as ever, a hundred times faster."""
-    monkeypatch.setattr(server, "FIRST_WAIT", 0.005)
-    monkeypatch.setattr(server, "LONGEST_WAIT", 0.6)
+    monkeypatch.setattr(pace, "FIRST_WAIT", 0.005)
+    monkeypatch.setattr(pace, "LONGEST_WAIT", 0.6)
 
 
 def evaluate(
@@ -164,12 +166,17 @@ def test_a_picture_that_servers_would_read_differently_is_sent_as_the_pixels_we_
     for other in (encoded(plain, "BMP"), encoded(plain.convert("CMYK"), "JPEG")):
         head, data = sent(other)
         assert (head, Pillow.open(io.BytesIO(data)).mode) == ("data:image/png;base64", "RGB")
-    with pytest.raises(endpoint.Refused, match="a picture cannot be decoded"):
+    with pytest.raises(reply.Refused, match="a picture cannot be decoded"):
         content(request(b"no picture"))
 
 
+SEVEN = b'{"choices": [{"message": {"content": "7"}, "finish_reason": %s}], "usage": %s}'
+PARTS = [{"type": "text", "text": "It is "}, "7", {"text": "."}]
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "3 + 4"}]}
+
+
 @pytest.mark.parametrize(
-    ("reply", "text", "finish"),
+    ("told", "text", "finish"),
     [
         (completion("7"), "7", "stop"),
         (completion("so far", "length"), "so far", "length"),
@@ -177,13 +184,36 @@ def test_a_picture_that_servers_would_read_differently_is_sent_as_the_pixels_we_
         (completion("7", reasoning_content="3 + 4"), "<think>3 + 4</think>7", "stop"),
         (completion(None, "length", reasoning="3 +"), "<think>3 +", "length"),
         (completion(None), "", "stop"),
+        (completion(None, refusal="I will not."), "I will not.", "stop"),
+        (completion(PARTS), "It is 7.", "stop"),
+        (completion([THOUGHT, {"type": "text", "text": "7"}]), "<think>3 + 4</think>7", "stop"),
+        *[(completion("7", word), "7", "stop") for word in ("eos", "end_turn", "stop_sequence")],
+        *[(completion("7", word), "7", "length") for word in ("MAX_TOKENS", "repetition")],
+        *[(completion("7", why), "7", "stop") for why in (None, ["stop"], ["a", "b"], {}, 3, "so")],
+        ({**completion("7", None), "usage": {"completion_tokens": 40}}, "7", "length"),
+        (
+            raw(SEVEN % (b"1e999", b'{"prompt_tokens": 1e999, "completion_tokens": "9"}')),
+            "7",
+            "stop",
+        ),
+        (raw(SEVEN % (b'"stop"', b"[-1]")), "7", "stop"),
     ],
 )
-def test_what_was_generated_is_kept_whole(tmp_path, many, reply, text, finish):
-    with Pretend(lambda number, body: reply) as pretend:
-        evaluate(tmp_path / "vlm", many, pretend, limit=1)
+def test_what_was_generated_is_kept_whole(tmp_path, many, told, text, finish):
+    with Pretend(lambda number, body: told) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend, limit=1)
     (response,) = log.read_responses(tmp_path / "vlm")
-    assert (response.text, response.finish, response.tokens_in) == (text, finish, 10)
+    assert (response.text, response.finish) == (text, finish)
+    assert response.tokens_in == (10 if isinstance(told, dict) and len(told["usage"]) > 1 else 0)
+    assert card.finished
+
+
+def test_reasons_that_are_not_known_are_said(tmp_path, many):
+    reasons = ["stop", None, "mood\x1b[31m"]
+    with Pretend(lambda number, body: completion("7", reasons[number])) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend, limit=3)
+    assert card.notes[1].startswith(f"{pretend.url} ended answers for reasons that are not known (")
+    assert "none" in card.notes[1] and "mood" in card.notes[1] and "\x1b" not in card.notes[1]
 
 
 def test_tokens_are_counted_where_the_endpoint_tells_them(tmp_path, many):
@@ -196,6 +226,40 @@ def test_tokens_are_counted_where_the_endpoint_tells_them(tmp_path, many):
     found = log.read_responses(tmp_path / "vlm")
     counts = {(r.tokens_in, r.tokens_image, r.tokens_out) for r in found}
     assert counts == {(30, 16, 2), (0, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        [{"id": "vlm", "owned_by": "vllm"}],
+        {"models": [{"id": "vlm", "owned_by": "vllm", "max_model_len": "many"}, 5, {"id": {}}]},
+        {"data": [{"id": "vlm", "owned_by": "vllm", "root": 7, "max_model_len": 1e999}]},
+    ],
+)
+def test_a_list_of_models_is_read_in_the_forms_that_there_are(tmp_path, many, quiet, listing):
+    with Pretend(listing=listing) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend)
+    assert card.engine_version == "vllm 0.32.0"
+    assert results(tmp_path / "vlm")[1][0] == quiet[1][0]
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        {"data": 7},
+        {"data": [{"name": "vlm"}]},
+        raw(b"<html>the chat is elsewhere</html>"),
+        raw(b"[" * 200_000),
+        (403, {"error": {"message": "no lists for you"}}),
+        (404, {}),
+        (400, {"error": "what?"}),
+    ],
+)
+def test_an_endpoint_that_keeps_no_list_is_asked_all_the_same(tmp_path, many, listing):
+    with Pretend(listing=listing) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend, limit=3)
+    assert (card.finished, card.engine_version) == (True, "unknown")
+    assert len(pretend.bodies) == 3
 
 
 # Who is asked
@@ -219,59 +283,61 @@ def test_endpoints_share_the_questions(tmp_path, many, quiet):
 
 
 def test_the_limit_grows_with_answers_and_falls_once_for_failures_together():
-    line = server._Line(None, now=0.0)  # type: ignore[arg-type]
+    line = Line(None, now=0.0)  # type: ignore[arg-type]
     assert line.limit == 16
     for _ in range(16):
         line.succeeded(now=1.0)
     assert line.limit == 32
     for _ in range(20):
-        line.failed(Failed("busy", wait=1.0), began=1.0, now=2.0, patience=60.0)
+        line.failed(reply.Failed("busy", wait=1.0), began=1.0, now=2.0, patience=60.0)
     assert line.limit == 16 and 3.0 <= line.resumes <= 3.01
     for _ in range(16):
         line.succeeded(now=4.0)
     assert 16.9 < line.limit < 17.0
-    line.failed(Failed("busy"), began=4.5, now=5.0, patience=60.0)
+    line.failed(reply.Failed("busy"), began=4.5, now=5.0, patience=60.0)
     assert 8.4 < line.limit < 8.5
-    assert "asks to wait 61 s" in line.failed(Failed("busy", wait=61.0), 6.0, 6.0, patience=60.0)
-    assert not line.failed(Failed("busy"), began=65.0, now=65.0, patience=60.0)
-    assert line.failed(Failed("busy"), began=65.1, now=65.1, patience=60.0) == "busy"
+    assert "asks to wait 61 s" in line.failed(
+        reply.Failed("busy", wait=61.0), 6.0, 6.0, patience=60.0
+    )
+    assert not line.failed(reply.Failed("busy"), began=65.0, now=65.0, patience=60.0)
+    assert line.failed(reply.Failed("busy"), began=65.1, now=65.1, patience=60.0) == "busy"
 
 
 def test_the_pause_doubles_from_failure_to_failure(monkeypatch):
-    monkeypatch.setattr(server, "FIRST_WAIT", 1.0)
-    monkeypatch.setattr(server, "LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(pace, "FIRST_WAIT", 1.0)
+    monkeypatch.setattr(pace, "LONGEST_WAIT", 60.0)
     for failures, longest in [(1, 1.0), (2, 2.0), (5, 16.0), (7, 60.0), (2000, 60.0)]:
-        waits = [server._backoff(failures) for _ in range(200)]
+        waits = [backoff(failures) for _ in range(200)]
         assert longest / 2 <= min(waits) < 0.6 * longest < 0.9 * longest < max(waits) <= longest
 
 
 # Faults
 
 
-def silent(handler):
-    """Reply half of something, and hang up."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{")
-    handler.close_connection = True
-
-
-def nonsense(handler):
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
-
-
 FAULTS = {
     "500": (500, {"error": {"message": "out of luck"}}),
-    "502 in HTML": lambda handler: handler.wfile.write(
-        b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 13\r\n\r\n<html></html>"
-    ),
+    "502 in HTML": raw(b"<html></html>", b"502 Bad Gateway"),
     "503": (503, {"detail": "later"}, {"retry-after": "0"}),
+    "a wait of no length": (
+        503,
+        {"detail": [1]},
+        {"retry-after": "Wed, 99 Oct 99999 07:28:00 GMT"},
+    ),
     "429": (429, {"error": {"message": "too fast"}}),
-    "broken in the middle": silent,
-    "not JSON": nonsense,
+    "broken in the middle": raw(b"{", length=900),
+    "packed, it says": raw(b"hello", b"200 OK\r\ncontent-encoding: gzip"),
+    "not JSON": raw(b"hello"),
+    "nested": raw(b"[" * 200_000),
+    "nested objects": raw(b'{"choices":' * 100_000),
+    "endless": raw(b'{"choices": "' + b"x" * 5_000_000 + b'"}'),
+    "digits": raw(b'{"choices": ' + b"1" * 6000 + b"}"),
     "not an object": (200, ["hello"]),
     "empty choices": (200, {"choices": []}),
+    "choices of an object": (200, {"choices": {"0": completion("7")["choices"][0]}}),
     "no message": (200, {"choices": [{"finish_reason": "stop"}]}),
     "text of a number": (200, completion(7)),
-    "no reason to end": (200, completion("7", None)),
+    "a part of no text": (200, completion([{"type": "image_url", "image_url": {"url": "x"}}])),
+    "nothing for no reason": (200, completion("", None)),
     "aborted": (200, completion("7", "abort")),
     "an error for a success": (200, {"error": {"message": "provider failed"}}),
 }
@@ -313,23 +379,29 @@ def test_an_endpoint_that_bears_four_at_a_time_gets_no_more_for_long(tmp_path, m
     assert 0 < len(turned_away) < COUNT
 
 
-def test_an_endpoint_that_asks_for_too_long_a_wait_ends_the_run_in_one_sentence(tmp_path, many):
-    quota = (429, {"error": {"message": "quota used up"}}, {"retry-after": "7200"})
+@pytest.mark.parametrize(("asked", "wait"), [("7200", "7200"), ("9" * 400, "10000000000")])
+def test_an_endpoint_that_asks_for_too_long_a_wait_ends_the_run_in_one_sentence(
+    tmp_path, many, asked, wait
+):
+    quota = (429, {"error": {"message": "quota used up"}}, {"retry-after": asked})
     with Pretend(lambda number, body: quota) as pretend:
-        with pytest.raises(UserError, match="quota used up; it asks to wait 7200 s") as error:
+        with pytest.raises(UserError, match=f"quota used up; it asks to wait {wait} s") as error:
             evaluate(tmp_path / "vlm", many, pretend)
     assert str(error.value).endswith("every answer that came is kept, the same command goes on")
 
 
 def test_a_date_to_wait_for_is_understood():
     due = 3023335680.0  # that moment, in seconds after 1970
-    wait = endpoint._retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
+    wait = reply.retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
     assert wait is not None and abs(wait - (due - time.time())) < 2
-    assert endpoint._retry_after("1.5") == 1.5
-    assert endpoint._retry_after("soon") is None
+    assert reply.retry_after("1.5") == 1.5
+    assert reply.retry_after("Wed, 21 Oct 1965 07:28:00 GMT") == 0.0
+    assert [reply.retry_after(asked) for asked in ("soon", "", "1e999", "-1")] == [None] * 4
 
 
-@pytest.mark.parametrize("fault", ["500", "empty choices", "broken in the middle"])
+@pytest.mark.parametrize(
+    "fault", ["500", "empty choices", "broken in the middle", "nested", "endless"]
+)
 def test_a_question_that_never_brings_an_answer_is_an_error_and_asked_again_later(
     tmp_path, many, quiet, fault
 ):
@@ -352,7 +424,7 @@ def test_a_question_that_never_brings_an_answer_is_an_error_and_asked_again_late
     assert results(tmp_path / "vlm") == quiet
 
 
-def test_a_refused_question_is_an_error_at_once(tmp_path, many):
+def test_a_question_that_is_refused_where_others_are_answered_is_refused_for_good(tmp_path, many):
     def reply(number, body):
         if "what is 5?" in json.dumps(body):
             return 400, {"error": {"message": "the picture is too large"}}
@@ -367,20 +439,50 @@ def test_a_refused_question_is_an_error_at_once(tmp_path, many):
         "q5": "HTTP 400: the picture is too large",
         "q6": "the endpoint withheld the answer (content_filter)",
     }
-    assert len(pretend.bodies) == COUNT
+    # The first refusal is doubted: a plain question, and the same once more.
+    assert len(pretend.bodies) == COUNT + 2
     with Pretend(reply) as again:
         evaluate(tmp_path / "vlm", many, again)
         assert asked(again) == []
         evaluate(tmp_path / "vlm", many, again, retry_errors=True)
-        assert sorted(asked(again)) == ["what is 5?", "what is 6?"]
+        assert sorted(asked(again)) == ["what is 5?", "what is 5?", "what is 6?"]
 
 
-def test_an_endpoint_that_refuses_everything_ends_the_run(tmp_path, many):
+@pytest.mark.parametrize("limit", [COUNT, 2])
+def test_an_endpoint_that_refuses_everything_ends_the_run_and_nothing_is_held_against_the_questions(
+    tmp_path, many, quiet, limit
+):
     refused = (400, {"error": {"message": "temperature 0 is not supported"}})
     with Pretend(lambda number, body: refused) as pretend:
-        with pytest.raises(UserError, match="none of the first 20 questions: HTTP 400: temp"):
-            evaluate(tmp_path / "vlm", many, pretend)
+        with pytest.raises(UserError, match="refuses whatever it is asked: HTTP 400: temp"):
+            evaluate(tmp_path / "vlm", many, pretend, limit=limit)
     assert len(pretend.bodies) < COUNT
+    assert log.read_responses(tmp_path / "vlm") == []
+    with Pretend() as sound:
+        evaluate(tmp_path / "vlm", many, sound)
+    assert results(tmp_path / "vlm") == quiet
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 25), (30, 60), (58, 80)])
+def test_what_an_endpoint_refuses_while_it_is_out_of_order_is_asked_again(
+    tmp_path, many, quiet, begin, end
+):
+    def reply(number, body):
+        out_of_order = begin <= number < end
+        return (400, {"error": "no model is loaded"}) if out_of_order else completion(answer(body))
+
+    with Pretend(reply) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend)
+    assert card.finished and len(pretend.bodies) > COUNT + end - begin
+    assert results(tmp_path / "vlm") == quiet
+
+
+def test_an_endpoint_of_which_nothing_can_be_read_ends_the_run_in_one_sentence(tmp_path, many):
+    with Pretend(lambda number, body: FAULTS["nested"]) as pretend:
+        with pytest.raises(UserError, match="answers nothing that can be read: its reply is not"):
+            evaluate(tmp_path / "vlm", many, pretend)
+    errors = log.read_responses(tmp_path / "vlm")
+    assert {(r.finish, r.lasting) for r in errors} == {("error", False)}
 
 
 def test_one_of_two_endpoints_is_dead_from_the_beginning(tmp_path, many, quiet, capsys):
@@ -484,7 +586,7 @@ def test_a_slow_answer_is_given_up_and_asked_for_again(tmp_path, many, quiet):
 
 STOPPING = """
 import os, signal, sys
-from pretend import Pretend, answer, completion
+from pretend import Pretend, answer, completion, raw
 
 def reply(number, body):
     if number == 5:
@@ -498,8 +600,8 @@ with Pretend(reply) as pretend:
 
 
 def test_questions_are_taken_back_from_an_endpoint_that_hangs(tmp_path, many, quiet, monkeypatch):
-    monkeypatch.setattr(server, "WATCH_SECONDS", 0.2)
-    monkeypatch.setattr(endpoint, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(desk, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.5)
     hanging = subprocess.Popen(
         [sys.executable, "-c", STOPPING], text=True, cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -677,6 +779,8 @@ def test_endpoints_must_serve_the_same(tmp_path, many):
     [
         ("localhost:8000", "is no endpoint: give its address as http://HOST:PORT/v1"),
         ("ftp://host/v1", "is no endpoint"),
+        ("http://host:99999/v1", "is no endpoint"),
+        ("http://[host/v1", "is no endpoint"),
         ("https://me:secret@host/v1", "the endpoint at host is given with a password or a query"),
         ("https://host/v1?key=secret", "the endpoint at host is given with a password or a query"),
     ],
@@ -693,24 +797,52 @@ def test_an_address_may_be_given_short_or_long():
     assert address("https://host/api/v3/") == "https://host/api/v3"
 
 
+KEY = "sk-very-secret-1234"
+
+
 def test_the_key_is_sent_and_written_nowhere(tmp_path, many, capfd):
-    key = "sk-very-secret-1234"
-
     def reply(number, body):
-        if number < 3:
-            return 400, {"error": {"message": f"the key {key} may not see this picture"}}
-        return completion(answer(body))
+        if "what is 5?" in json.dumps(body):
+            return 400, {"error": {"message": f"the key {KEY} may not \x1b[31m see this picture"}}
+        if "what is 6?" in json.dumps(body):
+            return completion("", None, **{"role": KEY})
+        return {**completion(f"{KEY} says {answer(body)}", KEY), "model": f"vlm-{KEY}"}
 
-    with Pretend(reply) as pretend:
-        evaluate(tmp_path / "vlm", many, pretend, key=key, limit=20)
-    assert {headers["authorization"] for headers in pretend.headers} == {f"Bearer {key}"}
+    card = {"id": "vlm", "owned_by": KEY, "root": f"/models/{KEY}"}
+    with Pretend(reply, card=card, version=KEY) as pretend:
+        evaluate(tmp_path / "vlm", many, pretend, key=KEY, limit=20)
+    assert {headers["authorization"] for headers in pretend.headers} == {f"Bearer {KEY}"}
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert any(b"the key [key] may not" in data for data in written)
-    assert not any(key.encode() in data for data in written)
-    with Pretend(lambda number, body: (401, {"error": f"wrong key {key}"})) as pretend:
+    for said in (b"the key [key] may not", b"[key] says", b"that vlm-[key] answered"):
+        assert any(said in data for data in written)
+    assert not any(KEY.encode() in data or b"\\u001b" in data for data in written)
+    with Pretend(lambda number, body: (401, {"error": f"wrong key {KEY}"})) as pretend:
         with pytest.raises(UserError, match=r"wrong key \[key\]"):
-            evaluate(tmp_path / "other", many, pretend, key=key)
-    assert key not in "".join(capfd.readouterr()) + repr(Service((), key))
+            evaluate(tmp_path / "other", many, pretend, key=KEY)
+    assert KEY not in "".join(capfd.readouterr()) + repr(Service((), KEY))
+
+
+def test_a_password_that_nobody_gave_is_not_sent(tmp_path, many, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Pretend() as pretend:
+        evaluate(tmp_path / "vlm", many, pretend, limit=2)
+    assert all("authorization" not in headers for headers in pretend.headers)
+
+
+def test_a_proxy_is_used_where_the_environment_names_one(tmp_path, many, monkeypatch):
+    with Pretend() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        (card,) = evaluate(tmp_path / "vlm", many, "http://model.invalid/v1", limit=2)
+        assert card.finished and {h["host"] for h in proxy.headers} == {"model.invalid"}
+        monkeypatch.setenv("no_proxy", "model.invalid")
+        assert connection.proxy_of("http://model.invalid/v1") is None
+        assert connection.proxy_of("https://other.invalid/v1") is None
+    monkeypatch.setenv("https_proxy", "socks5://me:secret@host:1")
+    with pytest.raises(UserError, match="is no http://HOST:PORT: unset it, or add other") as error:
+        connection.proxy_of("https://other.invalid/v1")
+    assert "secret" not in str(error.value)
 
 
 # The command line

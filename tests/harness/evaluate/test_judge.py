@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from pretend import Pretend, completion
+from pretend import Pretend, completion, raw
 from scripted import checkpoint
 
 from common.errors import UserError
-from harness.engines import server
+from harness.engines import pace
 from harness.engines.scripted import ScriptedEngine
 from harness.engines.server import ServerEngine, Service, served_checkpoint
 from harness.evaluate import judge
@@ -23,8 +23,8 @@ CHOICES = ["3/11", "8/11", "6/11"]
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
     """Wait as long as ever, a hundred times faster."""
-    monkeypatch.setattr(server, "FIRST_WAIT", 0.005)
-    monkeypatch.setattr(server, "LONGEST_WAIT", 0.6)
+    monkeypatch.setattr(pace, "FIRST_WAIT", 0.005)
+    monkeypatch.setattr(pace, "LONGEST_WAIT", 0.6)
 
 
 @pytest.fixture
@@ -125,16 +125,6 @@ def test_another_judge_is_asked_anew(theirs):
         judged(theirs, second)
     assert len(second.bodies) == 4
     assert [correct for _, correct in hows(theirs)] == [False] * 4
-
-
-def raw(content: bytes):
-    def reply(handler):
-        handler.send_response(200)
-        handler.send_header("content-length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    return reply
 
 
 FAULTS = {
