@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from common import torch_guard
+from harness.engines.gpus import visible
 
 State = Literal["ok", "note", "fail"]
 
@@ -209,7 +210,7 @@ def _version(name: str) -> str | None:
 
 def _gpus() -> list[str]:
     if shutil.which("nvidia-smi") is None:
-        return []
+        return [f"GPU {name}" for name in visible()]
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, check=False)
     return done.stdout.strip().splitlines() if done.returncode == 0 else []

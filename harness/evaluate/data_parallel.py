@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import UserError
+from harness.engines import gpus
 
 
 def run(words: Sequence[str], count: int, each: int) -> None:
@@ -24,7 +25,7 @@ def run(words: Sequence[str], count: int, each: int) -> None:
     Raises:
         UserError: There are fewer GPUs than that, or a replica failed; it has said why.
     """
-    places = devices(visible(), count, each)
+    places = devices(gpus.visible(), count, each)
     processes = [
         subprocess.Popen(
             [sys.executable, "-P", "-m", "driftbench", *words, "--shard", f"{number}/{count}"],
@@ -48,18 +49,7 @@ def run(words: Sequence[str], count: int, each: int) -> None:
         )
 
 
-def visible() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name.strip() for name in named.split(",") if name.strip()]
-    try:
-        said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [str(number) for number, _ in enumerate(said.stdout.splitlines())]
-
-
-def devices(gpus: Sequence[str], count: int, each: int) -> list[str]:
+def devices(visible: Sequence[str], count: int, each: int) -> list[str]:
     """Share GPUs out: one value of CUDA_VISIBLE_DEVICES a replica, empty where there are none.
 
         >>> devices(["0", "1", "2", "3"], 2, 2), devices([], 2, 1)
@@ -68,12 +58,12 @@ def devices(gpus: Sequence[str], count: int, each: int) -> list[str]:
     Raises:
         UserError: There are some, but not enough.
     """
-    if gpus and len(gpus) < count * each:
+    if visible and len(visible) < count * each:
         raise UserError(
-            f"{count} replicas of {each} GPUs need {count * each}, and {len(gpus)} are visible: "
+            f"{count} replicas of {each} GPUs need {count * each}, and {len(visible)} are visible: "
             "lower --data-parallel"
         )
-    return [",".join(gpus[i * each : (i + 1) * each]) for i in range(count)]
+    return [",".join(visible[i * each : (i + 1) * each]) for i in range(count)]
 
 
 def without(words: Sequence[str], options: Sequence[str]) -> list[str]:

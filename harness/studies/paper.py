@@ -84,7 +84,7 @@ def study(
         controls: Does the direction matter, or its size, or that there is a pull at all?
         scale: `pocket`: the same steps on stand-ins. What it cannot try is the download itself,
             vLLM and sharding on GPUs, and whether everything fits.
-        offload: Keep what the optimizer holds in the host's memory.
+        offload: Keep Δ in the host's memory.
         models: Folders of one's own in the place of names on the hub, see `paper_scale.MODELS`.
 
     Raises:

@@ -39,7 +39,8 @@ class Scale:
     text: str = "text"
     validation: str = "mmmu"
     options: tuple[str, ...] = ("--max-tokens", "4096")
-    options_text: tuple[str, ...] = ("--max-tokens", "4096")
+    options_text: tuple[str, ...] = ()
+    """Over those of each reasoner."""
     engine: tuple[str, ...] = ()
     training: tuple[str, ...] = ()
     standins: tuple[str, ...] = ()

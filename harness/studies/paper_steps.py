@@ -6,8 +6,8 @@ Seconds are estimates for one H100 of 80 GB, or its share of several; none was m
                 recomputation, at a third of the peak, and as much again for batches of one sample:
                 3 GPU hours
     evaluation  the paper's 7,000 questions with answers of about 400 tokens: 20 minutes;
-                perception, 12,400 questions with short answers: 10; text, 1,800: 5; a minute to
-                start
+                perception, 12,400 questions with short answers: 10; text, 1,800: 5, and 35 of a
+                reasoner that thinks; a minute to start
     on a CPU    a merge or a distance reads two models of 15 GB, and writes one
 
 Weights, gradients and optimizer of a 7B model take 16 bytes a parameter, 122 GB: one GPU of 141 GB
@@ -15,6 +15,7 @@ or more (`--set offload=true`), or four of 80 GB, which shard them (FSDP2).
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.studies.paper_scale import MODELS, Scale
@@ -60,6 +61,17 @@ CONTROLS = {
 }
 """A random direction with the norms of the prior; the opposite one; the constant that the adaptive
 factor is in bfloat16."""
+ALPACA = ("--chat-template", str(Path(__file__).with_name("alpaca.jinja")))
+REASONERS = {
+    "llava_next": (*ALPACA, "--max-tokens", "4096"),
+    "idefics2": (*ALPACA, "--max-tokens", "4096"),
+    "qwen2_vl": ("--max-tokens", "3072"),
+    "qwen2_5_vl": ("--temperature", "0.6", "--top-p", "0.95", "--max-tokens", "16384"),
+}
+"""How the reasoner of a family is asked. DART-Math and MetaMath were trained on Alpaca's prompt
+(hkust-nlp/dart-math@0952f034:dart_math/utils.py; MetaMath's model card) and MetaMath has no chat
+template; Qwen2-Math's context is 4,096 tokens; DeepSeek-R1's distillates think long, and repeat
+themselves when greedy (their model card)."""
 
 
 def baselines(family: str) -> tuple[str, ...]:
@@ -212,11 +224,12 @@ def answers(scale: Scale, seeds: int, controls: bool) -> list[Step]:
     for family in FAMILIES:
         here = f"seed-0/{family}"
         more: dict[str, Any] = {"seconds": seconds.get(family, 4400)}
+        thinking = 2400 if family == "qwen2_5_vl" else 600
         if not steps:  # it fetches the benchmarks
             more["download_gib"] = 6
         steps += [
             _answers(scale, f"{here}/baseline_answers", baselines(family), **more),
-            _answers(scale, f"{here}/reasoner_answers", ("reasoner",), seconds=600),
+            _answers(scale, f"{here}/reasoner_answers", ("reasoner",), seconds=thinking),
         ]
     names = trained(controls)
     for seed in range(seeds):
@@ -295,6 +308,9 @@ def _answers(scale: Scale, name: str, names: Sequence[str], **more: Any) -> Step
     tasks = {"reasoner_answers": scale.text, "ablation_answers": scale.reasoning}
     run = ["eval", *models, "--tasks", tasks.get(kind, scale.everything)]
     run += ["--out", runs[0] if len(runs) == 1 else f"{at}/runs", "--data-parallel", GPUS]
-    run += scale.options_text if kind == "reasoner_answers" else scale.options
+    if kind == "reasoner_answers":
+        run += *REASONERS[at.rpartition("/")[2]], *scale.options_text
+    else:
+        run += scale.options
     more = {"stage": "answers", "gpu": "all", "resumes": True, **more}
     return step(name, *run, *scale.engine, reads=(*models, *scale.standins), writes=runs, **more)

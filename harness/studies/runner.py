@@ -19,7 +19,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import clear, unlinked
-from harness.evaluate import data_parallel
+from harness.engines.gpus import visible
 from harness.runs.folder import write_json
 from harness.studies import process, record
 from harness.studies.fingerprints import Fingerprints
@@ -136,7 +136,7 @@ class Scheduler:
         """Steps that wait for one that failed."""
         self.peak = 0
         self.measured = 0.0
-        self.free = data_parallel.visible()
+        self.free = visible()
         self.on_gpus = bool(self.free)
         if self.on_gpus and len(self.free) < gpus:
             raise UserError(f"--gpus {gpus}, but {len(self.free)} are visible: give fewer")
@@ -196,7 +196,7 @@ class Scheduler:
                     self.waiting.remove(step)
                     self.skipped += 1
                     looking = True  # what reads its output may be ready now
-                elif len(self.running) < self.jobs and self._gpus_of(step) <= len(self.free):
+                elif len(self.running) < self.jobs and self._has_gpus(step):
                     self.waiting.remove(step)
                     self.running.append(self._start(step, reads))
         if self.waiting and not self.running:
@@ -220,6 +220,22 @@ class Scheduler:
         if not (step.gpu and self.on_gpus):
             return 0
         return 1 if step.gpu == "one" else self.gpus
+
+    def _has_gpus(self, step: Step) -> bool:
+        """Whether a step's GPUs are free, and not for another.
+
+        One that takes a single GPU, for hours, comes after all that take every GPU and need
+        nothing of its kind: these would wait for it with the others idle.
+        """
+        if self._gpus_of(step) > len(self.free):
+            return False
+        if step.gpu != "one" or not self.on_gpus or self.gpus == 1:
+            return True
+        pending = [*self.waiting, *(run.step for run in self.running)]
+        late = {one.name for one in pending if one.gpu == "one"}
+        while more := {one.name for one in pending if self.after[one.name] & late} - late:
+            late |= more
+        return not any(one.gpu and one.name not in late for one in self.waiting)
 
     def _record(self, step: Step) -> Path:
         return self.out / STATE / f"{record_name(step.name)}.json"

@@ -17,13 +17,6 @@ def test_gpus_are_shared_out():
         data_parallel.devices(["0", "1", "2"], 2, 2)
 
 
-def test_visible_gpus_are_those_that_the_user_names(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, 3")
-    assert data_parallel.visible() == ["GPU-a", "3"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert data_parallel.visible() == []
-
-
 def test_an_option_goes_and_the_rest_stays():
     words = ["eval", "a", "--data-parallel", "2", "--out", "b", "--data-parallel=3", "--n", "2"]
     left = data_parallel.without(words, ["--data-parallel"])

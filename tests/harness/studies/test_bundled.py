@@ -1,9 +1,14 @@
 """The bundled studies: every step, word for word where it matters, and what they compare."""
 
+import re
+from pathlib import Path
+
 import pytest
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from common.errors import UserError
 from harness.studies import load
+from harness.studies.paper_steps import FAMILIES
 from harness.studies.step import within
 
 
@@ -78,3 +83,19 @@ def test_settings_of_the_paper():
     assert "Qwen/Qwen2-VL-7B-Instruct" in words(study, "seed-0/qwen2_vl/vlm")
     with pytest.raises(UserError, match="--set qwen2_5_vl/vml: did you mean qwen2_5_vl/vlm"):
         load.load("paper", settings=["qwen2_5_vl/vml=x"])
+
+
+def test_reasoners_are_asked_as_their_cards_say():
+    study = load.load("paper")
+    asked = {family: words(study, f"seed-0/{family}/reasoner_answers") for family in FAMILIES}
+    assert "--temperature 0.6 --top-p 0.95 --max-tokens 16384" in asked["qwen2_5_vl"]
+    assert "--max-tokens 3072" in asked["qwen2_vl"]
+    for family in ("llava_next", "idefics2"):
+        template = re.search(r"--chat-template (\S+)", asked[family])
+        chat = [{"role": "user", "content": "What is 6 times 7?"}]
+        text = Path(template[1]).read_text()
+        prompts, _ = render_jinja_template([chat], chat_template=text, bos_token="<s>")
+        assert prompts == [
+            "<s>Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request.\n\n### Instruction:\nWhat is 6 times 7?\n\n### Response:"
+        ]

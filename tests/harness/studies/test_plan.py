@@ -8,7 +8,6 @@ import pytest
 from toys import install, step, study
 
 from common.errors import UserError
-from harness.evaluate import data_parallel
 from harness.studies import plan, process, runner
 from harness.studies.step import ACCUMULATE, GPUS, room
 
@@ -126,7 +125,7 @@ def test_the_papers_plan_touches_nothing_and_loads_nothing_heavy(tmp_path):
 
 def test_gpus_are_shared_out(toy, tmp_path, monkeypatch):
     """Two steps that take one get one each at a time; one that takes all waits for both."""
-    monkeypatch.setattr(data_parallel, "visible", lambda: ["4", "6", "7"])
+    monkeypatch.setattr(runner, "visible", lambda: ["4", "6", "7"])
     out = tmp_path / "out"
     runner.run(STUDY, out, 3, gpus=2)
     seen = {name: (out / name).read_text().split() for name in ("left", "right", "both", "up")}
@@ -139,8 +138,29 @@ def test_gpus_are_shared_out(toy, tmp_path, monkeypatch):
     assert (out / "both").stat().st_mtime_ns == stamp
 
 
+def test_what_takes_all_gpus_waits_for_nothing_that_takes_one(toy, tmp_path, monkeypatch):
+    """A sweep comes after all training that can do without it, and before what reads it."""
+    monkeypatch.setattr(runner, "visible", lambda: ["0", "1"])
+    order = ("trained", "merged", "trained_on", "sweep", "answers")
+    asked = study(
+        step("sweep", "say 1 sweep", gpu="one"),
+        step("answers", "say 2 answers", reads="sweep", gpu="all"),
+        step("trained", "say 2 trained", gpu="all"),
+        step("merged", "say 0 merged", reads="trained"),
+        step("trained_on", "say 2 trained_on", reads="merged", gpu="all"),
+    )
+    runner.run(asked, tmp_path / "out", 3, gpus=2)
+    times = [(tmp_path / "out" / name).stat().st_mtime for name in order]
+    assert times == sorted(times) and times[3] - times[2] >= 0.5
+    monkeypatch.setattr(runner, "visible", list)
+    runner.run(asked, tmp_path / "cpu", 3)  # where there is none, nothing gives way
+    assert (tmp_path / "cpu" / "sweep").stat().st_mtime < min(
+        (tmp_path / "cpu" / name).stat().st_mtime for name in ("merged", "answers")
+    )
+
+
 def test_too_many_gpus_are_refused(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(data_parallel, "visible", lambda: ["0"])
+    monkeypatch.setattr(runner, "visible", lambda: ["0"])
     with pytest.raises(UserError, match="--gpus 2, but 1 are visible"):
         runner.run(STUDY, tmp_path / "out", gpus=2)
     with pytest.raises(
