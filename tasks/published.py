@@ -29,9 +29,9 @@ class Check:
     """One thing that was published about responses of a benchmark."""
 
     what: str
-    pair: Callable[[Record], Pair | None]
+    pair: Callable[[Record], Pair | None] | None
     """Of a verdict, or of a reading and its verdict; None for a record of which it was not
-    published."""
+    published. Without any function only the metrics are compared."""
     metrics: Callable[[Graded], dict[str, Any]] | None = None
     """Of records and whether they are right, by these pairs: the published scores by their names,
     the parts of a name joined by "/"; None where pairs are no verdicts."""

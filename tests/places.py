@@ -8,3 +8,6 @@ DATA = ROOT / "tests" / "data"
 
 PARITY = [path for path in (SHARED / "parity", DATA / "published") if path.exists()]
 """Published outputs: all of them, where they are at hand, and the part that is in the project."""
+
+MORE = [path for path in (SHARED / "parity" / "more",) if path.exists()]
+"""Published outputs of the benchmarks of 2026, where they are at hand."""

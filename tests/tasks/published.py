@@ -12,6 +12,8 @@ import tasks
 
 GOLDEN = Path(__file__).parent / "golden"
 
+FOLDERS = (*places.MORE, *places.PARITY)
+
 
 def place(path):
     """Where published outputs, questions or pictures lie: all of them, else the project's part."""
@@ -22,13 +24,16 @@ def place(path):
 
 def place_of(path):
     """The same; None where it is not in the project's part."""
-    return next((folder / path for folder in places.PARITY if (folder / path).exists()), None)
+    return next((folder / path for folder in FOLDERS if (folder / path).exists()), None)
 
 
 def entries(prefix):
-    """What the manifest says of the files of a benchmark."""
-    files = json.loads(place("open/manifest.json").read_text())["files"]
-    return [entry for entry in files if entry["file"].startswith(prefix)]
+    """What a manifest says of the files of a benchmark: all of them, else the project's part."""
+    for folder in FOLDERS:
+        listed = json.loads((folder / "open" / "manifest.json").read_text())["files"]
+        if found := [entry for entry in listed if entry["file"].startswith(prefix)]:
+            return found
+    return []
 
 
 def files(prefix):
