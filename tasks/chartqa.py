@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import NUMBER, loader
-from tasks.grading import amounts, extract
+from tasks.grading import amounts, equivalence, extract
 from tasks.judging import Reading, metrics
 from tasks.published import Vectors
 
@@ -103,8 +103,10 @@ def robust(row: Row, text: str) -> Reading:
     """Compare the final answer by value, or as a number within 5 % whatever its unit."""
     said, right = extract.read_value(text, row["answer"])
     wanted, found = _numbers(row["answer"]), _numbers(said or "")
-    if right or said is None or not wanted or not found:
+    if right or said is None or not wanted or not found or not equivalence.numeric(row["answer"]):
         return said, right
+    if _YEAR.fullmatch(row["answer"]) and _YEAR.fullmatch(said):
+        return said, False  # no tolerance between years
     if "%" in row["answer"] and "%" not in said:  # "0.14" is 14 % too, said as a share
         found = [*found, *(number * 100 for number in found)]
     return said, any(abs(number - wanted[0]) <= TOLERANCE * abs(wanted[0]) for number in found)
@@ -124,6 +126,7 @@ def _numbers(text: str) -> list[Fraction]:
     return [] if number is None else [number]
 
 
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _DIGITS = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
 
 

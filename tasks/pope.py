@@ -4,6 +4,7 @@ Paper: Li et al. 2023, "Evaluating Object Hallucination in Large Vision-Language
 2305.10355. Code: github.com/RUCAIBox/POPE at 3df3ba1b. The pictures are of COCO val2014.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from tasks import multiple_choice, published
 from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import loader
-from tasks.grading import vlmevalkit
+from tasks.grading import extract, vlmevalkit
 from tasks.judging import Judging, Reading, metrics
 from tasks.published import Check, Record, Vectors
 
@@ -79,8 +80,32 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 
 def robust(row: Row, text: str) -> Reading:
-    """Read yes or no."""
-    return multiple_choice.read_yes_no(row["answer"], text)
+    """Read yes or no, or that the object is there or not."""
+    read = multiple_choice.read_yes_no(row["answer"], text)
+    found = _OBJECT.search(row["question"]) if read[1] is None else None
+    said = _presence(found[1], text) if found else None
+    return (said, said == row["answer"]) if said else read
+
+
+_OBJECT = re.compile(r"\b(?:is|are)\s+there\s+(?:an?\s+|any\s+)?(.{1,40}?)(?:\s+in\b.*)?\?", re.I)
+_SENTENCE = re.compile(r"(?!.*\b(?:if|or|whether)\b)[^.!?;\n]{1,150}[.!]?", re.I)
+_NONE = r"(?:\b(?:no|not\s(?:see\s)?any|not\sa|without)|n['’]t\s(?:see\s)?(?:any|a))"
+_THERE = (
+    r"\b(?:there(?:\s(?:is|are)|['’]s)|i\s(?:can\s)?see"
+    r"|(?:image|picture|photo)\s(?:shows|contains|has|depicts|includes))"
+)
+_SOME = r"(?:an?|one|two|three|several|some|the)\s+(?:[\w-]+\s+)?"
+
+
+def _presence(thing: str, text: str) -> str | None:
+    """Read a single sentence: "There is a dog on the left.", "I see no dog."."""
+    spoken = extract.after_thinking(text) or ""
+    if not _SENTENCE.fullmatch(spoken):
+        return None
+    named = rf"{re.escape(thing)}(?:e?s)?\b"
+    if re.search(rf"{_NONE}\s+(?:an?\s)?{named}", spoken, re.I):
+        return "no"
+    return "yes" if re.search(rf"{_THERE}\s+{_SOME}{named}", spoken, re.I) else None
 
 
 def groups(row: Row) -> tuple[str, ...]:

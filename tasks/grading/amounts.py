@@ -7,7 +7,7 @@ unit    = per cent | a unit with its power | the name of a thing that is counted
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from tasks.grading.spelling import normal, untexted
 
 _HEAD = re.compile(
     r"""(?:(?:about|approximately|approx\.?|around|roughly|nearly|almost|exactly|only|just|some)\s+
-        |\\approx\s*|\\sim\s*|(?:US|CA|AU|HK)?\\?(?P<money>\$)\s*|[€£¥₹￥]\s*|(?:Rs|USD|EUR|GBP)\b\.?\s*|\\pounds\s*
+        |\\approx\s*|\\sim\s*|(?:US|CA|AU|HK)?\\?(?P<money>[$€£¥₹￥])\s*|(?:Rs|USD|EUR|GBP)\b\.?\s*|\\pounds\s*
         |=\s*)+""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -30,6 +30,9 @@ _ASIDE = re.compile(r"(?<=[\w%°}])\s*\((?=[a-zA-Z]{3})[a-zA-Z .,'-]*\)$")
 _WORD = r"[a-zA-Zµμ°Ω¢][a-zA-Zµμ°Ω.'’-]*(?:\s*\^\s*\{?\s*-?\d\s*\}?)?"
 _TAIL = re.compile(rf"\s*-?(?<![a-zA-Z\\]){_WORD}(?:[ /·*]+(?:per[ ])?{_WORD}){{0,5}}\s*$")
 _PERCENT = re.compile(r"per\s?cent(?:age)?s?(?:\s+points?)?|pct", re.IGNORECASE)
+_CURRENCY = re.compile(r"(?<=[\d.])\s*([€£¥₹￥])$")
+_MANY = {"千": 1000, "万": 10**4, "亿": 10**8}
+_CHINESE = re.compile(r"(?<=\d)\s?([千万亿])$")
 _GLUED = {"k": 10**3, "K": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9}
 CHANGES = re.compile(
     r"""\b(?:plus|minus|times|over|divided|multiplied|squared|cubed|factorial|hal(?:f|ves)|thirds?
@@ -76,10 +79,14 @@ def read(text: str, letters: bool = True) -> Amount | None:
         return None
     negative = bool(below := _BELOW.search(text))
     text = text[: below.start()] if below else text
-    text = re.sub(r"(°)\s*[CF]\b|\s*[€£¥₹]$", r"\1", text)
+    text = re.sub(r"(°)\s*[CF]\b", r"\1", text)
+    behind = _CURRENCY.search(text)
+    text = text[: behind.start()] if behind else text
+    many = _CHINESE.search(text)
+    text = text[: many.start()] if many else text
     text = re.sub(r"^-\s*\\?\$\s*(?=[\d.])", r"$-", text)  # -$2
     head = _HEAD.match(text)
-    money = "$" if head and head["money"] else ""
+    money = (head and head["money"]) or (behind and behind[1]) or ""
     text = text[head.end() :] if head else text
     if sign := _SIGN.match(text):
         negative, text = not negative, text[sign.end() :]
@@ -89,6 +96,10 @@ def read(text: str, letters: bool = True) -> Amount | None:
     if found is None:
         return None
     value = exact.times(Fraction(-1), found.value) if negative else found.value
+    if many:
+        times = _MANY[many[1]]
+        found = replace(found, value=exact.times(found.value, Fraction(times)), scale=times)
+        value = exact.times(value, Fraction(times))
     if negative or money:
         sign_text = f"-{found.text}" if negative else found.text
         return Amount(value=value, letters=found.letters, text=sign_text, unit=found.unit or money,

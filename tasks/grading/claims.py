@@ -27,6 +27,10 @@ FLUFF = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 """Courtesy, which is no last sentence."""
+CONCEDED = re.compile(
+    r"^\W*(?:although|though|even\s(?:though|if)|while|despite)\s[^,;.]{1,120},\s*", re.IGNORECASE
+)
+"""What a sentence begins with, only to go on to say otherwise."""
 SO = re.compile(
     r"\W*(?:so|thus|hence|therefore|finally|consequently|overall|in (?:conclusion|total|summary)"
     r"|(?:the |a )?(?:grand )?total|we (?:get|have|find)|as a result|accordingly|altogether|result"
@@ -76,17 +80,19 @@ NOT = re.compile(
 )
 """A sentence with one of these may speak against what it names."""
 ASIDE = re.compile(
-    r",?\s(?:because|since|as|with|while|due to|given|where|which means)\b"
-    r"|,\s(?:at|in|on|by|from|of which|compared|including|not|rather|instead)\b"
+    r",?\s(?:because|since|as|with|while|due to|given|where|which means|namely)\b"
+    r"|,\s(?:at|in|on|by|from|when"
+    r"|(?:\w+\s)?of (?:which|them|whom)|compared|including|not|rather|instead)\b"
 )
 """Where an explanation begins."""
 RESTATED = re.compile(
-    r"\bi\.\s?e\.,?|\bthat is(?: to say)?,|\bin other words\b|\bnamely\b|=>|\bor simply\b", re.I
+    r"\bi\.\s?e\.,?|\bthat is(?: to say)?,|\bin other words\b|=>|\bor simply\b", re.I
 )
 """What follows says the same again, and better."""
 RESULT = re.compile(
     r",\s(?:and\s)?(?:so|hence|thus|therefore|then|giving|making|leaving|totall?ing|for a total of"
-    r"|(?:which|that) (?:gives|makes|leaves|equals))\b(?! that)",
+    r"|(?:which|that) (?:gives|makes|leaves|equals|rounds to)"
+    r"|(?:and|but) (?:since|because|as|given) [^,;.]{1,60}(?=,))\b(?! that)",
     re.IGNORECASE,
 )
 """What follows is what a sentence comes to."""
@@ -126,7 +132,7 @@ BOUND_BEFORE = re.compile(
 )
 BOUND_AFTER = re.compile(
     r"""\s*(?:\+(?!\s?[\d\\(a-z])|or\s(?:more|less|fewer|higher|greater|above|below|so\b|over|under)
-        |and\s(?:above|up|over|below)\b|to\s+(?=-?\d)|or\s+(?=-?\d)|plus\b(?!\s*\d))""",
+        |and\s(?:above|up|over|below)\b|to\s+(?=-?[\d\\])|or\s+(?=-?[\d\\])|plus\b(?!\s*\d))""",
     re.VERBOSE | re.IGNORECASE,
 )
 

@@ -76,11 +76,14 @@ def shape(truth: str) -> str:
     if not single.is_formal(text):
         return "words"
     amount = amounts.read(text, letters=False)
+    if amounts.is_range(text) or (amount is None and _WORD.search(text)):
+        return "words"
     if amount is None or (len(text) == 1 and text.isalpha()):
         return "formula" if re.search(r"[=<>^{}\[\]\\]|\d", text) else "words"
     return "formula" if amount.letters else "number"
 
 
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _BUILDER = re.compile(r"^\\?\{\s*[a-zA-Z]\s*[:|](.*?)\\?\}$")
 _DEEP = re.compile(rf"(?:[(\[{{][^)\]}}]{{0,9}}){{{DEPTH},}}")
 _NONE = re.compile(r"n\s*/\s*a|n\.a\.?|none|unknown|undefined|nan|null", re.IGNORECASE)
@@ -93,6 +96,7 @@ _WRAPS = [
         r"\\\[(.*)\\\]",
         r"\*\*([^*]*)\*\*",
         r"`([^`]*)`",
+        r"\"([^\"]*)\"",
         r"\\(?:boxed|fbox|text[a-z]{0,2}|mbox|math(?:rm|bf|it|sf|tt)|bm|emph|operatorname)\s*\{([^{}]*)\}",
         r"\\boxed\s*\{(.*)\}",
         r"\{([^{}]*)\}",
@@ -113,7 +117,7 @@ def clean(text: str) -> str:
     for _ in range(6):
         before = text
         text = _EDGES.sub("", text)
-        if text[-1:] in "$)]}*`" and text[:1] in "$\\*`{":
+        if text[-1:] in '$)]}*`"' and text[:1] in '$\\*`{"':
             for wrap in _WRAPS:
                 if inside := wrap.fullmatch(text):
                     text = inside[1]
@@ -125,6 +129,7 @@ def clean(text: str) -> str:
 @lru_cache(4096)
 def _squeezed(text: str) -> str:
     text = re.sub(r"_\{(\w+)\}", r"_\1", text)
+    text = re.sub(r"(?<=\d)\s+(?=[\d.])", "_", text)  # 3 6 is not 36
     return re.sub(r"[\s$]+|\\(?:text|mbox|textrm)(?![a-zA-Z])", "", text).casefold()
 
 
@@ -304,8 +309,12 @@ def _unordered(items: list[str], stated: list[str], asked: Asked) -> bool | None
 
 def _matrices(truth: str, said: str, asked: Asked) -> bool | None:
     first, second = _MATRIX.search(truth), _MATRIX.search(said)
-    if first is None or second is None:
+    if first is None:
         return None
+    if second is None:  # a vector may be a tuple
+        row = [item for row in _rows(first[2]) for item in row]
+        is_vector = min(len(row), len(_rows(first[2]))) == 1 or len(_rows(first[2])) == len(row)
+        return _lists("()", row, said, asked) if is_vector and _listed(said) else None
     rows, others = _rows(first[2]), _rows(second[2])
     if [len(row) for row in rows] != [len(row) for row in others]:
         return False

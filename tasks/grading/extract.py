@@ -161,13 +161,20 @@ def read_yes_no(text: str) -> str | None:
     (True, True)
     """
     for place in places(text):
-        said = [_plain_yes_no(word) for word in _YES_NO.findall(place.text)]
-        first = None if _BOTH.search(place.text) else _YES_NO_FIRST.match(place.text)
-        if first and (place.kind not in ("whole", "box") or len(set(said)) == 1):
-            return _plain_yes_no(first[1])
-        if len(set(said)) == 1 and place.kind != "first" and not _BOTH.search(place.text):
-            return said[0]
+        said, rival = _yes_or_no(place.text, place.kind), _yes_or_no(place.rival, "first")
+        if said or rival:
+            return said if rival in (None, said) else None
     return None
+
+
+def _yes_or_no(text: str, kind: str) -> str | None:
+    said = {_plain_yes_no(word) for word in _YES_NO.findall(text)}
+    if _BOTH.search(text):
+        return None
+    first = _YES_NO_FIRST.match(text)
+    if first and (kind not in ("whole", "box") or len(said) == 1):
+        return _plain_yes_no(first[1])
+    return said.pop() if len(said) == 1 and kind != "first" else None
 
 
 _WORDS = r"yes|yeah|yep|no|nope|not at all|of course not|absolutely not"

@@ -13,7 +13,7 @@ _LABEL = re.compile(
     r"""(?:the\ )?(?:(?:correct|final|best|right)\ )?
         (?:(?:answer|option|choice|letter)\s{0,3}(?:is|:)?\s{0,3})?
         (?P<open>[(\[{（])?\s{0,3}(?P<letter>[A-Za-z])\s{0,3}(?P<close>[)\]}）])?
-        (?P<end>\s*$|\s*[.,;:!?。，、．]|(?=[\u4e00-\u9fff])|\s+[-–—]|\s+(?![=<>+^*/\\-])
+        (?P<end>\s*$|\s*[.,;:!?。，、．]|(?=[\u3040-\u9fff\uac00-\ud7a3])|\s+[-–—]|\s+(?![=<>+^*/\\-])
           |(?=[^\w\s'’^=+/<>*\\–—-]))""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -62,7 +62,7 @@ def labelled(said: str, place: Place, options: Options) -> str | None:
 def _is_label(label: re.Match[str], said: str, kind: str, options: Options) -> bool:
     """Whether a letter at the beginning is a label, and no word."""
     letter, rest = label["letter"], said[label.end() :]
-    if not rest.strip(" .)*$") or label["close"] or re.match("[一-鿿]", rest):
+    if not rest.strip(" .)*$") or label["close"] or re.match("[\u3040-\u9fff\uac00-\ud7a3]", rest):
         return True
     if letter.islower():
         return False
@@ -99,15 +99,18 @@ _NAMED = re.compile(
     rf"""[(\[]\s?(?P<bracketed>[A-Z])\s?[)\]]
       | \b(?i:options?|choices?|answers?|ans|letters?)\s+(?:(?:is|are)\s+)?["'“(*]{{0,3}}
         (?P<noun>[A-Z])\b(?!['’*+^=/])
-      | (?:\b(?i:figures?|pictures?|images?|diagrams?|patterns?|shapes?)\s+|(?:图[形片案像]?|项)\s*)
+      | (?:\b(?i:figures?|pictures?|images?|diagrams?|patterns?|shapes?
+          |cubes?|nets?|tiles?|pieces?|solids?|graphs?)\s+|(?:图[形片案像]?|项)\s*)
         (?P<picture>[A-Z])\b(?!['’*+^=/])
       | \b(?i:{_VERBS}),?\s+["'“(*$]{{0,3}}\[?(?P<verb>[A-Z])
-        (?=\W*$|\s*[.;!]\s|,\s|\s(?:because|since|as|over|rather|instead)\b)
+        (?=\W*$|\s*[.;!]\s|,\s|\s\(|\s(?:because|since|as|over|rather|instead)\b)
       | (?:^|(?<=[;,:]\s)|(?<=\b(?:but|and)\s)|(?<=\b[Oo]nly\s)|(?<=\bso\s)|(?<=\bthat\s)
           |(?<=\bthink\s)|(?<=\bbelieve\s))(?P<subject>[A-HJ-Z])(?=\s(?:{_DOES})\b)
       | \b(?P<sure>[A-Z])(?=\s(?:is|was)\s(?:the\s)?(?:correct|best|answer|right\s\w)\b)
       | ^(?P<several>[A-Z])(?=(?:,\s[A-Z])*,?\s(?:and|or)\s[A-Z]\b)
-      | (?:(?<=;\s)|(?<=\bbut\s))(?P<rather>[A-Z])(?=\W*$)""",
+      | (?:(?<=;\s)|(?<=\bbut\s)|(?<=而是))(?P<rather>[A-Z])(?=\W*$)
+      | (?<!\w)(?P<ticked>[A-Z])\b
+        (?=["'*)\].]{{0,3}}\s?[:=]?\s?(?:[✗✘❌✓✔✅☑]|(?:true|false|yes|no)\b))""",
     re.VERBOSE,
 )
 _AND_MORE = re.compile(r"\s*(?:,|and\b|or\b|&|/|,\s*(?:and|or)\b)\s*[(\[]?([A-Z])[)\]]?(?![\w'’])")

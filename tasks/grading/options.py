@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tasks.grading import equivalence
+from tasks.grading.claims import RESTATED
 from tasks.grading.single import plain_words
 from tasks.grading.spelling import untexted
 
 _LONGEST = 300
 """Longer texts are no option as a whole."""
 _BULLET = re.compile(r"^\W*(?:=>|->|→|⇒|∴)+\s*|^\s*(?:[-•*]|\d{1,2}[.)])\s+(?=\(?[A-Z]\)?\W*$)")
-_MARKUP = re.compile(r"\\[()\[\]]|\*\*|__|[`✓✔✅☑]")
+_MARKUP = re.compile(r"\\[()\[\]]|\*\*|__|`")
 _QUOTED = re.compile(r"[\"'”’*]+([.!]?)\s*$")
 _CLAUSE = re.compile(r"[;\n]|[.,](?!\d)|\s(?:because|since|as)\b")
 
@@ -21,7 +22,7 @@ _CLAUSE = re.compile(r"[;\n]|[.,](?!\d)|\s(?:because|since|as)\b")
 def bare(text: str) -> str:
     """Strip the marks around an answer: dollars, stars, quotes, LaTeX's brackets, `<<>>`."""
     text = _QUOTED.sub(r"\1", untexted(_BULLET.sub("", _MARKUP.sub(" ", text))))
-    return text.strip(" \t\n$<>*\"'“”‘’_:：=").strip()
+    return text.strip(" \t\n$<>*\"'“”‘’_:：=✓✔✅☑").strip()
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,17 @@ class Options:
 
     def is_other(self, letter: str, rest: str) -> bool:
         """Whether what follows a letter is another option."""
-        said = bare(_CLAUSE.split(rest.strip(" .,:;)-–—"))[0])
+        said = bare(_CLAUSE.split(RESTATED.sub("", rest, count=1).strip(" .,:;()-–—"))[0])
         own = self.texts[letter]
         if not said or is_text(own, said):
             return False
         if said in self.texts:
             return said != letter
-        return any(is_text(x, said) for x in self.texts.values() if len(x) > 1 and x != own)
+        return any(
+            is_text(x, said)
+            for x in self.texts.values()
+            if x != own and (len(x) > 1 or x.isdigit())
+        )
 
 
 def of(options: Sequence[str] | Mapping[str, str]) -> Options:

@@ -41,20 +41,33 @@ class Place:
     """A sentence that must not say otherwise."""
 
     @property
+    def is_lone(self) -> bool:
+        """Whether it is a letter or number alone."""
+        return bool(_LONE.fullmatch(self.text))
+
+    @property
     def is_plain(self) -> bool:
         """Whether all that stands here is the answer."""
         return self.kind in ("box", "mark", "whole")
 
 
+_LONE = re.compile(r"\W{0,4}(?:[A-J]|[-+−]?\$?[\d.,/]*\d\s?[a-z°%²³/]{0,6})\W{0,4}")
+_EXPLAINS = re.compile(
+    r"\W*(?:explanation|reason(?:ing)?|because|justification|rationale|(?:here['’]s )?why"
+    r"|check|verification)\b",
+    re.IGNORECASE,
+)
+"""What follows a lone answer, and only gives its reason."""
+
 # Boxes
 
-_BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{|\\[{}\\]|[{}]")
+_BOX_OR_BRACE = re.compile(r"\\(?:boxed|f(?:rame)?box)\s{0,9}\{|\\[{}\\]|[{}]")
 
 
 def boxed_spans(text: str) -> list[tuple[int, int, int]]:
     """Return (start of the command, start and end of what it holds) of each complete box."""
     spans: list[tuple[int, int, int]] = []
-    if "\\boxed" not in text and "\\fbox" not in text:
+    if "\\boxed" not in text and "\\f" not in text:
         return spans
     open_braces: list[tuple[int, int, bool]] = []
     for found in _BOX_OR_BRACE.finditer(text):
@@ -85,7 +98,7 @@ def _boxes(text: str) -> str:
     return ", ".join(part for part in inside if part)
 
 
-_BETWEEN_BOXES = re.compile(r"[\s$,;.()\\]*(?:and|or)?[\s$,;()\\]*")
+_BETWEEN_BOXES = re.compile(r"[\s$,;.()\\]*(?:(?:\\text\s*\{)?\s*(?:and|or)\b)?[\s$,;()}\\]*")
 _ANSWER_IS = re.compile(
     r"^(?:\\text\s*\{)?\s*(?:the\s)?(?:final\s)?answer(?:\sis\b|\s*:)\s*:?\s*\}?\s*", re.IGNORECASE
 )
@@ -105,12 +118,15 @@ _MARK = re.compile(
         (?:\.(?=\s?\W?[A-Z]\b)
           | (?:[ ](?:to|for|of|letter|number|value)\b[^.!?\n:]{{0,60}}?|\ here|\ therefore)?
             [\s>*"'”_`】]{{0,9}}
-            (?:\b(?:is|are)\b|\b(?:would|should|must|will)\ be\b|[:：=]|[-–—](?=[\s>]))
+            (?:\b(?:is|are)\b|\b(?:would|should|must|will)\ be\b|[:：=→⇒]|[-–—](?=[\s>]))
             (?!\s*(?:not|incorrect|wrong)\b))
       | \bfinal(?:\ answer)?\b(?:[*_\#\s:：]{{0,9}}\n|\s?[:：])
       | ^[*_\#\s]{{0,9}}answer[*_\s]{{0,9}}\n
       | (?P<weak>^\W{{0,9}}(?:result|solution|conclusion|correct|therefore|thus|so)\**[:：])
       | ^\#{{4}}(?!\#)
+      | \b(?:respuesta|réponse|resposta|risposta|antwort|ответ|الإجابة)\b(?:\s\w{{4,12}})?\s*
+        (?:\b(?:es|est|é|è|ist|lautet)\b|[:：—])
+      | 정답\s*[은:：] | (?:答え|正解)\s*[は:：]
       | 答案\s*】?\s*(?:应?[是为选])?\s*[:：]? | 选项\s*(?:[是为]|(?=\s*[(（]?[A-J](?![a-zA-Z])))
       | ^答\s*[:：] | 故选\s*[:：]? | 选择?\s*[:：]?(?=\s*[(（]?[A-H](?![a-zA-Z]))""",
     re.VERBOSE | re.IGNORECASE | re.MULTILINE,
@@ -172,6 +188,7 @@ _TOKEN = re.compile(
     r"|</?(?:conclusion|output|response|solution)>",
     re.IGNORECASE,
 )
+_QUOTE = re.compile(r"\n\s{0,9}>[ \t]+")
 _NEXT = re.compile(r"\n\s{0,9}(?:\W{0,3}(?:Question|Human|User|Problem)\s?\d{0,3}\s?[:：])")
 
 
@@ -181,7 +198,7 @@ def _spoken(text: str) -> str:
     if "<" in spoken:
         spoken = spoken.replace("<|begin_of_box|>", r"\boxed{").replace("<|end_of_box|>", "}")
         spoken = _TOKEN.sub(" ", spoken)
-    return spoken.strip()
+    return _QUOTE.sub("\n", spoken).strip()
 
 
 def _own(text: str) -> str:
@@ -232,7 +249,8 @@ def _of(spoken: str, past_box: bool) -> Iterator[Place]:
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,40})\*\*(?!\s*[:：])")
 _HEADING = re.compile(
-    r"^[^\w\n*]{0,6}\d{0,2}[^\w\n*]{0,6}\*\*[^*\n]{1,99}\*\*[^\w\n]{0,6}$", re.MULTILINE
+    r"^[^\w\n*]{0,6}\d{0,2}[^\w\n*]{0,6}\*\*(?!\W*(?:[A-J]|[\d.,/]+)\W*\*\*)[^*\n]{1,99}\*\*[^\w\n]{0,6}$",
+    re.MULTILINE,
 )
 
 
@@ -247,10 +265,14 @@ def _bold(text: str) -> str | None:
 
 def _sentences(lines: list[str]) -> Iterator[Place]:
     """Yield a response of one short sentence; else its last sentence, and its first."""
+    if len(lines) > 1 and _LONE.fullmatch(lines[0]) and _EXPLAINS.match(lines[1]):
+        lines = lines[:1]
     ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
     parts = [part for line in ends for part in sentences(line[-2000:])]
     parts = [
-        part[-SEGMENT:] for part in parts if not (claims.FLUFF.match(part) or QUESTION.search(part))
+        claims.CONCEDED.sub("", part[-SEGMENT:])
+        for part in parts
+        if not (claims.FLUFF.match(part) or QUESTION.search(part))
     ]
     if len(parts) > 1 and parts[0].endswith("?"):
         parts = parts[1:]

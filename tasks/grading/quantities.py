@@ -75,7 +75,7 @@ _RUN = re.compile(
        | (?P<words>(?:\b(?:minus|negative)\s)?{words.WORDS}
            (?!['’]|-(?!year|month|day|hour|foot|inch)))
        | (?P<none>\b(?:is|are)\snone\b(?!\sof)|\b(?:none|nothing)\s(?:is|are|remains?|left)\b
-           |\bthere\sare\sno\b(?=\s\w+s\b)|^\W*no\b(?=\s\w+\s(?:are|is|remain)))""",
+           |\bthere\sare\sno\b(?!\s(?:more|less|fewer|other)\b)(?=(?:\s\w+){{0,2}}\s\w+s\b)|^\W*no\b(?=\s\w+\s(?:are|is|remain)))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _NAMES = "|".join(sorted(map(re.escape, units.names()), key=len, reverse=True))
@@ -84,8 +84,8 @@ _UNIT = (
     r"(?:\s?\^\s?\{?\s?-?\d\s?\}?|\s(?:squared|cubed)\b)?"
 )
 _TAIL = re.compile(
-    rf"""(?:\s?(?:{"|".join(words.SCALES)})s?\b|(?<=\d)(?:[kKMB]|mn|bn)(?!\w))*
-        (?:\s?(?:%|per\s?cent(?:age\spoints?)?\b)|\s?°\s?[CF]\b|\s?¢
+    rf"""(?:\s?(?:{"|".join(words.SCALES)})s?\b|(?<=\d)(?:[kKMB]|mn|bn)(?!\w)|(?<=\d)\s?[千万亿])*
+        (?:\s?(?:%|per\s?cent(?:age\spoints?)?\b)|\s?°\s?[CF]\b|\s?[¢€£¥₹]
           |-?\s{{0,2}}(?!in\s\w){_UNIT}(?:\s?(?:[/*]|per\b)\s?{_UNIT}){{0,3}})?
         (?:,?\s(?:degrees?\s)?below\szero\b)?""",
     re.VERBOSE,
@@ -100,7 +100,7 @@ _GOES_ON = re.compile(
 )
 """What makes another value of the number before it."""
 _BEFORE = re.compile(
-    r"(?P<minus>-)\s?(?:US)?\\?\$\s?$|(?:(?<![\w\s]\s)(?<!\d)|(?<=[a-z]\s))\b(?:minus|negative)\s$",
+    r"(?P<minus>-)\s?(?:US)?\\?\$\s?$|(?P<money>[€£¥₹])\s?$|(?:(?<![\w\s]\s)(?<!\d)|(?<=[a-z]\s))\b(?:minus|negative)\s$",
     re.IGNORECASE,
 )
 """The sign of a number before its currency, or in words."""
@@ -199,7 +199,7 @@ def _quantity(text: str, start: int, end: int) -> Quantity:
             return Quantity(start, stop, said, "bound")
         start, said = stop - len(relation.right), relation.right
     elif before := _BEFORE.search(text[:start]):
-        said = (before["minus"] or before[0]) + said
+        said = (before["minus"] or before["money"] or before[0]) + said
         start -= len(before[0])
     torn = _GOES_ON.match(text, stop) or _GOES_ON.match(text, end) or _MADE_OF.search(text[:start])
     return Quantity(start, stop, said, "torn" if torn else "value")

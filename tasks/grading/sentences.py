@@ -4,6 +4,16 @@ import re
 
 CODE = re.compile(r"\s*(?:print\(|return\b|import\s|def\s\w+\(|els?e?if\b.*:|else:)")
 """A line of a program, which only says how to get an answer."""
+_TRIED = re.compile(r"\W{0,6}(?:option\s)?[A-J]\s?(?:\*\*)?\s?[).:|]", re.IGNORECASE)
+_HOLDS = re.compile(
+    r"(?:[–—|:(,.]|\s-)\W*(?:this\s|it\s|is\s)?(?:yes|correct|right|true|match(?:es)?|fits|works|valid|possible)\b[^.]{0,40}\.?$"
+    r"|[✓✔✅☑]\W*$",
+    re.IGNORECASE,
+)
+_FAILS = re.compile(
+    r"\b(?:no|not|too|wrong|incorrect|false|impossible|invalid|\w+n['’]t|cannot|fails|excluded)\b|[✗✘❌]",
+    re.IGNORECASE,
+)
 _LISTED_OPTION = re.compile(
     r"\W{0,4}([A-J])\s?[).:](?!.*(?:\b(?:yes|no|correct|incorrect|right|wrong|true|false)\b\W*$|[✓✔✅✗✘❌]))",
     re.IGNORECASE,
@@ -11,7 +21,15 @@ _LISTED_OPTION = re.compile(
 
 
 def unlisted(lines: list[str]) -> list[str]:
-    """Drop lines that only repeat the options: `(A) …`, `(B) …`, one below the other."""
+    """Drop lines that only repeat the options: `(A) …`, `(B) …`, one below the other.
+
+    Of a list that finds one of its lines right and the others wrong only the one is left.
+    """
+    verdicts = [line if _TRIED.match(line) else "" for line in lines]
+    held = [line for line in verdicts if line and not _FAILS.search(line)]
+    if len([line for line in verdicts if line]) > 2 and len(held) == 1 and _HOLDS.search(held[0]):
+        lines = [line for line, tried in zip(lines, verdicts, strict=True) if tried in ("", *held)]
+        return [re.sub(r"\s*\|\s*", ": ", line.strip(" |")) for line in lines]
     letters = [found[1] if (found := _LISTED_OPTION.match(line)) else "" for line in lines]
     return [
         line

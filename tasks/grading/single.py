@@ -39,6 +39,9 @@ def same(truth: str, said: str, asked: Asked) -> bool | None:
     if base := _based(truth):
         other = _based(said) or (re.sub(r"[\s,]", "", said), base[1])
         return other == base if other[0].isalnum() else None
+    if amounts.is_range(truth):
+        ends = _ENDS.fullmatch(said)
+        return ends and list(ends.groups()) == re.findall(r"[\d.]+", truth.replace(",", ""))
     true = amounts.read(truth, letters=False)
     if true is None or not is_formal(truth):
         return _same_words(truth, said)
@@ -65,6 +68,7 @@ def is_formal(truth: str) -> bool:
     )
 
 
+_ENDS = re.compile(r"\D*?([\d.]+)\s*(?:-|~|to|through|and)\s*([\d.]+)\D*")
 _BASE = re.compile(
     r"\(?\s*(\w+)\s*\)?\s*(?:_\s*\{?\s*\(?(\d+)\)?\s*\}?|\(?,?\s*(?:in\s+)?base[\s-]+(\d+)\s*\)?)"
 )
@@ -77,8 +81,13 @@ def _based(text: str) -> tuple[str, str] | None:
     return (found[1].casefold(), found[2] or found[3]) if found else None
 
 
+_RADIANS = re.compile(r"rad(?:ian)?s?", re.IGNORECASE)
+
+
 def _same_amount(true: Amount, stated: Amount, asked: Asked) -> bool:
     value = stated.value
+    if "°" in true.text and _RADIANS.fullmatch(stated.unit):
+        return exact.close(true.value, value * 180 / math.pi)
     wanted, got = units.read(asked.unit or true.unit), units.read(stated.unit)
     if wanted and got:
         if wanted.dimension != got.dimension:
@@ -111,7 +120,7 @@ def _near(
     if exact.close(a, b):
         return True
     if precision is not None:
-        return _rounds(b, a, precision)
+        return _rounds(b, a, precision, ties=False)
     of_true, of_stated = _decimals(true), _decimals(stated)
     if of_true is not None and _rounds(b, a, of_true):
         return True
@@ -119,11 +128,15 @@ def _near(
     return of_stated is not None and of_true is None and not is_whole and _rounds(a, b, of_stated)
 
 
-def _rounds(value: exact.Value, to: exact.Value, decimals: int) -> bool:
+def _rounds(value: exact.Value, to: exact.Value, decimals: int, ties: bool = True) -> bool:
+    """Whether a value rounds to another, a half up or down; without ties as `round` does."""
     if isinstance(value, complex) or isinstance(to, complex):
         return False
-    half = Fraction(1, 2 * 10**decimals)
-    return abs(Fraction(value) - Fraction(to)) <= half + Fraction(1, 10**12)
+    half, rest = Fraction(1, 2 * 10**decimals), Fraction(1, 10**12)
+    away = abs(Fraction(value) - Fraction(to))
+    if not ties and abs(away - half) <= rest:
+        return math.isclose(round(float(value), decimals), float(to))
+    return away <= half + rest
 
 
 def _decimals(amount: Amount) -> int | None:
@@ -136,6 +149,12 @@ def _decimals(amount: Amount) -> int | None:
     return len(found[2]) if len(significant) >= (3 if decimals > 1 else 4) else None
 
 
+_MONTH = re.compile(
+    r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)"
+    r"(?:uary|ruary|ch|il|e|y|ust|t|tember|ober|ember|\.)?(?=\s\d{4}\b)"
+)
+
+
 def plain_words(text: str) -> str:
     r"""Return a text in lower case, without articles, marks and markup.
 
@@ -143,8 +162,9 @@ def plain_words(text: str) -> str:
     ('blue green one', 'evelyn')
     """
     text = re.sub(r"\\(?:text|textbf|mbox|textrm|mathrm|mathbf)(?![a-zA-Z])", " ", text)
-    text = re.sub(r"[^\w%+=<>.]+|\.(?!\d)", " ", text.casefold())
-    return re.sub(r"^(?:the|a|an) ", "", " ".join(text.split()))
+    text = re.sub(r"^\W*(?:the|an?)\s+(?=\w)", "", text.casefold())
+    text = _MONTH.sub(r"\1", text)
+    return " ".join(re.sub(r"[^\w%+=<>.]+|\.(?!\d)", " ", text).split())
 
 
 def _same_words(truth: str, said: str) -> bool | None:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+_NEGATIVE = re.compile(r"负\s?(?=\d)")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _RAISED = re.compile("[⁰¹²³⁴-⁹⁻⁺]+")
 _RAISED_TO = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
@@ -28,6 +29,8 @@ _SIGNS = str.maketrans({
     "≠": r"\ne ",
     "≈": r"\approx ",
     "≅": r"\approx ",
+    "⟨": "(",
+    "⟩": ")",
     "、": ",",
     "\u200b": "",
 })  # fmt: skip
@@ -49,10 +52,12 @@ _RULES = [
         (r"\\(?:mathrm|mathbf|mathit|mathsf|bm)(?=\s*\{)", ""),
         (r"\^\s*\{?\s*(?:\\circ|\\degree|°)\s*\}?|\\(?:degrees?|deg|circ)(?![a-zA-Z])", "°"),
         (r"(?<=\d)\s?\^\s?\{?o\}?(?!\w)", "°"),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
         (r"\\lbrace(?![a-zA-Z])", r"\\{"),
         (r"\\rbrace(?![a-zA-Z])", r"\\}"),
         (r"\\%", "%"),
-        (r"(?<=\d)(?:\{,\}|\\[,!:; ]|,\\!)\s?(?=\d{3}(?!\d))", ","),
+        (r"(?<=\d)(?:\{,\}|\\[,!:; ]|,\\!|['’])\s?(?=\d{3}(?!\d))", ","),
         (r"\{,\}", ","),
         (r"(?<!\\)\\[,;:! ]|~|\\q?quad(?![a-zA-Z])", " "),
         (r"(?<=\.)(\d*?)(\d)\2+\s?(?:\\[lc]?dots|\.\.\.)", r"\1\\overline{\2}"),
@@ -86,6 +91,7 @@ def normal(text: str) -> str:
         text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]), text)
         text = _RAISED.sub(lambda found: "^{" + found[0].translate(_RAISED_TO) + "}", text)
         text = unicodedata.normalize("NFKC", text.translate(_SIGNS))
+        text = _NEGATIVE.sub("-", text)
     if not _PLAIN.search(text):
         return text.strip()
     for pattern, new in _RULES:
@@ -111,5 +117,5 @@ def untexted(text: str) -> str:
     return text
 
 
-_PLAIN = re.compile(r"[\\^{}~]|\*\*|[<>!]=|\.\.\.")
+_PLAIN = re.compile(r"[\\^{}~]|\d['’]\d|\*\*|[<>!]=|\.\.\.")
 """In every text that some rule changes."""

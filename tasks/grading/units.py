@@ -20,8 +20,11 @@ _TABLE: dict[str, dict[str, str]] = {
         "ms millisecond": "1/1000", "s sec second": "1", "min minute": "60", "h hr hour": "3600",
         "day": "86400", "week": "604800",
     },
+    "angle": {"degree deg": "1", "radian rad": "57.29577951"},
     "calendar": {"month": "1", "year yr": "12", "decade": "120"},
     "money": {"cent ¢": "1/100", "dollar buck usd $": "1"},
+    "euros": {"euro eur €": "1"}, "sterling": {"gbp £": "1"}, "yen": {"yen yuan ¥ ￥": "1"},
+    "rupees": {"rupee ₹": "1"},
     "volume": {"ml milliliter millilitre": "1/1000000", "l liter litre": "1/1000"},
 }  # fmt: skip
 _UNITS = {
@@ -36,7 +39,7 @@ SHORT = frozenset(
 """Symbols of one to three letters that may stand right behind a number, known above or not."""
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _FACTOR = re.compile(
-    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-z$¢µ]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?"
+    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-z$¢µ€£¥￥₹]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?"
 )
 
 

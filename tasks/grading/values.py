@@ -3,7 +3,7 @@
 import re
 
 from tasks.grading import claims, equivalence, quantities
-from tasks.grading.places import SEGMENT, Place, places
+from tasks.grading.places import Place, places
 from tasks.grading.quantities import Quantity
 from tasks.grading.single import plain_words
 
@@ -32,7 +32,7 @@ def read_value(
     truth = str(truth)
     number, unclear = equivalence.numeric(truth), False
     for place in places(text):
-        if unclear and place.kind == "first":
+        if unclear and place.kind == "first" and not place.is_lone:
             break
         said = stated_number(place) if number else _stated(place, truth)
         if said is not None:
@@ -52,10 +52,12 @@ def read_value(
 
 _CUE = re.compile(
     r"=|\\approx|(?<!that )(?<!who )\b(?:is|are|was|were|be|been|equals?|has|have|had|gives?|gets?"
-    r"|got|costs?|totals?|needs?|takes?|makes?|contains?|shows?|approximately|remains?|becomes?|leaves?"
+    r"|got|costs?|totals?|needs?|takes?|makes?|contains?|shows?|approximately|remains?|becomes?|leaves?|obtains?"
     r"|find|found|yields?|see|count)\b|:|[是为共]|等于",
     re.IGNORECASE,
 )
+_CUE_ENDS = re.compile(rf"(?:{_CUE.pattern})\s*$", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"(?<![\d,.(\[{])(\d+),(\d{1,2})(?![\d,.]*\d|[)\]}])")
 _CLAUSE = re.compile(r"(?<!\d)\.\s|\.\s+(?=[A-Z])|;|\sso that\b")
 _PARENTHESIS = re.compile(
     r"(?<=\s)\((?=[^()]*[a-zA-Z]{3})[^()]*\)|(?<=[\d%°$²³}])\s\([^()]*\)(?!\s?[=^])"
@@ -68,7 +70,7 @@ _HEAD = re.compile(
 def stated_number(place: Place) -> str | None:
     """Return the number that a place states, with its sign, scale and unit."""
     if place.kind == "box":
-        return place.text
+        return _DECIMAL_COMMA.sub(r"\1.\2", place.text)
     if place.rival:
         first = stated_number(Place(place.rival, "last"))
         last = stated_number(Place(place.text, "last"))
@@ -77,7 +79,7 @@ def stated_number(place: Place) -> str | None:
         return last if equivalence.same(first, last) is True else None
     if claims.REFUSAL.search(place.text):
         return None
-    said = quantities.sentence(_PARENTHESIS.sub(" ", place.text))
+    said = quantities.sentence(_DECIMAL_COMMA.sub(r"\1.\2", _PARENTHESIS.sub(" ", place.text)))
     found = quantities.find(said)
     found = [
         one
@@ -106,9 +108,7 @@ def _extent(text: str, found: list[Quantity], kind: str) -> tuple[int, int]:
                 end = cut.start()
             break
     colon = re.compile(r":(?=\s)").search(text, begin, end)
-    if colon and not _CUE.search(
-        text[max(begin, colon.start() - 12) : colon.start()].rstrip()[-7:]
-    ):
+    if colon and not _CUE_ENDS.search(text[max(begin, colon.start() - 12) : colon.start()]):
         head = [one for one in found if begin <= one.start < colon.start()]
         if head and (head[0].start <= begin + 2 or _HEAD.match(text[begin : colon.start()])):
             end = colon.start()  # 7 triangles: 4 small and 3 large
@@ -145,15 +145,16 @@ def _continues(text: str, one: Quantity) -> bool:
     return bool(re.match(r"[^.;]{0,60}(?:=|\\approx)|\s*(?:,|or|and|to|-)\s*[-\d\\]", rest))
 
 
-_IN_YEAR = re.compile(r"\b(?:in|since|by|during|of)\s(?:the\syear\s)?(?:1[5-9]|20)\d\d$")
+_IN_YEAR = re.compile(r"\b(?:in|since|by|during|of)\s(?:the\syear\s)?(?:1[5-9]|20)\d\d$", re.I)
 _LISTED = re.compile(r"\s*(?:,|;|or|and|,\s*(?:or|and))\s*(?:\\?[a-zA-Z]\w{0,3}\s*=?\s*)?")
 _ONE = re.compile(r"\b(?:an?d?|,) one \w", re.IGNORECASE)
 
 
 def _only(text: str, found: list[Quantity], after: list[Quantity]) -> Quantity | None:
     """Return the one of some quantities, if they are one, and none of a list."""
-    dated = [one for one in after if not _IN_YEAR.search(text[: one.end])]
-    after = dated or after
+    undated = [one for one in found if not _IN_YEAR.search(text[: one.end])]
+    if any(one in undated for one in after):
+        found, after = undated, [one for one in after if one in undated]
     first = found.index(after[0])
     if first and _LISTED.fullmatch(text[found[first - 1].end : after[0].start]):
         return None
@@ -187,12 +188,16 @@ def _stated(place: Place, truth: str) -> str | None:
     if shape == "words":
         return text if place.kind in ("mark", "whole") else _after_cue(text)
     said = quantities.sentence(text)
-    formulas = [said.text[start:end] for start, end in said.formulas]
+    formulas = [said.text[a:b] for a, b in said.formulas if claims.stands(said.text, a, b)]
     if shape == "list":
         found = [one for one in formulas if re.search(r"[,&]|\\[lg]e\b|[<>]", one)]
         if len(found) > 1 and place.is_plain:
             return said.text
-        found = found or [one[0] for one in _BRACKETS.finditer(text) if re.search("[,&]", one[0])]
+        found = found or [
+            one[0]
+            for one in _BRACKETS.finditer(text)
+            if re.search("[,&]", one[0]) and claims.stands(text, *one.span())
+        ]
         if found:
             return found[-1]
         return _listed(said) or _after_cue(text) or (text if place.is_plain else None)
@@ -231,12 +236,16 @@ _BEGINNING = re.compile(
 )
 
 
+_OTHER = re.compile(r"\W*(?:no|nope|or|and)\b", re.IGNORECASE)
 _LEAD = re.compile(r"^\W*(?:in|at|on|by|from)\s+", re.IGNORECASE)
 
 
 def _begins(truth: str, said: str) -> bool | None:
     """Whether what is said begins with the true words, and goes on about them."""
-    if equivalence.shape(truth) != "words" or claims.NOT.search(said[:SEGMENT]):
+    if equivalence.shape(truth) != "words":
         return None
-    clause = _LEAD.sub("", _BEGINNING.split(said)[0])
-    return True if plain_words(clause) == plain_words(truth) else None
+    clause = _BEGINNING.split(said)[0]
+    rest = said[len(clause) :]
+    if claims.DENIED_AFTER.match(rest) or _OTHER.match(rest):
+        return None
+    return True if plain_words(_LEAD.sub("", clause)) == plain_words(truth) else None
