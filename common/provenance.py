@@ -70,7 +70,7 @@ class Parent:
     """A checkpoint that another one was made from."""
 
     role: str
-    """`vlm`, `reasoner` or `base`."""
+    """`vlm`, `reasoner`, `base`, `prior`, or `other` of two merged VLMs."""
     path: str
     fingerprint: str
 
@@ -87,6 +87,9 @@ class Made:
     """Every setting, defaults included."""
     coverage: dict[str, Any] | None = None
     """Tensors, parameters and share of the decoder that the method touched."""
+    reached: dict[str, Any] | None = None
+    """How far the weights went, as they were rounded when they were written: of a merge `rho` and
+    `kept` (see `drift.merge.Reached`), of training see `drift.training.saving`."""
     cost: dict[str, Any] | None = None
     """seconds, samples, tokens, flops, device, peak_memory_bytes."""
     tokens: dict[str, Any] | None = None
@@ -127,7 +130,8 @@ def as_made(row: Any, where: Path) -> Made:
         made = Made(**{"packages": {}, "git": None, **row, "parents": parents})
     except (TypeError, AttributeError) as error:
         raise UserError(f"{foreign}: {error}") from error
-    parts = made.settings, made.packages, made.coverage or {}, made.cost or {}, made.tokens or {}
+    maybe = made.coverage, made.reached, made.cost, made.tokens
+    parts = (made.settings, made.packages, *(part for part in maybe if part is not None))
     if not all(isinstance(part, dict) for part in parts):
         raise UserError(f"{foreign}: one of its fields is no JSON object")
     return made

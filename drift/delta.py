@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from common.errors import UserError
 from common.files import written_aside
 from common.provenance import Made, Parent, write_made
+from drift import compatibility
 from drift.checkpoints import (
     Checkpoint,
     read_tensor,
     wide,
     write_stream,
 )
-from drift.families import DECODER_ROLES, Role, Weight, layer_and_role, pair, refuse_unpaired
+from drift.families import DECODER_ROLES, Role, layer_and_role
 from drift.fingerprints import parent
 from drift.headers import read_header
 from drift.low_rank import factorise, multiply_out
+from drift.pairing import Weight, pair, refuse_unpaired
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +40,7 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 FILE = "prior.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prior:
     """Δ of a decoder, tensor by tensor."""
 
@@ -56,6 +58,8 @@ class Prior:
     """Canonical name → Δ."""
     blocks: "Callable[[str], Iterable[torch.Tensor]] | None" = None
     """Canonical name → Δ piece by piece, if it need not be held as a whole."""
+    warnings: tuple[str, ...] = ()
+    """What makes VLM and reasoner ill-matched: see `drift.compatibility`."""
 
     def role(self, name: str) -> Role:
         """Role of a canonical name."""
@@ -124,9 +128,17 @@ def build(
     parents = [parent("vlm", vlm), parent("reasoner", reasoner)]
     if base is not None:
         parents.append(parent("base", base))
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    name = pairing.family.name
-    return Prior(variant, name, tuple(parents), dtype, seed, shapes, read, blocks)
+    return Prior(
+        variant=variant,
+        family=pairing.family.name,
+        parents=tuple(parents),
+        dtype=dtype,
+        seed=seed,
+        shapes={name: weight.shape for name, weight in weights.items()},
+        read=read,
+        blocks=blocks,
+        warnings=tuple(compatibility.warnings(vlm, reasoner)),
+    )
 
 
 def open_base(folder: Path | str, weights: Iterable[Weight]) -> Checkpoint:
@@ -212,9 +224,10 @@ def save(
         "roles": " ".join(dict.fromkeys(prior.role(name) for name in prior.shapes)),
         "seed": str(prior.seed),
         "parents": json.dumps([vars(one) for one in prior.parents]),
+        "warnings": json.dumps(prior.warnings),
     }
     settings: dict[str, Any] = {"dtype": prior.dtype, "rank": rank}
-    settings |= {key: value for key, value in metadata.items() if key != "parents"}
+    settings |= {key: metadata[key] for key in ("variant", "family", "roles", "seed")}
     lost: dict[str, tuple[float, float]] = {}
     with written_aside(out, overwrite) as aside:
         if rank is None:
@@ -308,4 +321,5 @@ def load(folder: Path | str) -> Prior:
         seed=int(metadata["seed"]),
         shapes={name: low.get(name, entry.shape) for name, entry in placed.items()},
         read=read,
+        warnings=tuple(json.loads(metadata.get("warnings", "[]"))),
     )

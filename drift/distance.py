@@ -14,37 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json, replaced, write_whole
+from common.files import replaced, write_whole
+from drift import compatibility
 from drift.checkpoints import Checkpoint, side_by_side
-from drift.families import (
-    DECODER_ROLES,
-    Role,
-    Weight,
-    match,
-    pair,
-    read_config,
-    refuse_unpaired,
-    same_decoder,
-    text_config,
-)
-from drift.headers import entries
+from drift.displacement import Displacement, module_of
+from drift.families import DECODER_ROLES, Role
+from drift.pairing import match
 
 UNRELATED = 0.5
 """Relative L2 above which common descent is doubtful (own rule: a fine-tune stays well below 0.1,
 independent models of one architecture lie at √2)."""
 
-COMPARED = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "rms_norm_eps",
-    "vocab_size",
-)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gap:
     """Distance between two versions of the same tensors."""
 
@@ -60,37 +42,7 @@ class Gap:
     parameters: int
 
 
-@dataclass(frozen=True)
-class Displacement:
-    """How far one checkpoint has moved from the VLM, and how much of it toward the reasoner."""
-
-    checkpoint: str
-    modules: tuple[Role, ...]
-    """Over whose tensors the sums go."""
-    rho: float
-    """⟨w − w₀, Δ⟩ / ‖Δ‖²: the share of a linear merge that lies as far along Δ."""
-    cosine: float
-    """Of w − w₀ and Δ; 0 when nothing moved."""
-    moved: float
-    """‖w − w₀‖ / ‖Δ‖."""
-    by_role: dict[str, float]
-    """ρ of each role alone."""
-    tensors: tuple["Share", ...] = ()
-    """ρ of each tensor alone."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """How far one tensor has moved toward the reasoner's."""
-
-    layer: int | None
-    """None outside the layers."""
-    module: str
-    """As in `Gap`."""
-    rho: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distance:
     """Everything that `distance.json` holds."""
 
@@ -126,12 +78,12 @@ class _Sums:
     def gap(self, layer: int | None, module: str, role: Role | None) -> Gap:
         lengths = (self.ours * self.theirs) ** 0.5
         return Gap(
-            layer,
-            module,
-            role,
-            (self.difference / self.ours) ** 0.5 if self.ours else 0.0,
-            self.product / lengths if lengths else 0.0,
-            self.count,
+            layer=layer,
+            module=module,
+            role=role,
+            relative_l2=(self.difference / self.ours) ** 0.5 if self.ours else 0.0,
+            cosine=self.product / lengths if lengths else 0.0,
+            parameters=self.count,
         )
 
 
@@ -160,20 +112,25 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
     layers: dict[tuple[int | None, Role], _Sums] = {}
     measured = side_by_side(sums_of, weights, "measuring")
     for weight, sums in zip(pairing.weights, measured, strict=True):
-        tensors.append(sums.gap(weight.layer, _module(weight), weight.role))
+        tensors.append(sums.gap(weight.layer, module_of(weight), weight.role))
         if weight.role in DECODER_ROLES:
             layers.setdefault((weight.layer, weight.role), _Sums()).add(sums)
         if weight.role in ("attention", "mlp"):
             total.add(sums)
     whole = total.gap(None, "decoder", None)
     return Distance(
-        str(vlm),
-        str(llm),
-        pairing.family.name,
-        tuple(tensors),
-        tuple(sums.gap(layer, role, role) for (layer, role), sums in layers.items()),
-        whole,
-        (*gaps, *pairing.notes, *config_warnings(vlm, llm), *_lineage(whole)),
+        vlm=str(vlm),
+        llm=str(llm),
+        family=pairing.family.name,
+        tensors=tuple(tensors),
+        layers=tuple(sums.gap(layer, role, role) for (layer, role), sums in layers.items()),
+        total=whole,
+        warnings=(
+            *gaps,
+            *pairing.notes,
+            *compatibility.warnings(vlm, llm),
+            *_lineage(whole),
+        ),
     )
 
 
@@ -190,140 +147,6 @@ def _sums(ours: Any, theirs: Any) -> _Sums:
         float(dot(ours, theirs)),
         ours.numel(),
     )
-
-
-def displacement(
-    vlm: Path | str,
-    llm: Path | str,
-    checkpoint: Path | str,
-    modules: tuple[Role, ...] = ("attention", "mlp"),
-) -> Displacement:
-    """Measure how far `checkpoint` has gone from `vlm` toward `llm`.
-
-    Args:
-        vlm: Folder of the VLM at its first weights, w₀.
-        llm: Folder of the reasoner; Δ = llm − vlm.
-        checkpoint: Folder of a VLM of the same family that was made from `vlm`, w.
-        modules: Roles that count; DRIFT's own log of ρ counts those that it pulls.
-
-    Raises:
-        UserError: the decoders do not pair, or `checkpoint` has other tensors than `vlm`.
-    """
-    from torch import dot
-
-    pairing = pair(vlm, llm)
-    refuse_unpaired(pairing, modules)
-    weights = {weight.name: weight for weight in pairing.weights if weight.role in modules}
-    places = same_decoder(vlm, checkpoint, weights.values())
-    first, goal, last = Checkpoint(vlm), Checkpoint(llm), Checkpoint(checkpoint)
-
-    def sums_of(name: str) -> list[float]:
-        sums, weight = [0.0, 0.0, 0.0], weights[name]
-        keys = weight.vlm_key, weight.llm_key, places[name]
-        blocks = (one.blocks(key) for one, key in zip((first, goal, last), keys, strict=True))
-        for before, reasoner, after in zip(*blocks, strict=True):
-            there = before.float()
-            delta, moved = reasoner.float() - there, after.float() - there
-            for i, both in enumerate(((moved, delta), (delta, delta), (moved, moved))):
-                sums[i] += float(dot(*both))
-        return sums
-
-    found = side_by_side(sums_of, weights, "measuring")
-    by_role: dict[str, list[float]] = {}
-    for weight, sums in zip(weights.values(), found, strict=True):
-        role = by_role.setdefault(weight.role, [0.0, 0.0, 0.0])
-        role[:] = [a + b for a, b in zip(role, sums, strict=True)]
-    along, whole, moved = (sum(part) for part in zip(*by_role.values(), strict=True))
-    if not whole:
-        raise UserError(f"{llm} is the language model of {vlm}: there is no direction to measure")
-    return Displacement(
-        str(checkpoint),
-        modules,
-        along / whole,
-        along / (whole * moved) ** 0.5 if moved else 0.0,
-        (moved / whole) ** 0.5,
-        {role: _along(sums) for role, sums in by_role.items()},
-        tuple(
-            Share(weight.layer, _module(weight), _along(sums))
-            for weight, sums in zip(weights.values(), found, strict=True)
-        ),
-    )
-
-
-def _along(sums: list[float]) -> float:
-    return sums[0] / sums[1] if sums[1] else 0.0
-
-
-def _module(weight: Weight) -> str:
-    return weight.name.removeprefix(f"layers.{weight.layer}.")
-
-
-def rope_theta(config: dict) -> float:
-    """Base of the rotary embedding, wherever this version of the configuration keeps it."""
-    text = text_config(config)
-    places = (text.get("rope_parameters") or {}, text, config)
-    return float(next((one["rope_theta"] for one in places if "rope_theta" in one), 10000.0))
-
-
-def _rope_kind(config: dict) -> str:
-    """How positions are stretched: `default`, `llama3`, `yarn` and others.
-
-    The sections of a VLM's multimodal rotary embedding share the positions of text among
-    themselves and stretch nothing.
-    """
-    text = text_config(config)
-    scaling = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    return "default" if kind == "mrope" else kind
-
-
-def config_warnings(vlm: Path | str, llm: Path | str) -> list[str]:
-    """What makes the two ill-matched, as far as it shows without their weights."""
-    ours, theirs = read_config(vlm), read_config(llm)
-    found = []
-    thetas = rope_theta(ours), rope_theta(theirs)
-    if thetas[0] != thetas[1]:
-        found.append(
-            f"rope_theta is {thetas[0]:g} in the VLM, {thetas[1]:g} in the other: positions mean "
-            "different things to the two, and merges of such pairs are known to break"
-        )
-    kinds = [_rope_kind(config) for config in (ours, theirs)]
-    if kinds[0] != kinds[1]:
-        found.append(f"positions are scaled as {kinds[0]} in the VLM, as {kinds[1]} in the other")
-    for name in COMPARED:
-        mine, other = text_config(ours).get(name), theirs.get(name)
-        if mine is not None and other is not None and mine != other:
-            found.append(f"{name} is {mine} in the VLM, {other} in the other")
-    biased = [
-        any(name.endswith("q_proj.bias") for name in entries(folder)) for folder in (vlm, llm)
-    ]
-    if biased[0] != biased[1]:
-        found.append(f"only {'the VLM' if biased[0] else 'the other'} has attention biases")
-    return found + _tokenizer_warnings(Path(vlm), Path(llm))
-
-
-def _tokenizer_warnings(vlm: Path, llm: Path) -> list[str]:
-    words = [_vocabulary(folder) for folder in (vlm, llm)]
-    if words[0] is None or words[1] is None:
-        without = " and ".join(
-            str(folder) for folder, one in zip((vlm, llm), words, strict=True) if one is None
-        )
-        return [f"no tokenizer.json to compare in {without}"]
-    moved = [word for word, number in words[0].items() if words[1].get(word, number) != number]
-    if not moved:
-        return []
-    return [
-        f"the tokenizers give different numbers to {len(moved)} of their common words "
-        f"({', '.join(repr(word) for word in moved[:3])}): they are not of one line"
-    ]
-
-
-def _vocabulary(folder: Path) -> dict[str, int] | None:
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
-    words = read_json(path).get("model", {}).get("vocab", {})
-    return words if isinstance(words, dict) else {word: i for i, (word, _) in enumerate(words)}
 
 
 def _lineage(total: Gap) -> list[str]:

@@ -1,18 +1,15 @@
 """Where the language model lies inside each family of VLM, in the names that lie on disk.
 
 One row a family. Names in memory change between versions of transformers, names on disk do not, so
-everything that reads or writes weights works on these. `pair` matches each tensor of a VLM's
-decoder with the same tensor of a text-only model, or stops; `decoder` finds the same tensors in a
-live model by looking for the text stack itself.
-
-    driftbench families --check VLM LLM
+everything that reads or writes weights works on these; `decoder` finds the same tensors in a live
+model by looking for the text stack itself.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
 from common.files import read_json
@@ -20,15 +17,18 @@ from common.files import read_json
 if TYPE_CHECKING:
     import torch
 
-Role = Literal["attention", "mlp", "norm", "embedding", "head"]
-ROLES: tuple[Role, ...] = ("attention", "mlp", "norm", "embedding", "head")
+Role = Literal["attention", "mlp", "norm", "embedding", "head", "projector", "tower"]
+ROLES: tuple[Role, ...] = get_args(Role)
 DECODER_ROLES: tuple[Role, ...] = ("attention", "mlp", "norm")
+BRIDGE = re.compile(r"projector|connector|merger|image_newline|perceiver")
+"""What a parameter of the projector is known by; all else outside the language model is the
+tower's."""
 
 TEXT_PREFIX = "model."
 TEXT_HEAD = "lm_head."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One family of VLM."""
 
@@ -52,43 +52,29 @@ _QWEN = (("model.", "lm_head."), ("model.language_model.", "lm_head."))
 _QWEN3 = (("model.language_model.", "lm_head."),)
 _IDEFICS = (("model.text_model.", "lm_head."),)
 
-FAMILIES: tuple[Family, ...] = (
-    Family("LLaVA-1.5", "llava", ("llama", "mistral", "qwen2"), _INNER),
-    Family("LLaVA-NeXT", "llava_next", ("llama", "mistral", "qwen2"), _INNER),
-    Family("LLaVA-OneVision", "llava_onevision", ("qwen2",), _INNER),
-    Family("Idefics2", "idefics2", ("mistral",), _IDEFICS, pixels_per_row=True),
-    Family("Idefics3", "idefics3", ("llama",), _IDEFICS, pixels_per_row=True),
-    Family("SmolVLM", "smolvlm", ("llama",), _IDEFICS, pixels_per_row=True),
-    Family("Qwen2-VL", "qwen2_vl", ("qwen2",), _QWEN),
-    Family("Qwen2.5-VL", "qwen2_5_vl", ("qwen2",), _QWEN),
-    Family("Qwen3-VL", "qwen3_vl", ("qwen3",), _QWEN3),
-    Family("InternVL", "internvl", ("qwen2", "qwen3", "llama"), _INNER),
-    Family("Gemma 3", "gemma3", ("gemma3_text",), _INNER),
+_ROWS = (
+    ("LLaVA-1.5", "llava", ("llama", "mistral", "qwen2"), _INNER),
+    ("LLaVA-NeXT", "llava_next", ("llama", "mistral", "qwen2"), _INNER),
+    ("LLaVA-OneVision", "llava_onevision", ("qwen2",), _INNER),
+    ("Idefics2", "idefics2", ("mistral",), _IDEFICS),
+    ("Idefics3", "idefics3", ("llama",), _IDEFICS),
+    ("SmolVLM", "smolvlm", ("llama",), _IDEFICS),
+    ("Qwen2-VL", "qwen2_vl", ("qwen2",), _QWEN),
+    ("Qwen2.5-VL", "qwen2_5_vl", ("qwen2",), _QWEN),
+    ("Qwen3-VL", "qwen3_vl", ("qwen3",), _QWEN3),
+    ("InternVL", "internvl", ("qwen2", "qwen3", "llama"), _INNER),
+    ("Gemma 3", "gemma3", ("gemma3_text",), _INNER),
 )
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One tensor of the decoder, with its place in both checkpoints."""
-
-    name: str
-    """Canonical: `layers.3.self_attn.q_proj.weight`, `embed_tokens.weight`, `lm_head.weight`."""
-    layer: int | None
-    role: Role
-    vlm_key: str
-    llm_key: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """The decoder of a VLM beside a text-only model."""
-
-    family: Family
-    weights: tuple[Weight, ...]
-    """Every tensor that both sides have in the same shape; decoder tensors are complete."""
-    notes: tuple[str, ...]
-    """What could not be paired outside the decoder: vocabulary, tied heads."""
+FAMILIES: tuple[Family, ...] = tuple(
+    Family(
+        name=name,
+        model_type=model_type,
+        text_types=text_types,
+        layouts=layouts,
+        pixels_per_row=layouts is _IDEFICS,
+    )
+    for name, model_type, text_types, layouts in _ROWS
+)
 
 
 def read_config(folder: Path | str) -> dict:
@@ -192,142 +178,16 @@ def decoder_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> d
     )
 
 
+def vlm_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """As `decoder_keys`, with tower and projector, under names that all layouts share."""
+    inside = decoder_keys(folder, shapes)
+    rest = shapes.keys() - inside.values()
+    return inside | {key.removeprefix("model."): key for key in sorted(rest)}
+
+
 def text_keys(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """Canonical name → name on disk, for a text-only model whose tensors are `shapes`."""
     return _canonical(shapes, TEXT_PREFIX, TEXT_HEAD)
-
-
-def pair(vlm: Path | str, llm: Path | str) -> Pairing:
-    """Match every decoder tensor of `vlm` with that of the text-only `llm`.
-
-    Attention, MLP and norm tensors (weights and biases) must all have a partner of the same shape.
-    Embeddings and head may differ in vocabulary or be tied: that becomes a note.
-
-    Raises:
-        UserError: a tensor has no partner; the sentence names the orphans of both sides.
-    """
-    family = family_of(vlm)
-    llm_type = read_config(llm).get("model_type")
-    if llm_type not in family.text_types:
-        raise UserError(
-            f"{llm} has model_type {llm_type!r}, but the language model inside {family.name} "
-            f"({vlm}) pairs with {' or '.join(family.text_types)}"
-        )
-    pairing, gaps = match(vlm, llm)
-    if gaps:
-        raise UserError(
-            f"the decoders do not pair tensor by tensor ({'; '.join(gaps)}); "
-            "give a text-only model of the same architecture and size"
-        )
-    return pairing
-
-
-def match(vlm: Path | str, llm: Path | str) -> tuple[Pairing, tuple[str, ...]]:
-    """What can be paired of `vlm` and `llm`, and a phrase for each way in which it is not all.
-
-    Raises:
-        UserError: the VLM is of no known family, or a checkpoint is unsound.
-    """
-    vlm_shapes, llm_shapes = _sound_shapes(vlm), _sound_shapes(llm)
-    vlm_keys, llm_keys = decoder_keys(vlm, vlm_shapes), text_keys(llm_shapes)
-    weights: list[Weight] = []
-    alone: dict[str, list[str]] = {"the VLM": [], "the text-only model": []}
-    unlike: list[str] = []
-    notes: list[str] = []
-    for name in sorted({*vlm_keys, *llm_keys}, key=_natural):
-        placed = layer_and_role(name)
-        assert placed is not None
-        layer, role = placed
-        if name not in vlm_keys or name not in llm_keys:
-            side = "the VLM" if name in vlm_keys else "the text-only model"
-            if role in DECODER_ROLES:
-                alone[side].append(name)
-            else:
-                notes.append(f"{name} is in {side} only (tied in the other)")
-            continue
-        ours, theirs = vlm_shapes[vlm_keys[name]], llm_shapes[llm_keys[name]]
-        if ours == theirs:
-            weights.append(Weight(name, layer, role, vlm_keys[name], llm_keys[name], ours))
-        elif role in DECODER_ROLES:
-            unlike.append(f"{name} ({list(ours)} against {list(theirs)})")
-        else:
-            notes.append(f"{name} is {list(ours)} in the VLM, {list(theirs)} in the other")
-    gaps = [f"only in {side}: {_some(names)}" for side, names in alone.items() if names]
-    if unlike:
-        gaps.append(f"of another shape: {_some(unlike)}")
-    return Pairing(family_of(vlm), tuple(weights), tuple(notes)), tuple(gaps)
-
-
-def _sound_shapes(folder: Path | str) -> dict[str, tuple[int, ...]]:
-    """Name → shape of the tensors in `folder`, whose numbers mean what they say.
-
-    Raises:
-        UserError: they are quantised.
-    """
-    from drift.headers import entries
-
-    config = read_config(folder)
-    how = config.get("quantization_config") or text_config(config).get("quantization_config")
-    if how:
-        raise UserError(
-            f"{folder} is quantised ({how.get('quant_method', 'config.json says so')}), and its "
-            "numbers cannot be added up; give the checkpoint in bfloat16 or float32"
-        )
-    found = entries(folder)
-    for name, entry in found.items():
-        placed = layer_and_role(name[name.find("layers.") :])
-        if placed and not re.fullmatch("b?float(16|32|64)", entry.dtype):
-            raise UserError(
-                f"{name} in {folder} is stored as {entry.dtype}, which is quantised; give the "
-                "checkpoint in bfloat16 or float32"
-            )
-    return {name: entry.shape for name, entry in found.items()}
-
-
-def same_decoder(
-    vlm: Path | str, checkpoint: Path | str, weights: Iterable[Weight]
-) -> dict[str, str]:
-    """Canonical name → name on disk in `checkpoint`, which was made from `vlm`.
-
-    Raises:
-        UserError: it is of another family, or lacks one of `weights`, or has it in another shape.
-    """
-    from drift.headers import shapes
-
-    ours, theirs = family_of(vlm), family_of(checkpoint)
-    if ours != theirs:
-        raise UserError(f"{checkpoint} is a {theirs.name}, {vlm} a {ours.name}")
-    there = shapes(checkpoint)
-    keys = decoder_keys(checkpoint, there)
-    wrong = [one.name for one in weights if there.get(keys.get(one.name, "")) != one.shape]
-    if wrong:
-        raise UserError(
-            f"{checkpoint} lacks {len(wrong)} tensors of {vlm}, or has them in another shape "
-            f"({', '.join(wrong[:5])}); give a checkpoint that was made from it"
-        )
-    return keys
-
-
-def refuse_unpaired(pairing: Pairing, roles: tuple[Role, ...]) -> None:
-    """Stop when one of `roles` was asked for and has not a single paired tensor.
-
-    Raises:
-        UserError: it is so: another vocabulary, or a head that is tied to the embedding.
-    """
-    there = {weight.role for weight in pairing.weights}
-    absent = [role for role in roles if role not in there]
-    if absent:
-        why = "; ".join(pairing.notes) or "tied to the embedding in both"
-        raise UserError(f"no tensor of {' or '.join(absent)} can be paired ({why})")
-
-
-def _some(names: list[str], limit: int = 6) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def _natural(name: str) -> tuple:
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name))
 
 
 # Wrappers that put a segment of their own into parameter names.

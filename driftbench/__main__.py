@@ -9,6 +9,7 @@ import typer
 
 from common.command_line import guarded
 from drift import cli as drift
+from drift import merge_cli
 from drift.pocket import cli as pocket
 from harness.commands import (
     agree,
@@ -53,7 +54,7 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("report")(reports.report)
 app.command("train")(drift.train)
 app.command("prior")(drift.prior)
-app.command("merge")(drift.merge)
+app.command("merge")(merge_cli.merge)
 app.command("families")(drift.families)
 app.command("distance")(drift.distance)
 app.command("fetch", hidden=True)(drift.fetch)

@@ -61,7 +61,8 @@ def make(folder: Path, gib: float) -> None:
         tower = {"visual.tower.weight": (4096, 4096)} if name == "vlm" else {}
         (folder / name).mkdir()
         kind = "qwen2_5_vl" if name == "vlm" else "qwen2"
-        (folder / name / "config.json").write_text(json.dumps({"model_type": kind}))
+        heads = {"num_attention_heads": 28, "num_key_value_heads": 4}
+        (folder / name / "config.json").write_text(json.dumps({"model_type": kind, **heads}))
 
         def blocks(key: str, pool: torch.Tensor = pool, names: dict = names | tower) -> list:
             times, rest = divmod(math.prod(names[key]), len(pool))
@@ -75,7 +76,7 @@ def work(what: str, folder: Path) -> tuple[float, float]:
     """Do one thing; the seconds that it took, and those that the cores worked."""
     import torch  # noqa: F401  (not part of the time)
 
-    from drift import delta, distance, merge
+    from drift import delta, distance, merge, merge_methods
     from drift.fingerprints import fingerprint
 
     vlm, llm, base, out = (folder / name for name in ("vlm", "llm", "base", "out"))
@@ -93,8 +94,9 @@ def work(what: str, folder: Path) -> tuple[float, float]:
     elif what == "prior":
         delta.save(delta.build(vlm, llm), out)
     else:
-        needed = base if what in merge.NEEDS_BASE else None
-        list(merge.merge(vlm, llm, {out: merge.Recipe(what, 0.1)}, needed))  # type: ignore[arg-type]
+        needed = base if what in merge_methods.NEEDS_BASE else None
+        recipe = merge_methods.Recipe(method=what, alpha=0.1)  # type: ignore[arg-type]
+        list(merge.merge(vlm, llm, {out: recipe}, needed))
     return time.perf_counter() - started, time.process_time() - worked
 
 

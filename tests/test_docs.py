@@ -18,7 +18,7 @@ import tasks
 from drift.delta import VARIANTS
 from drift.families import ROLES
 from drift.injector import Injector
-from drift.merge import METHODS
+from drift.merge_methods import METHODS
 from drift.training import config, data
 from driftbench.__main__ import app
 from harness.studies import load

@@ -10,7 +10,8 @@ import typer
 
 import tasks
 from common.errors import UserError
-from drift.merge import Recipe, merge
+from drift.merge import merge
+from drift.merge_methods import Recipe
 from drift.pocket import models, world
 from driftbench import __main__
 from harness.checkpoints.preflight import open_checkpoint
@@ -45,7 +46,7 @@ def said(folder):
 def test_merges_in_a_running_engine_answer_like_loaded_ones(here, family):
     folder = here / family
     vlm, llm = folder / "vlm", folder / "llm"
-    how = Recipe("slerp", modules=("attention", "mlp"))
+    how = Recipe(method="slerp", modules=("attention", "mlp"))
     points = merges(str(vlm), str(llm), how, ALPHAS)
     recipes = {folder / f"merge-{alpha:.2f}": replace(how, alpha=alpha) for alpha in ALPHAS}
     loaded = [open_checkpoint(out) for out, _ in merge(vlm, llm, recipes)]
@@ -70,9 +71,9 @@ def test_merges_in_a_running_engine_answer_like_loaded_ones(here, family):
 def test_models_that_do_not_merge_are_refused_before_any_engine_starts(here):
     vlm, llm = (str(here / "llava_next" / name) for name in ("vlm", "llm"))
     for recipe, said_so in (
-        (Recipe("lerp"), "no merge is called"),
-        (Recipe("ties"), "base"),
-        (Recipe("layer_swap", swap_layers=(99,)), "the decoder has no layers 99"),
+        (Recipe(method="lerp"), "no merge is called"),
+        (Recipe(method="ties"), "base"),
+        (Recipe(method="layer_swap", swap_layers=(99,)), "the decoder has no layers 99"),
     ):
         with pytest.raises(UserError, match=said_so):
             merges(vlm, llm, recipe, (0.1,))

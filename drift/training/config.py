@@ -7,16 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from common.errors import UserError
 from common.kinds import as_kind
 from drift.delta import VARIANTS
-from drift.families import Role
+from drift.families import ROLES, Role
 from drift.injector import Mode, Schedule, When
 
-Part = Literal["attention", "mlp", "norm", "embedding", "head", "projector", "tower"]
-PARTS: tuple[Part, ...] = get_args(Part)
 BUNDLED = Path(__file__).parents[1] / "recipes"
 
 
@@ -58,7 +56,7 @@ class TrainConfig:
     """Recompute Δ each step as reasoner − current weights."""
     offload: bool = False
     """Keep Δ in host memory and fetch it in each step: see `drift.injector.Injector`."""
-    train: tuple[Part, ...] = ("attention", "mlp")
+    train: tuple[Role, ...] = ("attention", "mlp")
     """What is trained; everything else is frozen."""
     add_tokens: tuple[str, ...] = ()
     """Words new to the vocabulary (`<think>`): see `drift.training.added_tokens`."""
@@ -179,7 +177,7 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
     if config.warmup >= 1:
         raise UserError(f"{where}: warmup is {config.warmup}; give a share of the steps, below 1")
     if not config.train:
-        raise UserError(f"{where}: train is empty; name some of {', '.join(PARTS)}")
+        raise UserError(f"{where}: train is empty; name some of {', '.join(ROLES)}")
     lost = [role for role in config.modules if role not in config.train]
     if config.prior is not None and lost:
         raise UserError(

@@ -1,35 +1,31 @@
 """What of a live VLM is trained: its parameters by part, and which of them are frozen."""
 
-import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from drift.families import decoder, layer_and_role
-from drift.training.config import Part
+from drift.families import BRIDGE, Role, decoder, layer_and_role
 
 if TYPE_CHECKING:
     import torch
 
-_BRIDGE = re.compile(r"projector|connector|merger|image_newline|perceiver")
 
-
-def parts(model: "torch.nn.Module") -> "list[tuple[str, Part, torch.nn.Parameter]]":
+def parts(model: "torch.nn.Module") -> "list[tuple[str, Role, torch.nn.Parameter]]":
     """Name, part and tensor of each parameter, in the order in which they were registered.
 
     A tied head is the embedding.
     """
     names = {id(param): name for name, param in decoder(model)[1].items()}
 
-    def part(name: str, param: Any) -> Part:
+    def part(name: str, param: Any) -> Role:
         placed = layer_and_role(names[id(param)]) if id(param) in names else None
         if placed is not None:
-            return cast(Part, placed[1])
-        return "projector" if _BRIDGE.search(name) else "tower"
+            return placed[1]
+        return "projector" if BRIDGE.search(name) else "tower"
 
     return [(name, part(name, param), param) for name, param in model.named_parameters()]
 
 
-def freeze(model: "torch.nn.Module", trained: tuple[Part, ...]) -> int:
+def freeze(model: "torch.nn.Module", trained: tuple[Role, ...]) -> int:
     """Freeze all but the parts `trained`.
 
     Returns:

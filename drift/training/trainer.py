@@ -52,7 +52,7 @@ from drift.families import Family, family_of
 from drift.fingerprints import parent
 from drift.headers import entries
 from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
-from drift.merge import copy_papers
+from drift.papers import copy_papers
 from drift.training import added_tokens, flops
 from drift.training.config import TrainConfig
 from drift.training.data import IGNORED, Row, Samples, collate, read_rows

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from drift.merge import Recipe
+from drift.merge_methods import Recipe
 from harness.checkpoints.adapter import Adapter
 
 VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower")

@@ -41,8 +41,8 @@ def sweep(
     for each share, merge-0.10 and so on. With --best the share is tuned: choose it on a validation
     split, and score its checkpoint on the test.
     """
-    from drift.cli import numbers, roles
-    from drift.merge import Recipe
+    from drift.merge_methods import Recipe
+    from drift.options import numbers, roles
     from harness.evaluate import merge_sweep
 
     shares = numbers(alphas, float, "--alphas")

@@ -14,21 +14,28 @@ class Weights:
         self.reload_weights(weights_path=path)
         _repack_head(self.get_model())
 
-    def load_merge(self: Any, vlm: str, llm: str, base: str | None, recipe: dict[str, Any]) -> None:
+    def load_merge(
+        self: Any, vlm: str, llm: str, base: str | None, recipe: dict[str, Any]
+    ) -> dict[str, float]:
         """Replace the weights in place by a merge, tensor by tensor as it is computed.
 
         Args:
             vlm: Folder of the VLM.
-            llm: Folder of the reasoner.
+            llm: Folder of what is merged into it.
             base: Folder of the model that both came from, for the methods that need it.
-            recipe: Fields of a `drift.merge.Recipe`.
+            recipe: Fields of a `drift.merge_methods.Recipe`.
+
+        Returns:
+            How far the merge went: see `drift.merge.Reached`.
         """
         from drift import merge
+        from drift.merge_methods import Recipe
 
-        how = merge.Recipe(**recipe)
+        how, reached = Recipe(**recipe), merge.Reached()
         models = merge.open_models(vlm, llm, [how], base)
-        self.reload_weights(weights_iterator=merge.tensors(models, how))
+        self.reload_weights(weights_iterator=merge.tensors(models, how, reached))
         _repack_head(self.get_model())
+        return reached.record()
 
     def unused_of_adapter(self: Any, number: int) -> list[str]:
         """Return the matrices of a LoRA adapter that no layer of the model takes.

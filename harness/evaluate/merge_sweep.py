@@ -1,6 +1,6 @@
 """A row of merges through one engine: loaded in place, never written, each a run like any other.
 
-points = merges("vlm", "reasoner", Recipe("linear"), (0.0, 0.1, 0.3))
+points = merges("vlm", "reasoner", Recipe(method="linear"), (0.0, 0.1, 0.3))
 run(points, tasks, Path("runs/sweep"), engine="vllm")
 """
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.provenance import digest
-from drift.merge import Recipe, merge, open_models
+from drift.merge import merge, open_models
+from drift.merge_methods import Recipe
 from harness.checkpoints.kinds import MergedModel, ModelFolder
 from harness.checkpoints.preflight import open_checkpoint
 from harness.runs.folder import read_cells

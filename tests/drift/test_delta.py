@@ -8,9 +8,9 @@ from tiny_models import read
 
 from common.errors import UserError
 from drift import delta as priors
-from drift.families import pair
 from drift.fingerprints import fingerprint
 from drift.low_rank import factorise, multiply_out
+from drift.pairing import pair
 
 
 def differences(folder, after="llm", before="vlm"):

@@ -10,8 +10,10 @@ from tiny_models import read
 
 from common.errors import UserError
 from drift import distance as distances
-from drift.families import pair
-from drift.merge import Recipe, merge
+from drift.displacement import displacement
+from drift.merge import merge
+from drift.merge_methods import Recipe
+from drift.pairing import pair
 
 
 def test_every_tensor_is_measured(models, family):
@@ -102,7 +104,7 @@ def test_displacement_against_float64(models, family, tmp_path):
         tensors[weight.vlm_key] = vlm[weight.vlm_key] + 0.1 * delta + 0.01 * noise
     shutil.copytree(folder / "vlm", tmp_path / "c")
     save_file(tensors, tmp_path / "c" / "model.safetensors")
-    found = distances.displacement(folder / "vlm", folder / "llm", tmp_path / "c", ("mlp", "norm"))
+    found = displacement(folder / "vlm", folder / "llm", tmp_path / "c", ("mlp", "norm"))
     sums, of_tensor = {"mlp": np.zeros(3), "norm": np.zeros(3)}, {}
     for weight in weights:
         if weight.role in sums:
@@ -127,42 +129,15 @@ def test_displacement_against_float64(models, family, tmp_path):
 
 
 def test_displacement_of_a_merge_is_its_alpha(qwen, models, tmp_path):
-    recipe = Recipe("linear", 0.25)
+    recipe = Recipe(method="linear", alpha=0.25)
     list(merge(qwen / "vlm", qwen / "llm", {tmp_path / "m": recipe}))
-    found = distances.displacement(qwen / "vlm", qwen / "llm", tmp_path / "m")
+    found = displacement(qwen / "vlm", qwen / "llm", tmp_path / "m")
     assert found.rho == pytest.approx(0.25, rel=1e-5)
     assert found.cosine == pytest.approx(1, rel=1e-5)
-    still = distances.displacement(qwen / "vlm", qwen / "llm", qwen / "vlm")
+    still = displacement(qwen / "vlm", qwen / "llm", qwen / "vlm")
     assert (still.rho, still.cosine, still.moved) == (0, 0, 0)
     with pytest.raises(UserError, match="vlm is a Idefics3, .* a Qwen2.5-VL"):
-        distances.displacement(qwen / "vlm", qwen / "llm", models / "idefics3" / "vlm")
-
-
-def test_attention_biases_on_one_side_and_rope_scaling_are_said(qwen, tmp_path):
-    shutil.copytree(qwen / "llm", tmp_path / "llm")
-    config = json.loads((tmp_path / "llm" / "config.json").read_text())
-    config |= {"hidden_size": 96, "vocab_size": 99}
-    config["rope_parameters"] |= {"rope_type": "yarn", "factor": 4.0}
-    (tmp_path / "llm" / "config.json").write_text(json.dumps(config))
-    tensors = load_file(tmp_path / "llm" / "model.safetensors")
-    save_file(
-        {name: one for name, one in tensors.items() if not name.endswith("bias")},
-        tmp_path / "llm" / "model.safetensors",
-    )
-    warnings = "\n".join(distances.measure(qwen / "vlm", tmp_path / "llm").warnings)
-    assert "only the VLM has attention biases" in warnings
-    assert "positions are scaled as default in the VLM, as yarn in the other" in warnings
-    assert "hidden_size is 64 in the VLM, 96 in the other" in warnings
-    assert "vocab_size is 106 in the VLM, 99 in the other" in warnings
-    assert "only in the VLM: layers.0.self_attn.k_proj.bias" in warnings
-
-
-def test_rope_theta_in_every_place_a_config_keeps_it():
-    assert distances.rope_theta({"rope_theta": 1e6}) == 1e6
-    assert distances.rope_theta({"text_config": {"rope_theta": 5e5}}) == 5e5
-    nested = {"text_config": {"rope_parameters": {"rope_theta": 7.0}}, "rope_theta": 1.0}
-    assert distances.rope_theta(nested) == 7.0
-    assert distances.rope_theta({}) == 10000.0
+        displacement(qwen / "vlm", qwen / "llm", models / "idefics3" / "vlm")
 
 
 def test_json_table_and_picture(qwen, tmp_path):

@@ -9,8 +9,10 @@ from safetensors.torch import save_file
 from tiny_models import read
 
 from drift import merge
-from drift.distance import displacement
-from drift.families import FAMILIES, pair
+from drift.as_far import to_reach
+from drift.displacement import displacement
+from drift.families import FAMILIES
+from drift.pairing import pair
 from driftbench import __main__
 
 
@@ -60,7 +62,8 @@ def test_every_setting_of_a_merge_arrives(qwen, tmp_path):
     assert run("merge", qwen / "vlm", qwen / "llm", *words) == 0
     settings = json.loads((tmp_path / "m" / "made.json").read_text())["settings"]
     assert settings == {
-        "method": "ties", "alpha": 0.5, "density": 0.3, "swap_layers": [], "seed": 4,
+        "method": "ties", "alpha": 0.5, "weights": None, "by_layer": [], "density": 0.3,
+        "swap_layers": [], "seed": 4,
         "modules": ["mlp", "norm"], "rho": None, "rounding": "nearest",
     }  # fmt: skip
     words = ("--method", "layer_swap", "--layers", "1", "--alpha", 1, "--out", tmp_path / "l")
@@ -125,17 +128,21 @@ def test_merge_before_sft_leaves_room_for_what_sft_goes_by_itself(qwen, tmp_path
     assert "--before goes with --rho-of" in capsys.readouterr().err
 
 
-def test_bfloat16_keeps_a_step_that_is_smaller_than_it_resolves(qwen, tmp_path):
-    """Rounded to the nearest, a good part of so small a step is lost."""
-    base = moved(qwen, tmp_path / "q" / "vlm", qwen / "llm", 0, 0, torch.bfloat16)
+@pytest.mark.parametrize(("dtype", "rho"), [(torch.bfloat16, 0.02), (torch.float16, 0.002)])
+def test_16_bits_keep_a_step_that_is_smaller_than_they_resolve(qwen, tmp_path, dtype, rho):
+    """Rounded to the nearest, a good part of so small a step is lost; what was reached is told."""
+    base = moved(qwen, tmp_path / "q" / "vlm", qwen / "llm", 0, 0, dtype)
     vlm, llm = tmp_path / "q" / "vlm", near(tmp_path / "q", qwen / "llm", tmp_path / "llm")
-    recipe = merge.to_reach(0.02, vlm, llm, base, ("attention", "mlp"))
-    assert (recipe.method, recipe.alpha, recipe.rounding) == ("task_arithmetic", 0.02, "stochastic")
+    recipe = to_reach(rho, vlm, llm, base, ("attention", "mlp"))
+    assert (recipe.method, recipe.alpha, recipe.rounding) == ("task_arithmetic", rho, "stochastic")
     jobs = {tmp_path / "chance": recipe, tmp_path / "near": replace(recipe, rounding="nearest")}
-    list(merge.merge(vlm, llm, jobs, vlm))
-    rho = {path.name: displacement(vlm, llm, path).rho for path in jobs}
-    assert rho["chance"] == pytest.approx(0.02, rel=0.15)
-    assert rho["near"] < 0.5 * rho["chance"]
+    made = {out.name: made for out, made in merge.merge(vlm, llm, jobs, vlm)}
+    found = {path.name: displacement(vlm, llm, path).rho for path in jobs}
+    assert found["chance"] == pytest.approx(rho, rel=0.15)
+    assert found["near"] < 0.5 * found["chance"]
+    for name, reached in found.items():
+        assert made[name].reached["rho"] == pytest.approx(reached, rel=1e-4)
+        assert made[name].reached["kept"] == pytest.approx(reached / rho, rel=1e-3)
 
 
 def near(folder, llm, target):
@@ -203,7 +210,19 @@ def test_distance_and_families(qwen, tmp_path, capsys):
         (["train", "nowhere", "--out", "o"], "there is no recipe nowhere"),
         (["train", "pocket_sft", "--out", "o"], "does not say vlm and data"),
         (["distance", "L", "V", "--out", "o.json"], "'qwen2', which is no VLM family known"),
-        (["merge", "V"], "missing argument 'LLM'"),
+        (["merge", "V"], "missing argument 'OTHER'"),
+        (
+            ["merge", "V", "L", "--alpha", "0.5", "--weights", "1,1", "--out", "o"],
+            "give --alpha with --out (or --weights or --by-layer in its place)",
+        ),
+        (["merge", "V", "L", "--weights", "1.6", "--out", "o"], "--weights takes two factors"),
+        (["merge", "V", "L", "--weights", "1.6,0.2", "--out", "o"], "weights of the two updates"),
+        (["merge", "V", "L", "--by-layer", "0,0.1,1", "--out", "o"], "3 shares for 2 layers"),
+        (["merge", "V", "L", "--by-layer", "0..2", "--out", "o"], "alpha is 2.0; it is the"),
+        (
+            ["merge", "V", "L", "--alpha", "0.5", "--rounding", "up", "--out", "o"],
+            "--rounding is nearest or stochastic, not up",
+        ),
         (["blend"], "no such command blend"),
     ],
 )

@@ -9,8 +9,9 @@ import transformers as tf
 from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
-from drift import cli, families
-from drift.families import decoder, layer_and_role, pair
+from drift import families, options
+from drift.families import decoder, layer_and_role
+from drift.pairing import pair
 
 # What the hub's checkpoints hold, from their model.safetensors.index.json.
 HUB = {
@@ -256,6 +257,6 @@ def test_roles(name, expected):
     assert layer_and_role(name) == expected
 
 
-@pytest.mark.parametrize("module", [families, cli])
+@pytest.mark.parametrize("module", [families, options])
 def test_examples_in_docstrings(module):
     assert doctest.testmod(module) == doctest.TestResults(0, 3 if module is families else 1)

@@ -34,7 +34,7 @@ def peak():
 before, grown = peak(), {}
 
 def merged(method):
-    recipe = merge.Recipe(method, 0.3, density=0.2)
+    recipe = merge.Recipe(method=method, alpha=0.3, density=0.2)
     needed = base if method in merge.NEEDS_BASE else None
     list(merge.merge(vlm, llm, {folder / method: recipe}, needed))
 

@@ -6,7 +6,7 @@ import transformers as tf
 from safetensors import safe_open
 
 from common.errors import UserError
-from drift.families import pair
+from drift.pairing import pair
 from drift.pocket import build, models, stages, world
 
 SHORT = 0.01

@@ -10,8 +10,9 @@ import transformers as tf
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import revert_weight_conversion
 
-from drift.distance import config_warnings
-from drift.families import FAMILIES, decoder, family_of, pair
+from drift import compatibility
+from drift.families import FAMILIES, decoder, family_of
+from drift.pairing import pair
 from drift.published import PUBLISHED
 
 ATTENTION = tuple(f"self_attn.{part}_proj" for part in "qkvo")
@@ -78,7 +79,7 @@ def test_every_published_pair_is_paired_completely(published, tmp_path):
     inside = {name for name, weight in weights.items() if weight.role in ("attention", "mlp")}
     assert inside == wanted
     bases = [one["rope_parameters"]["rope_theta"] for one in (published.inside, published.partner)]
-    warned = any("rope_theta" in line for line in config_warnings(vlm, llm))
+    warned = any("rope_theta" in line for line in compatibility.warnings(vlm, llm))
     assert warned == (bases[0] != bases[1])
     # The same tensors, with the same names and shapes, as in memory.
     assert all(tuple(live[name].shape) == weights[name].shape for name in wanted)

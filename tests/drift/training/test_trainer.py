@@ -7,8 +7,9 @@ import transformers as tf
 from tiny_models import altered, read
 
 from common.errors import UserError
-from drift.families import decoder, pair
+from drift.families import decoder
 from drift.fingerprints import fingerprint
+from drift.pairing import pair
 from drift.training import trainer as training
 from drift.training.config import TrainConfig
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import tasks
 from common.errors import UserError
-from drift.merge import Recipe
+from drift.merge_methods import Recipe
 from harness.checkpoints.adapter import plain
 from harness.checkpoints.kinds import Checkpoint, swappable
 from harness.checkpoints.preflight import open_checkpoint

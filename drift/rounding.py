@@ -1,0 +1,41 @@
+"""Float32 numbers in fewer bits: to the nearest, or up or down by chance.
+
+A step of less than half of what a format resolves is lost when it is rounded to the nearest; by
+chance, it is kept on the average.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Rounding = Literal["nearest", "stochastic"]
+
+
+def rounded(
+    block: "torch.Tensor", kind: "torch.dtype", chance: "torch.Generator | None"
+) -> "torch.Tensor":
+    """`block` as `kind`.
+
+    Args:
+        block: Any floating dtype.
+        kind: Any floating dtype.
+        chance: Where the draws come from: up or down with the odds that keep the mean. None: to
+            the nearest.
+    """
+    import torch
+
+    if chance is None or kind not in (torch.bfloat16, torch.float16):
+        return block.to(kind)
+    block = block.float()
+    if kind == torch.bfloat16:
+        # bfloat16 is the upper half of a float32: what is added carries with those odds.
+        noise = torch.randint(1 << 16, block.shape, dtype=torch.int32, generator=chance)
+        up = block.view(torch.int32).add(noise).bitwise_and_(-(1 << 16))
+        return up.view(torch.float32).bfloat16()
+    # Of float16 the numbers below 2⁻¹⁴ lie as far apart as those above.
+    exponent = torch.frexp(block).exponent.sub(1).clamp(min=-14)
+    step = torch.ldexp(torch.ones_like(block), exponent - 10)
+    # Of so many bits that no sum is rounded itself.
+    draws = torch.randint(1 << 13, block.shape, generator=chance).mul(2.0**-13)
+    return (block / step).add_(draws).floor_().mul_(step).half()
