@@ -1,1 +1,121 @@
-"""The door: the command line, and the public Python API."""
+"""The door: the command line, and the public Python API.
+
+    import driftbench
+
+    results = driftbench.load("runs/sft", "runs/drift")   # or a study's folder
+    results.cells, results.answers, results.costs         # pandas DataFrames
+    driftbench.compare("runs/sft", "runs/drift")          # as `driftbench compare` has it
+    driftbench.evaluate("path/or/hub-id", tasks="mathvista", out="runs/mine")
+
+What is bad about the input is told by a `UserError`, in one sentence.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from driftbench.results import Results
+
+__all__ = ["UserError", "compare", "evaluate", "load"]
+
+
+def load(*paths: str | Path, baseline: str | None = None) -> "Results":
+    """Read a study, or runs, as `driftbench report` does.
+
+    Args:
+        paths: A study's folder; or run folders, or folders of them.
+        baseline: Name of the run to compare with; None: that of the study, else the first.
+
+    Raises:
+        UserError: There is nothing to read, or a file is broken.
+    """
+    from driftbench.results import Results
+    from reports.load import collect
+
+    if not paths:
+        raise UserError("load() was given no path: expected a study's folder, or run folders")
+    return Results(collect([Path(path) for path in paths], baseline))
+
+
+def compare(
+    *runs: str | Path,
+    baseline: str | None = None,
+    tasks: Sequence[str] | None = None,
+    groups: bool = False,
+    metric: str = "mean",
+    protocol: str | None = None,
+    **methods: Sequence[str | Path],
+) -> "pandas.DataFrame":
+    """Compare runs with a baseline: the numbers of `driftbench compare`.
+
+    Args:
+        runs: Run folders, or folders of them.
+        baseline: Name of the side that the others are compared with; None: the first.
+        tasks: Those to compare; None: all but validation splits.
+        groups: Compare the mean over tasks and the groups of each too.
+        metric: `mean`, `maj` or `pass@K`, of several answers to a question.
+        protocol: Whose verdicts; None: the run's own.
+        methods: Name → run folders, one for each training seed, compared as one side.
+
+    Returns:
+        A row a difference; the fields are those of `harness.statistics.compare.Difference`. What
+        the reader has to know besides is in `attrs["notes"]`.
+
+    Raises:
+        UserError: The runs cannot be compared.
+    """
+    import dataclasses
+
+    import pandas
+
+    from harness.statistics import compare as comparison
+    from harness.statistics.sides import runs_in, sides_of
+
+    named = [(None, [folder]) for path in runs for folder in runs_in(Path(path))]
+    seeds = [
+        (name, [folder for path in paths for folder in runs_in(Path(path))])
+        for name, paths in methods.items()
+    ]
+    sides = sides_of([*named, *seeds], protocol)
+    if len(sides) < 2:
+        raise UserError(f"compare() was given {len(sides)} sides: it takes two or more")
+    found = comparison.compare(sides, baseline=baseline, tasks=tasks, groups=groups, metric=metric)
+    names = [field.name for field in dataclasses.fields(comparison.Difference)]
+    frame = pandas.DataFrame(map(dataclasses.asdict, found.differences), columns=names)
+    frame.attrs["notes"] = list(found.notes)
+    return frame
+
+
+def evaluate(
+    *checkpoints: str | Path, tasks: str | Sequence[str], out: str | Path, **options: Any
+) -> "Results":
+    """Ask checkpoints the questions of tasks, and grade the answers, as `driftbench eval` does.
+
+    Args:
+        checkpoints: Folders or hub ids, or names that are served.
+        tasks: Benchmarks, or groups of them.
+        out: Run folder; of several checkpoints, one for each in it. Part of this run in it is
+            completed.
+        options: Any other option of `driftbench eval`, with `_` for `-`.
+
+    Raises:
+        UserError: As the command would say.
+    """
+    from harness.commands.evaluate import evaluate as command
+
+    if options.get("data_parallel", 1) > 1:
+        raise UserError(
+            "data_parallel starts the command line anew in each process: use `driftbench eval "
+            "--data-parallel`, and load() what it writes"
+        )
+    for name in ("data", "chat_template", "checkpoint"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
+    names = tasks if isinstance(tasks, str) else ",".join(tasks)
+    command(checkpoints=[*map(str, checkpoints)], tasks=names, out=Path(out), **options)
+    return load(out)

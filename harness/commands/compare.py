@@ -81,7 +81,7 @@ def compare(
 
 def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
     """Read what is to be compared: run folders, folders of them, methods by seed."""
-    from harness.statistics.sides import Side, read_run, short_names
+    from harness.statistics.sides import runs_in, sides_of
 
     named: list[tuple[str | None, list[Path]]] = []
     for word in words:
@@ -90,24 +90,11 @@ def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
             if not name or not rest:
                 raise UserError(f"{word!r} is not NAME=RUN,RUN")
             paths = [path for part in rest.split(",") for path in _paths(part)]
-            named.append((name, [run for path in paths for run in _run_folders(path)]))
+            named.append((name, [run for path in paths for run in runs_in(path)]))
         else:
-            found = [run for path in _paths(word) for run in _run_folders(path)]
+            found = [run for path in _paths(word) for run in runs_in(path)]
             named += [(None, [run]) for run in found]
-    folders = [folder for _, found in named for folder in found]
-    short = dict(zip(folders, short_names(folders), strict=True))
-    sides = []
-    for label, found in named:
-        read = tuple(read_run(folder, short[folder], protocol) for folder in found)
-        if bare := [run.folder for run in read if not run.verdicts]:
-            raise UserError(
-                f"{bare[0]} has no verdict yet: `driftbench score {bare[0]}` makes them"
-            )
-        sides.append(Side(label or short[found[0]], read))
-    names = [side.name for side in sides]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"two sides of the comparison are named {twice[0]}")
-    return sides
+    return sides_of(named, protocol)
 
 
 def _paths(word: str) -> list[Path]:
@@ -117,19 +104,6 @@ def _paths(word: str) -> list[Path]:
     if not found:
         raise UserError(f"nothing matches {word}")
     return [Path(path) for path in found]
-
-
-def _run_folders(path: Path) -> list[Path]:
-    """Return the folder if it is a run, else the runs right in it."""
-    from harness.statistics.sides import run_folders
-
-    if not path.is_dir():
-        hint = near(path.name, [card.parent.name for card in path.parent.glob("*/run.json")])
-        raise UserError(f"there is no run folder {path}{': ' + hint.rstrip() if hint else ''}")
-    found = run_folders(path)
-    if not found:
-        raise UserError(f"{path} is not a run folder: it has no run.json, nor have folders in it")
-    return found
 
 
 # What to print

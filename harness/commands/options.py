@@ -116,7 +116,7 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     def whole(**given: Any) -> None:
-        options = RunOptions(**{name: given.pop(name) for name in shared})
+        options = RunOptions(**{name: given.pop(name) for name in shared if name in given})
         command(**given, options=options)
 
     whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -7,16 +7,19 @@ The run goes on and is read as before: what is asked is still told from `respons
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import replaced
 from harness.runs import folder, locks
 from harness.runs.log import logs, read_responses
 from harness.runs.schema import UTF8, Response, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow
 
 NAME = "answers.parquet"
 
@@ -44,22 +47,25 @@ def compact(run: Path) -> Path:
         for log in logs(run):
             if log.name != "responses.jsonl":
                 log.unlink()
-        verdicts = {(v.task, v.id, v.sample): v for v in folder.read_verdicts(run)}
-        _write(run, responses, verdicts)
+        _write(run)
     return run / NAME
 
 
-def _write(
-    run: Path, responses: Sequence[Response], verdicts: dict[tuple[str, str, int], Verdict]
-) -> None:
-    import pyarrow
-    from pyarrow import parquet
+def table(run: Path, verdicts: Iterable[Verdict]) -> "pyarrow.Table":
+    """Return a run's answers as a table, a row an answer.
 
+    Args:
+        run: Folder with the answers.
+        verdicts: On them; an answer without one has nulls.
+    """
+    import pyarrow
+
+    graded = {(v.task, v.id, v.sample): v for v in verdicts}
     said = [name.name for name in fields(Response)]
     judged = [name.name for name in fields(Verdict) if name.name not in said]
     columns: dict[str, list[Any]] = {name: [] for name in (*said, *judged)}
-    for response in responses:
-        verdict = verdicts.get((response.task, response.id, response.sample))
+    for response in read_responses(run):
+        verdict = graded.get((response.task, response.id, response.sample))
         for name in said:
             columns[name].append(_storable(getattr(response, name)))
         for name in judged:
@@ -71,10 +77,16 @@ def _write(
         "groups": pyarrow.list_(pyarrow.string()),
     }
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
+    return pyarrow.table(columns, schema=schema)
+
+
+def _write(run: Path) -> None:
+    from pyarrow import parquet
+
     card = json.dumps(json.loads((run / "run.json").read_bytes()))
-    table = pyarrow.table(columns, schema=schema.with_metadata({"driftbench.run": card}))
+    found = table(run, folder.read_verdicts(run)).replace_schema_metadata({"driftbench.run": card})
     with replaced(run / NAME) as aside:
-        parquet.write_table(table, aside, compression="zstd")
+        parquet.write_table(found, aside, compression="zstd")
 
 
 def _storable(value: Any) -> Any:

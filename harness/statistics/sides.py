@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, near
 from common.provenance import digest
 from harness.runs.folder import SCORED, read_card, read_questions, read_verdicts
 from harness.runs.schema import Cell, RunCard, Verdict
@@ -144,6 +144,49 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     while len({own[-depth:] for own in parts}) < len(parts):
         depth += 1
     return ["/".join(own[-depth:]) for own in parts]
+
+
+def runs_in(path: Path) -> list[Path]:
+    """Return the folder if it is a run, else the runs right in it.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not path.is_dir():
+        hint = near(path.name, [card.parent.name for card in path.parent.glob("*/run.json")])
+        raise UserError(f"there is no run folder {path}{': ' + hint.rstrip() if hint else ''}")
+    found = run_folders(path)
+    if not found:
+        raise UserError(f"{path} is not a run folder: it has no run.json, nor have folders in it")
+    return found
+
+
+def sides_of(
+    named: Sequence[tuple[str | None, Sequence[Path]]], protocol: str | None = None
+) -> list[Side]:
+    """Read what is to be compared.
+
+    Args:
+        named: Name and run folders of each side; without a name the shortest that tells it apart.
+        protocol: As of `read_run`.
+
+    Raises:
+        UserError: A run has no verdicts, a file is broken, or two sides have one name.
+    """
+    folders = [folder for _, found in named for folder in found]
+    short = dict(zip(folders, short_names(folders), strict=True))
+    sides = []
+    for label, found in named:
+        read = tuple(read_run(folder, short[folder], protocol) for folder in found)
+        if bare := [run.folder for run in read if not run.verdicts]:
+            raise UserError(
+                f"{bare[0]} has no verdict yet: `driftbench score {bare[0]}` makes them"
+            )
+        sides.append(Side(label or short[found[0]], read))
+    names = [side.name for side in sides]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two sides of the comparison are named {twice[0]}")
+    return sides
 
 
 # What has to be alike

@@ -83,6 +83,12 @@ def inline(plot: Plot) -> str:
         return _inline(plot.draw())
 
 
+def figure(plot: Plot) -> Any:
+    """Draw a plot as a matplotlib figure that belongs to no window."""
+    with _settings():
+        return plot.draw()
+
+
 def _inline(figure: Any) -> str:
     import matplotlib
 
