@@ -10,6 +10,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+LONGEST_SENTENCE = 1000
+"""Characters of what others say that are shown."""
+
 # Numbers
 
 
@@ -65,6 +68,17 @@ def printable(text: str) -> str:
     'é\\x1b[2J\\u202e'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def said(error: Exception) -> str:
+    """Return what an exception says, on one line that is not too long."""
+    return shown(str(error)) or type(error).__name__
+
+
+def shown(text: str) -> str:
+    """Return a text from outside on one line, without its end if it is long."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= LONGEST_SENTENCE else f"{line[:LONGEST_SENTENCE]} …"
 
 
 def in_markdown(text: str) -> str:

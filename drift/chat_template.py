@@ -8,6 +8,7 @@ tokenization_utils_base.py (`_from_pretrained`, `get_chat_template`); vLLM 0.32,
 (`resolve_chat_template`). What vLLM holds ready for models without any is for plain text alone.
 """
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def own(folder: Path, of_processor: bool) -> str | None:
         places = [*(_field(folder / name) for name in fields), *places]
     for path, found in places:
         if found:
-            return _default(path, found)
+            return default(found, f"{path} holds")
     return None
 
 
@@ -65,17 +66,41 @@ def _field(path: Path) -> tuple[Path, Any]:
     return path, read_json(path).get("chat_template") if path.is_file() else None
 
 
-def _default(path: Path, found: Any) -> str:
-    """Return the template that makes the prompt of a question."""
+def default(found: Any, holds: str = "the checkpoint has") -> str:
+    """Return the template that makes the prompt of a question.
+
+    Args:
+        found: A template, or several by name, as files and processors hold them.
+        holds: Who holds them, for messages.
+
+    Raises:
+        UserError: None is the default.
+    """
     if isinstance(found, list):  # as a tokenizer_config.json holds several
         found = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
     if isinstance(found, dict):
         if "default" not in found:
             raise UserError(
-                f"{path} holds the chat templates {', '.join(map(str, found))} and none that is "
+                f"{holds} the chat templates {', '.join(map(str, found))} and none that is "
                 "the default: choose one with --chat-template FILE"
             )
         found = found["default"]
     if not isinstance(found, str):
-        raise UserError(f"{path} holds a chat template that is no text")
+        raise UserError(f"{holds} a chat template that is no text")
     return found
+
+
+def tells_day(template: str) -> bool:
+    """Whether a chat template tells the model what day it is."""
+    return "strftime_now" in template
+
+
+def clock(template: str, day: str) -> dict[str, Any]:
+    """Return what `apply_chat_template` takes so that a template tells one day throughout.
+
+    Args:
+        template: The chat template; most tell no day, and nothing is needed.
+        day: `2026-01-31`; empty: today.
+    """
+    when = datetime.fromisoformat(day) if day else datetime.now()
+    return {"strftime_now": when.strftime} if tells_day(template) else {}

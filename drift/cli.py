@@ -55,12 +55,16 @@ def train(
         list[str] | None,
         typer.Option("--set", help="field=value, winning over the recipe; may be repeated."),
     ] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, by name.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune a VLM: SFT, or DRIFT when the recipe names a prior."""
     from drift.training import config as recipes
 
-    config = recipes.load(recipe, recipes.from_settings(settings or []))
+    given = recipes.from_settings(settings or [])
+    config = recipes.load(recipe, given | ({"skip_bad_rows": True} if skip_bad_rows else {}))
 
     from drift.training.trainer import train as run
 

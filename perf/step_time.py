@@ -34,7 +34,7 @@ from transformers.utils import logging
 from drift.delta import Prior
 from drift.injector import Injector, strength
 from drift.published import PUBLISHED
-from drift.training.data import IGNORED
+from drift.training.encode import IGNORED
 from drift.training.trainable import freeze
 from drift.training.trainer import answer_loss
 

@@ -19,7 +19,8 @@ from drift.delta import VARIANTS
 from drift.families import ROLES
 from drift.injector import Injector
 from drift.merge_methods import METHODS
-from drift.training import config, data
+from drift.training import config
+from drift.training.rows import read_rows
 from driftbench.__main__ import app
 from harness.studies import load
 
@@ -233,7 +234,7 @@ def test_a_snippet_can_be_read(language, code, tmp_path):
             for picture in row["images"]:
                 (tmp_path / picture).parent.mkdir(exist_ok=True)
                 (tmp_path / picture).touch()
-        assert len(data.read_rows(place)) == len(code.splitlines())
+        assert len(read_rows(place)) == len(code.splitlines())
     elif language == "yaml" and "fsdp" in code:
         from accelerate.commands.config.config_args import ClusterConfig
         from accelerate.commands.launch import launch_command_parser

@@ -5,6 +5,7 @@ No torch here, so that a slip is told at once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -26,7 +27,9 @@ class TrainConfig:
     """The VLM to start from: a folder, or `owner/name[@revision]` on the hub."""
     data: str
     """Rows: a file, a folder, `…/dataset_info.json:name`, or a data set on the hub: see
-    `drift.training.data`."""
+    `drift.training.rows`, `drift.training.forms`."""
+    skip_bad_rows: bool = False
+    """Leave out rows that cannot be used, each by name, instead of stopping."""
     images: str | None = None
     """Folder that relative paths of pictures start from; null: where the rows lie."""
     prior: str | None = None
@@ -84,6 +87,8 @@ class TrainConfig:
     """Longest sample, longer ones are left out; null: the model's context."""
     image_max_pixels: int | None = None
     """Larger pictures are made smaller before the processor sees them."""
+    day: str | None = None
+    """What a chat template with a clock tells (`2026-01-31`); null: the day the run began."""
     seed: int = 0
     save_every: int = 0
     """Optimizer steps between checkpoints to resume from; 0: none."""
@@ -158,6 +163,8 @@ def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:
         raise UserError(
             f"{where} does not say {' and '.join(missing)}; add it or pass --set {missing[0]}=PATH"
         )
+    if isinstance(raw.get("day"), date):  # as YAML reads it
+        raw = {**raw, "day": raw["day"].isoformat()}
     return check(
         TrainConfig(**{name: as_kind(raw[name], hints[name], f"{where}: {name}") for name in raw}),
         where,
@@ -174,6 +181,10 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
     for name in ("alpha", "warmup", "weight_decay", "clip", "save_every"):
         if getattr(config, name) < 0:
             raise UserError(f"{where}: {name} is {getattr(config, name)}; give 0 or more")
+    try:
+        date.fromisoformat(config.day or "2026-01-31")
+    except ValueError as error:
+        raise UserError(f"{where}: day is {config.day!r}; give one as 2026-01-31") from error
     if config.warmup >= 1:
         raise UserError(f"{where}: warmup is {config.warmup}; give a share of the steps, below 1")
     if not config.train:

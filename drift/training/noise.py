@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import refuse_existing, written_aside
-from drift.training.data import Row, read_rows
+from drift.training.rows import Row, read_rows
 
 ROWS = "rows.jsonl"
 
@@ -18,7 +18,7 @@ def write(place: Path | str, out: Path, seed: int) -> int:
     own.
 
     Args:
-        place: Rows: see `drift.training.data`.
+        place: Rows: see `drift.training.rows.read_rows`.
         out: Folder to write; must not exist.
         seed: Of who gets whose.
 
@@ -52,7 +52,12 @@ def _plain(row: Row, number: int, folder: Path) -> dict:
         content = image.read_bytes() if isinstance(image, Path) else image
         (folder / name).write_bytes(content)
         names.append(name)
-    messages = [{"role": role, "content": text} for role, text in row.messages]
+    messages = [
+        {"role": turn.role, "content": turn.text}
+        | ({"reasoning_content": turn.thought} if turn.thought else {})
+        | ({} if turn.role != "assistant" or turn.learnt else {"loss": False})
+        for turn in row.turns
+    ]
     return {"messages": messages, "images": names}
 
 

@@ -20,6 +20,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from common.errors import UserError
-from common.files import put_in_place, refuse_existing, unlinked, write_whole
+from common.files import put_in_place, read_json, refuse_existing, unlinked, write_whole
 from common.hub import local
 from common.progress import Bar
 from common.provenance import Made, Parent, write_made
@@ -55,7 +56,9 @@ from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
 from drift.papers import copy_papers
 from drift.training import added_tokens, flops
 from drift.training.config import TrainConfig
-from drift.training.data import IGNORED, Row, Samples, collate, read_rows
+from drift.training.encode import IGNORED
+from drift.training.rows import Row, read_rows
+from drift.training.samples import Samples, collate
 from drift.training.trainable import freeze
 
 LOG = "drift_log.jsonl"
@@ -308,22 +311,25 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     given, config = config, at_hand(config)
     family = family_of(config.vlm)
     entries(config.vlm)  # sound and safe to read, before anything heavy begins
-    rows = read_rows(config.data, config.images)
+    rows, bad = _rows(config)
     prior, parents = _prior(config)
     work = out.with_name(f"{out.name}.partial")
     arguments = _arguments(config, work)
     with arguments.main_process_first(local=False):
-        resume = _resume_point(work, given, arguments.process_index == 0)
+        resume, day = _resume_point(work, given, arguments.process_index == 0)
+    config = replace(config, day=day)
     try:
-        trainer, samples, added = _trainer(config, family, rows, prior, arguments)
+        trainer, samples, added = _trainer(
+            config, family=family, rows=rows, bad=bad, prior=prior, arguments=arguments
+        )
         trainer.train(resume_from_checkpoint=resume)
         made = Made(
             method="sft" if prior is None else "drift",
             name=out.name,
             parents=parents,
-            settings=asdict(given),
+            settings=asdict(given) | _told_day(trainer.processing_class, day),
             coverage=asdict(trainer.injector.coverage()) if trainer.injector else None,
-            cost=_cost(trainer, samples),
+            cost=_cost(trainer, samples) | {"bad_rows": len(bad)},
             tokens=added or None,
         )
         _finish(trainer, made, config, work, out)
@@ -337,6 +343,18 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
         # Kept only while there is something in it to go on from or to look at.
         if not any(work.glob("checkpoint-*")) and not (work / LOG).exists():
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _rows(config: TrainConfig) -> tuple[list[Row], list[str]]:
+    """The rows, and a sentence for each that cannot be used and is left out."""
+    bad: list[str] = []
+    rows = read_rows(config.data, config.images, bad)
+    if bad and not (config.skip_bad_rows and rows):
+        raise UserError(
+            f"{bad[0]} ({len(bad)} of {len(rows) + len(bad)} rows cannot be used; "
+            "--skip-bad-rows leaves them out)"
+        )
+    return rows, bad
 
 
 def at_hand(config: TrainConfig) -> TrainConfig:
@@ -360,8 +378,10 @@ def at_hand(config: TrainConfig) -> TrainConfig:
 
 def _trainer(
     config: TrainConfig,
+    *,
     family: Family,
     rows: list[Row],
+    bad: list[str],
     prior: priors.Prior | None,
     arguments: TrainingArguments,
 ) -> tuple[DriftTrainer, Samples, dict[str, Any]]:
@@ -393,7 +413,9 @@ def _trainer(
         ends,
         config.max_tokens or model.config.get_text_config().max_position_embeddings,
         family.pixels_per_row,
-        config.image_max_pixels,
+        max_pixels=config.image_max_pixels,
+        day=str(config.day),
+        bad=bad if config.skip_bad_rows else None,
     )
     pad = min(ends) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = DriftTrainer(
@@ -409,9 +431,13 @@ def _trainer(
     if trainer.is_world_process_zero():
         for line in samples.dropped:
             print(f"left out, longer than the context: {line}")
+        for line in bad:
+            print(f"left out: {line}")
+        if labels := sorted({name for row in rows for name in row.labels}):
+            print(f"fields that nothing is learnt from: {', '.join(labels)}")
         print(
-            f"{len(samples)} samples ({len(samples.dropped)} left out), {trained:,} trained "
-            f"parameters ({', '.join(config.train)})"
+            f"{len(samples)} samples ({len(samples.dropped) + len(bad)} left out), {trained:,} "
+            f"trained parameters ({', '.join(config.train)})"
         )
     return trainer, samples, added
 
@@ -495,22 +521,30 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(one for one in [*ids, tokenizer.eos_token_id] if one is not None)
 
 
-def _resume_point(work: Path, config: TrainConfig, first: bool) -> str | None:
-    """The newest checkpoint in `work`, if it was made with these settings.
+def _resume_point(work: Path, config: TrainConfig, first: bool) -> tuple[str | None, str]:
+    """The newest checkpoint in `work`, if it was made with these settings, and the run's day.
 
     The `first` process notes the settings there; the others come after it.
     """
-    settings = json.loads(json.dumps(asdict(config)))
     note = work / SETTINGS
+    noted = read_json(note) if note.is_file() else {}
+    day = config.day or noted.get("day") or date.today().isoformat()
+    settings = json.loads(json.dumps(asdict(replace(config, day=day))))
     # The state is written last: a checkpoint without it was cut off.
     whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
     found = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
+    if found is not None and noted and noted != settings:
         raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
     if first:
         work.mkdir(parents=True, exist_ok=True)
         write_whole(note, json.dumps(settings, indent=2).encode())
-    return None if found is None else str(found)
+    return None if found is None else str(found), day
+
+
+def _told_day(processor: Any, day: str) -> dict[str, str]:
+    """The setting `day`, where the chat template tells it."""
+    tells = chat_template.tells_day(chat_template.default(processor.chat_template))
+    return {"day": day} if tells else {}
 
 
 def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:

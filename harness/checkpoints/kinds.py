@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from drift import chat_template
 from drift.merge_methods import Recipe
 from harness.checkpoints.adapter import Adapter
 
@@ -55,7 +56,7 @@ class ModelFolder(Identity):
     @property
     def tells_day(self) -> bool:
         """Whether the chat template tells the model what day it is."""
-        return "strftime_now" in self.template
+        return chat_template.tells_day(self.template)
 
     @property
     def is_multimodal(self) -> bool:

@@ -8,12 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.text import printable
 from harness.checkpoints.kinds import Checkpoint
 from harness.runs.schema import Place, Question, Response, Sampling
-
-LONGEST_SENTENCE = 1000
-"""Characters of what others say that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +98,3 @@ def is_permanent(error: Exception) -> bool:
     It may not for want of memory, a file or a device, the last of which torch calls RuntimeError.
     """
     return not isinstance(error, MemoryError | OSError | RuntimeError)
-
-
-def said(error: Exception) -> str:
-    """Return what an exception says, on one line that is not too long."""
-    return shown(str(error)) or type(error).__name__
-
-
-def shown(text: str) -> str:
-    """Return a text from outside on one line, without its end if it is long."""
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= LONGEST_SENTENCE else f"{line[:LONGEST_SENTENCE]} …"

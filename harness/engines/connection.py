@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from common.errors import UserError
-from harness.engines import said, shown
+from common.text import said, shown
 from harness.engines.reply import Closed, Failed, Refused, Unreadable, complaint, loads, retry_after
 
 if TYPE_CHECKING:

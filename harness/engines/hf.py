@@ -14,10 +14,11 @@ from typing import Any
 
 from common import torch_guard
 from common.errors import UserError
+from common.text import said
 from harness.checkpoints import adapter
 from harness.checkpoints.kinds import AdaptedModel, Checkpoint, MergedModel, folder_of
 from harness.checkpoints.preflight import declared_dtype, quantization
-from harness.engines import Request, is_permanent, refusal, rendering, said
+from harness.engines import Request, is_permanent, refusal, rendering
 from harness.engines.pictures import decoded
 from harness.runs.schema import Question, Response, Sampling
 

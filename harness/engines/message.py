@@ -5,7 +5,8 @@ import io
 from typing import Any
 
 from common.pictures import is_plain
-from harness.engines import Request, rendering, said
+from common.text import said
+from harness.engines import Request, rendering
 from harness.engines.pictures import decoded_image
 from harness.engines.reply import Refused
 from harness.runs.schema import Image

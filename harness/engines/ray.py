@@ -14,8 +14,9 @@ from itertools import islice
 from typing import Any
 
 from common.errors import UserError
+from common.text import said
 from harness.checkpoints.kinds import Checkpoint, folder_of
-from harness.engines import Request, said
+from harness.engines import Request
 from harness.engines.vllm import Room, VllmEngine
 from harness.runs.schema import Question, Response
 

@@ -5,15 +5,15 @@ import re
 import signal
 import subprocess
 import sys
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from common import torch_guard
 from common.errors import UserError
+from common.text import said, shown
+from drift import chat_template
 from harness.checkpoints.kinds import Checkpoint, ModelFolder, folder_of
-from harness.engines import said, shown
 from harness.runs.schema import Question
 
 MARK = "<image>"
@@ -140,8 +140,7 @@ def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:
     """
     parts, folder = content(question), folder_of(checkpoint)
     message = {"role": "user", "content": parts if folder.is_multimodal else question.prompt}
-    day = datetime.fromisoformat(folder.day) if folder.day else datetime.now()
-    clock = {"strftime_now": day.strftime} if folder.tells_day else {}
+    clock = chat_template.clock(folder.template, folder.day)
     try:
         return processor.apply_chat_template(
             [message], tokenize=False, add_generation_prompt=True, **clock

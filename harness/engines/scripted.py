@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from common.text import said
 from harness.checkpoints.kinds import Checkpoint
-from harness.engines import Request, is_permanent, refusal, said
+from harness.engines import Request, is_permanent, refusal
 from harness.runs.schema import Question, Response
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from common.errors import UserError
 from common.provenance import canonical, digest
+from common.text import shown
 from harness.checkpoints.kinds import AdaptedModel, Checkpoint, ModelFolder, Served, ServedModel
-from harness.engines import Request, rendering, shown
+from harness.engines import Request, rendering
 from harness.engines.desk import Desk
 from harness.engines.endpoint import Endpoint, Tokens
 from harness.engines.reply import Closed, Failed

@@ -18,6 +18,7 @@ from typing import Any
 
 from common import torch_guard
 from common.errors import UserError
+from common.text import said
 from harness.checkpoints.adapter import Adapter
 from harness.checkpoints.kinds import (
     AdaptedModel,
@@ -27,7 +28,7 @@ from harness.checkpoints.kinds import (
     folder_of,
 )
 from harness.checkpoints.preflight import declared_dtype, quantization
-from harness.engines import Request, is_permanent, refusal, rendering, said
+from harness.engines import Request, is_permanent, refusal, rendering
 from harness.engines.pictures import decode
 from harness.engines.preprocessing import Prepared, workers
 from harness.runs.schema import Question, Response

@@ -10,7 +10,8 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from common import pictures
-from drift.training import data
+from drift.training.encode import open_image
+from drift.training.rows import read_rows
 from harness.engines import Request, message
 from harness.engines.pictures import decoded_image
 from harness.runs.schema import Image, Question
@@ -49,8 +50,8 @@ def by_training(content, folder):
     (folder / "a.bin").write_bytes(content)
     row = {"question": "<image>", "answer": "a", "images": ["a.bin"]}
     (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
-    (read,) = data.read_rows(folder / "rows.jsonl")
-    return data.open_image(read.images[0], read.where, None)
+    (read,) = read_rows(folder / "rows.jsonl")
+    return open_image(read.images[0], read.where, None)
 
 
 WAYS = [by_a_task, by_an_engine, by_an_endpoint, by_training]

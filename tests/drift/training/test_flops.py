@@ -7,7 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from drift.families import family_of
 from drift.training import flops
-from drift.training.data import collate, encode, read_rows
+from drift.training.encode import encode
+from drift.training.rows import read_rows
+from drift.training.samples import collate
 from drift.training.trainable import freeze
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from common.errors import UserError
 from drift.families import decoder
 from drift.fingerprints import fingerprint
 from drift.pairing import pair
+from drift.training import encode
 from drift.training import trainer as training
 from drift.training.config import TrainConfig
 
@@ -92,7 +94,8 @@ def test_a_run_leaves_a_whole_checkpoint(models, family, rows, tmp_path):
 
 
 def test_the_tokens_are_those_of_the_samples(qwen, rows, tmp_path):
-    from drift.training.data import Samples, read_rows
+    from drift.training.rows import read_rows
+    from drift.training.samples import Samples
 
     made = training.train(config_of(qwen, rows, steps=None, epochs=2.0), tmp_path / "out")
     processor = tf.AutoProcessor.from_pretrained(qwen / "vlm")
@@ -439,6 +442,41 @@ def test_bad_rows_stop_before_anything_is_trained(qwen, tmp_path, answer, pictur
     assert not list(tmp_path.glob("out*"))
 
 
+def test_bad_rows_are_left_out_only_when_asked_and_by_name(qwen, tmp_path, capsys):
+    good = {"id": 7, "question": "what ?", "answer": "one ."}
+    rows = [good, good | {"tools": ["x"]}, good | {"answer": "one и ."}, good]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps(row) for row in rows))
+    config = config_of(qwen, data, batch=1, steps=1)
+    with pytest.raises(UserError, match="row 2 .* for, tools; .*1 of 4 rows .*--skip-bad-rows"):
+        training.train(config, tmp_path / "out")
+    made = training.train(dataclasses.replace(config, skip_bad_rows=True), tmp_path / "out")
+    assert made.cost is not None and (made.cost["bad_rows"], made.cost["dropped_rows"]) == (2, 0)
+    said = capsys.readouterr().out
+    assert f"left out: row 2 of {data} has a field that training has no use for, tools" in said
+    assert f"left out: row 3 of {data} has an answer with words that the tokenizer" in said
+    assert "2 samples (2 left out)" in said
+    assert "fields that nothing is learnt from: id" in said
+
+
+def test_a_run_tells_a_template_one_day_and_records_it(qwen, rows, tmp_path, monkeypatch):
+    folder = shutil.copytree(qwen / "vlm", tmp_path / "vlm")
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d') }}" + template.read_text())
+    days = []
+    stretches = encode.stretches
+    monkeypatch.setattr(
+        encode, "stretches", lambda *given: days.append(given[2]) or stretches(*given)
+    )
+    config = config_of(qwen, rows, vlm=str(folder), steps=1, day="2026-01-31")
+    made = training.train(config, tmp_path / "out")
+    assert set(days) == {"2026-01-31"} == {made.settings["day"]}
+    # A run that goes on keeps the day of its beginning.
+    for given, told in (("2026-01-31", "2026-01-31"), (None, "2026-01-31")):
+        given = dataclasses.replace(config, day=given)
+        assert training._resume_point(tmp_path / "work", given, True) == (None, told)
+
+
 def test_a_row_that_is_too_long_is_left_out_by_name(qwen, tmp_path, capsys):
     data = tmp_path / "data.jsonl"
     short = {"question": "what ?", "answer": "one ."}
@@ -480,7 +518,8 @@ def options(folder, **more):
 def test_a_trainer_with_a_loss_of_its_own_keeps_it_and_is_pulled(qwen, rows, tmp_path):
     from drift import delta as priors
     from drift.injector import Injector
-    from drift.training.data import Samples, collate, read_rows
+    from drift.training.rows import read_rows
+    from drift.training.samples import Samples, collate
 
     losses = []
 
@@ -518,7 +557,8 @@ def test_trls_trainer_and_its_collator_are_pulled_and_learn_the_same_answers(qwe
 
     from drift import delta as priors
     from drift.injector import Injector
-    from drift.training.data import Samples, collate, read_rows
+    from drift.training.rows import read_rows
+    from drift.training.samples import Samples, collate
 
     pictures = [Image.new("RGB", (16, 16 * (1 + i % 2)), (60 * i, 9, 90)) for i in range(4)]
     ours, theirs = [], []
