@@ -20,6 +20,7 @@ from common.progress import counted
 from tasks import (
     chartqa,
     dynamath,
+    emma,
     hallusionbench,
     logicvista,
     mathverse,
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[Record], list[Check]]] = {
     "HallusionBench": hallusionbench.checks,
     "ScienceQA": scienceqa.checks,
     "DynaMath": dynamath.checks,
+    "EMMA-mini": emma.checks,
 }
 """Name of a benchmark in a manifest → what can be checked of a file."""
 
