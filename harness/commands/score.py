@@ -48,6 +48,10 @@ def score(
     out: Annotated[Path | None, Option(help="Run folder to make of --responses.")] = None,
     data: Annotated[Path | None, Option(help="Folder of the task's rows, for --responses.")] = None,
     name: Annotated[str | None, Option(help="Name of the model that made --responses.")] = None,
+    filter_name: Annotated[
+        str | None,
+        Option("--filter", metavar="NAME", help="Score what this filter of lm-eval left of them."),
+    ] = None,
 ) -> None:
     """Grade runs again, or answers that another tool collected.
 
@@ -63,12 +67,20 @@ def score(
         from harness.evaluate.import_responses import run_of
 
         with _hired(judge, judge_model, judge_key_env, judge_timeout) as judge_of:
-            run_of(responses, task, out, protocol=protocol, data=data, name=name)
+            run_of(
+                responses,
+                task,
+                out,
+                protocol=protocol,
+                data=data,
+                name=name,
+                filter_name=filter_name,
+            )
             _grade([out], None, judge_of)
     elif not runs:
         raise UserError("name a run folder, or --responses FILE")
-    elif task or out or data or name:
-        raise UserError("--task, --out, --data and --name are for --responses")
+    elif task or out or data or name or filter_name:
+        raise UserError("--task, --out, --data, --name and --filter are for --responses")
     elif diff:
         for folder in runs:
             _print_diff(folder, protocol or "official")

@@ -1,18 +1,14 @@
-"""Answers that another tool collected, read into a run folder like any other.
+"""Answers that another tool collected, as a run folder like any other.
 
     run_of(Path("MyModel_MathVista_MINI.tsv"), "mathvista", Path("runs/theirs"))
 
-Read are JSON lines with `id` and `response` (and perhaps `sample` and `extraction`), the result
-files of VLMEvalKit (`index` and `prediction`; TSV, XLSX or JSON), and the sample files of lm-eval
-and lmms-eval (`samples_*.jsonl`: `doc_id`, `doc`, `resps`).
+`result_files` reads the file and `result_layouts` what is in it; here the answers are joined to the
+rows of the task, by the checks that all layouts have in common.
 """
 
-import csv
 import hashlib
-import json
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,38 +17,17 @@ import tasks
 from common.errors import UserError
 from common.provenance import git_commit, package_versions
 from harness.evaluate.prompts import revision, unasked
+from harness.evaluate.result_layouts import NAMES, Answer, Said, answers_of
 from harness.evaluate.run import PACKAGES
-from harness.evaluate.spreadsheet import read_sheet
 from harness.runs import folder, locks
 from harness.runs.schema import UTF8, Response, RunCard, Sampling, TaskCard
 from tasks import Row
 from tasks.data import first
 from tasks.data.hub import commit
 
-NAMES = ("id", "pid", "question_id", "sample_index", "index", "doc_id")
-"""Fields that may name the row that was answered, of an answer or of its `doc`."""
-
-TEXTS = ("response", "prediction", "resps")
-"""Fields that may hold the answer."""
-
-FAILED = "Failed to obtain answer via API"
-"""What VLMEvalKit writes where no model answered."""
-
 ENGINE = "elsewhere"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """One answer of a file."""
-
-    names: dict[str, str]
-    """Field → what it says of the row that was answered."""
-    text: str | None
-    """None: the file has none."""
-    sample: int
-    extraction: str | None
-    about: dict[str, str]
-    """`question` and `answer` as the file has them, to see that it speaks of the same rows."""
+MOST_SAMPLES = 1024
 
 
 def run_of(
@@ -63,6 +38,7 @@ def run_of(
     protocol: str | None = None,
     data: Path | None = None,
     name: str | None = None,
+    filter_name: str | None = None,
 ) -> RunCard:
     """Make a run folder of a file of answers, not graded yet.
 
@@ -73,6 +49,7 @@ def run_of(
         protocol: To grade by; None is `robust`.
         data: Folder of the task's rows; pictures are not needed.
         name: Of the model; None is the file's name.
+        filter_name: Of lm-eval or lmms-eval: what it left is graded, not all that was said.
 
     Returns:
         The card. Rows without an answer are there with an error that says so.
@@ -81,12 +58,12 @@ def run_of(
         UserError: The file cannot be read, or does not answer this task's rows.
     """
     task = tasks.load(task_name, protocol)
-    found = list(answers_of(path))
+    found, notes = answers_of(path, filter_name)
     if not found:
         raise UserError(f"{path} holds no answers")
     rows = task.rows(data)
-    by_row, notes = _joined(path, found, rows, task_name)
-    n = 1 + max(answer.sample for answers in by_row.values() for answer in answers)
+    by_row, strangers = _joined(path, found, rows, task_name)
+    n = _samples(path, by_row)
     questions = [unasked(task, row) for row in rows]
     responses = [
         _response(path, task_name, id, sample, {a.sample: a for a in by_row.get(id, [])})
@@ -121,7 +98,7 @@ def run_of(
         packages=package_versions(PACKAGES),
         device="unknown",
         seconds=0.0,
-        notes=notes,
+        notes=(*notes, *strangers),
     )
     _write(out, card, questions, responses)
     return card
@@ -147,25 +124,37 @@ def _write(out: Path, card: RunCard, questions: list[Any], responses: list[Respo
 
 def _response(path: Path, task: str, id: str, sample: int, answers: dict[int, Answer]) -> Response:
     answer = answers.get(sample)
-    text = answer.text if answer else None
-    reason = "" if text is not None else f"{path.name} has no answer"
-    if text is not None and FAILED in text:
-        text, reason = None, f"{path.name} says: {FAILED}"
-    content = f"{path.name}/{task}/{id}/{sample}/{text}"
+    said = answer.said if answer else Said(text=None)
+    reason = f"{path.name} says: {said.error}" if said.error else f"{path.name} has no answer"
+    content = f"{path.name}/{task}/{id}/{sample}/{said.text}"
     return Response(
         key=hashlib.sha256(content.encode(*UTF8)).hexdigest(),
         task=task,
         id=id,
         sample=sample,
-        text=text or "",
-        finish="error" if reason else "stop",
+        text=said.text or "",
+        finish="error" if said.text is None else "length" if said.cut else "stop",
         tokens_in=0,
         tokens_image=0,
         tokens_out=0,
         seconds=0.0,
-        reason=reason,
+        reason=reason if said.text is None else "",
         extraction=answer.extraction if answer else None,
     )
+
+
+def _samples(path: Path, by_row: dict[str, list[Answer]]) -> int:
+    """Return how many answers each row has; a number far off would ask for as many records."""
+    numbers = {answer.sample for answers in by_row.values() for answer in answers}
+    n = len(numbers)
+    if n > MOST_SAMPLES:
+        raise UserError(f"{path} has {n} answers to a row: at most {MOST_SAMPLES} can be scored")
+    if max(numbers) >= n:
+        raise UserError(
+            f"{path} has a sample {max(numbers)}, and {n} different ones: number the answers to a "
+            f"row 0 to {n - 1}"
+        )
+    return n
 
 
 # Which row an answer is to
@@ -227,7 +216,9 @@ class _Way:
     """What the field may say → the row's id."""
 
     def row_of(self, answer: Answer) -> str | None:
-        return self.ids.get(answer.names.get(self.field, ""))
+        name = answer.names.get(self.field, "")
+        # A table tool that knew a column of numbers with gaps wrote 11 as 11.0.
+        return self.ids.get(name) or self.ids.get(name.removesuffix(".0"))
 
     def fit(self, answers: Sequence[Answer], by_id: dict[str, Row]) -> tuple[int, int, int]:
         """Return how many answers have a row, and of those how many speak of it and of others."""
@@ -248,93 +239,3 @@ def _alike(answer: Answer, row: Row) -> bool | None:
 
 def _plain(value: Any) -> str:
     return " ".join(str(value).lower().split()) if isinstance(value, str | int | float) else ""
-
-
-# What is in a file
-
-
-def answers_of(path: Path) -> Iterator[Answer]:
-    """Yield the answers of a file.
-
-    Raises:
-        UserError: It is of no known form.
-    """
-    kinds = {".jsonl": _lines, ".json": _json, ".tsv": _table, ".csv": _table, ".xlsx": read_sheet}
-    if path.suffix not in kinds:
-        raise UserError(f"{path} is no {', '.join(kinds)}: convert it to JSON lines or TSV")
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
-    try:
-        for record in kinds[path.suffix](path):
-            yield from _answers(record)
-    except (ValueError, csv.Error, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise ValueError(f"line {number} is not a JSON object")
-                yield record
-
-
-def _json(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a list, of `logs`, of a mapping from ids, or of columns."""
-    told = json.loads(path.read_bytes())
-    if isinstance(told, dict) and isinstance(told.get("logs"), list):
-        told = told["logs"]
-    if isinstance(told, dict):
-        if not all(isinstance(value, dict) for value in told.values()):
-            raise ValueError("it does not hold JSON objects")
-        if any(field in told for field in TEXTS):
-            rows = zip(*(cells.values() for cells in told.values()), strict=True)
-            told = [dict(zip(told, row, strict=True)) for row in rows]
-        else:
-            told = [{"id": id, **record} for id, record in told.items()]
-    if not isinstance(told, list) or not all(isinstance(record, dict) for record in told):
-        raise ValueError("it does not hold JSON objects")
-    yield from told
-
-
-def _table(path: Path) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-
-
-def _answers(record: dict[str, Any]) -> Iterator[Answer]:
-    doc = record["doc"] if isinstance(record.get("doc"), dict) else {}
-    names = {
-        field: str(of[field])
-        for of in (record, doc)
-        for field in NAMES
-        if isinstance(of.get(field), str | int)
-    }
-    for of in (record, doc):
-        if "ID" in of and "key" in of:  # We-Math
-            names["id"] = f"{of['ID']}/{of['key']}"
-    about: dict[str, Any] = {
-        "question": record.get("question", doc.get("question")),
-        "answer": record.get("answer", doc.get("answer", record.get("target"))),
-    }
-    extraction = record.get("extraction")
-    texts = next((_texts(record[field]) for field in TEXTS if field in record), [None])
-    for number, text in enumerate(texts):
-        yield Answer(
-            names=names,
-            text=text,
-            sample=int(record.get("sample") or number),
-            extraction=extraction if isinstance(extraction, str) else None,
-            about=about,
-        )
-
-
-def _texts(value: Any) -> list[str | None]:
-    """Return the texts in a cell: one, or those of nested lists."""
-    if isinstance(value, list):
-        return [text for part in value for text in _texts(part)] or [None]
-    missing = value is None or (isinstance(value, float) and value != value)
-    return [None if missing else str(value)]

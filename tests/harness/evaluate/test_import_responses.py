@@ -233,7 +233,7 @@ def test_answers_without_a_row_and_rows_without_an_answer_are_counted(tmp_path, 
     cell = read_cells(out)[0]
     assert (cell.n, cell.correct, cell.error) == (5, 1, 3)
     reasons = [response.reason for response in log.read_responses(out)]
-    assert reasons[2] == "a.jsonl says: Failed to obtain answer via API"
+    assert reasons[2] == "a.jsonl says: Failed to obtain answer via API."
 
 
 def test_the_same_command_again_makes_the_same_run(tmp_path, data, driftbench):
