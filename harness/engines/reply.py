@@ -124,7 +124,7 @@ def answer(told: Any, most: int) -> Answer:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise Unreadable(f"its reply is no chat completion: {_complaint(told) or 'no message'}")
-    text, usage = _text(message), _object(told.get("usage"))
+    text, usage = text_of(message), _object(told.get("usage"))
     images = _object(_object(usage.get("prompt_tokens_details")).get("multimodal_tokens"))
     out = _count(usage.get("completion_tokens"))
     given = choice.get("finish_reason")
@@ -185,8 +185,12 @@ def retry_after(asked: str) -> float | None:
     return min(max(0.0, due - time.time()), LONGEST_WAIT)
 
 
-def _text(message: dict[str, Any]) -> str:
-    """Return all that was generated: a thought that the server cut out goes back to its place."""
+def text_of(message: dict[str, Any]) -> str:
+    """Return all that was generated: a thought that the server cut out goes back to its place.
+
+    Raises:
+        Unreadable: It has a part that is no text.
+    """
     inner, text = _parts(message.get("content"))
     if text == "" and isinstance(message.get("refusal"), str):
         text = message["refusal"]

@@ -9,9 +9,10 @@ Nothing is asked of the model that answered, and none is loaded.
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tasks
 from common.errors import UserError
@@ -37,6 +38,26 @@ from tasks.judging import UNPARSED, Judging, Reading
 
 Readings = dict[Place, Reading]
 """What the rule read in responses, where that took no judge."""
+
+
+class _Row(dict[str, Any]):
+    """A row of a run folder, which refuses the use of a field that it lacks."""
+
+    def __init__(self, path: Path, question: Question) -> None:
+        super().__init__(question.row)
+        self._where = f"{path} has a row of {question.task} ({question.id})"
+
+    def __missing__(self, field: str) -> Any:
+        raise UserError(
+            f"{self._where} without the field {field}, which its verdict needs: the same "
+            "`driftbench eval` makes the file anew"
+        )
+
+
+def _questions(folder: Path, names: Container[str]) -> list[Question]:
+    path = folder / "questions.jsonl"
+    found = (question for question in read_questions(folder) if question.task in names)
+    return [replace(question, row=_Row(path, question)) for question in found]
 
 
 class Running:
@@ -132,7 +153,7 @@ def grade(
     """
     into = into or folder
     by_name = {task.name: task for task in graded_tasks}
-    questions = [q for q in read_questions(folder) if q.task in by_name]
+    questions = _questions(folder, by_name)
     graded = verdicts_of(folder, card, by_name, questions, judge, readings=readings)
     verdicts = graded.verdicts
     cards = tuple(
@@ -222,6 +243,8 @@ def begin(task: Task, question: Question, response: Response) -> Reading | Judgi
     try:
         text = response.whole if task.protocol == tasks.ROBUST else response.text
         return task.verdict(question.row, text)
+    except UserError:
+        raise
     except Exception as error:  # what a model wrote must not cost the verdicts of all others
         print(
             f"driftbench: the {task.protocol} rule of {task.name} broke on the response to "
@@ -318,7 +341,7 @@ def disagreements(
         tasks.load(card.tasks[0].name, protocol)
     if protocol == tasks.ROBUST:
         raise UserError("robust is one of the two that are compared: name the other --protocol")
-    questions = [q for q in read_questions(folder) if q.task in names]
+    questions = _questions(folder, names)
     recorded = replace(card, judge=_judge_of(folder / SCORED / protocol) or card.judge)
     found = []
     for one in (tasks.ROBUST, protocol):

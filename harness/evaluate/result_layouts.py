@@ -17,6 +17,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.text import listed, some
+from harness.engines.reply import BROKEN_OFF, FINISHES, WITHHELD, Unreadable, text_of
 from harness.evaluate.result_files import Record, read
 
 NAMES = ("id", "pid", "question_id", "sample_index", "index", "custom_id", "doc_id")
@@ -29,9 +30,6 @@ TEXTS = ("response", "prediction", "model_answer", "resps", "filtered_resps", "m
 FAILED = ("Failed to obtain answer", "[LMMS_EVAL_")
 """How a text begins that VLMEvalKit (vlmeval/inference.py@0044c573) or lmms-eval 0.7 writes where
 no model answered."""
-
-CUT = ("length", "max_tokens", "model_length", "incomplete")
-"""Why an answer ended that was not finished."""
 
 LONGEST = 32_767
 """Characters that a cell of a workbook holds: a longer answer was cut by whoever wrote it."""
@@ -194,7 +192,7 @@ def _answers(record: Record) -> Iterator[Answer]:
     if sample is not None and len(several) > 1:
         raise ValueError(f"it has {len(several)} answers, and one number for them: sample {sample}")
     extractions = _extractions(record, len(several))
-    told = zip(_marked(record, several), extractions, strict=True)
+    told = zip(_ended(record, several), extractions, strict=True)
     for number, (said, extraction) in enumerate(told):
         yield Answer(
             names=names,
@@ -249,11 +247,6 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _is_cut(of: Record) -> bool:
-    reason = of.get("finish_reason", of.get("stop_reason", of.get("status")))
-    return isinstance(reason, str) and reason in CUT
-
-
 def _said(value: Any) -> list[Said]:
     """Return the answers where answers stand: one, or those of nested lists.
 
@@ -270,7 +263,7 @@ def _said(value: Any) -> list[Said]:
                 given = [one for one in value if one["role"] in ("assistant", "model")]
                 return _said(given[-1]) if given else [Said(text=None)]
             if all(isinstance(one.get("type"), str) for one in value):
-                return [Said(text=_joined(value))]
+                return [_message({"content": list(_parts(value))})]
         if len(value) == 2 and _is_number(value[0]) and str(value[1]) in ("True", "False"):
             raise ValueError("it holds log-likelihoods of options, where a text is expected")
         return [said for one in value for said in _said(one)] or [Said(text=None)]
@@ -286,38 +279,36 @@ def _of_object(value: Record) -> list[Said]:
     """Read a chat completion, one of its choices, a message, or an object with a text."""
     for field in ("choices", "outputs", "output"):  # `outputs`: vLLM's RequestOutput
         if isinstance(value.get(field), list):
-            return _marked(value, _said(value[field]))
-    for field in ("message", "content", "text", "generated_text"):
+            return _ended(value, _said(value[field]))
+    if "content" in value:
+        return _ended(value, [_message(value)])
+    for field in ("message", "text", "generated_text"):
         if field in value:
-            thought = value.get("reasoning") or value.get("reasoning_content")
-            several = _said(value[field])
-            if isinstance(thought, str) and thought:
-                several = [replace(one, text=_behind(thought, one.text)) for one in several]
-            return _marked(value, several)
+            return _ended(value, _said(value[field]))
     raise ValueError(f"its answer is an object without a text: its fields are {some(list(value))}")
 
 
-def _marked(of: Record, several: Iterable[Said]) -> list[Said]:
-    return [replace(one, cut=one.cut or _is_cut(of)) for one in several]
+def _parts(items: Iterable[Record]) -> Iterator[Any]:
+    """Yield content parts, those of the messages of an OpenAI response among them."""
+    for one in items:
+        inner = one.get("content") if one["type"] == "message" else None
+        yield from inner if isinstance(inner, list) else [one]
 
 
-def _joined(parts: Iterable[Record]) -> str | None:
-    """Return the text of content parts, or of the items of an OpenAI response, thoughts marked."""
-    thoughts: list[str] = []
-    texts: list[str] = []
-    for one in parts:
-        if one["type"] in ("reasoning", "thinking"):
-            told = one.get("summary") if one.get("redacted") else one.get(one["type"])
-            thoughts.append(told if isinstance(told, str) else "")
-        elif one["type"] == "message":
-            texts.extend(said.text or "" for said in _said(one.get("content")))
-        elif isinstance(told := one.get("text", one.get("refusal")), str):
-            texts.append(told)
-        else:
-            raise ValueError(f"its answer has a part of the type {one['type']}, which is no text")
-    text = "".join(texts) if texts else None
-    return _behind("".join(thoughts), text) if any(thoughts) else text
+def _message(message: Record) -> Said:
+    try:
+        text = text_of(message)
+    except Unreadable as error:
+        raise ValueError(str(error)) from error
+    return Said(text=None if text == "" and message["content"] is None else text)
 
 
-def _behind(thought: str, text: str | None) -> str:
-    return f"<think>{thought}</think>{text}" if text else f"<think>{thought}"
+def _ended(of: Record, several: list[Said]) -> list[Said]:
+    """Return answers as the reason tells for which they ended."""
+    told = of.get("finish_reason") or of.get("stop_reason") or ("output" in of and of.get("status"))
+    reason = told.lower() if isinstance(told, str) else ""
+    if reason in (*WITHHELD, *BROKEN_OFF):
+        return [Said(text=None, error=f"the answer ended for the reason {reason}") for _ in several]
+    if FINISHES.get(reason) == "length" or reason == "incomplete":
+        several = [one if one.error else Said(text=one.text or "", cut=True) for one in several]
+    return several

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from harness.evaluate.import_responses import answers_of, run_of
+from harness.evaluate.import_responses import run_of
+from harness.evaluate.result_layouts import answers_of
 from harness.runs import log
 from harness.runs.folder import read_card, read_cells, read_verdicts
 
@@ -246,6 +247,7 @@ def test_the_same_command_again_makes_the_same_run(tmp_path, data, driftbench):
 
 BAD = {
     "a.parquet": (b"", "convert it to JSON lines or TSV"),
+    "a.pkl": (b"", "is a pickle, which can run code when it is read: have the tool write TSV"),
     "a.jsonl": (b"{\n", "cannot be read"),
     "b.jsonl": (b"\x80\x81\xff", "cannot be read"),
     "c.jsonl": (b"[1]\n", "line 1 is not a JSON object"),
@@ -255,7 +257,7 @@ BAD = {
     "g.jsonl": (b'{"id": "11", "response": "7"}\n' * 2, "answers 11 2 times: give each answer its"),
     "h.json": (b'{"a": 3}', "cannot be read"),
     "i.xlsx": (b"PK", "it is no XLSX workbook"),
-    "j.jsonl": (b'{"id": "11", "sample": "one", "response": "7"}\n', "cannot be read"),
+    "j.jsonl": (b'{"id": "11", "sample": "one", "response": "7"}\n', "its sample is 'one'"),
     "k.json": (b"[" * 100_000, "cannot be read"),
 }  # fmt: skip
 
@@ -281,7 +283,7 @@ def test_rows_that_are_numbered_in_another_way_are_noticed(tmp_path, data):
 
 MISTAKES = [
     ("score", "name a run folder, or --responses FILE"),
-    ("score x --task mathvision", "--task, --out, --data and --name are for --responses"),
+    ("score x --task mathvision", "--task, --out, --data, --name and --filter are for --responses"),
     ("score --responses a.jsonl --out o", "--responses needs --task TASK and --out RUN"),
     ("score x --responses a.jsonl", "--responses makes a run of its own: leave RUN and --diff out"),
     ("score --responses a.jsonl --task mathvision --out o", "there is no file a.jsonl"),
@@ -331,5 +333,5 @@ def test_whatever_a_model_wrote_it_is_graded(tmp_path, data, driftbench):
 
 def test_a_control_character_in_a_workbook_is_read_back(tmp_path):
     write_sheet(tmp_path / "a.xlsx", [{"index": "1", "prediction": "a\x0bb < c & d\n é"}])
-    (answer,) = answers_of(tmp_path / "a.xlsx")
-    assert (answer.names, answer.text) == ({"index": "1"}, "a\x0bb < c & d\n é")
+    ((answer,), _) = answers_of(tmp_path / "a.xlsx")
+    assert (answer.names, answer.said.text) == ({"index": "1"}, "a\x0bb < c & d\n é")
