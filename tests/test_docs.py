@@ -244,6 +244,14 @@ def test_a_snippet_can_be_read(language, code, tmp_path):
         read = ClusterConfig.from_yaml_file(place)
         flags = {action.dest for action in launch_command_parser()._actions}
         assert set(read.fsdp_config) <= flags
+    elif language == "yaml" and "jobs:" in code:
+        steps = [s for job in yaml.safe_load(code)["jobs"].values() for s in job["steps"]]
+        typed = [line.partition(" | ")[0] for s in steps for line in s.get("run", "").splitlines()]
+        named = [words for line in typed if (words := command_of(line))]
+        assert len(named) == 3
+        for words in named:
+            found, rest = command(words)
+            found.make_context(words[0], rest)
     elif language == "yaml":
         place = tmp_path / "recipe.yaml"
         place.write_text(code)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Exit, Option
 
 from common.errors import UserError, near
 from common.terminal import console, print_table
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from harness.statistics.sides import Side
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
+
+FAILURES = ("worse", "inconclusive")
+
+STATUS = {"worse": 1, "inconclusive": 3}
+"""Of a gate that does not open; 2 is for what the user can put right."""
 
 
 def compare(
@@ -44,6 +49,17 @@ def compare(
         str | None, Option(help="Whose verdicts: official, vlmevalkit, robust; default: the run's.")
     ] = None,
     format: Annotated[str, Option(metavar="|".join(FORMATS), help="What to print.")] = "text",
+    fail_if: Annotated[
+        str | None,
+        Option(
+            metavar="|".join(FAILURES),
+            help="Exit with 1 where a side is worse; also with 3 where that cannot be told.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        Option(min=0.0, max=100.0, metavar="POINTS", help="Largest loss that --fail-if allows."),
+    ] = None,
 ) -> None:
     """Say whether runs differ, and how surely.
 
@@ -53,9 +69,13 @@ def compare(
     baseline, a task each; what --groups adds is exploratory, and corrected by itself. "finds" is
     the smallest difference that as many questions find four times in five, "settles" the questions
     that a difference of the size seen would take, "flips" those on which the two differ.
+
+    --fail-if makes it a gate: "worse" is a supported loss on a whole task, with --margin one that
+    is not shown to be smaller. Where that cannot be told, or a task was not answered, the outcome
+    is "inconclusive".
     """
     from harness.statistics import compare as comparison
-    from harness.statistics import render
+    from harness.statistics import gate, render
 
     writers = {"markdown": render.markdown, "latex": render.latex, "csv": render.csv}
     if format not in FORMATS:
@@ -63,6 +83,13 @@ def compare(
             f"there is no format {format!r}: {near(format, FORMATS)}the formats are "
             f"{', '.join(FORMATS)}"
         )
+    if fail_if not in (None, *FAILURES):
+        raise UserError(
+            f"--fail-if {fail_if} is no outcome: {near(str(fail_if), FAILURES)}expected "
+            f"{' or '.join(FAILURES)}"
+        )
+    if margin is not None and not fail_if:
+        raise UserError("--margin is what --fail-if allows: give --fail-if worse or inconclusive")
     wanted = [name.strip() for name in tasks.split(",") if name.strip()] if tasks else None
     sides = _sides(runs, protocol)
     if len(sides) == 1:
@@ -70,10 +97,19 @@ def compare(
     found = comparison.compare(sides, baseline=baseline, tasks=wanted, groups=groups, metric=metric)
     if not found.differences:
         raise UserError(f"nothing can be compared: {' '.join(found.notes)}".rstrip("."))
+    unfinished = [s.name for s in sides if not all(run.card.finished for run in s.runs)]
+    share = None if margin is None else margin / 100
+    judged = gate.judge(found, share, unfinished) if fail_if else None
     if format == "text":
         _print(found)
+        for one in judged.judged if judged else ():
+            print(printable(f"gate: {one.side} on {one.task} is {one.outcome}: {one.reason}"))
+    elif format == "json":
+        sys.stdout.write(render.as_json(found, judged))
     else:
-        sys.stdout.write({**writers, "json": render.as_json}[format](found))
+        sys.stdout.write(writers[format](found))
+    if judged and judged.outcome in FAILURES[: FAILURES.index(str(fail_if)) + 1]:
+        raise Exit(STATUS[judged.outcome])
 
 
 # What to compare

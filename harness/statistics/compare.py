@@ -88,6 +88,8 @@ class Comparison:
     sides: tuple[str, ...]
     """Names, in the order given; the baseline is among them."""
     metric: str
+    headline: tuple[str, ...]
+    """Tasks of the headline family, those too that only one side answered."""
     differences: tuple[Difference, ...]
     """The headlines first; by task and group, then in the order of the sides."""
     notes: tuple[str, ...]
@@ -165,6 +167,7 @@ def compare(
         baseline=base.name,
         sides=tuple(side.name for side in sides),
         metric=metric,
+        headline=tuple(headline),
         differences=tuple(one for family in found for one in _judged(found[family], family)),
         notes=(*told(notes), *left, *of_runs(sides, chosen, metric)),
     )

@@ -20,6 +20,7 @@ from common.text import (
     with_error,
 )
 from harness.statistics.compare import FAMILIES, MEAN, Comparison, Difference, Family
+from harness.statistics.gate import Gate
 from harness.statistics.resampling import LEVEL
 
 HEADS = (
@@ -217,9 +218,9 @@ def csv(found: Comparison) -> str:
     return csv_text(FIELDS, map(dataclasses.asdict, found.differences))
 
 
-def as_json(found: Comparison) -> str:
+def as_json(found: Comparison, gate: Gate | None = None) -> str:
     """Write everything as JSON; what is not known or infinite is null."""
-    content = {
+    content: dict[str, object] = {
         "baseline": found.baseline,
         "sides": found.sides,
         "metric": found.metric,
@@ -228,6 +229,8 @@ def as_json(found: Comparison) -> str:
         "sentences": sentences(found, "headline"),
         "notes": found.notes,
     }
+    if gate:
+        content["gate"] = dataclasses.asdict(gate)
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
