@@ -1,17 +1,17 @@
 """How the robust reader reads answers beside the readers of others, on a table with right verdicts.
 
-    python perf/reader.py answers.jsonl --peers VENV/lib/python3.11/site-packages
+    python perf/reader.py tests/data/answers.jsonl --peers VENV/lib/python3.11/site-packages
 
-A line of the table is `task`, `row`, `response` and `expected` (true, false, null). The peers are
-read from the folder where they are installed: math-verify, lmms-eval (`extract_mcq_answer`), and
-VLMEvalKit (`can_infer`, its rule without a judge). They have no notion of "unparsed but maybe
-right": an answer that they do not find is counted as null.
+A line of the table is `task`, `row`, `response` and `expected` (true, false, null); or one of the
+project's own, `text` and `want` with `options` (a letter is wanted) or `truth`. math-verify and
+lmms-eval (`extract_mcq_answer`) are read from the folder where they are installed; VLMEvalKit's
+rule without a judge is ours after its own (`can_infer`, equal to it on all published vectors).
+They have no notion of "unparsed but maybe right": an answer that they do not find counts as null.
 """
 
 import argparse
 import importlib.util
 import json
-import logging
 import statistics
 import sys
 import time
@@ -21,10 +21,31 @@ from pathlib import Path
 from typing import Any
 
 import tasks
-from tasks.grading.vlmevalkit import lettered
+from tasks.grading.vlmevalkit import can_infer, lettered
 
 Row = dict[str, Any]
 LETTERS = "ABCDEFGHI"
+
+
+def as_case(row: Row) -> Row:
+    """Return a row of our own table in the form of the others, as a task that asks for the same."""
+    if "text" not in row:
+        return row
+    task, expected = row.get("task", "mathvista"), row["want"]
+    if "task" in row:
+        asked = row["row"]
+    elif "options" in row:
+        asked = {"answer": row["want"] or "A", "choices": row["options"], "question": "?"}
+        task, expected = "mmmu_pro_standard", True if row["want"] else None
+    else:
+        asked = {
+            "answer": row["truth"],
+            "choices": None,
+            "question_type": "free_form",
+            "answer_type": "text",
+        }
+        asked |= {name: row.get(name) for name in ("unit", "precision")}
+    return {"task": task, "row": asked, "response": row["text"], "expected": expected}
 
 
 def choices_of(case: Row) -> dict[str, str] | None:
@@ -71,15 +92,9 @@ def lmms_eval(packages: Path) -> Callable[[Row], bool | None]:
     return letters(lambda text, choices: module.extract_mcq_answer(text, list(choices)))
 
 
-def vlmevalkit(packages: Path) -> Callable[[Row], bool | None]:
+def vlmevalkit(_: Path) -> Callable[[Row], bool | None]:
     """Judge by VLMEvalKit's option matcher."""
-    log = types.ModuleType("vlmeval.smp.log")
-    log.__dict__["get_logger"] = logging.getLogger
-    for name in ("vlmeval", "vlmeval.smp"):
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["vlmeval.smp.log"] = log
-    module = _file(packages / "vlmeval/utils/matching_util.py")
-    return letters(lambda text, choices: module.can_infer(text, choices) or None)
+    return letters(lambda text, choices: can_infer(text, choices))
 
 
 def math_verify(packages: Path) -> Callable[[Row], bool | None]:
@@ -130,7 +145,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder where the readers of others lie")
     given = parser.parse_args()
     lines = given.table.read_text(encoding="utf-8").splitlines()
-    cases = [json.loads(one) for one in lines]
+    cases = [as_case(json.loads(one)) for one in lines]
     kinds = {
         "letters": [case for case in cases if choices_of(case)],
         "values": [case for case in cases if not choices_of(case) and is_value(case)],

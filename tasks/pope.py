@@ -91,7 +91,7 @@ _OBJECT = re.compile(r"\b(?:is|are)\s+there\s+(?:an?\s+|any\s+)?(.{1,40}?)(?:\s+
 _SENTENCE = re.compile(r"(?!.*\b(?:if|or|whether)\b)[^.!?;\n]{1,150}[.!]?", re.I)
 _NONE = r"(?:\b(?:no|not\s(?:see\s)?any|not\sa|without)|n['’]t\s(?:see\s)?(?:any|a))"
 _THERE = (
-    r"\b(?:there(?:\s(?:is|are)|['’]s)|i\s(?:can\s)?see"
+    r"\b(?:there(?:\s(?:is|are|(?:seems|appears)\sto\sbe)|['’]s)|i\s(?:can\s)?see"
     r"|(?:image|picture|photo)\s(?:shows|contains|has|depicts|includes))"
 )
 _SOME = r"(?:an?|one|two|three|several|some|the)\s+(?:[\w-]+\s+)?"
@@ -105,7 +105,10 @@ def _presence(thing: str, text: str) -> str | None:
     named = rf"{re.escape(thing)}(?:e?s)?\b"
     if re.search(rf"{_NONE}\s+(?:an?\s)?{named}", spoken, re.I):
         return "no"
-    return "yes" if re.search(rf"{_THERE}\s+{_SOME}{named}", spoken, re.I) else None
+    shown = (
+        rf"{_THERE}\s+{_SOME}{named}|^{_SOME}{named}\s(?:is|are|can\sbe)\s(?!not|absent|missing)"
+    )
+    return "yes" if re.search(shown, spoken, re.I) else None
 
 
 def groups(row: Row) -> tuple[str, ...]:

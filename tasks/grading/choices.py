@@ -113,9 +113,12 @@ def _by_value(place: Place, asked: Options) -> str | None:
     return NO_OPTION if plain and other and len(asked.worded) == len(asked.texts) else None
 
 
+_WHICH = re.compile(rf"{claims.ASIDE.pattern}|,\s(?:which|who|whose)\b")
+
+
 def _by_mention(said: str, asked: Options) -> str | None:
     """Return the only option whose words a sentence asserts; not "blue" in "light blue"."""
-    clauses = re.split(r"[,;:]\s+(?=[a-zA-Z])|\bbut\b", claims.ASIDE.split(said)[0])
+    clauses = re.split(r"[,;:]\s+(?=[a-zA-Z])|\bbut\b", _WHICH.split(said)[0])
     sentence = " , ".join(f" {plain_words(clause)} " for clause in clauses)
     held = {
         letter: words

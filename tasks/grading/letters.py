@@ -10,7 +10,8 @@ NO_OPTION = "none"
 """An answer that is plainly none of the options, and so is wrong."""
 
 _LABEL = re.compile(
-    r"""(?:the\ )?(?:(?:correct|final|best|right)\ )?
+    r"""(?:(?:probably|perhaps|maybe|clearly|obviously|definitely|surely|likely|well|okay),?\ )?
+        (?:the\ )?(?:(?:correct|final|best|right)\ )?
         (?:(?:answer|option|choice|letter)\s{0,3}(?:is|:)?\s{0,3})?
         (?P<open>[(\[{（])?\s{0,3}(?P<letter>[A-Za-z])\s{0,3}(?P<close>[)\]}）])?
         (?P<end>\s*$|\s*[.,;:!?。，、．]|(?=[\u3040-\u9fff\uac00-\ud7a3])|\s+[-–—]|\s+(?![=<>+^*/\\-])
@@ -18,7 +19,8 @@ _LABEL = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _MORE = re.compile(
-    r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:option |choice )?"
+    r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:(?:maybe|possibly|perhaps|even|also) )?"
+    r"(?:option |choice )?"
     r"[(\[]?(?:([A-Z])(?![\w'’])|([a-z])\s*(?:[,)]|$|(?:and|or)\s))"
 )
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
@@ -81,6 +83,8 @@ _LISTED = re.compile(r"(?<!\w)[(\[]?([A-J])\s?[)\].:]")
 def repeats_options(said: str, options: Options) -> bool:
     """Whether a statement only repeats the options: "(A) 22 (B) 40 (C) 44"."""
     letters, known = _LISTED.findall(said), list(options.texts)
+    if re.search(r"\b(?:yes|no|correct|incorrect|true|false)\b|[✓✔✅☑✗✘❌]", said, re.IGNORECASE):
+        return False
     several = len(letters) > 2 or len(letters) == len(known) > 1
     return several and letters == known[: len(letters)]
 

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tasks.grading import equivalence
-from tasks.grading.claims import RESTATED
 from tasks.grading.single import plain_words
 from tasks.grading.spelling import untexted
 
 _LONGEST = 300
 """Longer texts are no option as a whole."""
-_BULLET = re.compile(r"^\W*(?:=>|->|→|⇒|∴)+\s*|^\s*(?:[-•*]|\d{1,2}[.)])\s+(?=\(?[A-Z]\)?\W*$)")
+_BULLET = re.compile(
+    r"^\W*(?:=>|->|→|⇒|∴)+\s*"
+    r"|^\s*(?:[-•*]|\d{1,2}[.)])\s+(?=\(?[A-Z]\)?(?:\W*$|[:.)]\s))"
+)
 _MARKUP = re.compile(r"\\[()\[\]]|\*\*|__|`")
 _QUOTED = re.compile(r"[\"'”’*]+([.!]?)\s*$")
+_AGAIN = re.compile(
+    r"^\W*(?:i\.\s?e\.,?|(?:which|that)\s(?:is|means|says|equals|has|gives)|meaning|namely)\s", re.I
+)
 _CLAUSE = re.compile(r"[;\n]|[.,](?!\d)|\s(?:because|since|as)\b")
 
 
@@ -51,7 +56,7 @@ class Options:
 
     def is_other(self, letter: str, rest: str) -> bool:
         """Whether what follows a letter is another option."""
-        said = bare(_CLAUSE.split(RESTATED.sub("", rest, count=1).strip(" .,:;()-–—"))[0])
+        said = bare(_CLAUSE.split(_AGAIN.sub("", rest, count=1).strip(" .,:;()-–—"))[0])
         own = self.texts[letter]
         if not said or is_text(own, said):
             return False

@@ -39,6 +39,8 @@ def same(truth: str, said: str, asked: Asked) -> bool | None:
     if base := _based(truth):
         other = _based(said) or (re.sub(r"[\s,]", "", said), base[1])
         return other == base if other[0].isalnum() else None
+    if (decimal := _based(said)) and decimal[1] == "10":
+        said = decimal[0]
     if amounts.is_range(truth):
         ends = _ENDS.fullmatch(said)
         return ends and list(ends.groups()) == re.findall(r"[\d.]+", truth.replace(",", ""))

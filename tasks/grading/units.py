@@ -33,13 +33,22 @@ _UNITS = {
     for names, size in sizes.items()
     for name in names.split()
 }
+_PREFIXES = {"": "1", "k": "1000", "M": "1000000", "G": "1000000000", "m": "1/1000",
+             "µ": "1/1000000", "n": "1/1000000000"}  # fmt: skip
+_SYMBOLS = {
+    prefix + symbol: (symbol, Fraction(size))
+    for symbol in ("J", "N", "W", "V", "Pa", "Hz", "Ω", "mol", "cal", "eV", "Wh")
+    for prefix, size in _PREFIXES.items()
+}
+"""Those of which upper and lower case differ: MW and mW."""
 SHORT = frozenset(
     "g s h m L l N J W V A K C F Ω ° ¢ in lb lbs oz mph kph kW kWh TWh Hz kHz Pa kPa eV".split()
 )
 """Symbols of one to three letters that may stand right behind a number, known above or not."""
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _FACTOR = re.compile(
-    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-z$¢µ€£¥￥₹]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?"
+    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-zΩ$¢µ€£¥￥₹]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?",
+    re.IGNORECASE,
 )
 
 
@@ -63,7 +72,7 @@ def read(name: str) -> Unit | None:
     """
     powers: dict[str, int] = {}
     size = Fraction(1)
-    top, *bottoms = re.split(r"\s*/\s*|\s+per\s+", name.strip().rstrip(".").lower())
+    top, *bottoms = re.split(r"\s*/\s*|\s+per\s+", name.strip().rstrip("."))
     for sign, factors in ((1, [top]), (-1, bottoms)):
         for factor in factors:
             found = _FACTOR.fullmatch(factor)
@@ -71,7 +80,9 @@ def read(name: str) -> Unit | None:
             if not found or not known:
                 return None
             kind, own = known
-            power = sign * (int(found[3] or 0) or _POWERS.get(found[1] or found[4] or "", 1))
+            power = sign * (
+                int(found[3] or 0) or _POWERS.get((found[1] or found[4] or "").lower(), 1)
+            )
             kind, times = ("length", 3) if kind == "volume" else (kind, 1)
             powers[kind] = powers.get(kind, 0) + power * times
             size *= own**power
@@ -79,10 +90,13 @@ def read(name: str) -> Unit | None:
 
 
 def _named(name: str) -> tuple[str, Fraction] | None:
+    if name in _SYMBOLS:
+        return _SYMBOLS[name]
+    name = name.lower()
     return _UNITS.get(name) or _UNITS.get(name.removesuffix("s"))
 
 
 def names() -> list[str]:
     """Return the names of all known units, singular and plural, but for signs."""
     known = [name for name in _UNITS if name.isalpha()]
-    return known + [f"{name}s" for name in known if len(name) > 2]
+    return [*known, *_SYMBOLS] + [f"{name}s" for name in known if len(name) > 2]

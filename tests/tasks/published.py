@@ -12,7 +12,7 @@ import tasks
 
 GOLDEN = Path(__file__).parent / "golden"
 
-FOLDERS = (*places.MORE, *places.PARITY)
+FOLDERS = (*places.PARITY, *places.MORE)
 
 
 def place(path):
