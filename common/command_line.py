@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from common.errors import UserError, near
+from common.text import printable
 
 INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
@@ -41,7 +42,9 @@ def guarded(app: Any, words: list[str]) -> int:
 
 
 def _say(sentence: str, status: int) -> int:
-    print(f"driftbench: {sentence}", file=sys.stderr)
+    """Say a sentence, in which nothing from a file or a server steers the terminal."""
+    lines = map(printable, f"driftbench: {sentence}".split("\n"))
+    print("\n".join(lines), file=sys.stderr)
     return status
 
 

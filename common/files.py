@@ -20,22 +20,6 @@ T = TypeVar("T")
 # One file
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UserError: The file holds something else.
-        OSError: It cannot be read.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return content
-
-
 def unlinked(path: str | Path, flags: int) -> int:
     """Open a file for writing as `os.open` does, never through a link: also an opener of `open`.
 

@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from common.files import read_json, write_whole
+from common.files import write_whole
+from common.typed import AnyText, read_json, record
 
 MADE = "made.json"
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "driftbench")
@@ -71,7 +71,7 @@ class Parent:
 
     role: str
     """`vlm`, `reasoner`, `base`, `prior`, or `other` of two merged VLMs."""
-    path: str
+    path: AnyText
     fingerprint: str
 
 
@@ -81,7 +81,7 @@ class Made:
 
     method: str
     """`sft`, `drift`, `merge`, `prior`, …"""
-    name: str = ""
+    name: AnyText = ""
     parents: tuple[Parent, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     """Every setting, defaults included."""
@@ -94,12 +94,51 @@ class Made:
     """seconds, samples, tokens, flops, device, peak_memory_bytes."""
     tokens: dict[str, Any] | None = None
     """Words added to the vocabulary: see `drift.training.added_tokens`."""
-    packages: dict[str, str] = field(default_factory=package_versions)
-    git: str | None = field(default_factory=git_commit)
+    packages: dict[str, str] = field(default_factory=dict)
+    """Versions; empty: not known."""
+    git: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What all costs of checkpoints tell alike; None where it is not known."""
+
+    seconds: float | None = None
+    samples: float | None = None
+    tokens: float | None = None
+    flops: float | None = None
+    device: str | None = None
+    devices: int | None = None
+    peak_memory_bytes: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """What a method reached of the decoder, likewise."""
+
+    tensors: int | None = None
+    parameters: int | None = None
+    decoder_share: float | None = None
+
+
+def cost_of(made: Made | None) -> Cost:
+    """Return what a checkpoint took to make, all None where nothing tells.
+
+    Raises:
+        UserError: A figure is no number.
+    """
+    cost = made.cost if made else None
+    return record(Cost, cost or {}, f"{MADE} of {made.name if made else ''}: cost", part=True)
+
+
+def coverage_of(made: Made) -> Coverage:
+    """Return what a method reached, see `cost_of`."""
+    return record(Coverage, made.coverage or {}, f"{MADE} of {made.name}: coverage", part=True)
 
 
 def write_made(folder: Path, made: Made) -> None:
-    """Write `made.json` into a checkpoint's folder."""
+    """Write `made.json` into a checkpoint's folder, with the code of this process as its maker."""
+    made = dataclasses.replace(made, packages=package_versions(), git=git_commit())
     text = json.dumps(dataclasses.asdict(made), indent=2, ensure_ascii=False)
     write_whole(folder / MADE, (text + "\n").encode())
 
@@ -111,27 +150,4 @@ def read_made(folder: Path) -> Made | None:
         UserError: It is not what `write_made` writes.
     """
     path = folder / MADE
-    return as_made(read_json(path), path) if path.exists() else None
-
-
-def as_made(row: Any, where: Path) -> Made:
-    """Return what a JSON object says of how a checkpoint came to be.
-
-    Args:
-        row: The object; what it does not say is unknown.
-        where: The file that it stands in.
-
-    Raises:
-        UserError: It has fields that nobody knows, or one of another type.
-    """
-    foreign = f"{where} is not what driftbench writes"
-    try:
-        parents = tuple(Parent(**one) for one in row.get("parents", ()))
-        made = Made(**{"packages": {}, "git": None, **row, "parents": parents})
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"{foreign}: {error}") from error
-    maybe = made.coverage, made.reached, made.cost, made.tokens
-    parts = (made.settings, made.packages, *(part for part in maybe if part is not None))
-    if not all(isinstance(part, dict) for part in parts):
-        raise UserError(f"{foreign}: one of its fields is no JSON object")
-    return made
+    return record(Made, read_json(path), path) if path.exists() else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json
+from common.typed import read_json
 
 FILE = "chat_template.jinja"
 MORE = "additional_chat_templates"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json
+from common.typed import read_json
 from drift.families import FAMILIES, decoder_keys, read_config, text_config, text_keys
 from drift.headers import shapes
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
-from common.files import read_json
+from common.typed import read_json
 
 if TYPE_CHECKING:
     import torch

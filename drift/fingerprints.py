@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import Stamped, cache_folder, read_json, stamp
+from common.files import Stamped, cache_folder, stamp
 from common.progress import reading
 from common.provenance import Parent, canonical, digest
+from common.typed import read_json
 from drift.headers import Entry, fill, finite, headers
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")

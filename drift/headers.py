@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json
+from common.typed import read_json
 from drift import foreign
 
 INDEX = "model.safetensors.index.json"

@@ -6,9 +6,9 @@ A block is one table: rows are runs, columns are groups of questions.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
+from common.provenance import Made
 from harness.runs.folder import read_questions
 from harness.runs.schema import Cell, Question
 from harness.statistics.sides import Run, root
@@ -59,8 +59,8 @@ class Cost:
     """What a checkpoint took to make and to ask."""
 
     name: str
-    made: dict[str, Any]
-    """`made.json`; empty where there is none."""
+    made: Made | None
+    """None where nothing tells."""
     asking: float | None
     """Seconds of its run; None if it was not asked."""
 
@@ -100,10 +100,10 @@ class Step:
     """One step of a study, as `steps/<name>.json` has it."""
 
     name: str
-    started: str
-    """Sorts by time; empty if unknown."""
     seconds: float | None
-    peak_memory_bytes: float | None
+    started: float = 0.0
+    """Since the epoch."""
+    peak_memory_bytes: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,10 @@
 """What checkpoints took to make and to ask, as tables."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from common.provenance import Made, cost_of, coverage_of
 from common.text import (
     csv_text,
     in_markdown,
@@ -62,9 +64,9 @@ def long_form(blocks: Sequence[Block]) -> str:
     return csv_text(
         FIELDS,
         (
-            (cost.made.get("cost") or {})
-            | {"block": block.name, "checkpoint": cost.name, "method": cost.made.get("method")}
-            | {"asking_seconds": cost.asking}
+            asdict(cost_of(cost.made))
+            | {"block": block.name, "checkpoint": cost.name, "asking_seconds": cost.asking}
+            | {"method": cost.made.method if cost.made else None}
             for block in blocks
             for cost in block.costs
         ),
@@ -73,30 +75,30 @@ def long_form(blocks: Sequence[Block]) -> str:
 
 def _sum(costs: Sequence[Cost]) -> Cost:
     """The merges of a sweep as one line: amounts added, the peak the highest."""
-    parts = [cost.made.get("cost") or {} for cost in costs]
+    parts = [cost_of(cost.made) for cost in costs]
     total: dict[str, Any] = {}
     for field in ("samples", "tokens", "flops", "seconds"):
-        known = [part[field] for part in parts if part.get(field) is not None]
+        known = [value for part in parts if (value := getattr(part, field)) is not None]
         total[field] = sum(known) if known else None
-    peaks = [part["peak_memory_bytes"] for part in parts if part.get("peak_memory_bytes")]
+    peaks = [part.peak_memory_bytes for part in parts if part.peak_memory_bytes]
     total["peak_memory_bytes"] = max(peaks, default=None)
-    total["device"] = ", ".join({str(part["device"]): 0 for part in parts if part.get("device")})
+    total["device"] = ", ".join(dict.fromkeys(part.device for part in parts if part.device))
     asking = [cost.asking for cost in costs if cost.asking is not None]
-    made = {"method": "merge", "cost": total}
+    made = Made(method="merge", cost=total)
     return Cost(f"{len(costs)} merges", made, sum(asking) if asking else None)
 
 
 def _line(cost: Cost) -> list[str]:
-    spent = cost.made.get("cost") or {}
+    spent = cost_of(cost.made)
     return [
         cost.name,
-        str(cost.made.get("method", "–")),
-        _amount(spent.get("samples")),
-        _amount(spent.get("tokens")),
-        _flops(spent.get("flops")),
-        duration(spent.get("seconds")),
-        size(spent.get("peak_memory_bytes")),
-        str(spent.get("device") or "–"),
+        cost.made.method if cost.made else "–",
+        _amount(spent.samples),
+        _amount(spent.tokens),
+        _flops(spent.flops),
+        duration(spent.seconds),
+        size(spent.peak_memory_bytes),
+        spent.device or "–",
         duration(cost.asking),
     ]
 
@@ -104,15 +106,14 @@ def _line(cost: Cost) -> list[str]:
 def coverage(block: Block) -> list[str]:
     """How much of the decoder the prior, and the merges, reached."""
     texts = []
-    for cost in block.costs:
+    for cost, made in ((cost, cost.made) for cost in block.costs if cost.made):
         # A merge of α = 0 is a copy: it reaches nothing, as it should.
-        if (reached := cost.made.get("coverage")) and reached.get("tensors"):
-            kind = str(cost.made.get("method"))
-            subject = {"drift": "The prior of DRIFT", "merge": "A merge"}.get(kind, cost.name)
-            share = reached.get("decoder_share")
+        if (reached := coverage_of(made)).tensors:
+            subjects = {"drift": "The prior of DRIFT", "merge": "A merge"}
+            share = reached.decoder_share
             texts.append(
-                f"{subject} covers {_amount(reached.get('tensors'))} tensors with "
-                f"{_amount(reached.get('parameters'))} parameters, "
+                f"{subjects.get(made.method, cost.name)} covers {_amount(reached.tensors)} tensors "
+                f"with {_amount(reached.parameters)} parameters, "
                 + ("an unknown share" if share is None else f"{percent(share)} %")
                 + " of the decoder."
             )

@@ -4,12 +4,13 @@ Which runs belong to which method, and what is compared with what, says the stud
 (`harness.studies.record`). A run beside them that no method names is a row under its own name.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
+from common.provenance import read_made
+from common.typed import as_kind, read_json
+from common.typed import record as as_record
 from drift.families import FAMILIES
 from harness.statistics import scores
 from harness.statistics.choice import best
@@ -228,10 +229,11 @@ def _unmerged(runs: Iterable[Run]) -> Run | None:
 
 def _alpha(run: Run) -> float | None:
     """Share of the reasoner if the run is of a linear merge."""
-    made = run.card.made or {}
-    settings = made.get("settings") or {}
-    linear = made.get("method") == "merge" and settings.get("method") == "linear"
-    return float(settings["alpha"]) if linear and "alpha" in settings else None
+    made = run.card.made
+    if not made or made.method != "merge" or made.settings.get("method") != "linear":
+        return None
+    where = f"{run.folder}/run.json: made.settings.alpha"
+    return as_kind(made.settings.get("alpha"), float | None, where)
 
 
 # Blocks
@@ -267,29 +269,19 @@ def _costs(made: Mapping[str, Path], runs: Iterable[Run]) -> Iterator[Cost]:
     """Of every checkpoint of a family, asked or not."""
     asked = {run.name: run for run in runs}
     for name, place in made.items():
-        yield Cost(name, _read_json(place), asked[name].card.seconds if name in asked else None)
+        seconds = asked[name].card.seconds if name in asked else None
+        yield Cost(name, read_made(place.parent), seconds)
     for name, run in asked.items():
         if name not in made:
-            yield Cost(name, run.card.made or {}, run.card.seconds)
+            yield Cost(name, run.card.made, run.card.seconds)
 
 
 def _steps(folder: Path) -> tuple[Step, ...]:
     """The steps in the order in which they started, then the study as a whole."""
     found = []
     for file in folder.glob("*.json"):
-        content = _read_json(file)
+        content = read_json(file)
         if "seconds" in content:  # other files there are the scheduler's own
-            name = content.get("name") or (WHOLE if file.stem == "study" else file.stem)
-            started = str(content.get("started") or "")
-            found.append(Step(name, started, content["seconds"], content.get("peak_memory_bytes")))
+            name = WHOLE if file.stem == "study" else file.stem
+            found.append(as_record(Step, {"name": name} | content, file, part=True))
     return tuple(sorted(found, key=lambda step: (step.name == WHOLE, step.started, step.name)))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, expected a JSON object")
-    return content

@@ -162,7 +162,7 @@ def scores_csv(material: Material) -> str:
         floors = {place: tables.floor(block, Column("", *place)) for place in places}
         for row in rows:
             own = {"block": block.name, "label": row.label, "alpha": row.alpha}
-            own["method"] = (row.run.card.made or {}).get("method")
+            own["method"] = row.run.card.made.method if row.run.card.made else None
             for place, cell in row.run.cells.items():
                 lines.append(own | dataclasses.asdict(cell) | {"floor": floors[place]})
     return csv_text(FIELDS, lines)

@@ -90,7 +90,7 @@ def _block(rows: tuple[Row, ...], base: Row) -> Block:
         baseline=base,
         sweep=(),
         choice=None,
-        costs=tuple(Cost(row.label, row.run.card.made or {}, row.run.card.seconds) for row in rows),
+        costs=tuple(Cost(row.label, row.run.card.made, row.run.card.seconds) for row in rows),
         questions=questions_of(row.run for row in rows),
         notes=(),
         logs=tuple(log for log in logs if log),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from common.provenance import cost_of
 from harness.runs.folder import read_questions
 from harness.runs.schema import Verdict
 from harness.statistics import compare, pairing, scores
@@ -187,8 +188,8 @@ def _scored(
         for move in found.displacements
         if move.checkpoint == row.run.name
     ]
-    costs = [(run.card.made or {}).get("cost") or {} for run in runs]
-    seconds = [float(cost["seconds"]) for cost in costs if cost.get("seconds") is not None]
+    costs = [cost_of(run.card.made) for run in runs]
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     return Scored(
         name=name,
         label=label,

@@ -60,7 +60,7 @@ def test_merges_in_a_running_engine_answer_like_loaded_ones(here, family):
     assert answers[0] != answers[1] != answers[2]
     assert said(folder / "streamed" / "again") == answers[1] != said(folder / "streamed" / "other")
     cards = [read_card(folder / "streamed" / point.name) for point in points]
-    assert [card.made["settings"]["alpha"] for card in cards] == list(ALPHAS)
+    assert [card.made.settings["alpha"] for card in cards] == list(ALPHAS)
     assert len({card.fingerprint for card in cards}) == len(ALPHAS)
     chosen, scores = best([folder / "streamed" / point.name for point in points], ALPHAS)
     assert scores[ALPHAS.index(chosen)] == max(scores)

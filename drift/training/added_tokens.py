@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json
+from common.typed import read_json
 
 
 def add_tokens(model: Any, processor: Any, words: tuple[str, ...]) -> dict[str, dict[str, Any]]:

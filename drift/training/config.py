@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from common.errors import UserError
-from common.kinds import as_kind
+from common.typed import as_kind, as_yaml, read_bytes
 from drift.delta import VARIANTS
 from drift.families import ROLES, Role
 from drift.injector import Mode, Schedule, When
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
+MOST_BYTES = 2**20
+"""Of a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,6 @@ def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
         path: See `load`.
         after: Recipes that extend this one.
     """
-    import yaml
-
     path = Path(path)
     beside = [path, *(one.parent / path for one in after[-1:])]
     places = [
@@ -132,10 +132,7 @@ def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"there is no recipe {path}; {hint}")
     if found in after:
         raise UserError(f"{found} extends itself, by way of {', '.join(map(str, after))}")
-    try:
-        raw = yaml.safe_load(found.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{found} is no valid YAML ({' '.join(str(error).split())})") from error
+    raw = as_yaml(read_bytes(found, MOST_BYTES), found)
     if not isinstance(raw, dict):
         raise UserError(f"{found} holds no fields")
     parent = raw.pop("extends", None)
@@ -208,15 +205,10 @@ def from_settings(words: list[str]) -> dict[str, Any]:
     Raises:
         UserError: a word has no `=` or its value is no YAML.
     """
-    import yaml
-
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"--set takes key=value, not {word!r}")
-        try:
-            found[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {word}: the value is no YAML") from error
+        found[name.strip()] = as_yaml(value, f"the value of --set {name.strip()}")
     return found

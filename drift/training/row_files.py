@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_json
-from common.kinds import as_kind
 from common.pictures import undecoded
+from common.typed import as_kind, read_json
 from drift.training.forms import Raw
 
 INFO = "dataset_info.json"

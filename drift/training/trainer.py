@@ -43,10 +43,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from common.errors import UserError
-from common.files import put_in_place, read_json, refuse_existing, unlinked, write_whole
+from common.files import put_in_place, refuse_existing, unlinked, write_whole
 from common.hub import local
 from common.progress import Bar
 from common.provenance import Made, Parent, write_made
+from common.typed import read_json
 from drift import chat_template
 from drift import delta as priors
 from drift.families import Family, family_of

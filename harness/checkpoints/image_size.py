@@ -105,7 +105,7 @@ def setting(checkpoint: Checkpoint, budget: PixelBudget | None) -> dict[str, Any
 
 def differs_from_training(checkpoint: Checkpoint, budget: PixelBudget | None) -> str | None:
     """Return a sentence if the checkpoint was trained on pictures of another size."""
-    settings = (checkpoint.made or {}).get("settings") or {}
+    settings = checkpoint.made.settings if checkpoint.made else {}
     if "image_max_pixels" not in settings:
         return None
     _, own = own_limits(checkpoint)

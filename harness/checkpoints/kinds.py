@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from common.provenance import Made
 from drift import chat_template
 from drift.merge_methods import Recipe
 from harness.checkpoints.adapter import Adapter
@@ -24,7 +25,7 @@ class Identity:
     """sha256 over the content of all that shapes an answer; no path."""
     surroundings: str
     """The same but for the weights' values: a running engine takes one for the other."""
-    made: dict[str, Any] | None = None
+    made: Made | None = None
     """What `made.json` says of it."""
     notes: tuple[str, ...] = ()
     """What a reader of its scores must know, a sentence each."""

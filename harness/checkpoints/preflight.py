@@ -14,8 +14,8 @@ from typing import Any
 
 from common import hub
 from common.errors import UserError
-from common.files import read_json
-from common.provenance import MADE, digest, read_made
+from common.provenance import Made, Parent, digest, read_made
+from common.typed import read_json
 from drift import chat_template, foreign
 from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, sha256, shaping
 from drift.headers import ADAPTER, entries, headers
@@ -98,7 +98,7 @@ def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
         fingerprint=digest({"weights": digests(tables), "files": files}),
         surroundings=digest({"tensors": tensors, "files": files}),
         config=config,
-        made=_made(path),
+        made=read_made(path),
         pixels=_pixels(path) if is_multimodal else {},
         template=prompting,
     )
@@ -130,9 +130,9 @@ def _open_adapter(
     brought = own if own != chat_template.own(base_path, of_processor=True) else None
     model = _open_model(base_path, base_name, template or brought)
     adapter = open_adapter(path, config, entries(base_path))
-    parent = {"role": "base", "path": str(base_path), "fingerprint": model.fingerprint}
+    parent = Parent("base", str(base_path), model.fingerprint)
     settings = {field: config.get(field) for field in ("r", "lora_alpha", "target_modules")}
-    made = {"method": "lora", "name": name, "parents": [parent], "settings": settings}
+    made = Made(method="lora", name=name, parents=(parent,), settings=settings)
     said = [f"a LoRA adapter of rank {adapter.rank} on {base_path}"]
     if brought and not template:
         said.append("asked with the chat template beside the adapter, which its base has otherwise")
@@ -142,7 +142,7 @@ def _open_adapter(
         path=path,
         fingerprint=digest([model.fingerprint, adapter.fingerprint]),
         surroundings=digest([model.fingerprint, *room]),
-        made=_made(path) or made,
+        made=read_made(path) or made,
         notes=(*said, *notes),
         folder=model,
         adapter=adapter,
@@ -215,10 +215,6 @@ def _check_image_token(path: Path, config: dict[str, Any]) -> None:
             f"{path} takes token {token} for a picture (config.json), which its tokenizer lacks: "
             "take the tokenizer that belongs to it"
         )
-
-
-def _made(path: Path) -> dict[str, Any] | None:
-    return read_json(path / MADE) if read_made(path) else None
 
 
 def _pixels(path: Path) -> dict[str, Any]:

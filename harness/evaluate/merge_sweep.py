@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
-from common.provenance import digest
+from common.provenance import Made, Parent, digest
 from drift.merge import merge, open_models
 from drift.merge_methods import Recipe
 from harness.checkpoints.kinds import MergedModel, ModelFolder
@@ -63,7 +63,7 @@ def merges(
     points = []
     for name, how in zip(names, recipes, strict=True):
         settings = {field: getattr(how, field) for field in SETTINGS}
-        content = {"parents": [parent["fingerprint"] for parent in parents], "merge": settings}
+        content = {"parents": [parent.fingerprint for parent in parents], "merge": settings}
         points.append(
             MergedModel(
                 name=name,
@@ -71,7 +71,7 @@ def merges(
                 surroundings=ours.surroundings,
                 folder=ours,
                 fingerprint=digest(content),
-                made={"method": "merge", "name": name, "parents": parents, "settings": settings},
+                made=Made(method="merge", name=name, parents=tuple(parents), settings=settings),
                 llm=theirs.path.absolute(),
                 base=place,
                 recipe=how,
@@ -114,5 +114,5 @@ def _folder(where: str, template: Path | None = None) -> ModelFolder:
     raise UserError(f"{opened.path} is an adapter: merge it into its base model first")
 
 
-def _parent(role: str, model: ModelFolder) -> dict[str, str]:
-    return {"role": role, "path": str(model.path), "fingerprint": model.fingerprint}
+def _parent(role: str, model: ModelFolder) -> Parent:
+    return Parent(role, str(model.path), model.fingerprint)

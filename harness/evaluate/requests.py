@@ -16,9 +16,6 @@ from harness.evaluate.config import Workload
 from harness.runs.folder import read_made_keys
 from harness.runs.schema import UTF8, Question, key
 
-Keys = dict[str, dict[str, list[str]]]
-"""Task → id → key of each answer, by sample."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -68,14 +65,14 @@ def make_keys(job: Job, beside: bool = False) -> None:
     """
     of = _made_of(job)
     old = read_made_keys(job.folder)
-    if old is not None and old["of"] == of:
+    if old is not None and old.of == of:
         return
-    keys: Keys = {}
+    keys: dict[str, dict[str, list[str]]] = {}
     for request in requests_of(job, job.questions):
         by_id = keys.setdefault(request.question.task, {})
         by_id.setdefault(request.question.id, []).append(request.key)
     if beside and old is not None:
-        if old["keys"] != keys:
+        if old.keys != keys:
             raise UserError(
                 f"{job.folder} is being written by shards that make other prompts of the "
                 "questions: are their packages of other versions?"

@@ -31,20 +31,21 @@ from typing import Any, TypeVar
 
 from common.errors import UserError
 from common.files import write_whole
+from common.typed import AnyText, MaybeNan, as_json, as_kind, opened, read_bytes, read_json, record
 from harness.runs.schema import (
     UTF8,
     Cell,
     Image,
+    Keys,
     Place,
     Question,
     RunCard,
-    Sampling,
-    TaskCard,
     Verdict,
 )
 
 T = TypeVar("T")
 
+Summary = dict[str, dict[str, MaybeNan]]
 
 RENAMED = {"open": "unparsed"}
 """Words in `verdicts.jsonl` and `cells.json` of older run folders."""
@@ -75,28 +76,15 @@ def read_card(run: Path) -> RunCard:
     Raises:
         UserError: There is none, or it is not one of ours.
     """
-    path = run / "run.json"
-    if not path.exists():
-        raise UserError(f"{run} is not a run folder: it has no run.json")
     try:
-        card = json.loads(path.read_text())
-        tasks = tuple(TaskCard(**task) for task in card["tasks"])
-        parts = {"tasks": tasks, "sampling": _sampling(card["sampling"])}
-        return RunCard(**{**card, **parts, "notes": tuple(card.get("notes", ()))})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as a run card: {error}") from error
+        return record(RunCard, read_json(run / "run.json"), run / "run.json")
+    except FileNotFoundError:
+        raise UserError(f"{run} is not a run folder: it has no run.json") from None
 
 
 def read_questions(run: Path) -> list[Question]:
     """Read the questions of a run folder; `Image.data` is empty, see `image_path`."""
-    found = read_records(Question, run / "questions.jsonl")
-    return [
-        dataclasses.replace(
-            question,
-            images=tuple(Image(data=b"", **image) for image in question.images),  # type: ignore[arg-type]
-        )
-        for question in found
-    ]
+    return list(read_records(Question, run / "questions.jsonl"))
 
 
 def read_keys(run: Path) -> set[Place] | None:
@@ -106,50 +94,47 @@ def read_keys(run: Path) -> set[Place] | None:
         return None
     return {
         (task, id, sample, key)
-        for task, by_id in found["keys"].items()
+        for task, by_id in found.keys.items()
         for id, keys in by_id.items()
         for sample, key in enumerate(keys)
     }
 
 
-def read_made_keys(run: Path) -> dict[str, Any] | None:
-    """Read `keys.json`: `keys`, task → id → keys, and `of`, what they were made of."""
+def read_made_keys(run: Path) -> Keys | None:
+    """Read `keys.json`; None where there is none."""
     path = run / "keys.json"
     try:
-        return json.loads(path.read_bytes())
+        return record(Keys, read_json(path), path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise UserError(
-            f"{path} is not JSON ({error}): remove it, the next run makes it anew"
-        ) from error
+    except UserError as error:
+        raise UserError(f"{error}; remove it, the next run makes it anew") from None
 
 
 def read_verdicts(run: Path) -> list[Verdict]:
     """Read the verdicts of a run folder, in the order of the questions."""
-    found = read_records(Verdict, run / "verdicts.jsonl", tuples=("groups",))
-    return [
-        dataclasses.replace(verdict, how="unparsed") if verdict.how in RENAMED else verdict
-        for verdict in found
-    ]
+    return list(read_records(Verdict, run / "verdicts.jsonl"))
 
 
 def read_cells(run: Path) -> list[Cell]:
-    """Read the cells of a run folder. An unknown standard error (null on disk) is nan."""
+    """Read the cells of a run folder; none before it is graded."""
     path = run / "cells.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
-    return [_cell({RENAMED.get(name, name): value for name, value in row.items()}) for row in rows]
+    if not path.exists():
+        return []
+    rows = as_kind(as_json(read_bytes(path), path), tuple[dict[str, Any], ...], path)
+    renamed = [{RENAMED.get(name, name): value for name, value in row.items()} for row in rows]
+    return [record(Cell, row, f"{path}[{at}]") for at, row in enumerate(renamed)]
 
 
 def read_summary(run: Path) -> dict[str, dict[str, float]]:
     """Read the tasks' own metrics of a run folder: task → metric → value; empty where none are."""
     path = run / "summary.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return as_kind(read_json(path), Summary, path) if path.exists() else {}
 
 
 def read_replies(run: Path) -> list[dict[str, str]]:
     """Read what judges replied in a run folder: `key` of the request, `judge`, `reply`."""
-    return list(read_records(dict, run / "judge.jsonl"))
+    return list(read_records(dict[str, AnyText], run / "judge.jsonl"))
 
 
 def image_path(run: Path, image: Image) -> Path:
@@ -177,14 +162,6 @@ def store_image(run: Path, image: Image) -> Path | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, image.data, settled=False)
     return path
-
-
-def _sampling(row: dict[str, Any]) -> Sampling:
-    return Sampling(**{**row, "stop": tuple(row["stop"])})
-
-
-def _cell(row: dict[str, Any]) -> Cell:
-    return Cell(**{**row, "stderr": math.nan if row["stderr"] is None else row["stderr"]})
 
 
 def _plain(value: Any) -> Any:
@@ -219,17 +196,17 @@ def encoded(record: Any) -> str:
         return _ENCODER.encode(_plain(record)) + "\n"
 
 
-def read_records(kind: type[T], path: Path, tuples: tuple[str, ...] = ()) -> Iterator[T]:
+def read_records(kind: type[T], path: Path) -> Iterator[T]:
     """Yield the lines of a file as records."""
     for number, line in lines(path):
-        yield decoded(kind, path, number, line, tuples)
+        yield decoded(kind, path, number, line)
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield numbers and lines; a last line without its newline is not there yet."""
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with opened(path) as file:
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
                 yield number, line
@@ -240,22 +217,20 @@ def count(path: Path) -> int:
     return sum(1 for _ in lines(path))
 
 
-def decoded(kind: type[T], path: Path, number: int, line: bytes, tuples: tuple[str, ...] = ()) -> T:
-    """Return a line of a file as a record, the fields named in `tuples` as tuples.
+def decoded(kind: type[T], path: Path, number: int, line: bytes) -> T:
+    """Return a line of a file as a record.
 
     Raises:
         UserError: it is none; the sentence names file and line, and says what to do.
     """
+    where = f"{path} line {number}"
     try:
-        row = json.loads(line)
-        for name in tuples:
-            row[name] = tuple(row[name])
-        return kind(**row)
-    except json.JSONDecodeError:
-        wrong = "is broken"
-    except (ValueError, TypeError, KeyError) as error:
-        wrong = f"is not a {kind.__name__} ({error})"
-    raise UserError(f"{path} line {number} {wrong}: {_remedy(path, number)}")
+        row = as_json(line, where)
+        if kind is Verdict and isinstance(row, dict) and row.get("how") == "open":
+            row["how"] = RENAMED["open"]
+        return as_kind(row, kind, where)
+    except UserError as error:
+        raise UserError(f"{error}: {_remedy(path, number)}") from None
 
 
 def _remedy(path: Path, number: int) -> str:

@@ -13,7 +13,7 @@ from harness.runs.folder import decoded, encoded, lines, read_keys, read_records
 from harness.runs.schema import UTF8, Place, Response, place
 
 ANSWERED = re.compile(
-    rb'\{"key": "([^"\\]*)", "task": "([^"\\]*)", "id": "([^"\\]*)", "sample": (\d+), '
+    rb'\{"key": "([^"\\]*)", "task": "([^"\\]*)", "id": "([^"\\]*)", "sample": (\d{1,9}), '
     rb'"text": ".*", "finish": "(?!error).*\}\n',
     re.DOTALL,
 )
@@ -92,8 +92,8 @@ def _skimmed(run: Path) -> Iterator[tuple[Place, Response | None]]:
     for path in logs(run):
         for number, line in lines(path):
             if found := ANSWERED.fullmatch(line):
-                key, task, id, sample = found.groups()
-                yield (task.decode(), id.decode(), int(sample), key.decode()), None
+                key, task, id, sample = (part.decode(errors="replace") for part in found.groups())
+                yield (task, id, int(sample), key), None
             else:
                 response = decoded(Response, path, number, line)
                 yield place(response), response if response.finish == "error" else None

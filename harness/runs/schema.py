@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from common.provenance import digest
+from common.provenance import Made, digest
+from common.typed import AnyText, MaybeNan
 
 Finish = Literal["stop", "length", "error"]
 
@@ -34,8 +35,8 @@ class Image:
     """Of the encoded bytes; the picture's identity in keys and on disk."""
     suffix: str
     """`.png` or `.jpg`."""
-    data: bytes = field(repr=False)
-    """The encoded bytes."""
+    data: bytes = field(repr=False, default=b"")
+    """The encoded bytes; empty: see `harness.runs.folder.image_path`."""
     budget: PixelBudget | None = None
     """To be resized to when it is decoded; None: it is left as it is."""
 
@@ -46,9 +47,9 @@ class Question:
 
     task: str
     """Name of the task, as in `tasks.names()`."""
-    id: str
+    id: AnyText
     """The row's own identifier, unique within the task."""
-    prompt: str
+    prompt: AnyText
     """The user's message; `<image>` stands where each picture goes, in order."""
     images: tuple[Image, ...] = ()
     """As many as the prompt has `<image>` marks."""
@@ -67,7 +68,7 @@ class Sampling:
     max_tokens: int = 2048
     """Upper bound of generated tokens."""
     seed: int = 0
-    stop: tuple[str, ...] = ()
+    stop: tuple[AnyText, ...] = ()
     n: int = 1
     """Answers drawn per question."""
     force: int = 0
@@ -81,10 +82,10 @@ class Response:
     key: str
     """Content address: see `key()`."""
     task: str
-    id: str
+    id: AnyText
     sample: int
     """0 … n − 1."""
-    text: str
+    text: AnyText
     """Everything generated, thoughts included, special tokens left out."""
     finish: Finish
     tokens_in: int
@@ -94,17 +95,17 @@ class Response:
     tokens_out: int
     seconds: float
     """From hand-over to the engine until the last token."""
-    reason: str = ""
+    reason: AnyText = ""
     """Why `finish` is `error` and `text` empty, or why no answer could be forced after a thought
     that was cut; in the engine's words, else empty."""
     forced: bool = False
     """The thought was cut at the limit and closed by us: see `harness.evaluate.budget_forcing`."""
-    extraction: str | None = None
+    extraction: AnyText | None = None
     """What another tool read as the answer; it stands for the judge's first reply."""
     lasting: bool = False
     """The error is permanent, the question's own: a prompt beyond the context, an unreadable
     picture. Asked again, it would fail again."""
-    opened: str = ""
+    opened: AnyText = ""
     """The mark by which the chat template had opened a thought before the model began."""
 
     @property
@@ -122,21 +123,31 @@ def place(response: Response) -> Place:
     return response.task, response.id, response.sample, response.key
 
 
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a run's answers, as `keys.json` has them."""
+
+    of: str
+    """sha256 of what they are made of."""
+    keys: dict[AnyText, dict[AnyText, list[AnyText]]]
+    """Task → id → key of each answer, by sample."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether one response is right, and how that was found."""
 
     task: str
-    id: str
+    id: AnyText
     sample: int
     correct: bool | None
     """None: not known (unparsed, truncated or error)."""
-    answer: str | None
+    answer: AnyText | None
     """What was read as the final answer."""
     how: How
-    groups: tuple[str, ...]
+    groups: tuple[AnyText, ...]
     """Groups of the task in which this row counts, `all` first."""
-    cluster: str = ""
+    cluster: AnyText = ""
     """Questions of a task that share a problem or a picture have the same cluster: their answers
     depend on each other. Empty: the question stands alone."""
 
@@ -145,9 +156,9 @@ class Verdict:
 class Cell:
     """One number of a table, with what stands behind it."""
 
-    run: str
+    run: AnyText
     task: str
-    group: str
+    group: AnyText
     n: int
     """Questions in the group."""
     correct: int
@@ -159,7 +170,7 @@ class Cell:
     """The engine failed. Counted as not correct."""
     score: float
     """Share of correct answers, 0 … 1."""
-    stderr: float
+    stderr: MaybeNan
     """Standard error of the score."""
 
 
@@ -200,12 +211,12 @@ class TaskCard:
 class RunCard:
     """The record of one run: enough to redo it and to distrust it."""
 
-    name: str
-    checkpoint: str
+    name: AnyText
+    checkpoint: AnyText
     fingerprint: str
     """Of the content of weights, config, tokenizer, processor and template."""
-    made: dict[str, Any] | None
-    """`made.json` of the checkpoint, if it has one: parents, method, settings, cost."""
+    made: Made | None
+    """`made.json` of the checkpoint, if it has one."""
     engine: str
     engine_version: str
     sampling: Sampling
@@ -225,7 +236,7 @@ class RunCard:
     """Every question was answered and graded. False while the run goes on, or was interrupted."""
     judge: dict[str, str] | None = None
     """Name, fingerprint and engine of the judge that was asked; None: rules alone."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[AnyText, ...] = ()
     """What the engine could not make sure of, a sentence each."""
     day: str | None = None
     """What day the chat template told the model (`2026-01-31`); None: it tells none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.errors import UserError, near
 from common.provenance import digest
+from common.typed import as_kind
 from harness.runs.folder import SCORED, read_card, read_questions, read_verdicts
 from harness.runs.schema import Cell, RunCard, Verdict
 from harness.statistics import scores
@@ -79,7 +80,12 @@ class Side:
 
     def seeds(self) -> list[int | None]:
         """Return the training seed of each run, None where its checkpoint does not tell."""
-        return [((run.card.made or {}).get("settings") or {}).get("seed") for run in self.runs]
+        return [
+            as_kind(run.card.made.settings.get("seed"), int | None, f"{run.folder}/run.json: seed")
+            if run.card.made
+            else None
+            for run in self.runs
+        ]
 
 
 def read_run(folder: Path, name: str | None = None, protocol: str | None = None) -> Run:

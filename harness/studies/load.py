@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from common.errors import UserError, near
-from common.kinds import as_kind
+from common.typed import as_kind
 from drift.training.config import from_settings
 from harness.studies.step import Study
 

@@ -6,15 +6,13 @@
 "seconds": 577.7, "peak_memory_bytes": 3529842688}
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.typed import as_kind, read_json, record
 from harness.runs.folder import write_json
-from harness.studies.step import STATE, Claim, Design, Method, MethodRun, Study
+from harness.studies.step import STATE, Design, Study
 
 
 def place(out: Path) -> Path:
@@ -29,7 +27,7 @@ def name(out: Path) -> str | None:
         UserError: Its record cannot be read.
     """
     held = _held(out)
-    return None if held is None else str(held.get("recipe", ""))
+    return None if held is None else as_kind(held.get("recipe", ""), str, f"{place(out)}: recipe")
 
 
 def read(out: Path) -> Design | None:
@@ -44,16 +42,7 @@ def read(out: Path) -> Design | None:
     held = _held(out)
     if held is None or "methods" not in held:
         return None
-    try:
-        methods = [
-            _made(Method, one | {"runs": [_made(MethodRun, run) for run in one["runs"]]})
-            for one in held["methods"]
-        ]
-        claims = [_made(Claim, one) for one in held.get("claims", ())]
-        baseline = str(held.get("baseline", ""))
-    except (AttributeError, KeyError, TypeError, UserError) as error:
-        raise UserError(f"{place(out)} does not say what the study compares: {error}") from None
-    return Design(methods=tuple(methods), claims=tuple(claims), baseline=baseline)
+    return record(Design, held, place(out), part=True)
 
 
 def write(study: Study, out: Path, **spent: float) -> None:
@@ -76,19 +65,7 @@ def write(study: Study, out: Path, **spent: float) -> None:
 
 
 def _held(out: Path) -> dict[str, Any] | None:
-    path = place(out)
-    if not path.is_file():
-        return None
     try:
-        held = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
-    if not isinstance(held, dict):
-        raise UserError(f"{path} holds a {type(held).__name__}, expected a JSON object")
-    return held
-
-
-def _made(kind: type, raw: Mapping[str, Any]) -> Any:
-    """A record from its fields; those that another version added are left aside."""
-    known = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in raw.items() if name in known})
+        return read_json(place(out))
+    except FileNotFoundError:
+        return None

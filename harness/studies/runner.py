@@ -7,7 +7,6 @@ number of GPUs. The study itself lies in `steps/study.json`, see `harness.studie
 """
 
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import clear, unlinked
+from common.typed import read_json
 from harness.engines.gpus import visible
 from harness.runs.folder import write_json
 from harness.studies import process, record
@@ -241,10 +241,10 @@ class Scheduler:
         return self.out / STATE / f"{record_name(step.name)}.json"
 
     def _unchanged(self, step: Step, reads: dict[str, str | None]) -> bool:
-        path = self._record(step)
-        if not path.is_file():
-            return False
-        held = json.loads(path.read_text())
+        try:
+            held = read_json(self._record(step))
+        except (FileNotFoundError, UserError):
+            return False  # it is written anew
         now = {"run": list(step.run), "reads": reads, **self._made_of(step)}
         return all(held.get(name) == value for name, value in now.items())
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from common.errors import UserError, near
-from common.kinds import settle
+from common.typed import settle
 
 GPUS, ACCUMULATE = "{gpus}", "{accumulate}"
 """In the words of a step: the number of GPUs, and the micro-batches of one sample that make up

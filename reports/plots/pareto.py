@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from common.provenance import cost_of
 from harness.statistics.compare import MEAN
 from reports.blocks import Block, Row
 from reports.plots import style
@@ -56,10 +57,8 @@ def _making(block: Block, row: Row) -> float | None:
     if row.run.name in GIVEN or row.alpha == 0:
         return 0.0
     made = next((cost.made for cost in block.costs if cost.name == row.run.name), None)
-    spent = (made or row.run.card.made or {}).get("cost") or {}
-    if spent.get("seconds") is None:
-        return None
-    return float(spent["seconds"]) * int(spent.get("devices") or 1)
+    spent = cost_of(made or row.run.card.made)
+    return None if spent.seconds is None else spent.seconds * (spent.devices or 1)
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -1,5 +1,6 @@
 import json
 import subprocess
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from common import provenance
 from common.errors import UserError
-from common.provenance import Made, Parent, package_versions, read_made, write_made
+from common.provenance import Cost, Made, Parent, cost_of, package_versions, read_made, write_made
 
 
 def test_made_json_holds_versions_and_parents(tmp_path):
@@ -20,7 +21,7 @@ def test_made_json_holds_versions_and_parents(tmp_path):
     assert read_back["packages"]["torch"] == version("torch")
     assert set(read_back) == {
         "method", "name", "parents", "settings", "coverage", "cost", "packages", "git",
-        "tokens",
+        "tokens", "reached",
     }  # fmt: skip
 
 
@@ -28,22 +29,30 @@ def test_what_is_written_reads_back(tmp_path):
     made = Made(method="sft", parents=(Parent("vlm", "a", "f"),), cost={"seconds": 1.5})
     assert read_made(tmp_path) is None
     write_made(tmp_path, made)
-    assert read_made(tmp_path) == made
+    written = replace(made, packages=package_versions(), git=provenance.git_commit())
+    assert read_made(tmp_path) == written
     # What a file does not say is unknown, not what it is here.
     (tmp_path / "made.json").write_text('{"method": "lora"}')
     assert read_made(tmp_path) == Made(method="lora", packages={}, git=None)
+
+
+def test_what_making_took_is_told_as_numbers_or_refused():
+    made = Made(method="sft", name="x", cost={"seconds": 3, "memory": {"peak": 1}})
+    assert cost_of(made) == Cost(seconds=3.0) and cost_of(None) == Cost()
+    with pytest.raises(UserError, match="made.json of x: cost: seconds is of type float, not 'a'"):
+        cost_of(replace(made, cost={"seconds": "a"}))
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("{", "made.json is not JSON: "),
-        ("[" * 100_000, "made.json is not JSON: "),
+        ("[" * 100_000, "made.json is nested more than 100 deep"),
         ("[]", "made.json is not a JSON object"),
-        ("{}", "made.json is not what driftbench writes: .*'method'"),
-        ('{"method": "sft", "by": "me"}', "made.json is not what driftbench writes: .*'by'"),
-        ('{"method": "sft", "parents": [1]}', "made.json is not what driftbench writes: "),
-        ('{"method": "sft", "cost": 3}', "made.json is not what .* fields is no JSON object"),
+        ("{}", "made.json has no field method"),
+        ('{"method": "sft", "by": "me"}', "made.json has the unknown field 'by'"),
+        ('{"method": "sft", "parents": [1]}', r"made.json: parents\[0\] is an object, not 1"),
+        ('{"method": "sft", "cost": 3}', "made.json: cost is a table of names and values, not 3"),
     ],
 )
 def test_another_file_of_this_name_is_refused(tmp_path, text, sentence):

@@ -125,14 +125,14 @@ def test_a_bundled_study_without_methods_on_record_compares_what_it_does_now(stu
     ("content", "sentence"),
     [
         ("{", "study.json is not JSON"),
-        ("[]", "holds a list, expected a JSON object"),
-        ('{"methods": 3}', "does not say what the study compares"),
-        ('{"methods": [{"name": "a"}]}', "does not say what the study compares"),
+        ("[]", "study.json is not a JSON object"),
+        ('{"methods": 3}', "study.json: methods is a list, not 3"),
+        ('{"methods": [{"name": "a"}]}', r"study.json: methods\[0\] has no field label"),
         ('{"methods": [{"name": "a", "label": {}, "runs": []}]}', "label is of type str"),
         (
             '{"methods": [{"name": "a", "label": "A", "runs": [{"family": "f", "seed": 0, '
             '"folder": "../x"}]}]}',
-            "method a names the path '../x'",
+            r"study.json: methods\[0\] cannot be so: method a names the path '../x'",
         ),
     ],
 )

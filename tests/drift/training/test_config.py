@@ -148,7 +148,7 @@ def test_settings_win_over_the_file(tmp_path):
         ({"live": "yes"}, "live is of type bool, not 'yes'"),
         ({"mode": "gradnorm"}, "mode is one of absolute, grad_norm, adaptive"),
         ({"modules": "attention"}, r"modules is a list, not 'attention'; write \[a, b\]"),
-        ({"train": ["atention"]}, "train is one of attention, mlp, norm"),
+        ({"train": ["atention"]}, r"train\[0\] is one of attention, mlp, norm"),
         ({"train": []}, "train is empty"),
         ({"prior": "random"}, "the prior random needs a reasoner: a folder, or"),
         ({"prior": "random", "train": ["mlp"]}, "modules names attention, which train leaves"),
@@ -177,5 +177,5 @@ def test_files_that_are_no_recipe(tmp_path):
         recipe.load(tmp_path / "x.yaml")
     with pytest.raises(UserError, match="--set takes key=value, not 'lr'"):
         recipe.from_settings(["lr"])
-    with pytest.raises(UserError, match="the value is no YAML"):
+    with pytest.raises(UserError, match="the value of --set lr is no valid YAML"):
         recipe.from_settings(["lr=["])

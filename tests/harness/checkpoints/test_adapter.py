@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import tasks
 from common.errors import UserError
+from common.provenance import Parent
 from drift.merge_methods import Recipe
 from harness.checkpoints.adapter import plain
 from harness.checkpoints.kinds import Checkpoint, swappable
@@ -94,9 +95,7 @@ def test_an_adapter_is_opened_on_its_base(folder, base):
     assert (opened.name, opened.folder.path, opened.path) == ("adapter", base, folder)
     assert opened.adapter.rank == 2
     assert opened.adapter.scales == {"layers.0.self_attn.q_proj": 4, "layers.0.mlp.up_proj": 4}
-    assert opened.made["parents"] == [
-        {"role": "base", "path": str(base), "fingerprint": model.fingerprint}
-    ]
+    assert opened.made.parents == (Parent("base", str(base), model.fingerprint),)
     assert opened.notes == (f"a LoRA adapter of rank 2 on {base}",)
 
 

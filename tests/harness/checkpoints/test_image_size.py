@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 import tasks
 from common.errors import UserError
+from common.provenance import Made
 from harness.checkpoints.image_size import budget_of, differs_from_training, fit
 from harness.checkpoints.kinds import ModelFolder
 from harness.engines import Request, message, pictures
@@ -105,12 +106,10 @@ def test_a_budget_that_the_model_would_undo_is_refused(least, most, sentence):
 
 
 def test_another_size_than_in_training_is_said(tmp_path, world):
-    made = {"settings": {"image_max_pixels": 262144}}
+    made = Made(method="sft", settings={"image_max_pixels": 262144})
+    free = Made(method="sft", settings={"image_max_pixels": None})
     assert differs_from_training(checkpoint(made=made), PixelBudget(None, 262144)) is None
-    assert (
-        differs_from_training(checkpoint(made={"settings": {"image_max_pixels": None}}), None)
-        is None
-    )
+    assert differs_from_training(checkpoint(made=free), None) is None
     assert differs_from_training(checkpoint(made=None), PixelBudget(None, 5000)) is None
     (card,) = run([checkpoint(made=made)], [tasks.load("pocket")], tmp_path / "vlm",
                   EvalConfig(data=world),

@@ -135,7 +135,7 @@ def test_runs_lists_what_is_on_disk(tmp_path, pair, driftbench):
     assert [line[0] for line in lines] == ["run", "a", "b", "deep/er/c"]
     assert lines[1][1:6] == ["a", "t", "6", "–", "yes"]
     assert lines[3][5] == "no"
-    assert "bad/run.json cannot be read as a run card" in captured.err
+    assert "bad/run.json is not JSON" in captured.err
 
 
 MISTAKES = [

@@ -88,9 +88,9 @@ def test_a_broken_line_stops_before_anything_is_asked(tmp_path, world):
     lines = log.read_bytes().splitlines(keepends=True)
     script = Script()
     for broken, wrong in (
-        (lines[1][:-20] + b"\n", "is broken"),
-        (b"\xff\x00\n", "is not a Response ('utf-8' codec can't decode byte 0xff in position 0"),
-        (b'{"key": "k"}\n', "is not a Response (Response.__init__() missing 9 required"),
+        (lines[1][:-20] + b"\n", "is not JSON: "),
+        (b"\xff\x00\n", "is not JSON: 'utf-8' codec can't decode byte 0xff in position 0"),
+        (b'{"key": "k"}\n', "has no field task: "),
     ):
         log.write_bytes(lines[0] + broken + lines[2])
         with pytest.raises(UserError) as error:
@@ -114,7 +114,7 @@ def test_what_is_said_of_another_broken_file_mends_it(tmp_path, world, name):
     read = {"questions.jsonl": read_questions, "verdicts.jsonl": read_verdicts}
     with pytest.raises(UserError) as error:
         read[name](out)
-    assert str(error.value).startswith(f"{out / name} line 1 is broken: ")
+    assert str(error.value).startswith(f"{out / name} line 1 is not JSON: ")
     if name == "questions.jsonl":
         evaluate(out, world, Script())
     else:

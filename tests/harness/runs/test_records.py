@@ -11,6 +11,7 @@ import pytest
 import tiny_models as tiny
 
 from common.errors import UserError
+from common.provenance import Made
 from harness.runs import folder
 from harness.runs.log import Log, answered, read_responses
 from harness.runs.schema import Cell, Image, Response, RunCard, Sampling, TaskCard, key
@@ -119,7 +120,7 @@ def test_every_appended_line_is_with_the_operating_system_at_once(tmp_path):
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "responses.jsonl").write_text('{"key": "k"}\n{}\n')
-    with pytest.raises(UserError, match=r"responses.jsonl line 1 is not a Response \(.*missing"):
+    with pytest.raises(UserError, match=r"responses.jsonl line 1 has no field task: remove"):
         read_responses(tmp_path)
 
 
@@ -159,7 +160,7 @@ def test_lines_of_another_run_are_no_answers(tmp_path):
     (tmp_path / "keys.json").write_text(json.dumps(keys))
     assert read_responses(tmp_path) == [response(0)]
     (tmp_path / "keys.json").write_text("{")
-    with pytest.raises(UserError, match="keys.json is not JSON .*: remove it"):
+    with pytest.raises(UserError, match="keys.json is not JSON: .*; remove it"):
         read_responses(tmp_path)
 
 
@@ -244,7 +245,7 @@ CARD = RunCard(
     name="vlm",
     checkpoint="/x/vlm",
     fingerprint="f",
-    made={"method": "merge", "settings": {"alpha": 0.3}},
+    made=Made(method="merge", settings={"alpha": 0.3}),
     engine="vllm",
     engine_version="0.32.0",
     sampling=Sampling(stop=("a", "b")),
@@ -337,11 +338,20 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("text", [None, "{", "{}", '{"tasks": [{}]}'])
-def test_a_folder_without_a_run_card_says_so(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "is not a run folder: it has no run.json"),
+        ("{", "run.json is not JSON"),
+        ("[]", "run.json is not a JSON object"),
+        ("{}", "run.json has no field name"),
+        ('{"tasks": [{}]}', r"run.json: tasks\[0\] has no field name"),
+    ],
+)
+def test_a_folder_without_a_run_card_says_so(tmp_path, text, sentence):
     if text is not None:
         (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match="is not a run folder|cannot be read as a run card"):
+    with pytest.raises(UserError, match=sentence):
         folder.read_card(tmp_path)
 
 

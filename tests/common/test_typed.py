@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from common.errors import UserError
-from common.kinds import as_kind
+from common.typed import as_kind
 
 
 @pytest.mark.parametrize(
