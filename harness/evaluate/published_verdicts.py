@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.progress import counted
 from tasks import (
     chartqa,
+    charxiv,
     dynamath,
     emma,
     hallusionbench,
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[Record], list[Check]]] = {
     "ScienceQA": scienceqa.checks,
     "DynaMath": dynamath.checks,
     "EMMA-mini": emma.checks,
+    "CharXiv descriptive val": charxiv.checks,
 }
 """Name of a benchmark in a manifest → what can be checked of a file."""
 
