@@ -82,7 +82,7 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read yes or no, or that the object is there or not."""
     read = multiple_choice.read_yes_no(row["answer"], text)
-    found = _OBJECT.search(row["question"]) if read[1] is None else None
+    found = _OBJECT.search(row["question"][:300]) if read[1] is None else None
     said = _presence(found[1], text) if found else None
     return (said, said == row["answer"]) if said else read
 

@@ -129,8 +129,8 @@ def number(text: str) -> Fraction | None:
 def _decimal(text: str) -> Fraction | None:
     if not re.match(r"[-+−]?\.?\d", text) or not _NUMBER.fullmatch(text):
         return None
-    # A long exponent would build a number of that many digits.
-    if re.search(r"[eE][-+]?\d{4,}$", text):
+    # A long exponent would build a number of that many digits, of which Python reads no 5,000.
+    if len(text) > 1000 or re.search(r"[eE][-+]?\d{4,}$", text):
         return None
     return Fraction(text.replace(",", "").replace("−", "-"))
 

@@ -17,7 +17,7 @@ _BULLET = re.compile(
     r"|^\s*(?:[-•*]|\d{1,2}[.)])\s+(?=\(?[A-Z]\)?(?:\W*$|[:.)]\s))"
 )
 _MARKUP = re.compile(r"\\[()\[\]]|\*\*|__|`")
-_QUOTED = re.compile(r"[\"'”’*]+([.!]?)\s*$")
+_QUOTED = re.compile(r"(?<![\"'”’*])[\"'”’*]+([.!]?)\s*$")
 _AGAIN = re.compile(
     r"^\W*(?:i\.\s?e\.,?|(?:which|that)\s(?:is|means|says|equals|has|gives)|meaning|namely)\s", re.I
 )

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import tasks
 from tasks.grading import extract
 
 PIECES = [
@@ -23,6 +24,9 @@ PIECES = [
     "[THINK]", "cm^", "12 cm^2 ", "one hundred ", "twenty-", "minus ", "million ", "half of ",
     "½", "²", "∞", "答案", "选", "\u200b", "\x00", "\ud800", "e\u0301", "Question: 1\n", "1:2",
     "1-2 ", "yes ", "no, ", "yes/no ", "1st ", "a_", "^{2}", "°", "%", "!", "…", "- A\n",
+    "A: no. ", "C ✅ ", "| A | 1 | yes |\n",
+    "although x, ", "负1", "1万", "€1 ", "1'000", "**C**\n",
+    "respuesta ", "정답: ", "in 2019, 5 ", "and since x, ", "C\nExplanation: ", "there are no x ",
 ]  # fmt: skip
 OPTIONS = ["22", "40 cm", r"$\frac{1}{2}$", "the left one", "Yes"]
 TRUTHS = ["3", r"\frac{\sqrt{3}}{2}", "x^2+1", "[1, 2]", "cat", r"(1,2)\cup(3,4)"]
@@ -73,6 +77,27 @@ def too_long(said, readers):
 @pytest.mark.parametrize(("size", "readers"), [(300, 11), (3_000, 11), (100_000, 2)])
 def test_no_text_takes_a_second(size, readers):
     assert [slow for said in texts(size) for slow in too_long(said, readers)] == []
+
+
+@pytest.mark.parametrize("size", [300, 5_000])
+def test_no_truth_option_or_question_takes_a_second(size):
+    chartqa, pope = tasks.load("chartqa"), tasks.load("pope")
+    slow = []
+    for odd in texts(size):
+        chart = {"answer": odd, "metadata": {"type": "human"}}
+        presence = {"question": f"Is there a {odd}?", "answer": "yes"}
+        for read in (
+            lambda odd=odd: extract.read_value(r"So it is \boxed{12}", odd),
+            lambda odd=odd: extract.read_value(odd, odd),
+            lambda odd=odd: extract.read_choice("So it is not 40 cm.", [odd, "40 cm", odd + "x"]),
+            lambda row=chart: chartqa.verdict(row, "The answer is 12."),
+            lambda odd=odd, row=presence: pope.verdict(row, f"There is a {odd}"),
+        ):
+            began = time.process_time()
+            read()
+            if time.process_time() - began > 1:
+                slow.append((odd[:40], len(odd)))
+    assert slow == []
 
 
 @pytest.mark.parametrize("start", range(0, len(PIECES), 40))
