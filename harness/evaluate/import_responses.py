@@ -16,8 +16,9 @@ from typing import Any
 import tasks
 from common.errors import UserError
 from common.provenance import git_commit, package_versions
+from harness.evaluate.answer_shapes import Said
 from harness.evaluate.prompts import revision, unasked
-from harness.evaluate.result_layouts import NAMES, Answer, Said, answers_of
+from harness.evaluate.result_layouts import NAMES, Answer, answers_of
 from harness.evaluate.run import PACKAGES
 from harness.runs import folder, locks
 from harness.runs.schema import UTF8, Response, RunCard, Sampling, TaskCard
@@ -27,7 +28,8 @@ from tasks.data.hub import commit
 
 ENGINE = "elsewhere"
 
-MOST_SAMPLES = 1024
+MOST_MISSING = 500_000
+"""Records of answers that a file does not have, which are all written."""
 
 
 def run_of(
@@ -63,7 +65,7 @@ def run_of(
         raise UserError(f"{path} holds no answers")
     rows = task.rows(data)
     by_row, strangers = _joined(path, found, rows, task_name)
-    n = _samples(path, by_row)
+    n = _samples(path, by_row, len(rows))
     questions = [unasked(task, row) for row in rows]
     responses = [
         _response(path, task_name, id, sample, {a.sample: a for a in by_row.get(id, [])})
@@ -143,16 +145,19 @@ def _response(path: Path, task: str, id: str, sample: int, answers: dict[int, An
     )
 
 
-def _samples(path: Path, by_row: dict[str, list[Answer]]) -> int:
-    """Return how many answers each row has; a number far off would ask for as many records."""
-    numbers = {answer.sample for answers in by_row.values() for answer in answers}
-    n = len(numbers)
-    if n > MOST_SAMPLES:
-        raise UserError(f"{path} has {n} answers to a row: at most {MOST_SAMPLES} can be scored")
+def _samples(path: Path, by_row: dict[str, list[Answer]], rows: int) -> int:
+    """Return how many answers each row has; those that are not there are recorded as well."""
+    numbers = [answer.sample for answers in by_row.values() for answer in answers]
+    n = len(set(numbers))
     if max(numbers) >= n:
         raise UserError(
             f"{path} has a sample {max(numbers)}, and {n} different ones: number the answers to a "
             f"row 0 to {n - 1}"
+        )
+    if n * rows > max(MOST_MISSING, 2 * len(numbers)):
+        raise UserError(
+            f"{path} has up to {n} answers to a row and {len(numbers)} to {rows} rows: nearly all "
+            "are missing, so give --data with the rows that were asked"
         )
     return n
 

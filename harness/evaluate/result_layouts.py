@@ -2,22 +2,19 @@
 
 Understood are `id` and `response` (or another field of `TEXTS`), the results of VLMEvalKit, the
 samples of lm-eval and lmms-eval, the batch output of OpenAI and `vllm run-batch`, the logs of
-inspect_ai, and what the scripts of MathVista and MathVerse write. An answer is a text, content
-parts, a chat, a chat completion, or a list of these, an entry for each sample; whatever else stands
-where an answer should be is refused by name.
+inspect_ai, and what the scripts of MathVista and MathVerse write.
 """
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.text import listed, some
-from harness.engines.reply import BROKEN_OFF, FINISHES, WITHHELD, Unreadable, text_of
+from common.text import some
+from harness.evaluate.answer_shapes import Said, as_text, ended, said_in
 from harness.evaluate.result_files import Record, read
 
 NAMES = ("id", "pid", "question_id", "sample_index", "index", "custom_id", "doc_id")
@@ -27,23 +24,8 @@ TEXTS = ("response", "prediction", "model_answer", "resps", "filtered_resps", "m
          "model_response", "generated_text", "output", "pred", "completion", "text")  # fmt: skip
 """Fields that may hold the answer; where there are several, the first."""
 
-FAILED = ("Failed to obtain answer", "[LMMS_EVAL_")
-"""How a text begins that VLMEvalKit (vlmeval/inference.py@0044c573) or lmms-eval 0.7 writes where
-no model answered."""
-
 LONGEST = 32_767
 """Characters that a cell of a workbook holds: a longer answer was cut by whoever wrote it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """One answer, as far as its own place tells."""
-
-    text: str | None
-    """None: there is none."""
-    cut: bool = False
-    error: str = ""
-    """Why there is none, in the other tool's words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +68,7 @@ def answers_of(path: Path, wanted: str | None = None) -> tuple[list[Answer], lis
             found.extend(_answers(record))
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: record {number}: {error}") from error
-        taken, *others = [field for field in TEXTS if record.get(field)] or [""]
+        taken, *others = _holding(record) or [""]
         beside.update({field: taken for field in others if field != "filtered_resps"})
     for field, taken in beside.items():
         more.append(f"the answers are those of the field {taken}, not of {field}")
@@ -100,6 +82,12 @@ def answers_of(path: Path, wanted: str | None = None) -> tuple[list[Answer], lis
         for answer, is_full in zip(found, full, strict=True)
     ]
     return found, notes + more
+
+
+def _holding(record: Record) -> list[str]:
+    """Return the fields that hold an answer; those that hold an empty one where no other does."""
+    there = [field for field in TEXTS if record.get(field) is not None]
+    return [field for field in there if record[field] != ""] or there
 
 
 def _full(answer: Answer) -> bool:
@@ -116,16 +104,17 @@ def _filtered(
     So does lmms-eval, without the names of the filters, which are counted here.
     """
     times = Counter[str]()
-    for record in records:
-        if "filtered_resps" in record and "filter" not in record:
-            times[str(record.get("doc_id"))] += 1
-            record["filter"] = str(times[str(record.get("doc_id"))])
-    names = list(dict.fromkeys(r["filter"] for r in records if isinstance(r.get("filter"), str)))
+    filtered = [record for record in records if {"doc_id", "filtered_resps"} <= record.keys()]
+    for record in filtered:
+        if "filter" not in record:
+            times[str(record["doc_id"])] += 1
+            record["filter"] = str(times[str(record["doc_id"])])
+    names = list(dict.fromkeys(str(record["filter"]) for record in filtered))
     if wanted is not None:
         if wanted not in names:
-            has = f"it has {', '.join(names)}" if names else "it has none"
+            has = f"it has {some(names)}" if names else "it has none"
             raise UserError(f"{path} has no filter {wanted!r}: {has}")
-        own = [record for record in records if record.get("filter") == wanted]
+        own = [record for record in filtered if str(record["filter"]) == wanted]
         left = [
             {k: v for k, v in r.items() if k not in TEXTS or k == "filtered_resps"} for r in own
         ]
@@ -133,10 +122,10 @@ def _filtered(
     if len(names) < 2:
         return records, []
     note = (
-        f"of the filters {listed(names)} the lines of {names[0]} are read, the answers as the "
-        "model gave them; --filter NAME reads what a filter left of them"
+        f"of the filters {some(names)} the lines of {names[0]} are read, the answers whole where "
+        "they stand there; --filter NAME reads what a filter left of them"
     )
-    return [record for record in records if record.get("filter") == names[0]], [note]
+    return [record for record in filtered if str(record["filter"]) == names[0]], [note]
 
 
 # One record
@@ -173,7 +162,7 @@ def _attached(value: Any, attachments: Record) -> Any:
 def _answers(record: Record) -> Iterator[Answer]:
     doc = record["doc"] if isinstance(record.get("doc"), dict) else {}
     names = {
-        field: named for of in (record, doc) for field in NAMES if (named := _text(of.get(field)))
+        field: named for of in (record, doc) for field in NAMES if (named := as_text(of.get(field)))
     }
     for of in (record, doc):
         if "ID" in of and "key" in of:  # We-Math
@@ -182,8 +171,7 @@ def _answers(record: Record) -> Iterator[Answer]:
         "question": record.get("question", doc.get("question", record.get("input"))),
         "answer": record.get("answer", doc.get("answer", record.get("target"))),
     }
-    field = next((field for field in TEXTS if record.get(field) is not None), None)
-    several = _said(record[field]) if field else []
+    several = [said for field in _holding(record)[:1] for said in said_in(record[field])]
     if error := record.get("error"):
         several = [one if one.text else Said(text=None, error=_reason(error)) for one in several]
         several = several or [Said(text=None, error=_reason(error))]
@@ -192,7 +180,7 @@ def _answers(record: Record) -> Iterator[Answer]:
     if sample is not None and len(several) > 1:
         raise ValueError(f"it has {len(several)} answers, and one number for them: sample {sample}")
     extractions = _extractions(record, len(several))
-    told = zip(_ended(record, several), extractions, strict=True)
+    told = zip(ended(record, several), extractions, strict=True)
     for number, (said, extraction) in enumerate(told):
         yield Answer(
             names=names,
@@ -206,7 +194,7 @@ def _answers(record: Record) -> Iterator[Answer]:
 def _sample(value: Any) -> int | None:
     if value is None or value == "":
         return None
-    text = _text(value)
+    text = as_text(value)
     if text is None or not re.fullmatch(r"[0-9]{1,9}(\.0)?", text):
         raise ValueError(f"its sample is {value!r:.40}: expected 0, 1, 2 …")
     return int(float(text))
@@ -216,10 +204,10 @@ def _extractions(record: Record, answers: int) -> Sequence[str | None]:
     """Return what was extracted from each answer; one of several answers belongs to none."""
     told = record.get("extractions", record.get("extraction"))
     if not isinstance(told, list):
-        return [_text(told)] if answers == 1 else [None] * answers
+        return [as_text(told)] if answers == 1 else [None] * answers
     if len(told) != answers:
         raise ValueError(f"it has {answers} answers and {len(told)} extractions")
-    return [_text(one) for one in told]
+    return [as_text(one) for one in told]
 
 
 def _reason(error: Any) -> str:
@@ -227,88 +215,3 @@ def _reason(error: Any) -> str:
     while isinstance(error, dict):
         error = next((error[k] for k in ("message", "error", "code", "type") if error.get(k)), None)
     return " ".join(str(error or "no reason given").split())[:300]
-
-
-# One answer
-
-
-def _text(value: Any) -> str | None:
-    """Return a text, or a number as one; None for all else."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if isinstance(value, str) or (is_number and math.isfinite(value)) else None
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
-
-
-def _said(value: Any) -> list[Said]:
-    """Return the answers where answers stand: one, or those of nested lists.
-
-    Raises:
-        ValueError: There is something else.
-    """
-    if value is None or value != value:
-        return [Said(text=None)]
-    if isinstance(value, dict):
-        return _of_object(value)
-    if isinstance(value, list):
-        if value and all(isinstance(one, dict) for one in value):
-            if all("role" in one for one in value):
-                given = [one for one in value if one["role"] in ("assistant", "model")]
-                return _said(given[-1]) if given else [Said(text=None)]
-            if all(isinstance(one.get("type"), str) for one in value):
-                return [_message({"content": list(_parts(value))})]
-        if len(value) == 2 and _is_number(value[0]) and str(value[1]) in ("True", "False"):
-            raise ValueError("it holds log-likelihoods of options, where a text is expected")
-        return [said for one in value for said in _said(one)] or [Said(text=None)]
-    text = _text(value)
-    if text is None:
-        raise ValueError(f"where its answer should be it holds {value!r:.40}")
-    if text.lstrip().startswith(FAILED):
-        return [Said(text=None, error=" ".join(text.split())[:300])]
-    return [Said(text=text)]
-
-
-def _of_object(value: Record) -> list[Said]:
-    """Read a chat completion, one of its choices, a message, or an object with a text."""
-    for field in ("choices", "outputs", "output"):  # `outputs`: vLLM's RequestOutput
-        if isinstance(value.get(field), list):
-            return _ended(value, _said(value[field]))
-    if "content" in value:
-        return _ended(value, [_message(value)])
-    for field in ("message", "text", "generated_text"):
-        if field in value:
-            return _ended(value, _said(value[field]))
-    raise ValueError(f"its answer is an object without a text: its fields are {some(list(value))}")
-
-
-def _parts(items: Iterable[Record]) -> Iterator[Any]:
-    """Yield content parts, those of the messages of an OpenAI response among them."""
-    for one in items:
-        inner = one.get("content") if one["type"] == "message" else None
-        yield from inner if isinstance(inner, list) else [one]
-
-
-def _message(message: Record) -> Said:
-    try:
-        text = text_of(message)
-    except Unreadable as error:
-        raise ValueError(str(error)) from error
-    return Said(text=None if text == "" and message["content"] is None else text)
-
-
-def _ended(of: Record, several: list[Said]) -> list[Said]:
-    """Return answers as the reason tells for which they ended."""
-    told = of.get("finish_reason") or of.get("stop_reason") or ("output" in of and of.get("status"))
-    reason = told.lower() if isinstance(told, str) else ""
-    if reason in (*WITHHELD, *BROKEN_OFF):
-        return [Said(text=None, error=f"the answer ended for the reason {reason}") for _ in several]
-    if FINISHES.get(reason) == "length" or reason == "incomplete":
-        several = [one if one.error else Said(text=one.text or "", cut=True) for one in several]
-    return several

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
+from harness.evaluate import import_responses
 from harness.evaluate.grade import score
 from harness.evaluate.import_responses import run_of
 from harness.evaluate.result_layouts import answers_of
@@ -109,7 +110,7 @@ def test_one_filter_is_taken_and_another_can_be_named(tmp_path, driftbench, mist
     driftbench(*words, tmp_path / "b", "--filter strict-match")
     assert read_cells(tmp_path / "b")[0].score == 0.375  # exact_match,strict-match
     said = mistake(*words, tmp_path / "c", "--filter strict")
-    assert "has no filter 'strict': it has strict-match, flexible-extract" in said
+    assert "has no filter 'strict': it has strict-match and flexible-extract" in said
     path = GSM8K / "lmms_eval_two_filters.jsonl"
     driftbench(SCORE, path, "--data", GSM8K, "--out", tmp_path / "d", "--filter 1")
     assert read_cells(tmp_path / "d")[0].score == 0.375
@@ -136,6 +137,18 @@ def test_how_an_answer_ended_and_what_was_thought_is_kept(tmp_path):
         "vllm_batch.jsonl": ["vllm_batch.jsonl says: This model's maximum context length is "
                              "64 tokens."],
     }  # fmt: skip
+
+
+def test_epochs_of_an_inspect_log_are_samples(tmp_path):
+    """As its JSON, with a long text that is held apart."""
+    samples = [
+        {"id": 0, "epoch": epoch, "attachments": {"f00": "15"}, "output": {
+            "choices": [{"message": {"content": text}, "stop_reason": "stop"}]}}
+        for epoch, text in ((1, "attachment://f00"), (2, "16"))
+    ]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps({"eval": {}, "samples": samples}))
+    found, _ = answers_of(tmp_path / "a.json")
+    assert [(a.sample, a.said.text) for a in found] == [(0, "15"), (1, "16")]
 
 
 # Where the answer stands
@@ -172,6 +185,7 @@ OTHER = {
     "it holds log-likelihoods of options": {"resps": [[["-1.5", "False"]], [["-0.2", "True"]]]},
     "its sample is -1: expected 0, 1, 2": {"response": "14", "sample": -1},
     "its sample is inf: expected 0, 1, 2": {"response": "14", "sample": float("inf")},
+    "its sample is 1000000000000": {"response": "14", "sample": 10**400},
     "it has 2 answers, and one number for them": {"response": ["1", "2"], "sample": 0},
     "it has 2 answers and 1 extractions": {"response": ["1", "2"], "extractions": ["1"]},
 }
@@ -213,14 +227,17 @@ def test_a_field_that_is_passed_by_is_told(tmp_path):
     ((answer,), notes) = answers_of(path)
     assert answer.said.text == "14"
     assert notes == ["the answers are those of the field response, not of text"]
+    ((answer,), notes) = answers_of(lines(tmp_path, {"id": 1, "response": "", "prediction": 0}))
+    assert (answer.said.text, notes) == ("0", [])
 
 
-def test_numbers_of_samples_ask_for_no_more_work_than_there_are_answers(tmp_path):
+def test_numbers_of_samples_ask_for_no_more_work_than_there_are_answers(tmp_path, monkeypatch):
     path = lines(tmp_path, {"id": 0, "response": "15", "sample": 100_000_000})
     with pytest.raises(UserError, match="has a sample 100000000, and 1 different ones: number"):
         run_of(path, "gsm8k", tmp_path / "run", data=GSM8K)
-    path = lines(tmp_path, *({"id": 0, "response": "", "sample": n} for n in range(1025)))
-    with pytest.raises(UserError, match="has 1025 answers to a row: at most 1024"):
+    monkeypatch.setattr(import_responses, "MOST_MISSING", 400)
+    path = lines(tmp_path, *({"id": 0, "response": "", "sample": n} for n in range(51)))
+    with pytest.raises(UserError, match="has up to 51 answers to a row and 51 to 8 rows"):
         run_of(path, "gsm8k", tmp_path / "run", data=GSM8K)
     assert not (tmp_path / "run").exists()
 
