@@ -18,6 +18,7 @@ from harness.commands import (
     diff,
     doctor,
     evaluate,
+    export,
     parity,
     reproduce,
     runs,
@@ -49,6 +50,7 @@ app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("runs")(runs.runs)
 app.command("compact")(compact.compact)
+app.command("export")(export.export)
 app.command("serve-check")(serve_check.serve_check)
 app.command("reproduce")(reproduce.reproduce)
 app.command("report")(reports.report)

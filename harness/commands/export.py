@@ -1,0 +1,54 @@
+"""`driftbench export`: a graded run in the form of another tool."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from common.errors import UserError, near
+from common.files import write_whole
+
+FORMATS = ("lm-eval", "model-card", "hub", "inspect")
+
+
+def export(
+    run: Annotated[Path, Argument(metavar="RUN", help="Run folder.")],
+    format: Annotated[str, Option(metavar="|".join(FORMATS), help="Whose form.")],
+    out: Annotated[Path, Option(help="File to write; for inspect, a folder.")],
+    protocol: Annotated[str | None, Option(help="Whose verdicts; default: the run's.")] = None,
+) -> None:
+    """Write a graded run in the form of another tool.
+
+    lm-eval: results.json. model-card: YAML for the head of a model card on the hub. hub: a file for
+    a model's .eval_results on the hub. inspect: a log for Inspect View, one for each task.
+    """
+    from harness.export import hub, inspect_log, lm_eval
+    from harness.statistics.sides import read_run
+
+    if format not in FORMATS:
+        raise UserError(
+            f"there is no format {format!r}: {near(format, FORMATS)}the formats are "
+            f"{', '.join(FORMATS)}"
+        )
+    graded = read_run(run, protocol=protocol)
+    if not graded.verdicts:
+        raise UserError(f"{run} has no verdict yet: `driftbench score {run}` makes them")
+    if format == "inspect":
+        if out.is_file():
+            raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
+        out.mkdir(parents=True, exist_ok=True)
+        for task in graded.card.tasks:
+            path = out / f"{graded.card.name}_{task.name}.eval"
+            inspect_log.write(graded, task, path)
+            print(f"wrote {path}")
+        return
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder: expected a file")
+    writers = {
+        "lm-eval": lm_eval.results,
+        "model-card": hub.model_card,
+        "hub": hub.eval_results,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, writers[format](graded).encode())
+    print(f"wrote {out}")

@@ -1,0 +1,1 @@
+"""A graded run in the forms of other tools."""
