@@ -74,14 +74,10 @@ def compare(
     import pandas
 
     from harness.statistics import compare as comparison
-    from harness.statistics.sides import runs_in, sides_of
+    from harness.statistics.sides import sides_of
 
-    named = [(None, [folder]) for path in runs for folder in runs_in(Path(path))]
-    seeds = [
-        (name, [folder for path in paths for folder in runs_in(Path(path))])
-        for name, paths in methods.items()
-    ]
-    sides = sides_of([*named, *seeds], protocol)
+    seeds = [(name, [*map(Path, paths)]) for name, paths in methods.items()]
+    sides = sides_of([(None, [*map(Path, runs)]), *seeds], protocol)
     if len(sides) < 2:
         raise UserError(f"compare() was given {len(sides)} sides: it takes two or more")
     found = comparison.compare(sides, baseline=baseline, tasks=tasks, groups=groups, metric=metric)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from harness.runs.folder import read_questions
 from harness.statistics.compare import VALIDATION
 from harness.statistics.sides import read_run, run_folders, short_names
 from harness.studies import record
@@ -64,17 +65,36 @@ def _runs(paths: Sequence[Path], baseline: str | None) -> Material:
             )
         folders += found
     names = short_names(folders)
-    rows = tuple(
-        Row(name, read_run(folder, name)) for folder, name in zip(folders, names, strict=True)
-    )
+    rows, notes = _rows(folders, names, given=paths)
     some_verdict(row.run for row in rows)
-    base = next((row for row in rows if row.run.name == (baseline or names[0])), None)
+    base = next((row for row in rows if row.run.name == (baseline or rows[0].run.name)), None)
     if base is None:
         raise UserError(f"no run is named {baseline!r}: there are {', '.join(names)}")
-    notes = [f"{row.label} has no verdict yet." for row in rows if not row.run.cells]
+    notes += [f"{row.label} has no verdict yet." for row in rows if not row.run.cells]
     title = ", ".join(names) if len(names) <= 4 else f"{len(names)} runs"
     graded = tuple(row for row in rows if row.run.cells or row is base)
     return Material(title=title, blocks=(_block(graded, base),), notes=tuple(notes))
+
+
+def _rows(
+    folders: Sequence[Path], names: Sequence[str], given: Sequence[Path]
+) -> tuple[list[Row], list[str]]:
+    """Read runs; a broken one that lies in a folder with others is left out, with a sentence."""
+    rows: list[Row] = []
+    notes = []
+    papers = set()
+    for folder, name in zip(folders, names, strict=True):
+        try:
+            run = read_run(folder, name)
+            if run.paper not in papers:
+                read_questions(folder)
+            papers.add(run.paper)
+            rows.append(Row(name, run))
+        except UserError as error:
+            if folder in given:
+                raise
+            notes.append(f"{name} is left out: {error}.")
+    return rows, notes
 
 
 def _block(rows: tuple[Row, ...], base: Row) -> Block:

@@ -178,8 +178,9 @@ def _scored(
     having = [(part, row) for part in parts if (row := _row(part, name))]
     runs = [row.run for _, row in having]
     label = method.label if method else name
-    if method and method.chosen_on:
-        label += f" (α {', '.join(f'{row.alpha:g}' for _, row in having)})"
+    shares = [f"{row.alpha:g}" for _, row in having if row.alpha is not None]
+    if method and method.chosen_on and shares:
+        label += f" (α {', '.join(shares)})"
     verdicts = [v for run in runs for column in columns for v in _asked(run, column)]
     moves = [
         move

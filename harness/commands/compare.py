@@ -117,7 +117,7 @@ def compare(
 
 def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
     """Read what is to be compared: run folders, folders of them, methods by seed."""
-    from harness.statistics.sides import runs_in, sides_of
+    from harness.statistics.sides import sides_of
 
     named: list[tuple[str | None, list[Path]]] = []
     for word in words:
@@ -125,11 +125,9 @@ def _sides(words: Sequence[str], protocol: str | None) -> "list[Side]":
         if sign and not Path(word).exists():
             if not name or not rest:
                 raise UserError(f"{word!r} is not NAME=RUN,RUN")
-            paths = [path for part in rest.split(",") for path in _paths(part)]
-            named.append((name, [run for path in paths for run in runs_in(path)]))
+            named.append((name, [path for part in rest.split(",") for path in _paths(part)]))
         else:
-            found = [run for path in _paths(word) for run in runs_in(path)]
-            named += [(None, [run]) for run in found]
+            named.append((None, _paths(word)))
     return sides_of(named, protocol)
 
 

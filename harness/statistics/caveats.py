@@ -60,9 +60,10 @@ def of_runs(sides: Sequence[Side], tasks: Sequence[str], metric: str) -> Iterato
     """Yield what is to be known of single runs."""
     for run in (run for side in sides for run in side.runs):
         asked = run.card.sampling.n * sum(task.n for task in run.card.tasks)
-        there = sum(len(run.verdicts[task, "all"]) for task in run.tasks)
+        graded = sum(len(run.verdicts[task, "all"]) for task in run.tasks)
+        there = min(graded, run.kept)
         if not run.card.finished:
-            yield f"{run.name} is not finished: {there:,} of {asked:,} answers are graded."
+            yield f"{run.name} is not finished: {graded:,} of {asked:,} answers are graded."
         elif there < asked:
             yield (
                 f"{run.name} has lost answers: it was finished, and {there:,} of {asked:,} are "

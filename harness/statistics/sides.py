@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,10 @@ from typing import Any
 
 from common.errors import UserError, near
 from common.provenance import digest
+from common.text import printable
 from common.typed import as_kind
-from harness.runs.folder import SCORED, read_card, read_questions, read_verdicts
+from harness.runs.folder import SCORED, count, read_card, read_questions, read_verdicts
+from harness.runs.log import logs
 from harness.runs.schema import Cell, RunCard, Verdict
 from harness.statistics import scores
 
@@ -42,6 +45,11 @@ class Run:
     def tasks(self) -> tuple[str, ...]:
         """Those that it has verdicts of."""
         return tuple(dict.fromkeys(task for task, _ in self.verdicts))
+
+    @cached_property
+    def kept(self) -> int:
+        """How many lines its logs hold."""
+        return sum(map(count, logs(root(self.folder))))
 
     @cached_property
     def paper(self) -> bytes:
@@ -170,29 +178,47 @@ def runs_in(path: Path) -> list[Path]:
 def sides_of(
     named: Sequence[tuple[str | None, Sequence[Path]]], protocol: str | None = None
 ) -> list[Side]:
-    """Read what is to be compared.
+    """Read what is to be compared; a broken run beside others in a folder is left out, and told.
 
     Args:
-        named: Name and run folders of each side; without a name the shortest that tells it apart.
+        named: Name of a side and its runs, or folders of them; without a name each run is a side,
+            named by the shortest end of its path that tells it from the others.
         protocol: As of `read_run`.
 
     Raises:
-        UserError: A run has no verdicts, a file is broken, or two sides have one name.
+        UserError: A run that is named itself cannot be read or has no verdicts, no other can, or
+            two sides have one name.
     """
-    folders = [folder for _, found in named for folder in found]
-    short = dict(zip(folders, short_names(folders), strict=True))
-    sides = []
-    for label, found in named:
-        read = tuple(read_run(folder, short[folder], protocol) for folder in found)
-        if bare := [run.folder for run in read if not run.verdicts]:
-            raise UserError(
-                f"{bare[0]} has no verdict yet: `driftbench score {bare[0]}` makes them"
-            )
-        sides.append(Side(label or short[found[0]], read))
-    names = [side.name for side in sides]
+    given = [(label, path) for label, paths in named for path in paths]
+    places = [(label, path, folder) for label, path in given for folder in runs_in(path)]
+    short = short_names([folder for _, _, folder in places])
+    alone = [name for name, (label, *_) in zip(short, places, strict=True) if not label]
+    labels = [label for label, _ in named if label]
+    names = [*labels, *alone]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two sides of the comparison are named {twice[0]}")
-    return sides
+    found: dict[str, list[Run]] = {}
+    for (label, path, folder), name in zip(places, short, strict=True):
+        try:
+            run = _graded(folder, name, protocol)
+        except UserError as error:
+            if folder == path:
+                raise
+            logging.getLogger(__name__).warning("left out: %s", printable(str(error)))
+            continue
+        found.setdefault(label or name, []).append(run)
+    if lost := [label for label in labels if label not in found]:
+        raise UserError(f"no run of {lost[0]} can be read")
+    if not found:
+        raise UserError("none of the runs can be read")
+    return [Side(name, tuple(runs)) for name, runs in found.items()]
+
+
+def _graded(folder: Path, name: str, protocol: str | None) -> Run:
+    run = read_run(folder, name, protocol)
+    if not run.verdicts:
+        raise UserError(f"{folder} has no verdict yet: `driftbench score {folder}` makes them")
+    return run
 
 
 # What has to be alike
