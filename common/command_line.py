@@ -4,6 +4,7 @@ import errno
 import sys
 from typing import Any
 
+from common import processes
 from common.errors import UserError, near
 from common.text import printable
 
@@ -19,7 +20,7 @@ def guarded(app: Any, words: list[str]) -> int:
         words: The command line after the program's name.
 
     Returns:
-        The exit status: 0, 2 for what the user can put right, 130 after an interruption.
+        The exit status: 0, 2 for what the user can put right, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from typer._click.exceptions import UsageError
 
@@ -37,7 +38,10 @@ def guarded(app: Any, words: list[str]) -> int:
         said = "the disk is full; make room, then run it again" if full else error.strerror
         return _say(f"{said}{where}", 2)
     if status == INTERRUPTED:
-        _say("interrupted; what is complete is kept, the same command goes on", status)
+        how, status = ("interrupted", INTERRUPTED)
+        if processes.terminating:
+            how, status = ("terminated", processes.TERMINATED)
+        _say(f"{how}; what is complete is kept, the same command goes on", status)
     return status
 
 

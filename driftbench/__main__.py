@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from common import processes
 from common.command_line import guarded
 from drift import cli as drift
 from drift import merge_cli
@@ -29,6 +30,9 @@ from harness.commands import (
     tasks,
 )
 from reports import cli as reports
+
+# A process that multiprocessing spawns, as vLLM does its engine, begins by importing this file.
+processes.follow()
 
 app = typer.Typer(
     name="driftbench",
@@ -85,6 +89,8 @@ def run(words: list[str]) -> int:
 
 def main() -> None:
     """Run the command line."""
+    processes.tie_forks()
+    processes.end_on_sigterm()
     sys.exit(run(sys.argv[1:]))
 
 

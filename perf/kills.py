@@ -2,15 +2,18 @@
 
     python perf/kills.py
     python perf/kills.py --shards 3
-    python perf/kills.py --engine hf
+    python perf/kills.py --data-parallel 2 --signal TERM
+    python perf/kills.py --engine vllm --apart
 
-A run is killed (SIGKILL) at random moments, from its start to its grading, and started anew until
-20 kills are done; then it may end. By default it asks a slow endpoint on this machine, which counts
-the requests; with `--engine hf` or `vllm` a pocket VLM with random weights. With shards, several
-processes fill the run and one of them is killed at a time.
+A run is killed at random moments, from its start to its grading, and started anew until 20 kills
+are done; then it may end. By default it asks a slow endpoint on this machine, which counts the
+requests; with `--engine hf` or `vllm` a pocket VLM with random weights, `--apart` with vLLM's
+engine in a process of its own. With shards, several processes fill the run and one of them is
+killed at a time; with `--data-parallel` the one that started the others is.
 
-It fails unless, after every kill, nothing is asked whose answer was on disk, each answer lies in
-the logs once, and all result files are in the end those of an undisturbed run, byte for byte.
+It fails unless, after every kill, all that was started is gone within ten seconds, nothing is asked
+whose answer was on disk, each answer lies in the logs once, and all result files are in the end
+those of an undisturbed run, byte for byte.
 """
 
 import argparse
@@ -27,7 +30,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
+GONE_SECONDS = 10.0
+"""Within which all that a killed process started has ended."""
 SAME = ("questions.jsonl", "verdicts.jsonl", "cells.json", "summary.json", "keys.json")
 
 
@@ -38,8 +45,13 @@ def main() -> None:
     options.add_argument("--questions", type=int, default=600, help="more for a fast engine")
     options.add_argument("--shards", type=int, default=1)
     options.add_argument("--engine", choices=("server", "hf", "vllm"), default="server")
+    options.add_argument("--data-parallel", type=int, default=1)
+    options.add_argument("--signal", choices=("KILL", "TERM"), default="KILL")
+    options.add_argument("--apart", action="store_true", help="vLLM's engine in its own process")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
+    if given.apart:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
     sys.path += [str(ROOT / "tests"), str(ROOT / "tests" / "harness")]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -51,6 +63,8 @@ def main() -> None:
             words = ["eval", *checkpoint, "--tasks", "pocket", "--data", str(data), "--out"]
             quiet, killed = (folder / name / "vlm" for name in ("quiet", "killed"))
             seconds = _whole([*words, str(quiet)])
+            if given.data_parallel > 1:
+                words[1:1] = ["--data-parallel", str(given.data_parallel)]
             endpoint.asked.clear()
             _Killer(given, endpoint, [*words, str(killed)], killed, seconds).run()
         _compare(quiet, killed)
@@ -104,6 +118,7 @@ class _Killer:
         self._seconds = seconds
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._moments: Counter[str] = Counter()
+        self._slowest = 0.0
 
     def run(self) -> None:
         kills = self._given.kills
@@ -126,6 +141,7 @@ class _Killer:
         assert len(lines) == len(names) == self._given.questions, "answers are there twice"
         moments = ", ".join(f"{count} in {name}" for name, count in self._moments.items())
         print(f"{kills} kills ({moments}); {len(names)} answers, each in the logs once")
+        print(f"all that was started was gone within {self._slowest:.1f} s")
         if self._given.engine == "server":
             requests = sum(self._endpoint.asked.values())
             print(
@@ -157,6 +173,15 @@ class _Killer:
             time.sleep(0.01)
         time.sleep(self._random.uniform(0, 0.03))
 
+    def _of_run(self) -> list[psutil.Process]:
+        """Processes that were started for the run, also those whose parent is gone."""
+        running = psutil.process_iter(["cmdline"])
+        return [one for one in running if str(self._run) in (one.info["cmdline"] or ())]
+
+    def _others(self) -> set[int]:
+        """Shards that go on."""
+        return {one.pid for one in self._processes.values() if one.poll() is None}
+
     def _alive(self) -> bool:
         return any(process.poll() is None for process in self._processes.values())
 
@@ -167,8 +192,14 @@ class _Killer:
         phase = "starting" if not there else "asking"
         self._moments["grading" if there >= self._given.questions else phase] += 1
         process = self._random.choice(alive)
-        os.kill(process.pid, signal.SIGKILL)
+        started = psutil.Process(process.pid).children(recursive=True)
+        began = time.monotonic()
+        process.send_signal(signal.Signals[f"SIG{self._given.signal}"])
         process.wait()
+        left = [one for one in (*started, *self._of_run()) if one.pid not in self._others()]
+        _, left = psutil.wait_procs(left, GONE_SECONDS)
+        assert not left, f"still there: {left}"
+        self._slowest = max(self._slowest, time.monotonic() - began)
         self._endpoint.stored.update(row["id"] for row in _lines(self._run))
         assert not self._endpoint.repeated, f"asked twice: {self._endpoint.repeated}"
         print(f"kill {number + 1}: {_count(self._run)} answers are there", flush=True)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common import torch_guard
+from common import processes, torch_guard
 from common.errors import UserError
 from common.text import said, shown
 from drift import chat_template
@@ -81,6 +81,7 @@ def _trouble(request: str) -> str:
             capture_output=True,
             text=True,
             timeout=WAIT_SECONDS,
+            preexec_fn=processes.tie(),
         )
     except subprocess.TimeoutExpired:
         return "it does not end"

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from common import torch_guard
+from common import processes, torch_guard
 from common.errors import UserError
 from common.text import said
 from harness.checkpoints.adapter import Adapter
@@ -382,6 +382,7 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
     if on_cpu:
         _check_arithmetic(folder)
     _settle(on_cpu)
+    processes.tie_forks()  # its engine may have a process of its own
     # vLLM looks at every attribute of every module, deprecated ones included.
     warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
     from vllm import LLM

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from common import processes
 from common.errors import UserError
 from harness.engines import gpus
 
@@ -26,20 +27,22 @@ def run(words: Sequence[str], count: int, each: int) -> None:
         UserError: There are fewer GPUs than that, or a replica failed; it has said why.
     """
     places = devices(gpus.visible(), count, each)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "driftbench", *words, "--shard", f"{number}/{count}"],
-            env=os.environ | ({"CUDA_VISIBLE_DEVICES": place} if place else {}),
-            stdout=subprocess.DEVNULL,
-        )
-        for number, place in enumerate(places, start=1)
-    ]
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        failed = [number for number, one in enumerate(processes, start=1) if one.wait()]
-    except KeyboardInterrupt:
-        # They have been told too: the terminal interrupts all of a group.
-        for one in processes:
-            one.wait()
+        for number, place in enumerate(places, start=1):
+            shard = ["--shard", f"{number}/{count}"]
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", "-m", "driftbench", *words, *shard],
+                    env=os.environ | ({"CUDA_VISIBLE_DEVICES": place} if place else {}),
+                    stdout=subprocess.DEVNULL,
+                    preexec_fn=processes.tie(),
+                )
+            )
+        failed = [number for number, one in enumerate(started, start=1) if one.wait()]
+    except BaseException as error:
+        told = isinstance(error, KeyboardInterrupt) and not processes.terminating
+        processes.stop(started, tell=not told)
         raise
     if failed:
         listed = ", ".join(map(str, failed))

@@ -2,14 +2,14 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import processes
 from common.files import unlinked
 from harness.studies.step import ACCUMULATE, GPUS, Step, Study
 
@@ -71,7 +71,7 @@ def start(
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
-            preexec_fn=_die_with_parent,
+            preexec_fn=processes.tie(),
         )
     return Running(
         step=step,
@@ -81,17 +81,6 @@ def start(
         reads=reads,
         devices=tuple(devices),
     )
-
-
-def stop(running: Iterable[Running]) -> None:
-    """End them, by force after five seconds."""
-    for run in running:
-        run.process.terminate()
-    for run in running:
-        try:
-            run.process.wait(5)
-        except subprocess.TimeoutExpired:
-            run.process.kill()
 
 
 def command(step: Step, study: Study, gpus: int) -> list[str]:
@@ -116,14 +105,6 @@ def memory(run: Running) -> int:
         return 0
     run.peak = max(run.peak, total)
     return total
-
-
-def _die_with_parent() -> None:
-    """Let no step outlive a killed study: it would write beside its successor. Linux only."""
-    import ctypes
-
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def failure(run: Running) -> str:

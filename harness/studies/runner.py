@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common import processes
 from common.errors import UserError
 from common.files import clear, unlinked
 from common.typed import read_json
@@ -161,7 +162,7 @@ class Scheduler:
                         self._start_ready()
                     shown.update()
             except BaseException:
-                process.stop(self.running)
+                processes.stop(run.process for run in self.running)
                 raise
             finally:
                 self.fingerprints.save()

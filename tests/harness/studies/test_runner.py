@@ -1,7 +1,6 @@
 """Running studies of small steps: `copy IN OUT` appends its own line to what it copies."""
 
 import json
-import os
 import pickle
 import signal
 import subprocess
@@ -156,10 +155,12 @@ def test_nothing_is_removed_behind_a_link_out_of_the_study(out, tmp_path):
     assert (victim / "kept").is_dir()
 
 
-def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, out):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, out, how):
     slow = toys(left="slow start left 1.5", right="slow start right 1.5")
     code = (
         "import pathlib, pickle, sys; sys.path.insert(0, sys.argv[2]); import toys\n"
+        "from common import processes; processes.end_on_sigterm()\n"
         "from harness.studies import process, runner\n"
         "process.DOOR = 'toy'\n"
         "runner.run(pickle.load(sys.stdin.buffer), pathlib.Path(sys.argv[1]), 1)"
@@ -172,7 +173,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(toy, out):
     while not (out / "ran").exists() or "left" not in (out / "ran").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
+    process.send_signal(how)
     process.wait()
     time.sleep(0.3)
     assert not (out / "left").exists()  # the step did not outlive the study

@@ -1,0 +1,126 @@
+"""What is started ends with who started it; SIGTERM ends a command."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from common import processes
+
+FAMILY = r"""
+import multiprocessing, os, subprocess, sys, time
+from common import processes
+
+processes.follow()
+
+def rest(*_):
+    os.write(1, b"%d\n" % os.getpid())
+    time.sleep(100)
+
+def parent(_):
+    multiprocessing.get_context("fork").Process(target=rest).start()
+    rest()
+
+if __name__ == "__main__":
+    processes.LAST_SECONDS = 1.0
+    processes.tie_forks()
+    processes.end_on_sigterm()
+    code = "import os, time; os.write(1, b'%d\\n' % os.getpid()); time.sleep(100)"
+    first = subprocess.Popen([sys.executable, "-c", code], preexec_fn=processes.tie())
+    for way in ("fork", "spawn"):
+        multiprocessing.get_context(way).Process(target=parent, args=(0,)).start()
+    try:
+        rest()
+    finally:
+        processes.stop([first])
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux kills what a killed process started"
+)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_all_that_was_started_ends_with_it(tmp_path, how):
+    (tmp_path / "family.py").write_text(FAMILY)
+    words = [sys.executable, str(tmp_path / "family.py")]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    # It, one of subprocess, two of multiprocessing, and one that each of these forked.
+    family = [psutil.Process(int(process.stdout.readline())) for _ in range(6)]
+    assert process.pid in {one.pid for one in family}
+    process.send_signal(how)
+    process.wait()
+    _, left = psutil.wait_procs(family, 10)
+    process.stdout.close()
+    assert not left
+
+
+def run(code: str) -> subprocess.Popen:
+    words = [sys.executable, "-c", f"import os, time\nfrom common import processes\n{code}"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def ended(process: subprocess.Popen, how: int = signal.SIGTERM) -> tuple[int, str]:
+    process.send_signal(how)
+    said, _ = process.communicate(timeout=20)
+    return process.returncode, said
+
+
+def test_a_sigterm_that_nobody_hears_ends_a_command_all_the_same():
+    process = run(
+        "processes.LAST_SECONDS, said = 0.5, False\nprocesses.end_on_sigterm()\n"
+        "while True:\n    try:\n        said = said or not print('ready', flush=True)\n"
+        "        time.sleep(1)\n    except BaseException: pass"
+    )
+    assert ended(process) == (processes.TERMINATED, "")
+
+
+def test_what_is_complete_is_kept_before_a_command_ends():
+    process = run(
+        "processes.end_on_sigterm()\n"
+        "try:\n    print('ready', flush=True)\n    time.sleep(100)\n"
+        "except KeyboardInterrupt:\n"
+        "    os.kill(os.getpid(), 15)  # once more changes nothing\n"
+        "    print('kept', processes.terminating)"
+    )
+    assert ended(process) == (0, "kept True\n")
+
+
+def test_who_does_not_end_when_told_is_killed(monkeypatch):
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.3)
+    deaf = run(
+        "import signal\nsignal.signal(15, signal.SIG_IGN)\nprint('ready', flush=True)\n"
+        "time.sleep(100)"
+    )
+    hears = run("print('ready', flush=True)\ntime.sleep(100)")
+    began = time.monotonic()
+    processes.stop([deaf, hears])
+    assert time.monotonic() - began < 5
+    assert (deaf.returncode, hears.returncode) == (-signal.SIGKILL, -signal.SIGTERM)
+    for one in (deaf, hears):
+        one.stdout.close()
+
+
+def test_who_has_been_told_is_waited_for_and_not_told_again():
+    told = run(
+        "import signal\nsignal.signal(15, lambda *_: os._exit(15))\nprint('ready', flush=True)\n"
+        "time.sleep(0.5)"
+    )
+    processes.stop([told], tell=False)
+    told.stdout.close()
+    assert told.returncode == 0
+
+
+def test_a_command_says_that_it_was_terminated(capfd):
+    process = run(
+        "import sys, typer\nfrom common.command_line import guarded\napp = typer.Typer()\n"
+        "@app.command()\ndef nap():\n    print('ready', flush=True)\n    time.sleep(100)\n"
+        "processes.end_on_sigterm()\nsys.exit(guarded(app, []))"
+    )
+    assert ended(process) == (processes.TERMINATED, "")
+    sentence = "driftbench: terminated; what is complete is kept, the same command goes on"
+    assert capfd.readouterr().err.splitlines()[-1] == sentence
