@@ -1,0 +1,74 @@
+"""DocVQA and InfoVQA: ANLS by hand, prompt, loading."""
+
+import math
+
+import published
+import pytest
+
+import tasks
+from tasks import docvqa
+
+
+@pytest.mark.parametrize(
+    ("truths", "said", "found"),
+    [
+        (["Paris"], "PARIS", 1.0),
+        (["Paris"], "Pari", 1 - 1 / 5),
+        (["Paris"], "Par", 1 - 2 / 5),
+        (["Paris"], "Pa", 0.0),  # 1 - 3/5 is below a half
+        (["London", "Paris"], "paris", 1.0),
+        (["new  york"], "new york", 1.0),
+        (["abcdef"], "ab", 0.0),  # 4/6 apart
+        (["abcdef"], "ab" + 8 * " ", 1 - 4 / 10),  # blanks count for the length, not the distance
+        (["12"], "13", 0.5),
+        ([""], "", 1.0),
+        (["Paris"], "x" * 10_000, 0.0),
+    ],
+)
+def test_similarity_by_hand(truths, said, found):
+    assert math.isclose(docvqa.similarity(truths, said), found)
+
+
+def test_anls_is_the_mean_of_what_was_read():
+    graded = [({"answer": ["Paris"], "read": said}, False) for said in ("paris", "Pari", None, "x")]
+    assert math.isclose(docvqa.summary(graded)["ANLS"], (1 + 0.8 + 0 + 0) / 4)
+    assert docvqa.summary([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("truth", "text", "right"),
+    [
+        ("Paris", "It is in Paris, France.", True),
+        ("Paris", "Parisian", True),  # five of eight letters
+        ("12", "12%", False),
+        ("12", "12.5", False),
+        ("12", "The total is 12.", True),
+        ("0.28", "\\boxed{0.28}", True),
+        ("a (b", "a (b", True),
+    ],
+)
+def test_the_robust_rule(truth, text, right):
+    assert docvqa.robust({"answer": [truth]}, text)[1] is right
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "more", "groups"),
+    [
+        ("docvqa", "DocVQA", {"question_types": ["layout", "table/list"]},
+         ("question: layout", "question: table/list")),
+        ("infovqa", "InfographicVQA",
+         {"answer_type": ["non-span"], "operation/reasoning": ["arithmetic"]},
+         ("answer: non-span", "operation: arithmetic")),
+    ],
+)  # fmt: skip
+def test_it_loads_from_a_snapshot_of_the_hub(tmp_path, name, folder, more, groups):
+    raw = {"questionId": "49153", "question": "Which city?", "answers": ["Paris"], **more,
+           "image": published.picture()}  # fmt: skip
+    published.snapshot(tmp_path / folder / "validation-00000-of-00006.parquet", [raw])
+    task = tasks.load(name)
+    (row,) = task.rows(tmp_path)
+    assert task.to_prompt(row) == (
+        "<image>Which city?\nAnswer the question using a single word or phrase."
+    )
+    assert (row["id"], task.groups(row)) == ("49153", groups)
+    assert task.to_images(row)[0].read_bytes() == published.picture()
