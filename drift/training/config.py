@@ -82,8 +82,10 @@ class TrainConfig:
     accumulate: int = 1
     """Micro-batches per optimizer step."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the arithmetic; weights and optimizer are always float32, the saved checkpoint has the
-    VLM's dtype."""
+    """Of the arithmetic; weights and optimizer are always float32."""
+    save_dtype: Literal["vlm", "float32"] = "vlm"
+    """Of the checkpoint: the VLM's on disk, rounded by chance so that small steps stay on the
+    average; or float32, which keeps every step and takes twice the room."""
     gradient_checkpointing: bool = False
     max_tokens: int | None = None
     """Longest sample, longer ones are left out; null: the model's context."""

@@ -43,10 +43,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from common.errors import UserError
-from common.files import put_in_place, refuse_existing, unlinked, write_whole
+from common.files import refuse_existing, unlinked, write_whole
 from common.hub import local
 from common.progress import Bar
-from common.provenance import Made, Parent, write_made
+from common.provenance import Made, Parent
 from common.typed import read_json
 from drift import chat_template
 from drift import delta as priors
@@ -54,15 +54,14 @@ from drift.families import Family, family_of
 from drift.fingerprints import parent
 from drift.headers import entries
 from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
-from drift.papers import copy_papers
 from drift.training import added_tokens, flops
 from drift.training.config import TrainConfig
 from drift.training.encode import IGNORED
 from drift.training.rows import Row, read_rows
 from drift.training.samples import Samples, collate
+from drift.training.saving import LOG, finish
 from drift.training.trainable import freeze
 
-LOG = "drift_log.jsonl"
 SETTINGS = "settings.json"
 
 
@@ -333,8 +332,7 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
             cost=_cost(trainer, samples) | {"bad_rows": len(bad)},
             tokens=added or None,
         )
-        _finish(trainer, made, config, work, out)
-        return made
+        return finish(trainer, made, config, work, out)
     except torch.OutOfMemoryError as error:
         raise UserError(
             "the device ran out of memory; lower batch and raise accumulate by the same factor "
@@ -430,6 +428,8 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
+        for line in prior.warnings if prior else ():
+            print(f"warning: {line}")
         for line in samples.dropped:
             print(f"left out, longer than the context: {line}")
         for line in bad:
@@ -585,29 +585,3 @@ def _memory(trainer: Any) -> dict[str, int]:
         ),
         **(trainer.injector.memory() if trainer.injector else {}),
     }
-
-
-def _finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path) -> None:
-    """Write the checkpoint beside its place, complete, then put it there."""
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    if trainer.is_world_process_zero():
-        final = work / "final"
-        shutil.rmtree(final, ignore_errors=True)
-        # Into a fresh model: the trained one may be sharded, and this one has the dtype of the VLM
-        # on disk and writes the names of the hub.
-        fresh: Any = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
-        rows = max((word["rows"] for word in (made.tokens or {}).values()), default=0)
-        if made.tokens and rows > fresh.get_input_embeddings().num_embeddings:
-            fresh.resize_token_embeddings(rows, mean_resizing=False)
-        fresh.load_state_dict(state)
-        fresh.save_pretrained(final)
-        # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged
-        # but for words that were added.
-        copy_papers(Path(config.vlm), final)
-        if made.tokens:
-            added_tokens.save(final, trainer.processing_class, rows)
-        shutil.copyfile(work / LOG, final / LOG)
-        write_made(final, made)
-        put_in_place(final, out)
-        shutil.rmtree(work)
-    trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,142 @@
+"""From a trained model to a checkpoint: in the VLM's dtype, or in float32.
+
+Training keeps float32 weights. In 16 bits a step that is smaller than half of what they resolve is
+lost when it is rounded to the nearest: of weights at 0.02, all that moved by less than 6e-5, which
+1,500 steps of 1e-6 hardly pass. A pull that always goes the same way survives where a task's steps
+do not, so that one method would be stored and the other erased. Here all are rounded by chance,
+which keeps every step on the average, and `made.json` tells what was kept.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.files import put_in_place, read_json, write_whole
+from common.provenance import Made, write_made
+from drift.delta import stream
+from drift.papers import copy_papers
+from drift.rounding import rounded
+from drift.training import added_tokens
+from drift.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+
+LOG = "drift_log.jsonl"
+BLOCK = 1 << 20
+"""Entries that are rounded and measured at a time."""
+
+
+def finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path) -> Made:
+    """Write the checkpoint beside its place, complete, then put it there.
+
+    Returns:
+        `made`, with what `kept` tells; in the first process.
+    """
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.is_world_process_zero():
+        final = work / "final"
+        shutil.rmtree(final, ignore_errors=True)
+        made = _save(state, trainer.processing_class, made, config, final)
+        shutil.copyfile(work / LOG, final / LOG)
+        write_made(final, made)
+        put_in_place(final, out)
+        shutil.rmtree(work)
+    trainer.accelerator.wait_for_everyone()
+    return made
+
+
+def _save(
+    state: "dict[str, torch.Tensor]", processor: Any, made: Made, config: TrainConfig, final: Path
+) -> Made:
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    # Into a fresh model: the trained one may be sharded, and this one has the dtype of the VLM on
+    # disk and writes the names of the hub.
+    fresh: Any = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
+    before = fresh.state_dict()
+    rows = max((word["rows"] for word in (made.tokens or {}).values()), default=0)
+    if made.tokens and rows > fresh.get_input_embeddings().num_embeddings:
+        fresh.resize_token_embeddings(rows, mean_resizing=False)
+    if config.save_dtype == "float32":
+        fresh.to(torch.float32)
+    kinds = {name: tensor.dtype for name, tensor in fresh.state_dict().items()}
+    reached = round_all(state, before, kinds, config.seed)
+    fresh.load_state_dict(state)
+    fresh.save_pretrained(final)
+    # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged but for
+    # words that were added, and for the dtype.
+    copy_papers(Path(config.vlm), final)
+    if made.tokens:
+        added_tokens.save(final, processor, rows)
+    if config.save_dtype == "float32":
+        _say_dtype(final / "config.json", "float32")
+    return replace(made, reached={"dtype": str(fresh.dtype).removeprefix("torch."), **reached})
+
+
+def round_all(
+    state: "dict[str, torch.Tensor]",
+    before: "Mapping[str, torch.Tensor]",
+    kinds: "Mapping[str, torch.dtype]",
+    seed: int,
+) -> dict[str, float]:
+    """Round the tensors of `state` in place, each to its dtype.
+
+    Args:
+        state: Name → trained tensor.
+        before: Name → the tensor before training, of any dtype; of another shape where words were
+            added, which is not measured.
+        kinds: Name → dtype.
+        seed: Of the chance; each tensor has its own stream, named after it.
+
+    Returns:
+        Of the whole movement w − w₀ and of w̃ − w₀, what is stored of it: `kept`, ⟨w̃ − w₀, w − w₀⟩
+        / ‖w − w₀‖²; `cosine` of the two; `changed`, the share of the weights that training moved
+        whose stored number is another one.
+    """
+    import torch
+
+    along = whole = stored = moved = changed = 0.0
+    for name, trained in state.items():
+        if name not in kinds or not trained.is_floating_point():
+            continue
+        chance = stream(f"rounding {name}", seed)
+        flat = trained.detach().cpu().reshape(-1)
+        result = torch.empty_like(flat, dtype=kinds[name])
+        known = before.get(name)
+        same = known is not None and known.shape == trained.shape
+        first = known.reshape(-1) if same and known is not None else flat
+        for start in range(0, len(flat), BLOCK):
+            part = slice(start, start + BLOCK)
+            result[part] = rounded(flat[part], kinds[name], chance)
+            if same:
+                origin = first[part].float()
+                true, left = flat[part].float() - origin, result[part].float() - origin
+                along += float(left.dot(true))
+                whole += float(true.dot(true))
+                stored += float(left.dot(left))
+                moved += float(true.count_nonzero())
+                changed += float(left[true != 0].count_nonzero())
+        state[name] = result.view(trained.shape)
+    lengths = (whole * stored) ** 0.5
+    return {
+        "kept": along / whole if whole else 1.0,
+        "cosine": along / lengths if lengths else 0.0,
+        "changed": changed / moved if moved else 0.0,
+    }
+
+
+def _say_dtype(path: Path, kind: str) -> None:
+    """Let a `config.json` say the dtype of the weights, wherever it says one."""
+    import json
+
+    config = read_json(path)
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    for part in parts:
+        for name in ("dtype", "torch_dtype"):
+            if name in part:
+                part[name] = kind
+    write_whole(path, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
