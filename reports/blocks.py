@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.provenance import Made
+from common.typed import as_kind
 from harness.runs.folder import read_questions
 from harness.runs.schema import Cell, Question
 from harness.statistics.sides import Run, root
@@ -41,6 +42,18 @@ class Row:
     """Share of the reasoner, of a merge."""
     method: str = ""
     """Name of the study's method; of a run that no method names, the run's."""
+
+
+def rho(row: Row) -> float:
+    """How far toward the reasoner a merge lies: in 16 bits a small step is lost in part.
+
+    Returns:
+        The displacement that it reached; α, which a linear merge of exact numbers reaches, where
+        nobody measured.
+    """
+    made = row.run.card.made
+    reached = made.reached if made and made.reached else {}
+    return as_kind(reached.get("rho", row.alpha or 0.0), float, f"{row.run.folder}: reached.rho")
 
 
 @dataclass(frozen=True)

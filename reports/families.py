@@ -5,6 +5,7 @@ Which runs belong to which method, and what is compared with what, says the stud
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
@@ -27,6 +28,7 @@ from reports.blocks import (
     Row,
     Step,
     questions_of,
+    rho,
     some_verdict,
 )
 from reports.plots import maps, training
@@ -217,7 +219,10 @@ def _sweep(runs: Iterable[Run], vlm: Run | None) -> tuple[Row, ...]:
     points: dict[float, Row] = {}
     for run in runs:
         if (alpha := _alpha(run)) is not None:
-            points.setdefault(alpha, Row(f"merge α = {alpha:g}", run, alpha))
+            row = Row(f"merge α = {alpha:g}", run, alpha)
+            if abs(rho(row) - alpha) > 0.02 * alpha:
+                row = replace(row, label=f"{row.label}, ρ = {rho(row):.2g}")
+            points.setdefault(alpha, row)
     if points and vlm:
         points.setdefault(0.0, Row("merge α = 0", vlm, 0.0))
     return tuple(points[alpha] for alpha in sorted(points))
@@ -228,9 +233,11 @@ def _unmerged(runs: Iterable[Run]) -> Run | None:
 
 
 def _alpha(run: Run) -> float | None:
-    """Share of the reasoner if the run is of a linear merge."""
+    """Share of the reasoner if the run is of a linear merge with one, the same in all layers."""
     made = run.card.made
     if not made or made.method != "merge" or made.settings.get("method") != "linear":
+        return None
+    if made.settings.get("by_layer") or {one.role for one in made.parents} & {"other", "prior"}:
         return None
     where = f"{run.folder}/run.json: made.settings.alpha"
     return as_kind(made.settings.get("alpha"), float | None, where)

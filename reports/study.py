@@ -19,7 +19,7 @@ from harness.statistics.resampling import LEVEL, holm
 from harness.statistics.seeds import SeedDifference
 from harness.statistics.sides import Run, Side
 from harness.studies.step import Claim, Design, Method
-from reports.blocks import Column, Material, Part, Row
+from reports.blocks import Column, Material, Part, Row, rho
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class FamilyStudy:
     methods: tuple[Scored, ...]
     sweep: dict[float, dict[str, Mean]]
     """α of a linear merge → group → score."""
+    reached: dict[float, float]
+    """α of a linear merge → the ρ that it reached, mean over seeds."""
     floors: dict[str, float]
     """Group → what always the same answer scores, mean over seeds."""
 
@@ -157,13 +159,14 @@ def _family(parts: Sequence[Part], design: Design) -> FamilyStudy:
     named = dict.fromkeys(row.method for part in parts for row in part.rows)
     names = [name for name in dict.fromkeys((*known, *named)) if name in named]
     alphas = sorted({row.alpha or 0.0 for part in parts for row in part.sweep})
-    swept = {a: [r.run for p in parts for r in p.sweep if r.alpha == a] for a in alphas}
+    swept = {a: [row for p in parts for row in p.sweep if row.alpha == a] for a in alphas}
     return FamilyStudy(
         name=parts[0].family,
         title=parts[0].title,
         groups=tuple(column.title for column in columns),
         methods=tuple(_scored(name, known.get(name), columns, parts) for name in names),
-        sweep={alpha: _scores(runs, columns) for alpha, runs in swept.items()},
+        sweep={a: _scores([row.run for row in rows], columns) for a, rows in swept.items()},
+        reached={a: math.fsum(map(rho, rows)) / len(rows) for a, rows in swept.items()},
         floors=_floors(columns, parts),
     )
 

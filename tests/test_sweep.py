@@ -1,5 +1,6 @@
 """Merges that are loaded into a running engine answer like the same merges loaded from disk."""
 
+import json
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -10,6 +11,7 @@ import typer
 
 import tasks
 from common.errors import UserError
+from drift import delta
 from drift.merge import merge
 from drift.merge_methods import Recipe
 from drift.pocket import models, world
@@ -37,6 +39,10 @@ def here(tmp_path_factory):
     return folder
 
 
+def read_made(folder):
+    return json.loads((folder / "made.json").read_text())
+
+
 def said(folder):
     return {r.id: r.text for r in log.read_responses(folder)}
 
@@ -61,6 +67,8 @@ def test_merges_in_a_running_engine_answer_like_loaded_ones(here, family):
     assert said(folder / "streamed" / "again") == answers[1] != said(folder / "streamed" / "other")
     cards = [read_card(folder / "streamed" / point.name) for point in points]
     assert [card.made.settings["alpha"] for card in cards] == list(ALPHAS)
+    written = [read_made(out)["reached"] for out in recipes]
+    assert [card.made.reached for card in cards] == written
     assert len({card.fingerprint for card in cards}) == len(ALPHAS)
     chosen, scores = best([folder / "streamed" / point.name for point in points], ALPHAS)
     assert scores[ALPHAS.index(chosen)] == max(scores)
@@ -141,3 +149,18 @@ def test_replicas_of_a_sweep_choose_no_best(here, tmp_path, monkeypatch, capsys)
     assert (
         capsys.readouterr().err.strip() == f"driftbench: 2 x 1: {' '.join(['sweep', *pair, *rest])}"
     )
+
+
+def test_a_sweep_takes_another_vlm_and_a_prior_and_tells_them_apart(here, tmp_path):
+    folder = here / "llava_next"
+    vlm, llm, other = (str(folder / name) for name in ("vlm", "llm", "other"))
+    delta.save(delta.build(vlm, llm, "random"), tmp_path / "prior")
+    found = {
+        role: merges(vlm, where, Recipe(), (0.1,))[0]
+        for role, where in (("reasoner", llm), ("other", other), ("prior", str(tmp_path / "prior")))
+    }
+    assert len({point.fingerprint for point in found.values()}) == 3
+    for role, point in found.items():
+        assert [one.role for one in point.made.parents] == ["vlm", role]
+    (layered,) = merges(vlm, llm, Recipe(by_layer=(0.1,) * 4), (0.1,))
+    assert layered.fingerprint != found["reasoner"].fingerprint

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.files import put_in_place, read_json, write_whole
+from common.files import put_in_place, write_whole
 from common.provenance import Made, write_made
+from common.typed import read_json
 from drift.delta import stream
 from drift.papers import copy_papers
 from drift.rounding import rounded

@@ -72,7 +72,7 @@ class MergedModel(Identity):
     folder: ModelFolder
     """The VLM; its decoder's weights are replaced by the merge."""
     llm: Path
-    """Folder of the reasoner."""
+    """Folder of what is merged into it."""
     base: Path | None
     """Folder of the model that both came from, for the methods that need it."""
     recipe: Recipe

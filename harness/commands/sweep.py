@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from common.errors import UserError
+from common.hub import local
 from harness.commands.evaluate import carry_out
 from harness.commands.options import RunOptions, chosen, with_run_options
 
@@ -14,8 +15,14 @@ from harness.commands.options import RunOptions, chosen, with_run_options
 @with_run_options
 def sweep(
     vlm: Annotated[str, Argument(metavar="VLM", help="The VLM: folder or hub id.")],
-    llm: Annotated[str, Argument(metavar="LLM", help="The text-only reasoner: folder or hub id.")],
-    alphas: Annotated[str, Option(metavar="A,B", help="Shares of the reasoner, 0 … 1.")],
+    llm: Annotated[
+        str,
+        Argument(
+            metavar="OTHER",
+            help="A text-only reasoner, another VLM of the family, or a prior: folder or hub id.",
+        ),
+    ],
+    alphas: Annotated[str, Option(metavar="A,B", help="Shares of OTHER, 0 … 1.")],
     options: RunOptions,
     method: Annotated[
         str,
@@ -27,20 +34,22 @@ def sweep(
     density: Annotated[float, Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
     layers: Annotated[str, Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
     modules: Annotated[
-        str, Option(help="Kinds of tensors that are merged.")
-    ] = "attention,mlp,norm",
+        str | None,
+        Option(help="Kinds that are merged; default: attention,mlp,norm, of two VLMs everything."),
+    ] = None,
     merge_seed: Annotated[int, Option(min=0, help="Of what dare_* draws.")] = 0,
     best: Annotated[
         Path | None,
         Option(metavar="DIR", help="Write the merge that scored highest as a checkpoint."),
     ] = None,
 ) -> None:
-    """Ask merges of VLM and LLM at several shares.
+    """Ask merges of VLM and OTHER at several shares.
 
     One vLLM engine takes the merges one after the other; none is written. --out gets a run folder
     for each share, merge-0.10 and so on. With --best the share is tuned: choose it on a validation
     split, and score its checkpoint on the test.
     """
+    from drift.merge import usual_modules
     from drift.merge_methods import Recipe
     from drift.options import numbers, roles
     from harness.evaluate import merge_sweep
@@ -55,12 +64,13 @@ def sweep(
     if options.engine in ("hf", "server"):
         raise UserError("merges are loaded into vLLM alone: choose --engine vllm or ray")
     what = chosen(options)
+    chosen_roles = roles(modules) if modules else None
     recipe = Recipe(
         method=method,  # type: ignore[arg-type]
         density=density,
         swap_layers=numbers(layers, int, "--layers"),
         seed=merge_seed,
-        modules=roles(modules),
+        modules=chosen_roles or usual_modules(local(vlm), local(llm)),
     )
     points = merge_sweep.merges(vlm, llm, recipe, shares, base, template=options.chat_template)
     folders = [options.out / point.name for point in points]

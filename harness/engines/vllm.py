@@ -128,6 +128,8 @@ class VllmEngine:
         self.device = f"{self._room.devices} x {kind}" if self._room.devices > 1 else kind
         self._checkpoint = checkpoint
         self._loaded: str | None = None
+        self.reached: dict[str, float] | None = None
+        """How far the merge went whose weights are loaded: see `drift.merge.Reached`."""
         self._processor: Any = None
         self._llm: Any = None
         self._adapter: Any = None
@@ -206,9 +208,10 @@ class VllmEngine:
             if isinstance(wanted, MergedModel):
                 base = str(wanted.base) if wanted.base else None
                 words = str(path), str(wanted.llm), base, asdict(wanted.recipe)
-                self._llm.collective_rpc("load_merge", args=words)
+                self.reached = self._llm.collective_rpc("load_merge", args=words)[0]
             else:
                 self._llm.collective_rpc("load_folder", args=(str(path),))
+                self.reached = None
         except Exception as error:
             # What the engine holds now is neither the one nor the other.
             self._loaded = None

@@ -141,6 +141,7 @@ class _Clock:
 
     def _added(self, card: RunCard, seconds: float) -> RunCard:
         device, notes = self._engine.device, (*card.notes, *self._engine.notes)
+        reached = getattr(self._engine, "reached", None)  # of a merge that lies nowhere on disk
         if self._beside:
             device = " + ".join(dict.fromkeys([*card.device.split(" + "), device]))
         return replace(
@@ -148,6 +149,7 @@ class _Clock:
             seconds=round(card.seconds + seconds, 3),
             device=device,
             notes=tuple(dict.fromkeys(notes)),
+            made=replace(card.made, reached=reached) if card.made and reached else card.made,
         )
 
     def __enter__(self) -> "_Clock":

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
+from common.hub import local
 from common.provenance import Made, Parent, digest
-from drift.merge import merge, open_models
+from drift.fingerprints import fingerprint
+from drift.merge import is_prior, merge, open_models, warnings
 from drift.merge_methods import Recipe
 from harness.checkpoints.kinds import MergedModel, ModelFolder
 from harness.checkpoints.preflight import open_checkpoint
@@ -18,7 +20,7 @@ from harness.runs.folder import read_cells
 from harness.statistics import choice
 
 SETTINGS = ("method", "alpha", "density", "swap_layers", "seed", "modules")
-"""Fields of a recipe that decide the weights of a merge here."""
+"""Fields of a recipe that are always told, and others where they are not the default."""
 
 
 def merges(
@@ -36,7 +38,7 @@ def merges(
 
     Args:
         vlm: Folder or hub id of the VLM.
-        llm: The same of the text-only reasoner.
+        llm: The same of what is merged into it: a text-only reasoner, another VLM, a prior.
         recipe: How to merge, whatever its α.
         alphas: Shares of the reasoner, each another point.
         base: The same of the model that both came from, for the methods that need it.
@@ -50,19 +52,29 @@ def merges(
         raise UserError(
             f"{', '.join(map(str, alphas))} holds shares that are the same to two digits"
         )
-    ours, theirs = _folder(vlm, template), _folder(llm)
+    ours, theirs = _folder(vlm, template), local(llm).absolute()
     if not ours.is_multimodal:
         raise UserError(f"{ours.path} takes no pictures: give the VLM first, then the reasoner")
-    parents = [_parent("vlm", ours), _parent("reasoner", theirs)]
+    # Not that of the folder: a template given apart is in it.
+    prints = [ours.fingerprint]
+    prints += [fingerprint(theirs) if is_prior(theirs) else _folder(llm).fingerprint]
     common = _folder(base) if base else None
     if common:
-        parents.append(_parent("base", common))
+        prints.append(common.fingerprint)
     place = common.path.absolute() if common else None
     recipes = [replace(recipe, alpha=alpha) for alpha in alphas]
-    open_models(ours.path, theirs.path, recipes, place)
+    models = open_models(ours.path, theirs, recipes, place)
+    parents = tuple(
+        Parent(role, str(folder), one)
+        for (role, folder), one in zip(models.parents, prints, strict=True)
+    )
     points = []
     for name, how in zip(names, recipes, strict=True):
-        settings = {field: getattr(how, field) for field in SETTINGS}
+        settings = {
+            field: value
+            for field, value in vars(how).items()
+            if field in SETTINGS or value != getattr(Recipe, field)
+        }
         content = {"parents": [parent.fingerprint for parent in parents], "merge": settings}
         points.append(
             MergedModel(
@@ -71,11 +83,11 @@ def merges(
                 surroundings=ours.surroundings,
                 folder=ours,
                 fingerprint=digest(content),
-                made=Made(method="merge", name=name, parents=tuple(parents), settings=settings),
-                llm=theirs.path.absolute(),
+                made=Made(method="merge", name=name, parents=parents, settings=settings),
+                llm=theirs,
                 base=place,
                 recipe=how,
-                notes=ours.notes,
+                notes=(*ours.notes, *warnings(ours.path, theirs)),
             )
         )
     return points
@@ -112,7 +124,3 @@ def _folder(where: str, template: Path | None = None) -> ModelFolder:
     if isinstance(opened, ModelFolder):
         return opened
     raise UserError(f"{opened.path} is an adapter: merge it into its base model first")
-
-
-def _parent(role: str, model: ModelFolder) -> Parent:
-    return Parent(role, str(model.path), model.fingerprint)

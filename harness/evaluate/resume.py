@@ -42,7 +42,8 @@ def begin(job: Job) -> tuple[RunCard, bool]:
             _drop(folder)
         else:
             notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
-            card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge)
+            made = old.made if old.made and old.made.reached else card.made
+            card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge, made=made)
             if _is_done(job, old, card):
                 return old, True
     write_json(folder / "run.json", card)

@@ -37,14 +37,14 @@ BASED = ("--base", f"{QWEN}/base")
 OTHER_MERGES = {
     "task_arithmetic": ("--alpha", "0.1", *BASED),
     "slerp": ("--alpha", "0.1"),
-    "ties": ("--alpha", "0.111", "--density", "0.2", *BASED),
-    "dare_ties": ("--alpha", "0.111", "--density", "0.2", *BASED),
-    "dare_linear": ("--alpha", "0.111", "--density", "0.2", *BASED),
+    "ties": ("--weights", "1.6,0.2", "--density", "0.2", *BASED),
+    "dare_ties": ("--weights", "1.6,0.2", "--density", "0.2", *BASED),
+    "dare_linear": ("--weights", "1.6,0.2", "--density", "0.2", *BASED),
     "layer_swap": ("--alpha", "0.1"),
 }
 """Of table 2. Its Task Arithmetic is linear, and so `merge-0.10` of the sweep; the textbook's is
-here, and SLERP. Weights of 1.6 and 0.2 (TIES, DARE) have no counterpart in shares that add up to 1:
-alpha is 0.2 / 1.8, and density, which is not said, their code's 0.2."""
+here, and SLERP. Density, which is not said, is their code's 0.2; that code drops entries for DARE
+without dividing the rest by it, which is not done here."""
 ABLATIONS = {
     **dict.fromkeys(("absolute", "grad_norm", "grad_norm_attn", "grad_norm_mlp"), "table-4"),
     **dict.fromkeys(("grad_norm_norm", "grad_norm_head"), "table-4"),

@@ -1,4 +1,4 @@
-"""Merge degradation: accuracy against the share of the reasoner, perception and reasoning apart."""
+"""Merge degradation: accuracy against how far a merge went, perception and reasoning apart."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.runs.schema import Cell
 from reports import published
-from reports.blocks import Block, Column, Row
+from reports.blocks import Block, Column, Row, rho
 from reports.plots import style as plots
 from reports.plots.style import GREY, INCHES, INK, Plot, Style
 
@@ -85,7 +85,7 @@ def _figure(blocks: Sequence[Block], style: dict[str, Style], published_behind: 
     axes = figure.subplots(len(rows), 1, sharex=len(blocks) == 1, squeeze=False)[:, 0]
     for i, (axis, (block, name, columns)) in enumerate(zip(axes, rows, strict=True)):
         if published_behind:
-            _behind(axis, behind(block, columns), max(row.alpha or 0.0 for row in block.sweep))
+            _behind(axis, behind(block, columns), max(map(rho, block.sweep)))
         _panel(axis, block, columns, style)
         last = i + 1 == len(rows) or rows[i + 1][0] is not block
         first = not i or rows[i - 1][0] is not block
@@ -96,7 +96,7 @@ def _figure(blocks: Sequence[Block], style: dict[str, Style], published_behind: 
             if block.choice:
                 best = f"best on validation: α = {block.choice.alpha:g}"
                 axis.set_title(best, loc="right", fontsize=6)
-    axes[-1].set_xlabel("share of the reasoner (α)")
+    axes[-1].set_xlabel("displacement toward the reasoner (ρ)")
     used = {column.title: style[column.title] for _, _, columns in rows for column in columns}
     handles, labels = _handles(used)
     figure.legend(handles, labels, loc="outside upper center", ncols=2, handlelength=3.2)
@@ -117,11 +117,11 @@ def _behind(axis: Any, lines: Sequence[published.Line], right: float) -> None:
 
 
 def _panel(axis: Any, block: Block, columns: Sequence[Column], style: dict[str, Style]) -> None:
-    right = max(row.alpha or 0.0 for row in block.sweep)
+    right = max(map(rho, block.sweep))
     trained = _trained(block, right)
     for i, column in enumerate(columns):
         look = style[column.title]
-        swept = [(row.alpha or 0.0, row.run.cells.get(column.key)) for row in block.sweep]
+        swept = [(rho(row), row.run.cells.get(column.key)) for row in block.sweep]
         x, y, error = _points(swept)
         if not x:
             continue
@@ -148,9 +148,9 @@ def _points(
 
 
 def _frame(axis: Any, block: Block, right: float, trained: list[tuple[float, Row]]) -> None:
-    alphas = [row.alpha or 0.0 for row in block.sweep]
-    ticks = alphas[:: math.ceil(len(alphas) / 6)]
-    names = [f"{tick:g}" if tick else "0\nVLM" for tick in ticks]
+    places = [rho(row) for row in block.sweep]
+    ticks = places[:: math.ceil(len(places) / 6)]
+    names = [f"{tick:.2g}" if tick else "0\nVLM" for tick in ticks]
     axis.set_xticks(
         [*ticks, *(place for place, _ in trained)], [*names, *(row.label for _, row in trained)]
     )
@@ -162,7 +162,8 @@ def _frame(axis: Any, block: Block, right: float, trained: list[tuple[float, Row
     if trained:
         axis.axvspan(right * 1.04, right * 2, color=INK, alpha=0.06, linewidth=0)
     if block.choice:
-        axis.axvline(block.choice.alpha, linewidth=0.8, linestyle=(0, (1, 2)), color=INK)
+        chosen = next(rho(row) for row in block.sweep if row.alpha == block.choice.alpha)
+        axis.axvline(chosen, linewidth=0.8, linestyle=(0, (1, 2)), color=INK)
 
 
 def _trained(block: Block, right: float) -> list[tuple[float, Row]]:

@@ -19,8 +19,7 @@ def plots(study: Study) -> list[Plot]:
                 "displacement",
                 "Score against displacement",
                 "How far toward the reasoner, and what it brings: linear merges (line; band: one "
-                "standard error over seeds) at ρ = α, trained checkpoints at the ρ that they "
-                "reached.",
+                "standard error over seeds) and trained checkpoints, at the ρ that they reached.",
                 partial(_displacement, study),
             )
         )
@@ -66,14 +65,15 @@ def _panel(
     looks: dict[str, Style],
     handles: dict[str, Any],
 ) -> None:
-    points = [(alpha, scores[group]) for alpha, scores in family.sweep.items() if group in scores]
-    alphas = [alpha for alpha, _ in points]
+    swept = family.sweep.items()
+    points = [(family.reached[a], scores[group]) for a, scores in swept if group in scores]
+    places = [place for place, _ in points]
     middle = [100 * mean.mean for _, mean in points]
     error = [0.0 if math.isnan(m.stderr) else 100 * m.stderr for _, m in points]
-    (handles["merge"],) = axis.plot(alphas, middle, **line(STYLES[0]))
+    (handles["merge"],) = axis.plot(places, middle, **line(STYLES[0]))
     low = [m - e for m, e in zip(middle, error, strict=True)]
     high = [m + e for m, e in zip(middle, error, strict=True)]
-    axis.fill_between(alphas, low, high, color=STYLES[0].color, alpha=0.18, linewidth=0)
+    axis.fill_between(places, low, high, color=STYLES[0].color, alpha=0.18, linewidth=0)
     if group in family.floors:
         axis.axhline(100 * family.floors[group], color=GREY, linewidth=0.7, linestyle=":")
     for name, look in looks.items():

@@ -48,6 +48,8 @@ def write(folder, bits, rho=None):
         if name.startswith("merge-"):
             share = float(name.removeprefix("merge-"))
             made = {"method": "merge", "settings": {"method": "linear", "alpha": share}}
+            if name == "merge-0.50" and "seed-1" in str(folder):
+                made["reached"] = {"rho": 0.2, "kept": 0.4}
         place = "settings_runs" if name == "fast_sft" else "runs"
         graded.write_run(folder / place / name, questions, answers, made=made)
     moves = [
@@ -103,6 +105,7 @@ def test_scores_displacements_and_the_merge_chosen_by_each_seed(folder):
     assert family.method("best_merge").scores[IMAGE].values == (0.25, 0.5, 0.5)
     assert family.floors == {group: 0.25 for group in GROUPS}
     assert list(family.sweep) == [0.0, 0.5, 1.0]
+    assert family.reached == {0.0: 0.0, 0.5: pytest.approx((0.5 + 0.5 + 0.2) / 3), 1.0: 1.0}
     assert family.method("fast_sft") is not None
 
 

@@ -1,5 +1,7 @@
 import itertools
+import json
 import re
+import shutil
 import warnings
 
 import pytest
@@ -121,3 +123,20 @@ def test_plots_of_like_names_do_not_overwrite_each_other(study):
     names = [plot.name for found in figures.of(material, twice).values() for plot in found]
     assert len(names) == len(set(names))
     assert {"cost_qwen2_5_vl", "cost_qwen2_5_vl_2"} <= set(names)
+
+
+def test_a_merge_is_drawn_where_it_went_and_not_where_it_was_asked_to_go(study, tmp_path):
+    """In bfloat16 half of a step may be lost; α names the merge, ρ is its place."""
+    shutil.copytree(study, tmp_path / "s")
+    for alpha, rho in ((0.3, 0.18), (0.7, 0.699)):
+        (card,) = (tmp_path / "s").glob(f"qwen2_5_vl/runs/merge-{alpha:.2f}/run.json")
+        content = json.loads(card.read_text())
+        content["made"]["reached"] = {"rho": rho, "kept": rho / alpha}
+        card.write_text(json.dumps(content))
+    block = next(one for one in load.collect([tmp_path / "s"]).blocks if one.name == "qwen2_5_vl")
+    assert [row.label for row in block.sweep][1:3] == ["merge α = 0.3, ρ = 0.18", "merge α = 0.7"]
+    with plots._settings():
+        figure = degradation.single(block, [block]).draw()
+    drawn = [list(line.get_xdata()) for axis in figure.axes for line in axis.lines]
+    assert [0.0, 0.18, 0.699, 1.0] in drawn and [0.0, 0.3, 0.7, 1.0] not in drawn
+    assert figure.axes[-1].get_xlabel() == "displacement toward the reasoner (ρ)"
