@@ -89,7 +89,7 @@ def robust(row: Row, text: str) -> Reading:
 
 _OBJECT = re.compile(r"\b(?:is|are)\s+there\s+(?:an?\s+|any\s+)?(.{1,40}?)(?:\s+in\b.*)?\?", re.I)
 _SENTENCE = re.compile(r"(?!.*\b(?:if|or|whether)\b)[^.!?;\n]{1,150}[.!]?", re.I)
-_NONE = r"(?:\b(?:no|not\s(?:see\s)?any|not\sa|without)|n['’]t\s(?:see\s)?(?:any|a))"
+_NONE = r"(?:\b(?:no|not\s(?:see\s)?(?:any|an?)|without)|n['’]t\s(?:see\s)?(?:any|a))"
 _THERE = (
     r"\b(?:there(?:\s(?:is|are|(?:seems|appears)\sto\sbe)|['’]s)|i\s(?:can\s)?see"
     r"|(?:image|picture|photo)\s(?:shows|contains|has|depicts|includes))"

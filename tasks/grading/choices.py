@@ -30,8 +30,11 @@ def read_choice(text: str, options: Sequence[str] | Mapping[str, str]) -> str | 
     ('none', True)
     """
     asked = of(options)
-    boxed_none = False
+    boxed_none, whole = False, ""
     for place in places(text, past_box=True):
+        if place.text == whole:
+            continue  # it was read as all that is said
+        whole = place.text if place.kind == "whole" else ""
         letter = _chosen(place, asked)
         if letter == NO_OPTION and place.kind == "box":
             boxed_none = True  # a value on the way to the letter?

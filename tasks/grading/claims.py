@@ -109,7 +109,7 @@ DENIED_BEFORE = re.compile(
           |other\sthan|different\sfrom|(?:rules?|ruled|ruling)\sout|exclud(?:e|es|ed)|over
           |eliminat(?:e|es|ed)|(?:any|every)thing\sbut)|n['’]t|\\ne)
         \s*(?:(?:be|the|option|answer|equal\sto|equal|a|an|choice|is|exactly|just|only|simply)\s*){0,3}
-        [("'*$]*$""",
+        [("'*$]*$ | (?:不是|并非|不等于|不会是)\s*$""",
     re.VERBOSE | re.IGNORECASE,
 )
 DENIED_AFTER = re.compile(
@@ -126,8 +126,8 @@ BOUND_BEFORE = re.compile(
             |exceed(?:s|ing)?|(?:a\ )?(?:minimum|maximum)\ of)\s*(?:about\s*)?
           |(?:is|be|are|was)\ (?:not\ )?(?:less|more|greater|fewer|smaller|larger)\s*
           |(?:between\s[^.;]{1,40}\sand|from\s[^.;]{1,40}\sto)\s*
-          |\d[^\s,;]{0,9}(?:\s[^\W\d]{1,12})?\s(?:to|or)\s*(?:about\s*)?)
-        |\\(?:ge|le|ne)\s*|<\s*|(?<!=)>\s*)[("'*$]*$""",
+          |\d[^\s,;]{0,9}(?:\s(?!(?:adds?|sums?|comes?|amounts?)\b)[^\W\d]{1,12})?\s(?:to|or)\s*(?:about\s*)?)
+        |\\(?:ge|le|ne)\s*|(?:至少|至多|最[多少]|超过|[大小]于|不到)\s*|<\s*|(?<!=)>\s*)[("'*$]*$""",
     re.VERBOSE | re.IGNORECASE,
 )
 BOUND_AFTER = re.compile(

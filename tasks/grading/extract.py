@@ -179,7 +179,7 @@ def _yes_or_no(text: str, kind: str) -> str | None:
 
 _WORDS = r"yes|yeah|yep|no|nope|not at all|of course not|absolutely not"
 _YES_NO = re.compile(
-    rf"\b({_WORDS})\b(?=\W*$|\s*[.,;:!*\"')])|^\W*(不是|没有|不|否|是的|是|对|有)(?=\W|$)",
+    rf"\b({_WORDS})\b(?=\W*$|\s*[.,;:!*\"')])|^\W*(不是的?|没有|不|否|是的|是|对|有)(?=\W|$)",
     re.IGNORECASE,
 )
 _BOTH = re.compile(r"\b(?:yes|no)\W+(?:(?:and|or|nor)\W+)?(?:yes|no)\b", re.IGNORECASE)

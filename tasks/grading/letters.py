@@ -21,7 +21,7 @@ _LABEL = re.compile(
 _MORE = re.compile(
     r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:(?:maybe|possibly|perhaps|even|also) )?"
     r"(?:option |choice )?"
-    r"[(\[]?(?:([A-Z])(?![\w'’])|([a-z])\s*(?:[,)]|$|(?:and|or)\s))"
+    r"[(\[]?(?:(?!I\s[a-z])([A-Z])(?![\w'’])|([a-z])\s*(?:[,)]|$|(?:and|or)\s))"
 )
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
 _REASON = re.compile(
@@ -74,7 +74,12 @@ def _is_label(label: re.Match[str], said: str, kind: str, options: Options) -> b
         return bool(end in (".", ":") or because or (own and is_text(own, rest)))
     if end or kind in ("last", "first"):
         return bool(end)
-    return bool(_REASON.match(rest) or letter != "A" or (own and is_text(own, rest)))
+    return bool(
+        _REASON.match(rest)
+        or letter != "A"
+        or rest.lstrip()[:1] == "("
+        or (own and is_text(own, rest))
+    )
 
 
 _LISTED = re.compile(r"(?<!\w)[(\[]?([A-J])\s?[)\].:]")

@@ -49,7 +49,10 @@ class Options:
             return None
         words = [] if re.search(r"\d", said) else sorted(plain_words(said).split())
         for letter, text in self.worded.items():
-            turned = len(words) > 1 and sorted(self.words[letter].split()) == words  # "only I"
+            turned = words and sorted(self.words[letter].split()) in (
+                words,
+                sorted([*words, "only"]),
+            )
             if turned or bare(text).casefold() == said.casefold():
                 return letter  # two options of the same words are one
         return only(letter for letter, text in self.worded.items() if agrees(text, said))

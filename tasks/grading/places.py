@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.grading import claims
-from tasks.grading.sentences import CODE, QUESTION, is_step, sentences, unlisted
+from tasks.grading.sentences import CODE, PREMISE, QUESTION, is_step, sentences, unlisted
 from tasks.grading.thought import after_thinking
 
 LONGEST = 50_000
@@ -131,6 +131,7 @@ _MARK = re.compile(
       | ^答\s*[:：] | 故选\s*[:：]? | 选择?\s*[:：]?(?=\s*[(（]?[A-H](?![a-zA-Z]))""",
     re.VERBOSE | re.IGNORECASE | re.MULTILINE,
 )
+_SAID = re.compile(r"\w")
 _WEAK = 40
 """So long is what follows "Solution:" at most, where it is the answer."""
 _IF = re.compile(
@@ -146,6 +147,7 @@ def _marks(spoken: str) -> list[re.Match[str]]:
         mark
         for mark in list(_MARK.finditer(spoken))[-4 * MARKS :]
         if not _IF.search(spoken[max(0, mark.start() - 200) : mark.start()])
+        and _SAID.search(spoken, mark.end())
     ]
     return sorted(marks, key=lambda mark: mark["key"] is not None)
 
@@ -269,6 +271,7 @@ def _sentences(lines: list[str]) -> Iterator[Place]:
         lines = lines[:1]
     ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
     parts = [part for line in ends for part in sentences(line[-2000:])]
+    parts = [part for part in parts if not PREMISE.match(part)]
     parts = [
         claims.CONCEDED.sub("", part[-SEGMENT:])
         for part in parts

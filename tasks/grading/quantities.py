@@ -106,7 +106,7 @@ _BEFORE = re.compile(
 """The sign of a number before its currency, or in words."""
 _MADE_OF = re.compile(
     r"\b(?:twice|thrice|double|triple|half\sof"
-    r"|(?:root|square|cube|factorial|reciprocal|log(?:arithm)?)\sof)\s$",
+    r"|(?:root|square|cube|factorial|reciprocal|log(?:arithm)?)\sof)\s$|[+*/]\s?\$\s?$",
     re.I,
 )
 """What makes another value of the number after it."""
@@ -143,6 +143,10 @@ def find(said: Sentence) -> list[Quantity]:
     return found
 
 
+_NUMBERED = re.compile(
+    r"\b(?:fig(?:ure|\.)|step|question|problem|example|table|page|equation|exercise)\s$",
+    re.IGNORECASE,
+)
 _WORTH = re.compile(r"\d|\\(?:pi|infty|sqrt|frac)(?![a-z])|(?<![a-z])pi(?![a-z])")
 
 
@@ -151,7 +155,7 @@ def _run(text: str, run: re.Match[str]) -> Quantity | None:
         return Quantity(run.start(), run.end(), "0")
     if run["words"]:
         return None if _is_idle(text, run) else _quantity(text, run.start(), run.end())
-    if run["ordinal"] or not _WORTH.search(run[0]):
+    if run["ordinal"] or not _WORTH.search(run[0]) or _NUMBERED.search(text[: run.start()]):
         return None
     bar = "|" * (run[0].count("|") % 2)
     kept = run[0].rstrip(" *+-/^=<>:_([{" + bar)

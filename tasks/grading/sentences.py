@@ -46,7 +46,10 @@ def unlisted(lines: list[str]) -> list[str]:
 _STOP = re.compile(r"[.!?]['\"”)*]{0,3}\s+(?=\S)|[。；]|;\s+(?=[a-zA-Z(])")
 _NUMBERING = re.compile(r"\W*(?:step\s)?(?:\d{1,3}|[A-Z])", re.IGNORECASE)
 _LABEL_END, _WORD = re.compile(r"\b[A-Z]$|\d$"), re.compile(r"[A-Z][a-z]|(?:I|A) [a-z]")
-_SHORTENED = re.compile(r"\b(?:[a-z]\.[a-z]|approx|fig|vs|sq|dr|mrs?|st)$", re.IGNORECASE)
+_SHORTENED = re.compile(
+    r"\b(?:[a-z]\.[a-z]|approx|fig|vs|sq|dr|mrs?|st|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)$",
+    re.IGNORECASE,
+)
 
 
 def sentences(line: str) -> list[str]:
@@ -79,5 +82,11 @@ def is_step(parts: list[str]) -> bool:
     return bool(re.search(rf"{number}{sign}|{sign}\$?{number}", " ".join(parts[1:])))
 
 
+PREMISE = re.compile(
+    r"\W*(?:let\s(?!me\b|us\b)|suppose\b|assume\b|assuming\b|for\s(?:example|instance)\b)"
+    r"(?!.*\b(?:so|then)\b)",
+    re.IGNORECASE,
+)
+"""It states what is supposed."""
 QUESTION = re.compile(r"^(?!\W*[A-J][).:]).*\w\W+\w.*\?\W*$", re.DOTALL)
 """More than one word with a question mark: it states nothing."""

@@ -70,7 +70,7 @@ def is_formal(truth: str) -> bool:
     )
 
 
-_ENDS = re.compile(r"\D*?([\d.]+)\s*(?:-|~|to|through|and)\s*([\d.]+)\D*")
+_ENDS = re.compile(r"\D*?([\d.]+)\s*(?:-|~|,|to|through|and)\s*([\d.]+)\D*")
 _BASE = re.compile(
     r"\(?\s*(\w+)\s*\)?\s*(?:_\s*\{?\s*\(?(\d+)\)?\s*\}?|\(?,?\s*(?:in\s+)?base[\s-]+(\d+)\s*\)?)"
 )

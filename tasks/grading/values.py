@@ -1,8 +1,9 @@
 """The value that a response states, and whether it is the true one."""
 
 import re
+from fractions import Fraction
 
-from tasks.grading import claims, equivalence, quantities
+from tasks.grading import claims, equivalence, quantities, words
 from tasks.grading.places import Place, places
 from tasks.grading.quantities import Quantity
 from tasks.grading.single import plain_words
@@ -53,7 +54,7 @@ def read_value(
 _CUE = re.compile(
     r"=|\\approx|(?<!that )(?<!who )\b(?:is|are|was|were|be|been|equals?|has|have|had|gives?|gets?"
     r"|got|costs?|totals?|needs?|takes?|makes?|contains?|shows?|approximately|remains?|becomes?|leaves?|obtains?"
-    r"|find|found|yields?|see|count)\b|:|[是为共]|等于",
+    r"|find|found|yields?|see|count|adds?\s(?:up\s)?to|(?:sum|come|amount)s?\sto)\b|:|[是为共]|等于",
     re.IGNORECASE,
 )
 _CUE_ENDS = re.compile(rf"(?:{_CUE.pattern})\s*$", re.IGNORECASE)
@@ -65,6 +66,17 @@ _PARENTHESIS = re.compile(
 _HEAD = re.compile(
     r"\W*(?:there|a|the|in)?\b.*\b(?:are|is|has|have|total|contains?|see|count|find)\b", re.I
 )
+
+
+_CENTS = re.compile(
+    rf"(\d+|{words.WORDS})\sdollars?,?\s(?:and\s)?(\d\d?|{words.WORDS})\scents?\b", re.IGNORECASE
+)
+
+
+def _dollars(said: re.Match[str]) -> str:
+    """Return "3 dollars and 5 cents" as "3.05 dollars"."""
+    whole, cents = (words.number(part) or int(part) for part in said.groups())
+    return f"{float(whole + Fraction(cents, 100)):.2f} dollars"
 
 
 def stated_number(place: Place) -> str | None:
@@ -79,7 +91,9 @@ def stated_number(place: Place) -> str | None:
         return last if equivalence.same(first, last) is True else None
     if claims.REFUSAL.search(place.text):
         return None
-    said = quantities.sentence(_DECIMAL_COMMA.sub(r"\1.\2", _PARENTHESIS.sub(" ", place.text)))
+    said = quantities.sentence(
+        _DECIMAL_COMMA.sub(r"\1.\2", _CENTS.sub(_dollars, _PARENTHESIS.sub(" ", place.text)))
+    )
     found = quantities.find(said)
     found = [
         one
