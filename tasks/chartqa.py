@@ -122,8 +122,8 @@ def _numbers(text: str) -> list[Fraction]:
         value = amount.value * 100 if amount.percent else amount.value
         return [value, value / amount.scale]
     digits = _DIGITS.findall(text)
-    number = extract.number(digits[0]) if len(digits) == 1 else None
-    return [] if number is None else [number]
+    number = amounts.read(digits[0], letters=False) if len(digits) == 1 else None
+    return [number.value] if number and isinstance(number.value, Fraction) else []
 
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
