@@ -38,6 +38,10 @@ def read_value(
         said = stated_number(place) if number else _stated(place, truth)
         if said is not None:
             verdict = equivalence.same(truth, said, unit=unit, precision=precision)
+            if verdict is False and (share := _SHARE.search(place.text)):  # 3 out of 8
+                part = f"{share[1]}/{share[2]}"
+                if equivalence.same(truth, part):
+                    return part, True
             if verdict is None:
                 verdict = _begins(truth, said) or _begins(truth, place.text)
             if verdict is not None and (verdict or number or place.is_plain):
@@ -48,6 +52,8 @@ def read_value(
             unclear = True  # numbers, and no telling which
     return None, None
 
+
+_SHARE = re.compile(r"^\W*(?:[a-z ]{0,20}\b)?(\d+) out of (?:the )?(\d+)\W*$", re.IGNORECASE)
 
 # Numbers
 
