@@ -3,10 +3,12 @@ r"""From a model's text to its answer: pure functions, standard library only, no
 Each returns None where the text does not say it. None of them evaluates what a model wrote.
 
 `read_choice`, `read_choices`, `read_value` and `read_yes_no` are the robust reading of all
-benchmarks; `docs/how_answers_are_read.md` is their grammar on one page.
+benchmarks; `docs/how_answers_are_read.md` is their grammar on one page. `after_thinking`,
+`boxed`, `final` and `number` read what is plain.
 """
 
 import re
+from fractions import Fraction
 
 from tasks.grading.choices import NO_OPTION, read_choice, read_choices
 from tasks.grading.places import boxed_spans, places, stated
@@ -17,6 +19,8 @@ __all__ = [
     "NO_OPTION",
     "after_thinking",
     "boxed",
+    "final",
+    "number",
     "read_choice",
     "read_choices",
     "read_value",
@@ -35,6 +39,68 @@ def boxed(text: str) -> str | None:
     """
     spans = boxed_spans(text)
     return text[spans[-1][1] : spans[-1][2]].strip() if spans else None
+
+
+_ANSWER = re.compile(r"\b(?:answer|option|choice)\b[\s>*\"']*(?:\bis\b|[:：])", re.IGNORECASE)
+
+
+def final(text: str) -> str | None:
+    r"""Return the part of a response that holds its answer; None where there is none.
+
+    That is, after the thought: the last `\boxed{}`; else what follows the last "answer is" or
+    "Answer:" on its line; else the last line that is not empty.
+
+    >>> final(r"so \boxed{B} it is"), final("Hence the answer is 12. \nAs asked.")
+    ('B', '12.')
+    >>> final("<Thought process>:<<x>>\n<Answer>:<<C>>."), final("3 + 4\n7\n")
+    ('<<C>>.', '7')
+    >>> final("<think> the answer is B") is None
+    True
+    """
+    spoken = after_thinking(text)
+    if not spoken:
+        return None
+    if (inside := boxed(spoken)) is not None:
+        return inside or None
+    marks = list(_ANSWER.finditer(spoken))
+    if marks:
+        rest = spoken[marks[-1].end() :].strip().splitlines()
+        return rest[0].strip() if rest else None
+    return spoken.splitlines()[-1].strip()
+
+
+_NUMBER = re.compile(r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_FRACTION = re.compile(r"(?P<sign>[-+−]?)\\[dt]?frac\{(?P<top>\d+)\}\{(?P<bottom>\d+)\}")
+
+
+def number(text: str) -> Fraction | None:
+    r"""Read a text that is one number and nothing else, exactly.
+
+    Signs, thousands commas, decimals, exponents, `a/b`, `\frac{a}{b}`, percent and dollar signs,
+    degree marks and a final full stop are understood; a unit is not.
+
+        >>> number("1,234.50"), number(r"-\frac{3}{6}"), number("$12$.")
+        (Fraction(2469, 2), Fraction(-1, 2), Fraction(12, 1))
+        >>> number("12 cm") is None, number("3, 4") is None
+        (True, True)
+    """
+    bare = re.sub(r"\\[,;! ]|\\%|\\\$|\^\{?\\circ\}?|[$%°\s]", "", text).rstrip(".")
+    if fraction := _FRACTION.fullmatch(bare):
+        bare = f"{fraction['sign']}{fraction['top']}/{fraction['bottom']}"
+    top, slash, bottom = bare.partition("/")
+    numerator, denominator = _decimal(top), _decimal(bottom) if slash else Fraction(1)
+    if numerator is None or not denominator:
+        return None
+    return numerator / denominator
+
+
+def _decimal(text: str) -> Fraction | None:
+    if not re.match(r"[-+−]?\.?\d", text) or not _NUMBER.fullmatch(text):
+        return None
+    # A long exponent would build a number of that many digits, of which Python reads no 5,000.
+    if len(text) > 1000 or re.search(r"[eE][-+]?\d{4,}$", text):
+        return None
+    return Fraction(text.replace(",", "").replace("−", "-"))
 
 
 def read_yes_no(text: str) -> str | None:

@@ -1,4 +1,5 @@
 import doctest
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -63,17 +64,80 @@ def test_a_text_that_names_no_single_option_is_not_read(text):
     assert extract.read_choice(text, dict.fromkeys("ABCDE", "")) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12", 12),
+        ("-12", -12),
+        ("−12", -12),
+        ("+3", 3),
+        ("1,234,567", 1234567),
+        ("0.5", Fraction(1, 2)),
+        (".5", Fraction(1, 2)),
+        ("8.0", 8),
+        ("3/4", Fraction(3, 4)),
+        (r"\dfrac{3}{4}", Fraction(3, 4)),
+        (r"-\frac{3}{4}", Fraction(-3, 4)),
+        ("$12$.", 12),
+        (r"\$12", 12),
+        ("50%", 50),
+        (r"90^{\circ}", 90),
+        ("90°", 90),
+        ("1e3", 1000),
+        ("12 cm", None),
+        ("3, 4", None),
+        ("1,23", None),
+        ("12,3456", None),
+        ("1/0", None),
+        (r"\frac{1}{0}", None),
+        ("1e999999999", None),
+        ("", None),
+        (".", None),
+        ("-", None),
+        ("1:2", None),
+        ("nan", None),
+        ("infinity", None),
+        ("twelve", None),
+    ],
+)
+def test_number_reads_exactly_or_not_at_all(text, expected):
+    assert extract.number(text) == expected
+
+
 @given(st.fractions())
 def test_every_fraction_reads_back(value):
-    assert amounts.read(f"{value.numerator}/{value.denominator}").value == value
+    assert extract.number(f"{value.numerator}/{value.denominator}") == value
     sign = "-" if value < 0 else ""
     latex = rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
-    assert amounts.read(latex).value == value
+    assert extract.number(latex) == value
 
 
 @given(st.text())
 def test_no_text_makes_a_reader_fail(text):
     extract.boxed(text)
+    extract.final(text)
+    extract.number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"Thus \boxed{B}. The answer is C.", "B"),
+        ("The answer is 12.\nI checked it.", "12."),
+        ("Answer: A\nNo. Answer: B", "B"),
+        ("<Answer>:<<C>>.", "<<C>>."),
+        ("**Answer:** D", "** D"),
+        ("答案 Answer： D", "D"),
+        ("3 + 4 = 7\n7", "7"),
+        ("<think>The answer is 3</think>4", "4"),
+        ("<think>The answer is 3", None),
+        ("", None),
+        (r"\boxed{}", None),
+        ("The answer is", None),
+    ],
+)
+def test_final_finds_where_the_answer_stands(text, expected):
+    assert extract.final(text) == expected
 
 
 OPTIONS = ["22", "40", "44", "48"]
