@@ -37,7 +37,7 @@ def test_lm_eval_prints_its_own_table_of_it(run, tmp_path):
     assert lines[2][1:9] == ["mathvista", "1", "robust", "0", "acc", "↑", "0.625", "±"]
     # Of eight questions with five right, Bessel's correction in the variance.
     assert float(lines[2][9]) == pytest.approx(math.sqrt(5 / 8 * 3 / 8 / 7), abs=1e-4)
-    assert ["unparsed", "", "1.0000"] in [line[5:8] for line in lines]
+    assert ["unparsed", "", "1.000"] in [line[5:8] for line in lines]
 
 
 def test_the_hub_reads_its_card(run, tmp_path):
