@@ -5,13 +5,13 @@ and the logs of inspect_ai (`.eval`: a zip archive with a JSON file for each sam
 """
 
 import csv
-import json
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.typed import as_json, read_bytes
 from harness.evaluate.archive import BROKEN, part
 from harness.evaluate.spreadsheet import read_sheet
 
@@ -57,7 +57,7 @@ def read(path: Path, answers: tuple[str, ...]) -> tuple[list[Record], list[str]]
             several = f"of the sheets {', '.join(sheets)} the first is read"
             return records, [several] if len(sheets) > 1 else []
         return kinds[kind](path), []
-    except (ValueError, csv.Error, RecursionError, OSError) as error:
+    except (ValueError, csv.Error, OSError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
@@ -66,14 +66,14 @@ def _lines(path: Path) -> list[Record]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                found.append(json.loads(line.removeprefix(b"\xef\xbb\xbf")))
+                found.append(as_json(line, f"{path} line {number}"))
                 if not isinstance(found[-1], dict):
                     raise ValueError(f"line {number} is not a JSON object")
     return found
 
 
 def _json(path: Path, answers: tuple[str, ...]) -> list[Record]:
-    told = json.loads(path.read_bytes())
+    told = as_json(read_bytes(path), path)
     if isinstance(told, dict):
         told = next((told[name] for name in LISTS if isinstance(told.get(name), list)), told)
     if isinstance(told, dict):
@@ -107,7 +107,7 @@ def _log(path: Path) -> list[Record]:
             if sum(info.file_size for info in log.infolist()) > LARGEST:
                 raise ValueError(f"it holds more than {LARGEST} bytes")
             names = [name for name in log.namelist() if name.startswith("samples/")]
-            found = [json.loads(part(log, name)) for name in names]
+            found = [as_json(part(log, name), f"{path} {name}") for name in names]
     except BROKEN as error:
         raise ValueError(f"it is no log of inspect ({error})") from error
     if not all(isinstance(sample, dict) for sample in found):

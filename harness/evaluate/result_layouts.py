@@ -66,7 +66,7 @@ def answers_of(path: Path, wanted: str | None = None) -> tuple[list[Answer], lis
     for number, record in enumerate(records, start=1):
         try:
             found.extend(_answers(record))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise UserError(f"{path}: record {number}: {error}") from error
         taken, *others = _holding(record) or [""]
         beside.update({field: taken for field in others if field != "filtered_resps"})

@@ -248,8 +248,8 @@ def test_the_same_command_again_makes_the_same_run(tmp_path, data, driftbench):
 BAD = {
     "a.parquet": (b"", "convert it to JSON lines or TSV"),
     "a.pkl": (b"", "is a pickle, which can run code when it is read: have the tool write TSV"),
-    "a.jsonl": (b"{\n", "cannot be read"),
-    "b.jsonl": (b"\x80\x81\xff", "cannot be read"),
+    "a.jsonl": (b"{\n", "a.jsonl line 1 is not JSON"),
+    "b.jsonl": (b"\x80\x81\xff", "b.jsonl line 1 is not JSON"),
     "c.jsonl": (b"[1]\n", "line 1 is not a JSON object"),
     "d.jsonl": (b"", "holds no answers"),
     "e.jsonl": (b'{"response": "7"}\n', "names no rows: expected one of the fields id, pid"),
@@ -258,7 +258,7 @@ BAD = {
     "h.json": (b'{"a": 3}', "cannot be read"),
     "i.xlsx": (b"PK", "it is no XLSX workbook"),
     "j.jsonl": (b'{"id": "11", "sample": "one", "response": "7"}\n', "its sample is 'one'"),
-    "k.json": (b"[" * 100_000, "cannot be read"),
+    "k.json": (b"[" * 100_000, "k.json is nested more than 100 deep"),
 }  # fmt: skip
 
 
