@@ -17,6 +17,7 @@ def to_reach(
     llm: Path | str,
     sft: Path | str,
     modules: tuple[Role, ...],
+    *,
     seed: int = 0,
 ) -> Recipe:
     """How to merge `sft` with `llm`, base `vlm`, so that the displacement becomes `rho`.
@@ -74,6 +75,6 @@ def merge_as_far(
     rho = displacement(vlm, llm, drift, modules).rho
     if before is not None:
         rho -= displacement(vlm, llm, before, modules).rho
-    recipe = to_reach(rho, vlm, llm, sft, modules, seed)
+    recipe = to_reach(rho, vlm, llm, sft, modules, seed=seed)
     ((_, made),) = merge(sft, llm, {out: recipe}, vlm, overwrite)
     return made, rho

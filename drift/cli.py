@@ -33,7 +33,15 @@ def prior(
 
     kinds = roles(modules)
     vlm, llm, base = local(vlm), local(llm), base and local(base)
-    made = priors.build(vlm, llm, variant, base, kinds, dtype, seed)  # type: ignore[arg-type]
+    made = priors.build(
+        vlm,
+        llm,
+        variant,  # type: ignore[arg-type]
+        base=base,
+        roles=kinds,
+        dtype=dtype,
+        seed=seed,
+    )
     for line in made.warnings:
         print(f"warning: {line}")
     error = priors.save(made, out, overwrite, rank)

@@ -60,7 +60,7 @@ class Distance:
     """One for each checkpoint that was asked for."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Sums:
     difference: float = 0.0
     ours: float = 0.0
@@ -141,11 +141,11 @@ def _sums(ours: Any, theirs: Any) -> _Sums:
     difference = theirs - ours
     # Blocks are short enough for float32; what they add up to is not.
     return _Sums(
-        float(dot(difference, difference)),
-        float(dot(ours, ours)),
-        float(dot(theirs, theirs)),
-        float(dot(ours, theirs)),
-        ours.numel(),
+        difference=float(dot(difference, difference)),
+        ours=float(dot(ours, ours)),
+        theirs=float(dot(theirs, theirs)),
+        product=float(dot(ours, theirs)),
+        count=ours.numel(),
     )
 
 

@@ -113,7 +113,7 @@ def _digest(shard: Path, table: Mapping[str, Entry], moved: Callable[[int], None
 
     total, room = xxhash.xxh3_128(), memoryview(bytearray(CHUNK))
     first = min((entry.start for entry in table.values()), default=shard.stat().st_size)
-    header = Entry(shard.name, "", (), 0, first)
+    header = Entry(file=shard.name, dtype="", shape=(), start=0, end=first)
     with shard.open("rb", buffering=0) as file:
         for name, entry in (("", header), *table.items()):
             for at in range(entry.start, entry.end, CHUNK):

@@ -55,7 +55,7 @@ TYPES = {
 CODES = {kind.torch: code for code, kind in TYPES.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """Where one tensor lies."""
 
@@ -147,7 +147,9 @@ def placed(path: Path, header: dict[str, Any], first: int) -> dict[str, Entry]:
             if not all(type(number) is int for number in (*shape, start, end)):
                 raise TypeError
             dtype = TYPES[info["dtype"]].torch if info["dtype"] in TYPES else str(info["dtype"])
-            found[name] = Entry(path.name, dtype, shape, first + start, first + end)
+            found[name] = Entry(
+                file=path.name, dtype=dtype, shape=shape, start=first + start, end=first + end
+            )
     return dict(sorted(found.items(), key=lambda item: (item[1].start, item[1].end)))
 
 

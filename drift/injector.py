@@ -177,7 +177,7 @@ def _blocks(tensors: "list[torch.Tensor]", buffers: _Buffers) -> "Iterator[list[
         ]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Target:
     """One tensor to be pulled."""
 
@@ -371,7 +371,7 @@ class Injector:
                     push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
                     if push:
                         _subtract(local_part(target.param.grad), pull, push, self._buffers)
-                log.add(target, gg, gd, dd, push, wd - target.anchor)
+                log.add(target, gg=gg, gd=gd, dd=dd, push=push, moved=wd - target.anchor)
         return {"alpha": alpha, "rho": log.rho(), **log.by_role()}
 
     def _rho(self) -> float:
@@ -542,7 +542,15 @@ def _target(
         goal = None if goal is None else goal.cpu().pin_memory()
     placed = layer_and_role(name)
     layer = placed[0] if placed else None
-    return _Target(name, layer, _role(name), param, delta, goal, param.numel())
+    return _Target(
+        name=name,
+        layer=layer,
+        role=_role(name),
+        param=param,
+        delta=delta,
+        goal=goal,
+        numel=param.numel(),
+    )
 
 
 def _refuse_flat(model: "torch.nn.Module") -> None:

@@ -55,7 +55,7 @@ def make_reasoner(
     """Train the family's text-only reasoner from its base."""
     from drift.pocket import build
 
-    build.reasoner(family, base, out, distance, seed, length)
+    build.reasoner(family, base, out, distance, seed=seed, length=length)
 
 
 @app.command("vlm")

@@ -119,8 +119,7 @@ def test_every_layer_has_its_share(qwen, tmp_path, words):
 
 @pytest.mark.parametrize("method", ["task_arithmetic", "ties", "dare_linear", "dare_ties"])
 def test_published_weights_need_not_add_up_to_one(qwen, tmp_path, method):
-    """1.6 and 0.2 (Chen et al., 2025): halved and turned into shares, twice the step from the
-    base."""
+    """1.6 and 0.2 (Chen et al., 2025) are 1.8 times the shares 8/9 and 1/9."""
     recipe = Recipe(method=method, density=0.3, seed=1)
     shares = replace(recipe, alpha=0.2 / 1.8)
     weights = replace(recipe, weights=(1.6, 0.2))
@@ -141,7 +140,7 @@ def test_published_weights_need_not_add_up_to_one(qwen, tmp_path, method):
 
 
 def test_a_small_step_in_bfloat16_tells_how_far_it_went(qwen, tmp_path, capsys):
-    """A twentieth apart, two hundredths of the way: most entries stay where they are."""
+    """A hundredth apart, two hundredths of the way: most entries stay where they are."""
     vlm = altered(qwen / "vlm", tmp_path / "vlm", lambda tensors: tensors.update(
         {name: tensor.bfloat16() for name, tensor in tensors.items()}))  # fmt: skip
     ours, noise = read(vlm), torch.Generator().manual_seed(1)
