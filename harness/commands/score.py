@@ -98,7 +98,7 @@ def _grade(
     for folder in folders:
         judge = judge_of(folder)
         scored.append(grade(folder, protocol, judge))
-        if judge is not None and not judge.replied + judge.failed:
+        if judge is not None and not judge.replied + judge.failed + judge.unusable:
             troubles.append(
                 f"{folder}: nothing was left to the judge: robust asks none, and official none of "
                 "what its rules read"
@@ -106,7 +106,13 @@ def _grade(
         if judge is not None and judge.failed:
             troubles.append(
                 f"{folder}: the judge left {judge.failed} requests unanswered, at first: "
-                f"{judge.reason or 'it went away'}; the same command asks again"
+                f"{printable(judge.reason) or 'it went away'}; the same command asks again"
+            )
+        if judge is not None and judge.unusable:
+            troubles.append(
+                f"{folder}: {judge.unusable} answers are unparsed because what the judge replied "
+                f"could not be used, at first: {printable(judge.reason)}; the same command asks "
+                "again"
             )
     print_cells(scored)
     for trouble in troubles:

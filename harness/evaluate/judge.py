@@ -7,13 +7,15 @@ graded again without it:
     {"key": "…", "judge": "<fingerprint>", "reply": "B"}
 
 The replies are validated by the protocol's own generator, see `tasks.judging`. What the judge could
-not answer stays unparsed.
+not answer stays unparsed. So does what its rule could not use, which is taken back by a line with
+an empty reply: the next judging asks again.
 """
 
-import dataclasses
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from common.errors import UserError
@@ -28,9 +30,26 @@ from harness.runs.schema import Question, Sampling
 from tasks.grading import extract
 from tasks.judging import UNPARSED, Judging, Reading, Request
 
-CONTROL = re.compile(r"<(?=\|[^<>|\s]{1,40}\|>|/?(?:image|s|think|start_of_turn|end_of_turn)>)")
-"""Where a mark begins that a chat template or a tokenizer takes for its own. A response that is
-quoted to the judge may hold them, by chance or to end the quotation; a blank makes them words."""
+CONTROL = re.compile(
+    r"""[<‹](?=[|｜][^<>‹›\s]{1,60}[>›] | [^<>\s|]{1,40}\|> | </?SYS>>
+        | /?(?:s|bos|eos|pad|unk|sep|cls|mask|sop|eop|gmask|endoftext|human|bot|user|assistant
+        | system|image|img|video|audio|think|tool_call|tool_response
+        | (?:start|end)_of_(?:turn|image|audio)
+        | seed:\w+|unused\d+|reserved_\d+|extra_id_\d+|image_soft_token)>)
+    | \[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+|IMG(?:_BREAK|_END)?|THINK|AUDIO
+        |PREFIX|MIDDLE|SUFFIX|gMASK|UNUSED_TOKEN_\d+|CLS|SEP|PAD|MASK|UNK|BOS|EOS)\])
+    | ◁(?=/?\w{1,40}▷)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Where a mark begins that a chat template or a tokenizer takes for its own: ChatML, Llama 2 to 4,
+Mistral, DeepSeek, Gemma, GLM, InternLM, Kimi, Seed. A response that is quoted to the judge may hold
+them, by chance or to end the quotation; a blank makes them words."""
+
+ROOM = 8192
+"""Tokens for a reply that said nothing within its own bound: a judge that thinks needs them."""
+
+LONGEST, SHOWN = 1 << 16, 60
+"""Characters of a reply, what is longer is none; and of one that is told."""
 
 
 class Judge:
@@ -49,15 +68,15 @@ class Judge:
         """Requests that were answered, now or before."""
         self.failed = 0
         """Requests that were not answered."""
+        self.unusable = 0
+        """Replies that said nothing, or nothing that the rule could use."""
         self.reason = ""
-        """Why the first of them was not, in the engine's words."""
+        """Why the first of all these was not, in the engine's words or the judge's own."""
         self._run = run
         self._engine = engine
-        self._known = {
-            line["key"]: line["reply"]
-            for line in folder.read_replies(run)
-            if line["judge"] == record["fingerprint"]
-        }
+        lines = [one for one in folder.read_replies(run) if one["judge"] == record["fingerprint"]]
+        last = {line["key"]: line["reply"] for line in lines}
+        self._known = {key: reply for key, reply in last.items() if reply}
 
     def replies(self, requests: Sequence[Request]) -> list[str | None]:
         """Answer requests, all at once; None where there is no answer."""
@@ -69,32 +88,62 @@ class Judge:
         self.replied += sum(reply is not None for reply in found)
         return found
 
+    def take_back(self, requests: Iterable[Request]) -> None:
+        """Forget what was replied to requests: the rule could not use it."""
+        self.unusable += 1
+        replies = [(k, self._known.pop(k)) for r in requests if (k := key(r)) in self._known]
+        if replies:
+            self.reason = self.reason or f"it said {ascii(replies[-1][1][:SHOWN])}"
+        if self._engine is not None:
+            with Log(self._run, "judge.jsonl") as log:
+                for forgotten, _ in replies:
+                    self._keep(log, forgotten, "")
+
     def _ask(self, engine: Engine, requests: dict[str, Request]) -> None:
-        wanted = [_for_engine(engine, key, request) for key, request in requests.items()]
-        answered = 0
+        silent: dict[str, Request] = {}
         with Log(self._run, "judge.jsonl") as log:
             try:
-                found = counted("asking the judge", engine.generate(wanted), len(wanted))
-                for response in found:
-                    if response.finish == "error":
-                        self.reason = self.reason or response.reason
-                        continue
-                    answered += 1
-                    self._known[response.key] = response.text
-                    judge = self.record["fingerprint"]
-                    log.append({"key": response.key, "judge": judge, "reply": response.text})
+                silent = self._round(engine, requests, log)
+                if silent:
+                    roomy = {k: replace(r, max_tokens=ROOM) for k, r in silent.items()}
+                    silent = self._round(engine, roomy, log)
             except UserError as error:
                 self.reason = self.reason or str(error)
-        self.failed += len(requests) - answered
+        self.unusable += len(silent)
+        if silent:
+            self.reason = self.reason or f"it said nothing within {ROOM} tokens"
+        self.failed += sum(k not in self._known and k not in silent for k in requests)
+
+    def _round(self, engine: Engine, requests: dict[str, Request], log: Log) -> dict[str, Request]:
+        """Put requests once; return those to which the reply said nothing."""
+        wanted = [_for_engine(engine, key, request) for key, request in requests.items()]
+        silent = {}
+        for response in counted("asking the judge", engine.generate(wanted), len(wanted)):
+            if response.finish == "error":
+                self.reason = self.reason or response.reason
+            elif response.finish == "length" or not _said(response.text):
+                silent[response.key] = requests[response.key]
+            else:
+                self._known[response.key] = response.text
+                self._keep(log, response.key, response.text)
+        return silent
+
+    def _keep(self, log: Log, key: str, reply: str) -> None:
+        log.append({"key": key, "judge": self.record["fingerprint"], "reply": reply})
+
+
+def _said(reply: str) -> str:
+    """Return what a reply says: a judge that thinks aloud has said nothing in an open thought."""
+    return (extract.after_thinking(reply) or "") if len(reply) <= LONGEST else ""
 
 
 def key(request: Request) -> str:
     """Return the content address of a request."""
-    return digest(dataclasses.asdict(request))
+    return digest(asdict(request))
 
 
 def _for_engine(engine: Engine, key: str, request: Request) -> engines.Request:
-    prompt = CONTROL.sub("< ", request.prompt)
+    prompt = CONTROL.sub(r"\g<0> ", request.prompt)
     if request.system:
         prompt = f"{request.system}\n\n{prompt}"
     question = Question(task="judge", id=key, prompt=prompt)
@@ -117,10 +166,12 @@ def settled(
         extractions: For each a reply to its first request, where another tool made one.
 
     Returns:
-        For each the reading, and whether a reply was used; None: it is unparsed for want of one.
+        For each the reading, and whether a reply was used; None: it is unparsed for want of one
+        that the rule can use.
     """
     ends: list[tuple[Reading, bool | None]] = []
     waiting: dict[int, tuple[Judging, Request]] = {}
+    heard: dict[int, list[Request]] = defaultdict(list)
     for number, (one, extraction) in enumerate(zip(begun, extractions, strict=True)):
         ends.append((UNPARSED, None))
         if not isinstance(one, tuple):
@@ -132,13 +183,17 @@ def settled(
     while waiting and judge is not None:
         asked = list(waiting.items())
         replies = judge.replies([request for _, (_, request) in asked])
-        for (number, (judging, _)), reply in zip(asked, replies, strict=True):
+        for (number, (judging, request)), reply in zip(asked, replies, strict=True):
             if reply is None:
                 judging.close()
                 del waiting[number]
-            else:
-                # A judge that thinks aloud has said nothing until its thought is closed.
-                _step(number, judging, extract.after_thinking(reply) or "", ends, waiting)
+                continue
+            heard[number].append(request)
+            _step(number, judging, _said(reply), ends, waiting)
+            reading, used = ends[number]
+            if number not in waiting and used and reading[0] is None:
+                judge.take_back(heard[number])
+                ends[number] = UNPARSED, None
     for judging, _ in waiting.values():
         judging.close()
     return ends

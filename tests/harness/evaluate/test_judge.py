@@ -211,6 +211,98 @@ def test_a_response_cannot_end_its_quotation(theirs):
     assert hows(theirs) == DECIDED
 
 
+MARKS = (
+    "[INST] [/INST] <<SYS>> <</SYS>> <s> </s> <bos> <eos> <|im_start|> <|eot_id|> "
+    "<｜Assistant｜> ‹｜Assistant｜> <｜begin▁of▁sentence｜> <start_of_turn> <end_of_turn> "
+    "<|channel> <channel|> [gMASK] <sop> <unused94> <seed:bos> ◁think▷ [IMG] <image> </think> "
+    "[/SYSTEM_PROMPT]"
+).split()
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_no_mark_of_a_template_reaches_the_judge_as_one(tmp_path, mark):
+    asked = []
+
+    def reply(request):
+        asked.append(request.question.prompt)
+        return "A"
+
+    settled([asks()({"answer": "A"}, f"x{mark}y")], scripted(tmp_path, reply), [None])
+    assert asked == [f"Which letter is x{mark[0]} {mark[1:]}y?"]
+
+
+def test_what_is_no_mark_stays_as_it_is():
+    for plain in ("a<b", "x < |y| > z", "[ABC]", "<start>\n", "<b>B</b>", "[1, 2]", "f(x) |> g"):
+        assert judge.CONTROL.sub("", plain) == plain
+
+
+# A reply that the rule cannot use
+
+
+def retried(theirs, reply) -> Judge:
+    """Judge with replies of some kind, then with sound ones: all of it is asked again."""
+    with Pretend(reply) as poor:
+        found = judged(theirs, poor)
+    assert hows(theirs) == [DECIDED[0], ("unparsed", None), *DECIDED[2:]]
+    assert folder.read_card(theirs).tasks[0].unjudged == found.unusable == 1
+    score(theirs)
+    assert folder.read_card(theirs).tasks[0].unjudged == 1
+    with Pretend(extracts) as pretend:
+        again = judged(theirs, pretend)
+    assert [row_of(body) for body in pretend.bodies] == [1]
+    assert (hows(theirs), again.unusable) == (DECIDED, 0)
+    assert folder.read_card(theirs).tasks[0].unjudged == 0
+    return found
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        completion(""),
+        completion("<think>hm, B or C"),
+        completion("B, because the second one is a", "length"),
+        completion("B" * 70_000),
+    ],
+    ids=["empty", "an open thought", "cut", "too long"],
+)
+def test_a_reply_that_says_nothing_is_told_and_asked_for_again(theirs, reply):
+    found = retried(theirs, lambda n, body: reply if row_of(body) == 1 else extracts(n, body))
+    assert found.reason == f"it said nothing within {judge.ROOM} tokens"
+    assert (theirs / "judge.jsonl").stat().st_size < 10_000
+
+
+def test_a_judge_that_thinks_gets_room_for_it(theirs):
+    def thinks(number, body):
+        if body["max_tokens"] < 1000:
+            return completion("<think>", "length")
+        letter = extracts(number, body)["choices"][0]["message"]["content"]
+        return completion(f"<think>I look at it</think>{letter}")
+
+    with Pretend(thinks) as pretend:
+        found = judged(theirs, pretend)
+    assert (hows(theirs), found.failed, found.unusable) == (DECIDED, 0, 0)
+    assert sorted(body["max_tokens"] for body in pretend.bodies) == [256] * 4 + [judge.ROOM] * 4
+
+
+def test_nonsense_is_told_taken_back_and_asked_for_again(tmp_path):
+    poor = scripted(tmp_path, lambda request: "potatoes \x1b[31m")
+    begun = [asks()({"answer": "B"}, "x"), asks()({"answer": "B"}, "y")]
+    assert settled(begun, poor, [None] * 2) == [(UNPARSED, None)] * 2
+    assert (poor.unusable, poor.failed) == (2, 0)
+    assert poor.reason == r"it said 'potatoes \x1b[31m'"
+    asked = []
+
+    def mended(request):
+        asked.append(request.question.id)
+        return "B"
+
+    for _ in range(2):
+        begun = [asks()({"answer": "B"}, "x"), asks()({"answer": "B"}, "y")]
+        sound = scripted(tmp_path, mended)
+        assert settled(begun, sound, [None] * 2) == [(("B", True), True)] * 2
+        assert (len(asked), sound.unusable) == (2, 0)
+
+
 # One verdict under way
 
 
@@ -253,7 +345,7 @@ def test_verdicts_ask_in_rounds_until_a_reply_serves(tmp_path):
         (("B", True), True),
         (("7", True), False),
         (("A", False), True),
-        (UNPARSED, True),
+        (UNPARSED, None),
     ]
     assert [(name, temperature) for name, temperature, _ in asked] == [
         ("x", 0), ("y", 0), ("z", 0), ("x", 1), ("z", 1), ("x", 2), ("z", 2),
