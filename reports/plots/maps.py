@@ -116,7 +116,7 @@ def displacement_plot(name: str, title: str, found: Distances) -> Plot | None:
     unit = "tensor" if whole else "module"
     text = (
         f"Displacement ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖² of each {unit} toward {found.reasoner}: 0 is the "
-        "VLM, and a linear merge of share α lies at ρ = α everywhere."
+        "VLM, and a linear merge of share α lies at ρ = α everywhere, less what rounding loses."
     )
     file = f"{found.name.replace('distance', 'displacement')}_{style.file_name(name)}"
     drawn = partial(figure, maps, "ρ", "PuOr_r", INCHES)
