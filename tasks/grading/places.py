@@ -271,11 +271,10 @@ def _sentences(lines: list[str]) -> Iterator[Place]:
         lines = lines[:1]
     ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
     parts = [part for line in ends for part in sentences(line[-2000:])]
-    parts = [part for part in parts if not PREMISE.match(part)]
     parts = [
         claims.CONCEDED.sub("", part[-SEGMENT:])
         for part in parts
-        if not (claims.FLUFF.match(part) or QUESTION.search(part))
+        if not (claims.FLUFF.match(part) or PREMISE.match(part) or QUESTION.search(part))
     ]
     if len(parts) > 1 and parts[0].endswith("?"):
         parts = parts[1:]
