@@ -272,11 +272,16 @@ def merged(
         exact = blocks[0] if combine is None else combine(*blocks)
         block = rounded(exact, blocks[0].dtype, chance)
         written = block.float()
-        went, along = written - vlm, written - start
-        # Of bfloat16 the linear merge is rounded as it is computed.
-        step = share * delta if plain else exact.float() - vlm
-        for i, both in enumerate(((along, delta), (delta, delta), (went, step), (step, step))):
-            sums[i] += float(both[0].dot(both[1]))
+        went = written - vlm
+        along = went if start is vlm else written - start
+        moved, whole = float(along.dot(delta)), float(delta.dot(delta))
+        if plain:  # the step is a share of Δ; of bfloat16 it is rounded as it is computed
+            kept, asked = share * moved, share * share * whole
+        else:
+            step = exact.float() - vlm
+            kept, asked = float(went.dot(step)), float(step.dot(step))
+        for i, one in enumerate((moved, whole, kept, asked)):
+            sums[i] += one
         yield block
 
 
