@@ -117,6 +117,22 @@ def commit(name: str, kind: Kind = "model", revision: str | None = None) -> str 
         return kept.read_text() if kept.is_file() else None
 
 
+def silence() -> str:
+    """Return why the hub does not answer, empty where it does."""
+    import urllib.error
+    import urllib.request
+
+    from huggingface_hub.constants import ENDPOINT
+
+    try:
+        urllib.request.urlopen(ENDPOINT, timeout=SECONDS).close()
+    except urllib.error.HTTPError:
+        pass  # it answered
+    except OSError as error:
+        return str(error)
+    return ""
+
+
 def link(place: str, out: Path, kind: Kind = "model") -> Path:
     """Lay a link at `out` to what `place` stands for: nothing is there twice.
 

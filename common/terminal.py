@@ -26,7 +26,7 @@ def print_table(
     """Print a table.
 
     Args:
-        heads: Of the columns.
+        heads: Of the columns; all empty: none is shown.
         rows: Their cells, taken as they are but for what could steer a terminal.
         align: A letter for each column, `l` or `r`.
         width: Columns that it may take where there is no terminal.
@@ -34,7 +34,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None)
+    table = Table(box=None, show_header=any(heads))
     for head, letter in zip(heads, align, strict=True):
         justify: Literal["left", "right"] = "right" if letter == "r" else "left"
         table.add_column(Text(printable(head)), justify=justify, overflow="fold")

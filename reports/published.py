@@ -38,7 +38,7 @@ NOT_PERCENT = {"MME"}
 """Tasks whose score is a sum of points."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Beside:
     """One published score of what one of our runs is."""
 

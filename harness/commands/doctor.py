@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from common import torch_guard
+from common.terminal import print_table
 from harness.engines.gpus import visible
 
 State = Literal["ok", "note", "fail"]
+MARKS: dict[State, str] = {"ok": "ok", "note": "note", "fail": "FAIL"}
 
 MEMORY_WANTED = 8 * 2**30
 DISK_WANTED = 6 * 2**30
@@ -33,22 +35,15 @@ class Finding:
 def run() -> int:
     """Print the findings; 1 when something fails, else 0."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
     with Console(stderr=True).status("looking at this machine"):
         findings = examine()
-    marks = {"ok": ("ok", "green"), "note": ("note", "yellow"), "fail": ("FAIL", "bold red")}
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    rows = []
     for finding in findings:
-        mark, style = marks[finding.state]
-        said = finding.found + (f"\n→ {finding.advice}" if finding.advice else "")
-        table.add_row(Text(mark, style), finding.what, Text(said))
-    console.print(table)
+        rows.append((MARKS[finding.state], finding.what, finding.found))
+        if finding.advice:
+            rows.append(("", "", f"→ {finding.advice}"))
+    print_table(("", "", ""), rows, "lll", 120)
     return int(any(finding.state == "fail" for finding in findings))
 
 
@@ -184,20 +179,15 @@ def disk() -> Finding:
 
 def hub() -> Finding:
     """Whether checkpoints and datasets can be downloaded."""
-    import urllib.error
-    import urllib.request
-
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    from common.hub import silence
 
     if HF_HUB_OFFLINE:
         return Finding("hub", "note", "HF_HUB_OFFLINE is set", "only local folders can be used")
-    try:
-        urllib.request.urlopen(ENDPOINT, timeout=4).close()
-    except urllib.error.HTTPError:
-        pass  # it answered
-    except OSError as error:
+    if trouble := silence():
         advice = "only local folders can be used; for a mirror set HF_ENDPOINT"
-        return Finding("hub", "note", f"{ENDPOINT} does not answer: {_one_line(error)}", advice)
+        return Finding("hub", "note", f"{ENDPOINT} does not answer: {trouble}", advice)
     return Finding("hub", "ok", f"{ENDPOINT} answers")
 
 

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import io
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import typer
 from typer import Argument, Option
 
 from common.errors import UserError
+from common.terminal import print_table
 from harness.runs.schema import Image, Question, Response, Sampling
 
 if TYPE_CHECKING:
@@ -262,13 +262,6 @@ def _shown(response: Response) -> str:
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("what", "", "detail", box=None)
-    for finding in findings:
-        able = "yes" if finding.able else "NO" if finding.needed else "no"
-        table.add_row(finding.what, able, Text(finding.detail))
-    # Nothing is cut off in a file or a pipe.
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+    words = [("yes" if one.able else "NO" if one.needed else "no") for one in findings]
+    rows = [(one.what, word, one.detail) for one, word in zip(findings, words, strict=True)]
+    print_table(("what", "", "detail"), rows, "lll", 400)  # nothing is cut off in a file

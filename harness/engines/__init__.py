@@ -42,6 +42,8 @@ class Engine(Protocol):
     version: str
     dtype: str
     device: str
+    context: int | None
+    """Tokens of prompt and answer together, where the user allows fewer than the model."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class HfEngine:
     """transformers over one checkpoint, or over one after another."""
 
     name = "hf"
+    context: int | None = None
 
     def __init__(self, checkpoint: Checkpoint, notes: tuple[str, ...] = ()) -> None:
         versions = [importlib.metadata.version(name) for name in ("transformers", "torch")]

@@ -48,6 +48,7 @@ class RayEngine:
         except ImportError as error:
             raise UserError("Ray is not installed: pip install ray, or choose vllm") from error
         self._room = room or Room()
+        self.context = self._room.context
         self._count = workers
         self._checkpoint = checkpoint
         self._here = VllmEngine(checkpoint, self._room)  # renders, and is never started

@@ -12,6 +12,7 @@ class ScriptedEngine:
     """A word is a token; an answer longer than the bound is cut there."""
 
     name = "scripted"
+    context: int | None = None
     version = "1"
     dtype = "none"
     device = "none"

@@ -109,6 +109,7 @@ class ServerEngine:
     """Endpoints that serve one model, of a `served_checkpoint`."""
 
     name = "server"
+    context: int | None = None
     dtype = "unknown"
 
     def __init__(self, checkpoint: Checkpoint, service: Service) -> None:

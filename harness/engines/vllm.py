@@ -124,6 +124,7 @@ class VllmEngine:
         plain = self._on_cpu and not quantization(config)
         self.dtype = "float32" if plain else declared_dtype(config)
         self._room = room or Room()
+        self.context = self._room.context
         kind = "cpu" if self._on_cpu else "cuda"
         self.device = f"{self._room.devices} x {kind}" if self._room.devices > 1 else kind
         self._checkpoint = checkpoint

@@ -116,4 +116,5 @@ def _key(job: Job, task: str, prompt: str, images: list[str], sample: int) -> st
         engine=engine.name,
         version=engine.version,
         dtype=engine.dtype,
+        context=engine.context,
     )

@@ -68,7 +68,7 @@ def join(job: Job) -> None:
 
 def check_same(folder: Path, old: RunCard, new: RunCard) -> None:
     """Refuse to mix two runs in one folder; more questions or answers of the same run are fine."""
-    fields = ("fingerprint", "engine", "engine_version", "dtype", "pixels")
+    fields = ("fingerprint", "engine", "engine_version", "dtype", "pixels", "context")
     differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
     if replace(old.sampling, n=0) != replace(new.sampling, n=0):
         differ.append("sampling")
@@ -134,6 +134,7 @@ def card_of(job: Job) -> RunCard:
             workload.config.sampling, max_tokens=max(card.max_tokens for card in cards)
         ),
         dtype=engine.dtype,
+        context=engine.context,
         pixels=setting(checkpoint, workload.budget(checkpoint)),
         tasks=tuple(cards),
         limit=workload.config.limit,

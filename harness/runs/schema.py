@@ -240,6 +240,8 @@ class RunCard:
     """What the engine could not make sure of, a sentence each."""
     day: str | None = None
     """What day the chat template told the model (`2026-01-31`); None: it tells none."""
+    context: int | None = None
+    """Tokens of prompt and answer together that `--context` allowed; None: the model's own."""
 
 
 def key(
@@ -254,6 +256,7 @@ def key(
     engine: str,
     version: str,
     dtype: str,
+    context: int | None = None,
 ) -> str:
     """Content address of one answer: sha256 over everything that could change it.
 
@@ -268,6 +271,7 @@ def key(
         engine: Name of the engine.
         version: Of the engine.
         dtype: That the engine computes in.
+        context: Tokens of prompt and answer together, where the user set a limit.
     """
     settings = dict(vars(sampling))
     del settings["n"]
@@ -283,4 +287,4 @@ def key(
         "sample": sample,
         "engine": [engine, version, dtype],
     }
-    return digest(content)
+    return digest(content if context is None else content | {"context": context})

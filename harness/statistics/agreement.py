@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.runs.schema import Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
     """Two verdicts on each answer."""
 

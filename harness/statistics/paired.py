@@ -21,7 +21,7 @@ class Unpairable(ValueError):
     """Two runs that cannot be compared question by question; the message says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Paired:
     """The difference between two runs on the same questions."""
 

@@ -69,7 +69,7 @@ def _vote(verdict: Verdict) -> str | bool:
     return True if verdict.correct else (verdict.answer or "").strip().casefold()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spread:
     """Where the error of a mean over several answers a question comes from."""
 

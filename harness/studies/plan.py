@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from common.errors import UserError, near
+from common.terminal import print_table
 from harness.studies.display import clock
 from harness.studies.step import Step, Study, within
 
@@ -86,21 +87,14 @@ def check_reads(study: Study, chosen: Sequence[Step], out: Path) -> None:
 
 def show(study: Study, chosen: Sequence[Step], gpus: int) -> None:
     """Print steps of a study by stage with what they are expected to take, and the total."""
-    from rich.table import Table
-
-    from common.terminal import console
-
-    columns = ("step", "with a GPU", "without", "GiB to fetch", "GiB to write")
-    table = Table(*columns, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    rows = []
     for stage in dict.fromkeys(step.stage for step in chosen):
         steps = [step for step in chosen if step.stage == stage]
-        table.add_row(stage or study.name, *_figures(steps), style="bold")
-        for step in steps:
-            table.add_row(f"  {step.name}", *_figures([step]))
-    table.add_row("all", *_figures(chosen), style="bold")
-    console().print(table)
+        rows.append((stage or study.name, *_figures(steps)))
+        rows += [(f"  {step.name}", *_figures([step])) for step in steps]
+    rows.append(("all", *_figures(chosen)))
+    heads = ("step", "with a GPU", "without", "GiB to fetch", "GiB to write")
+    print_table(heads, rows, "lrrrr")
     seconds = sum(step.seconds for step in chosen if step.gpu)
     said = f"{len(chosen)} steps"
     if seconds:

@@ -1,6 +1,5 @@
 """How far the reasoner lies from the VLM, and how far each checkpoint went, by layer and module."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -8,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.typed import read_json
 from drift.heat_map import Cell, figure, short
 from reports.plots import style
 from reports.plots.style import INCHES, Plot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Displacement:
     """One checkpoint against the line from the VLM to the reasoner."""
 
@@ -29,7 +29,7 @@ class Displacement:
     """ρ of each tensor; empty where the file does not have it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distances:
     """One `distance.json`."""
 
@@ -58,7 +58,7 @@ def read(folder: Path) -> tuple[Distances, ...]:
 
 def _read(path: Path) -> Distances:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         return Distances(
             name=path.stem,
             reasoner=Path(content["llm"]).name,
@@ -68,7 +68,7 @@ def _read(path: Path) -> Distances:
             warnings=tuple(map(str, content.get("warnings", ()))),
             displacements=tuple(map(_displacement, content.get("displacements") or ())),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not what `driftbench distance` writes: {error!r}") from error
 
 

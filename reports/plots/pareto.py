@@ -13,7 +13,7 @@ from reports.plots.style import INCHES, INK, Plot, Style
 from reports.tables import Table, overall, shown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """One checkpoint."""
 
@@ -50,7 +50,8 @@ def _point(block: Block, row: Row, cost: float | None) -> Point | None:
         return None
     given = row.run.name in GIVEN or row.alpha == 0
     kind = "given" if given else "trained" if row.alpha is None else "merge"
-    return Point(row.label, cost, 100 * cell.score, 100 * cell.stderr, kind)
+    score, stderr = 100 * cell.score, 100 * cell.stderr
+    return Point(label=row.label, cost=cost, score=score, stderr=stderr, kind=kind)
 
 
 def _making(block: Block, row: Row) -> float | None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.typed import as_json, read_bytes
 from reports.plots import style
 from reports.plots.style import INCHES, INK, STYLES, Plot
 
@@ -51,10 +51,10 @@ def read(folder: Path) -> Log | None:
     if not path.is_file():
         return None
     steps = []
-    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, text in enumerate(read_bytes(path).splitlines(), start=1):
         try:
-            steps.append(_step(json.loads(text)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            steps.append(_step(as_json(text, f"{path} line {number}")))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"{path} line {number} is no step of a training: {error!r}") from error
     return Log(folder.name, tuple(steps)) if steps else None
 

@@ -299,3 +299,23 @@ def test_keys_say_what_they_are(tmp_path, world):
     (tmp_path / "vlm" / "keys.json").unlink()
     evaluate(tmp_path / "vlm", world, Script())
     assert files(tmp_path / "vlm") == before
+
+
+def test_a_limit_of_the_context_is_of_the_run(tmp_path, world):
+    def limited(context):
+        def make(checkpoint):
+            engine = Script()(checkpoint)
+            engine.context = context
+            return engine
+
+        return make
+
+    (card,) = evaluate(tmp_path / "vlm", world, limited(512), limit=2)
+    assert card.context == 512 and read_card(tmp_path / "vlm").context == 512
+    evaluate(tmp_path / "vlm", world, limited(512), limit=3)
+    for other in (None, 1024):
+        with pytest.raises(UserError, match=r"holds another run \(other context\)"):
+            evaluate(tmp_path / "vlm", world, limited(other), limit=3)
+    evaluate(tmp_path / "whole", world, limited(None), limit=3)
+    keys = [{r.key for r in read_responses(tmp_path / name)} for name in ("vlm", "whole")]
+    assert keys[0].isdisjoint(keys[1])

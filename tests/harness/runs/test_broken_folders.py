@@ -13,6 +13,7 @@ from harness.runs import folder, log
 from harness.statistics.sides import read_run
 from harness.studies import record
 from reports import load
+from reports.plots import maps, training
 
 HUGE = "9" * 5000
 VALUES = (None, True, -1, 1.5, "", "a", "\x00", [], [1], {}, {"a": []}, 10**39, [[[[]]]], "NaN")
@@ -31,6 +32,8 @@ READERS = {
     "keys.json": folder.read_keys,
     "judge.jsonl": folder.read_replies,
     "made.json": lambda run: (made := read_made(run)) and (cost_of(made), coverage_of(made)),
+    "drift_log.jsonl": training.read,
+    "distance.json": maps.read,
     "steps/study.json": lambda run: (record.name(run), record.read(run)),
 }
 
@@ -48,11 +51,14 @@ def sound(tmp_path_factory):
     method = {"name": "m", "label": "M", "runs": [{"family": "f", "seed": 0, "folder": "x"}]}
     claim = {"text": "x", "method": "m", "against": "m", "group": "all", "sign": 1}
     study = {"recipe": "a", "baseline": "m", "methods": [method], "claims": [claim]}
+    total = {"relative_l2": 0.5, "cosine": 0.5}
     (run / "steps").mkdir()
     for name, content in (
         ("cells.json", [cell]),
         ("summary.json", {"t": {"average": 0.5}}),
         ("keys.json", {"of": "x", "keys": {"t": {"1": ["k", "l"]}}}),
+        ("drift_log.jsonl", {"step": 1, "loss": 2.5, "rho": 0.1, "mlp": {"cos": 0.5, "rho": 0.2}}),
+        ("distance.json", {"llm": "a", "total": total, "tensors": [], "warnings": ["w"]}),
         ("judge.jsonl", {"key": "k", "judge": "j", "reply": "A"}),
         ("made.json", made),
         ("steps/study.json", study),

@@ -49,11 +49,16 @@ BASE = {
         {"engine": "hf"},
         {"version": "0.32.1"},
         {"dtype": "bfloat16"},
+        {"context": 512},
     ],
     ids=str,
 )
 def test_the_key_changes_with_each_thing_that_could_change_an_answer(change):
     assert key(**{**BASE, **change}) != key(**BASE)
+
+
+def test_the_key_of_a_run_without_a_limit_of_the_context_is_what_it_always_was():
+    assert key(**BASE) == "597006438f92c3dfc8c0682895648e4195a8cf1d6f1c27f5c970d7b5850ea93e"
 
 
 def test_the_key_does_not_change_with_the_number_of_answers_nor_with_the_order_of_settings():

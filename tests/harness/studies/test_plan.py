@@ -120,7 +120,7 @@ def test_the_papers_plan_touches_nothing_and_loads_nothing_heavy(tmp_path):
     )
     assert done.stderr.strip() == "" and not list(tmp_path.iterdir())
     for stage in (1, 2, 3, 4, 5, 7, 10):
-        assert f"\ntable-{stage} " in done.stdout
+        assert f"\n table-{stage} " in done.stdout
 
 
 def test_gpus_are_shared_out(toy, tmp_path, monkeypatch):

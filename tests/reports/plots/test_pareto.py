@@ -8,7 +8,8 @@ from reports.plots.pareto import Point
 
 
 def points(*pairs):
-    return [Point(str(i), cost, score, 1.0, "trained") for i, (cost, score) in enumerate(pairs)]
+    look = {"stderr": 1.0, "kind": "trained"}
+    return [Point(label=str(i), cost=x, score=y, **look) for i, (x, y) in enumerate(pairs)]
 
 
 @pytest.mark.parametrize(
