@@ -35,7 +35,7 @@ from tasks import (
     wemath,
 )
 from tasks.data import local
-from tasks.grading import vlmevalkit
+from tasks.grading import olympiad, vlmevalkit
 from tasks.published import Check, Graded, Pair, Record
 
 BENCHMARKS: dict[str, Callable[[Record], list[Check]]] = {
@@ -56,7 +56,7 @@ BENCHMARKS: dict[str, Callable[[Record], list[Check]]] = {
 }
 """Name of a benchmark in a manifest → what can be checked of a file."""
 
-TWINS = (mathvista, mathvision, vlmevalkit, mmmu, mmmu_pro, pope, chartqa, wemath)
+TWINS = (mathvista, mathvision, vlmevalkit, mmmu, mmmu_pro, pope, chartqa, wemath, olympiad)
 """Modules with `VECTORS`."""
 
 
@@ -249,17 +249,24 @@ def _same_score(found: Any, published: Any) -> bool:
 # Tables
 
 
-def _vectors(name: str, table: list[Record]) -> Iterator[Outcome]:
-    """Run our twins of the official functions on the inputs of theirs."""
+def _vectors(name: str, table: list[Record] | Record) -> Iterator[Outcome]:
+    """Run our twins of the official functions on the inputs of theirs.
+
+    A vector that names no function is of the one that the file is named after.
+    """
+    only = name.partition("_")[0]
+    vectors = table["vectors"] if isinstance(table, dict) else table
+    named = [(one.get("fn") or one.get("function") or only, one) for one in vectors]
     twins = {of: twin for module in TWINS for of, twin in module.VECTORS.items()}
     for (function, field), twin in twins.items():
         began = time.monotonic()
         pairs = {
             number: (_unordered(twin(vector)), _unordered(vector[field]))
-            for number, vector in enumerate(table)
-            if vector["fn"] == function and field in vector
+            for number, (fn, vector) in enumerate(named)
+            if fn == function and field in vector
         }
-        yield _table_outcome(name, f"{function} {field}", pairs, began)
+        if pairs:
+            yield _table_outcome(name, f"{function} {field}", pairs, began)
 
 
 def _unordered(value: Any) -> Any:
@@ -291,5 +298,7 @@ def _table_outcome(name: str, what: str, pairs: dict[Any, Pair], began: float) -
 
 TABLES: dict[str, Callable[[str, Any], Iterator[Outcome]]] = {
     "rule_vectors.json": _vectors,
+    "olympiadbench_judge_vectors.json": _vectors,
+    "vlmevalkit_2025_vs_2026_vectors.json": _vectors,
     "wemath_published_aggregates.json": _aggregates,
 }

@@ -94,7 +94,8 @@ def _patterns(source: Source) -> list[str]:
     many = f"{source.split}-*.parquet"
     # A split may be one file of its name, or of the dataset's.
     one = f"{source.split}.parquet", f"{source.repo.split('/')[-1].lower()}.parquet"
-    return [f"{source.config}/{many}", f"data/{many}", many, *one]
+    alone = f"*/{source.config}/{source.config}.parquet"  # a file for each configuration
+    return [f"{source.config}/{many}", f"data/{many}", many, *one, alone]
 
 
 def _parquet(source: Source, folder: Path) -> list[Path]:

@@ -119,9 +119,13 @@ def _exact_root(value: Fraction, degree: int) -> Fraction | None:
     return Fraction(parts[0], parts[1])
 
 
-def factorial(value: Value) -> Fraction:
-    """Return n!, up to 500."""
-    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= 500:
+def factorial(value: Value) -> Fraction | float:
+    """Return n!, up to 500; between integers, where letters have their values, Γ(n + 1)."""
+    if not isinstance(value, Fraction) or not -100 < value <= 500:
+        raise Unreadable
+    if value.denominator != 1 and value < 100:
+        return math.gamma(float(value) + 1)
+    if value.denominator != 1 or value < 0:
         raise Unreadable
     return Fraction(math.factorial(value.numerator))
 
