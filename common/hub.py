@@ -31,6 +31,10 @@ SECONDS = 10.0
 """In which the hub tells of a model or data set, or counts as out of reach."""
 
 
+class OutOfReach(UserError):
+    """The hub does not answer."""
+
+
 def local(place: str | Path, kind: Kind = "model") -> Path:
     """Return the folder (or file) that `place` stands for, fetched from the hub if it is not here.
 
@@ -61,7 +65,11 @@ def is_name(place: str | Path) -> bool:
 
 
 def fetch(
-    name: str, kind: Kind = "model", revision: str | None = None, only: Sequence[str] | None = None
+    name: str,
+    kind: Kind = "model",
+    revision: str | None = None,
+    only: Sequence[str] | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """Return the folder of a model or data set in the hub's cache; what is not there is fetched.
 
@@ -73,31 +81,90 @@ def fetch(
         revision: Branch, tag or commit; None: `main`.
         only: Patterns of the files that are wanted (`fnmatch`, `*` crosses folders); None: of a
             model its safetensors and papers, of a data set everything.
+        cache: Folder to keep it in instead of the hub's own.
 
     Raises:
         UserError: The hub does not give it, or the disk does not take it.
     """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
 
-    patterns: dict[str, Any] = {"allow_patterns": only}
-    if kind == "model" and only is None:
-        patterns = {"allow_patterns": ["*.safetensors", *PAPERS], "ignore_patterns": [*COPIES]}
-    wanted = {"repo_type": kind, "revision": revision, **patterns}
+    wanted = {"repo_type": kind, "revision": revision, "cache_dir": cache, **_wanted(kind, only)}
     try:
-        told = HfApi().repo_info(
-            name, repo_type=kind, revision=revision, files_metadata=True, timeout=SECONDS
-        )
-    except Exception as error:
-        try:
-            return Path(snapshot_download(name, local_files_only=True, **wanted))
-        except (LocalEntryNotFoundError, ValueError):
-            raise UserError(_reason(error, name, kind, revision, reached=False)) from error
-    _check_room(told, kind, patterns)
+        found = told(name, kind, revision)
+    except UserError:
+        if there := cached(name, kind, revision, only):
+            return there
+        raise
+    _check_room(found, kind, only)
     try:
         return Path(snapshot_download(name, **wanted))
     except Exception as error:
-        raise UserError(_reason(error, name, kind, revision, reached=True)) from error
+        raise UserError(_reason(error, name, kind, revision)) from error
+
+
+def cached(
+    name: str,
+    kind: Kind = "model",
+    revision: str | None = None,
+    only: Sequence[str] | None = None,
+) -> Path | None:
+    """Return the folder of a copy in the hub's cache, see `fetch`; None where it is not whole."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted = {"repo_type": kind, "revision": revision, **_wanted(kind, only)}
+    try:
+        place = snapshot_download(name, local_files_only=True, **wanted)
+    except (LocalEntryNotFoundError, ValueError):
+        return None
+    return Path(place)
+
+
+def headers(found: Any) -> dict[str, dict[str, Any]]:
+    """Return the header of each safetensors file of a model that the hub has `told` of.
+
+    Raises:
+        UserError: The hub does not give one.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import filter_repo_objects
+
+    names = [file.rfilename for file in found.siblings or ()]
+    wanted = filter_repo_objects(names, allow_patterns="*.safetensors", ignore_patterns=[*COPIES])
+    try:
+        read = {
+            name: HfApi().parse_safetensors_file_metadata(found.id, name, revision=found.sha)
+            for name in wanted
+        }
+    except Exception as error:
+        raise UserError(_reason(error, found.id, "model", found.sha)) from error
+    fields = ("dtype", "shape", "data_offsets")
+    return {
+        name: {key: {of: getattr(one, of) for of in fields} for key, one in head.tensors.items()}
+        for name, head in read.items()
+    }
+
+
+def told(name: str, kind: Kind = "model", revision: str | None = None) -> Any:
+    """Return what the hub tells of a model or data set: its commit (`sha`), files, their sizes.
+
+    Raises:
+        OutOfReach: The hub does not answer.
+        UserError: It does not give it.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().repo_info(
+            name, repo_type=kind, revision=revision, files_metadata=True, timeout=SECONDS
+        )
+    except Exception as error:
+        if (reason := _refusal(error, name, kind, revision)) is None:
+            raise OutOfReach(
+                f"the hub cannot be reached ({type(error).__name__}): go online once, or give a "
+                "folder"
+            ) from error
+        raise UserError(reason) from error
 
 
 def commit(name: str, kind: Kind = "model", revision: str | None = None) -> str | None:
@@ -164,34 +231,55 @@ def free_bytes(place: str | Path) -> int:
     return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free
 
 
-def _check_room(told: Any, kind: Kind, patterns: dict[str, Any]) -> None:
-    """Refuse a download that the disk of the hub's cache has no room for."""
-    from huggingface_hub import constants, try_to_load_from_cache
+def missing_bytes(found: Any, kind: Kind = "model", only: Sequence[str] | None = None) -> int:
+    """Return the bytes that `fetch` would fetch of something `told`: what the cache lacks."""
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.utils import filter_repo_objects
 
-    wanted = filter_repo_objects(told.siblings or (), key=lambda file: file.rfilename, **patterns)
-    missing = sum(
+    files = found.siblings or ()
+    wanted = filter_repo_objects(files, key=lambda one: one.rfilename, **_wanted(kind, only))
+    return sum(
         file.size or 0
         for file in wanted
-        if not try_to_load_from_cache(told.id, file.rfilename, revision=told.sha, repo_type=kind)
+        if not try_to_load_from_cache(found.id, file.rfilename, revision=found.sha, repo_type=kind)
     )
-    free = free_bytes(constants.HF_HUB_CACHE)
+
+
+def _wanted(kind: Kind, only: Sequence[str] | None) -> dict[str, Any]:
+    if kind == "dataset":
+        return {"allow_patterns": only}
+    return {"allow_patterns": only or ["*.safetensors", *PAPERS], "ignore_patterns": [*COPIES]}
+
+
+def _check_room(found: Any, kind: Kind, only: Sequence[str] | None) -> None:
+    """Refuse a download that the disk of the hub's cache has no room for."""
+    from huggingface_hub import constants
+
+    missing, free = missing_bytes(found, kind, only), free_bytes(constants.HF_HUB_CACHE)
     if missing > free:
         raise UserError(
-            f"{told.id} takes {missing / 2**30:.1f} GiB more, and {constants.HF_HUB_CACHE} has "
+            f"{found.id} takes {missing / 2**30:.1f} GiB more, and {constants.HF_HUB_CACHE} has "
             f"{free / 2**30:.1f} GiB free: make room there, or set HF_HOME to a larger disk"
         )
 
 
-def _reason(error: Exception, name: str, kind: Kind, revision: str | None, *, reached: bool) -> str:
-    """Return why the hub does not give something, and what to do."""
+def _reason(error: Exception, name: str, kind: Kind, revision: str | None) -> str:
+    """Return why a download ended before its end, and what to do."""
+    noun = "model" if kind == "model" else "data set"
+    return _refusal(error, name, kind, revision) or (
+        f"the {noun} {name} broke off while it was fetched ({_said(error)}): the same command goes "
+        "on with what is missing"
+    )
+
+
+def _refusal(error: Exception, name: str, kind: Kind, revision: str | None) -> str | None:
+    """Return why the hub does not give something, and what to do; None: it does not answer."""
     from huggingface_hub import constants
     from huggingface_hub import errors as hub
 
     if isinstance(error, hub.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     noun, page = ("model", name) if kind == "model" else ("data set", f"datasets/{name}")
-    said = (str(error).split("\n")[0] or type(error).__name__).strip()
     match error:
         case hub.GatedRepoError():
             return (
@@ -203,17 +291,16 @@ def _reason(error: Exception, name: str, kind: Kind, revision: str | None, *, re
         case hub.RepositoryNotFoundError():
             return f"the hub has no public {noun} {name} (a private one takes `hf auth login`)"
         case hub.HFValidationError():
-            return f"the hub takes no such name ({said})"
+            return f"the hub takes no such name ({_said(error)})"
         case hub.HfHubHTTPError() if (code := error.response.status_code) == 429 or code >= 500:
             busy = "has too many requests" if code == 429 else "is out of order"
             return f"the hub {busy} ({code}): try later"
         case hub.HfHubHTTPError():
-            return f"the hub refuses the {noun} {name} ({error.server_message or said})"
+            return f"the hub refuses the {noun} {name} ({error.server_message or _said(error)})"
         case OSError(errno=int()) if not isinstance(error, ConnectionError):
             return f"{constants.HF_HUB_CACHE} cannot take the {noun} {name}: {error.strerror}"
-        case _ if reached:
-            return (
-                f"the {noun} {name} broke off while it was fetched ({said}): the same command "
-                "goes on with what is missing"
-            )
-    return f"the hub cannot be reached ({type(error).__name__}): go online once, or give a folder"
+    return None
+
+
+def _said(error: Exception) -> str:
+    return (str(error).split("\n")[0] or type(error).__name__).strip()

@@ -34,6 +34,15 @@ def with_error(value: float, stderr: float) -> str:
     return f"{percent(value)} ± {percent(stderr)}"
 
 
+def gib(count: float) -> str:
+    """Write bytes in GiB.
+
+    >>> gib(1610612736)
+    '1.5 GiB'
+    """
+    return f"{count / 2**30:,.1f} GiB"
+
+
 def p_value(p: float) -> str:
     """`0.21`, `0.043`, `< 0.001`."""
     if p < 0.001:

@@ -94,6 +94,13 @@ class Published:
     vision: Dimensions | None = None
     """Configuration of the vision tower, where it is not the default of its class."""
 
+    def of_vlm(self) -> Dimensions:
+        """Configuration of the VLM as a whole."""
+        tied = self.inside.get("tie_word_embeddings", False)
+        whole = {"model_type": self.model_type, "text_config": self.inside}
+        seeing = {"vision_config": self.vision} if self.vision else {}
+        return whole | seeing | {"tie_word_embeddings": tied}
+
 
 PUBLISHED: tuple[Published, ...] = (
     Published(

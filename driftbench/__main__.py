@@ -21,6 +21,7 @@ from harness.commands import (
     evaluate,
     export,
     parity,
+    rehearse,
     reproduce,
     runs,
     score,
@@ -57,6 +58,7 @@ app.command("compact")(compact.compact)
 app.command("export")(export.export)
 app.command("serve-check")(serve_check.serve_check)
 app.command("reproduce")(reproduce.reproduce)
+app.command("rehearse")(rehearse.rehearse)
 app.command("report")(reports.report)
 app.command("train")(drift.train)
 app.command("prior")(drift.prior)

@@ -7,6 +7,7 @@ their revisions. `hub.faults["owner/name"]` says what is wrong with one.
 import hashlib
 import json
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,10 @@ class Fault:
     """`X-Error-Code`, by which the hub's client tells what is meant."""
     cut: bool = False
     """Files break off in the middle."""
+    seconds: float = 0.0
+    """Each answer takes so long."""
+    only_files: bool = False
+    """What it is, is told all the same."""
 
 
 GATED = Fault(401, "GatedRepo")
@@ -87,7 +92,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             kind = words.pop(0) if words[0] in ("models", "datasets") else "models"
             name, what = "/".join(words[:2]), words[2:] or ["revision", "main"]
             folder, fault = hub.root / kind / name, hub.faults.get(name, Fault())
-            if fault.status:
+            time.sleep(fault.seconds)
+            if fault.status and not (api and fault.only_files):
                 return self.reply(fault.status, X_Error_Code=fault.code)
             if not folder.is_dir():
                 return self.reply(401, X_Error_Code="RepoNotFound")

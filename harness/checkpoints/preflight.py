@@ -78,13 +78,8 @@ def open_checkpoint(
 
 
 def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
-    config = _config(path)
-    is_multimodal = any(field in config for field in VISION)
-    tables = headers(path)
-    prompting = template or chat_template.own(path, is_multimodal) or ""
-    _check_companions(path, is_multimodal, has_template=bool(prompting))
-    _check_image_token(path, config)
-    files = shaping(path)
+    found = look(path, name, template)
+    tables, files = headers(path), shaping(path)
     if template is not None:
         files["--chat-template"] = sha256(template.encode())
     tensors = {
@@ -92,11 +87,35 @@ def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
         for table in tables.values()
         for tensor, entry in table.items()
     }
+    return replace(
+        found,
+        fingerprint=digest({"weights": digests(tables), "files": files}),
+        surroundings=digest({"tensors": tensors, "files": files}),
+    )
+
+
+def look(path: Path, name: str, template: str | None) -> ModelFolder:
+    """Check a model's folder without reading its weights; its fingerprints are left empty.
+
+    Args:
+        path: The folder.
+        name: What to call it.
+        template: A chat template, instead of its own.
+
+    Raises:
+        UserError: It cannot be used.
+    """
+    config = _config(path)
+    is_multimodal = any(field in config for field in VISION)
+    headers(path)
+    prompting = template or chat_template.own(path, is_multimodal) or ""
+    _check_companions(path, is_multimodal, has_template=bool(prompting))
+    _check_image_token(path, config)
     return ModelFolder(
         path=path,
         name=name,
-        fingerprint=digest({"weights": digests(tables), "files": files}),
-        surroundings=digest({"tensors": tensors, "files": files}),
+        fingerprint="",
+        surroundings="",
         config=config,
         made=read_made(path),
         pixels=_pixels(path) if is_multimodal else {},

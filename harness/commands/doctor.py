@@ -12,6 +12,7 @@ from typing import Literal
 
 from common import torch_guard
 from common.terminal import print_table
+from common.text import gib
 from harness.engines.gpus import visible
 
 State = Literal["ok", "note", "fail"]
@@ -157,9 +158,9 @@ def memory() -> Finding:
     import psutil
 
     held = psutil.virtual_memory()
-    found = f"{_gib(held.available)} free of {_gib(held.total)}"
+    found = f"{gib(held.available)} free of {gib(held.total)}"
     if held.available < MEMORY_WANTED:
-        advice = f"the pocket study wants {_gib(MEMORY_WANTED)}; close something, or use --jobs 1"
+        advice = f"the pocket study wants {gib(MEMORY_WANTED)}; close something, or use --jobs 1"
         return Finding("memory", "note", found, advice)
     return Finding("memory", "ok", found)
 
@@ -171,9 +172,9 @@ def disk() -> Finding:
     from common.hub import free_bytes
 
     here, cache = free_bytes(Path.cwd()), free_bytes(HF_HUB_CACHE)
-    found = f"{_gib(here)} free here, {_gib(cache)} for downloads in {HF_HUB_CACHE}"
+    found = f"{gib(here)} free here, {gib(cache)} for downloads in {HF_HUB_CACHE}"
     if here < DISK_WANTED:
-        return Finding("disk", "note", found, f"the pocket study wants {_gib(DISK_WANTED)}")
+        return Finding("disk", "note", found, f"the pocket study wants {gib(DISK_WANTED)}")
     return Finding("disk", "ok", found)
 
 
@@ -204,10 +205,6 @@ def _gpus() -> list[str]:
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, check=False)
     return done.stdout.strip().splitlines() if done.returncode == 0 else []
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"
 
 
 def _one_line(error: BaseException) -> str:

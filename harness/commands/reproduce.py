@@ -5,39 +5,45 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+Study = Annotated[str, Argument(help="pocket, paper, or a Python file that defines study().")]
+Out = Annotated[
+    Path | None, Option(help="Default: runs/<study>, with --scale runs/<study>-<scale>.")
+]
+Seeds = Annotated[int, Option(min=1, help="Repeat the study with this many seeds.")]
+Controls = Annotated[
+    bool, Option("--controls", help="Also the controls and ablations of the study.")
+]
+Only = Annotated[
+    list[str] | None,
+    Option(metavar="GLOB", help="Steps or stages of these names alone; may be repeated."),
+]
+Start = Annotated[
+    str | None,
+    Option("--from", metavar="STEP", help="This step (or stage) and all that follows from it."),
+]
+Settings = Annotated[
+    list[str] | None,
+    Option("--set", metavar="NAME=VALUE", help="A setting of the study's own; may be repeated."),
+]
+
 
 def reproduce(
-    study: Annotated[str, Argument(help="pocket, paper, or a Python file that defines study().")],
-    out: Annotated[
-        Path | None, Option(help="Default: runs/<study>, with --scale runs/<study>-<scale>.")
-    ] = None,
+    study: Study,
+    out: Out = None,
     jobs: Annotated[int | None, Option(min=1, help="Steps at a time.")] = None,
-    seeds: Annotated[int, Option(min=1, help="Repeat the study with this many seeds.")] = 1,
-    controls: Annotated[
-        bool, Option("--controls", help="Also the controls and ablations of the study.")
-    ] = False,
+    seeds: Seeds = 1,
+    controls: Controls = False,
     plan: Annotated[
         bool, Option("--plan", help="Only tell what the steps take; nothing is touched.")
     ] = False,
-    only: Annotated[
-        list[str] | None,
-        Option(metavar="GLOB", help="Steps or stages of these names alone; may be repeated."),
-    ] = None,
-    start: Annotated[
-        str | None,
-        Option("--from", metavar="STEP", help="This step (or stage) and all that follows from it."),
-    ] = None,
+    only: Only = None,
+    start: Start = None,
     gpus: Annotated[int, Option(min=1, help="GPUs to use.")] = 1,
     scale: Annotated[
         str | None,
         Option(metavar="NAME", help="The same steps on stand-ins: `pocket`, for paper."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        Option(
-            "--set", metavar="NAME=VALUE", help="A setting of the study's own; may be repeated."
-        ),
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Redo a whole study, end to end.
 

@@ -83,11 +83,15 @@ def start(
     )
 
 
+def filled(step: Step, study: Study, gpus: int) -> list[str]:
+    """Return the words of a step on so many GPUs."""
+    share = (study.global_batch or gpus) // gpus
+    return [w.replace(GPUS, str(gpus)).replace(ACCUMULATE, str(share)) for w in step.run]
+
+
 def command(step: Step, study: Study, gpus: int) -> list[str]:
     """What `python -P -m` is given for a step on so many GPUs."""
-    share = (study.global_batch or gpus) // gpus
-    filled = (w.replace(GPUS, str(gpus)).replace(ACCUMULATE, str(share)) for w in step.run)
-    words = [DOOR, *filled]
+    words = [DOOR, *filled(step, study, gpus)]
     if step.gpu != "ranks" or gpus == 1:
         return words
     together = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]

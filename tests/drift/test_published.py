@@ -1,17 +1,13 @@
 """Real dimensions: transformers' own models on the meta device, laid out as they lie on disk."""
 
-import json
 import re
 from math import prod
 
 import pytest
-import torch
-import transformers as tf
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import revert_weight_conversion
 
 from drift import compatibility
 from drift.families import FAMILIES, decoder, family_of
+from drift.hollow import configured, lay_out, live
 from drift.pairing import pair
 from drift.published import PUBLISHED
 
@@ -24,52 +20,12 @@ SEVEN_B = {
 }  # fmt: skip
 
 
-def lay_out(model, folder):
-    """The names and shapes that `save_pretrained` would write, over bytes that take no room."""
-    model._weight_conversions = get_model_conversion_mapping(model, add_legacy=False)
-    tensors = model.state_dict()
-    for tied, source in (getattr(model, "all_tied_weights_keys", None) or {}).items():
-        if source in tensors:
-            tensors.pop(tied, None)
-    header, start = {}, 0
-    for name, tensor in revert_weight_conversion(model, tensors).items():
-        end = start + 2 * tensor.numel()
-        header[name] = {
-            "dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [start, end]
-        }  # fmt: skip
-        start = end
-    raw = json.dumps(header).encode()
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(model.config.to_dict()))
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(len(raw).to_bytes(8, "little") + raw)
-        file.truncate(8 + len(raw) + start)
-    return folder
-
-
-def build(config, auto):
-    with torch.device("meta"):
-        return auto.from_config(config, dtype=torch.bfloat16)
-
-
-def vlm_config(pair):
-    more = {"vision_config": pair.vision} if pair.vision else {}
-    kind = tf.CONFIG_MAPPING[pair.model_type]
-    tied = pair.inside.get("tie_word_embeddings", False)
-    return kind(text_config=pair.inside, tie_word_embeddings=tied, **more)
-
-
-def llm_config(pair):
-    settings = {key: value for key, value in pair.partner.items() if key != "model_type"}
-    return tf.CONFIG_MAPPING[pair.partner["model_type"]](**settings)
-
-
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda one: f"{one.vlm} + {one.llm}")
 def test_every_published_pair_is_paired_completely(published, tmp_path):
-    model = build(vlm_config(published), tf.AutoModelForImageTextToText)
-    live = decoder(model)[1]
+    model = live(configured(published.of_vlm()))
+    in_memory = decoder(model)[1]
     vlm = lay_out(model, tmp_path / "vlm")
-    llm = lay_out(build(llm_config(published), tf.AutoModelForCausalLM), tmp_path / "llm")
+    llm = lay_out(live(configured(published.partner)), tmp_path / "llm")
     assert family_of(vlm).model_type == published.model_type
     weights = {weight.name: weight for weight in pair(vlm, llm).weights}
     layers = published.inside["num_hidden_layers"]
@@ -82,7 +38,7 @@ def test_every_published_pair_is_paired_completely(published, tmp_path):
     warned = any("rope_theta" in line for line in compatibility.warnings(vlm, llm))
     assert warned == (bases[0] != bases[1])
     # The same tensors, with the same names and shapes, as in memory.
-    assert all(tuple(live[name].shape) == weights[name].shape for name in wanted)
+    assert all(tuple(in_memory[name].shape) == weights[name].shape for name in wanted)
     prefix, head = family_of(vlm).layouts[0]  # the hub's form, not what other writers left
     assert all(one.vlm_key.startswith((prefix, head)) for one in weights.values())
     assert not any(re.search("vis|connector|projector", one.vlm_key) for one in weights.values())
@@ -92,7 +48,7 @@ def test_the_dimensions_are_those_of_the_papers(tmp_path):
     """6.525 billion weights are pulled in Qwen2.5-VL-7B: attention and MLP, with biases."""
     published = PUBLISHED[3]
     assert published.llm == "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
-    llm = build(llm_config(published), tf.AutoModelForCausalLM)
+    llm = live(configured(published.partner))
     shapes = {name: tuple(p.shape) for name, p in decoder(llm)[1].items()}
     for part, shape in SEVEN_B.items():
         assert shapes[f"layers.27.{part}.weight"] == shape
