@@ -100,7 +100,8 @@ def _prompted(model: Model, words: Words) -> str:
         prompt = rendering.MARK * len(images) + rendering.SAMPLE
         question = Question(task="rehearsal", id="1", prompt=prompt, images=images)
         rendering.render(processor, found, question)
-    return f"{'the step' if template else 'it'}'s chat template renders a question"
+    whose = "the step's" if template else "its"
+    return f"{whose} chat template renders a question"
 
 
 def _advised(model: Model, words: Words) -> list[str]:
