@@ -17,7 +17,7 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +29,13 @@ from tasks.judging import Row, Verdict
 __all__ = ["Row", "Source", "Task", "expand", "groups", "load", "names"]
 
 HERE = Path(__file__).parent
+
+DATED = {
+    "vlmevalkit-2025": "VLMEvalKit of September 2025 (cfa63b1d)",
+    "vlmevalkit-2026": "VLMEvalKit of August 2026 (e8e78f05)",
+}
+"""The protocols that `vlmevalkit` in a YAML stands for. The verdicts of 2026 are those of 2025 with
+`head=True`, where they take it. Asked for by its bare name, it is the last of them."""
 
 ROBUST = "robust"
 """The protocol that every task has, and that headline numbers are made by."""
@@ -113,7 +120,7 @@ def load(name: str, protocol: str | None = None) -> Task:
 
     Args:
         name: Of the task.
-        protocol: Whose way of asking and scoring; None is `robust`.
+        protocol: Whose way of asking and scoring; None is `robust`, `vlmevalkit` the newest of it.
 
     Raises:
         UserError: There is none of this name, it has no such protocol, or its YAML is not as it
@@ -122,7 +129,7 @@ def load(name: str, protocol: str | None = None) -> Task:
     _check_known(name, names())
     path = HERE / f"{name}.yaml"
     try:
-        return _task(name, _read(path), protocol or ROBUST)
+        return _task(name, _read(path), resolved(protocol or ROBUST))
     except UserError:
         raise
     except Exception as error:
@@ -138,7 +145,7 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
     metadata = config["metadata"]
     if "data" in metadata:
         raise ValueError("metadata.data is lm-eval's word for the folder: name the hub `source`")
-    protocols = metadata["protocols"]
+    protocols = _dated(metadata["protocols"])
     if protocol not in protocols:
         raise UserError(f"{name} has no protocol {protocol!r}: it has {', '.join(protocols)}")
     own = {**metadata, **protocols[protocol]}
@@ -161,6 +168,27 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
         source=source,
         parity=metadata.get("parity", ""),
     )
+
+
+def resolved(protocol: str) -> str:
+    """Return the protocol that a name stands for: `vlmevalkit` is the newest of that harness."""
+    return list(DATED)[-1] if protocol == "vlmevalkit" else protocol
+
+
+def _dated(protocols: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Put the dated protocols in place of the bare one, each saying its date in `scoring`."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, own in protocols.items():
+        if name != "vlmevalkit":
+            found[name] = own
+            continue
+        for dated, when in DATED.items():
+            verdict = own["verdict"]
+            if resolved(name) == dated and "head" in (verdict.__kwdefaults__ or {}):
+                verdict = partial(verdict, head=True)
+            scoring = f"{own['scoring'].strip()} ({when})"
+            found[dated] = {**own, "verdict": verdict, "scoring": scoring}
+    return found
 
 
 def _alone(_: Row) -> str:

@@ -211,11 +211,13 @@ def official_judge(row: Row, text: str) -> Judging:
 # The other protocols
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match a letter with the options; let the judge compare a short answer."""
     if _is_choice(row):
         choices = options(row)
-        return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], text))
+        return (
+            yield from vlmevalkit.choose(row["question"], choices, row["answer"], text, head=head)
+        )
     return (yield from shortqa.compare(row["question"], row["answer"], text))
 
 

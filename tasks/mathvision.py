@@ -249,41 +249,52 @@ def _tuple(text: str) -> str:
 # VLMEvalKit: vlmeval/dataset/utils/mathv.py
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match the response, else what the judge extracts from it."""
     choices = options(row)
-    found = prefetch(row, text)
+    found = prefetch(row, text, head=head)
     if found is None:
         query = to_prompt_vlmevalkit(row).removeprefix("<image>")
         prompt = vlmevalkit.extraction_prompt([*[HINT_FREE] * 4, HINT_CHOICES], query, text)
         reply = yield from vlmevalkit.extract(prompt)
         if reply is None:
             return UNPARSED
-        found = vlmevalkit.can_infer(reply, choices) if choices else reply
-    return found, found is not None and close(row["answer"], found)
+        found = vlmevalkit.can_infer(reply, choices, head=head) if choices else reply
+    return found, found is not None and close(row["answer"], found, head=head)
 
 
-def prefetch(row: Row, text: str) -> str | None:
+def prefetch(row: Row, text: str, *, head: bool = False) -> str | None:
     """Return what VLMEvalKit reads without a judge: any option, a free answer only if right."""
     if row["choices"]:
-        return vlmevalkit.can_infer(text, options(row))
-    return text if close(row["answer"], text) else None
+        return vlmevalkit.can_infer(text, options(row), head=head)
+    return text if close(row["answer"], text, head=head) else None
 
 
-def close(truth: str, said: str) -> bool:
+def close(truth: str, said: str, *, head: bool = False) -> bool:
     """Whether two answers are the same text, or the same number but for 1e-6 (is_equal).
 
     As a number is read Python's arithmetic, then LaTeX without roots, pi and functions: their names
-    are not known where VLMEvalKit evaluates.
+    are not known where VLMEvalKit evaluates. At `head` another parser reads the LaTeX, which passes
+    by boxes, words around a number and degrees, and takes no equation; until then `x=5` was 5.
     """
     truth, said = truth.lower().strip(), said.lower().strip()
     if truth == said:
         return True
+    if head:
+        truth, said = _unwrapped(truth), _unwrapped(said)
+        if "=" in truth + said:
+            return False
+    said = re.sub(r"^[a-z]\s*=\s*(?=[^=]*$)", "", said)
     for read in (_python, partial(latex2sympy.value, names=False)):
         first, second = read(truth), read(said)
         if first is not None and second is not None and abs(first - second) < 1e-6:
             return True
     return False
+
+
+def _unwrapped(text: str) -> str:
+    text = re.sub(r"\\(?:text|boxed)\{([^{}]*)\}|\^\{?\\circ\}?", r"\1", text)
+    return text.replace("−", "-")
 
 
 def _python(text: str) -> float | None:
@@ -344,6 +355,10 @@ def _score_names(record: Record) -> Iterator[str]:
 
 
 VECTORS: Vectors = {
+    ("MathVision.is_equal", "old"): lambda vector: close(vector["gold"], vector["input"]),
+    ("MathVision.is_equal", "new"): lambda vector: close(
+        vector["gold"], vector["input"], head=True
+    ),
     ("mathv.extract", "out"): lambda vector: extract(vector["response"]),
     ("mathv.is_equal", "out"): lambda vector: equal(vector["gt"], vector["answer"]),
 }

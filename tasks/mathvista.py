@@ -234,16 +234,16 @@ _JUDGE_HINTS = tuple(
 )
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match the response, else what the judge extracts from it."""
-    said = prefetch(row, text)
+    said = prefetch(row, text, head=head)
     if said is None or said in ("0", "0.0"):  # a right zero is false, and so goes to the judge
         query = to_prompt(row).removeprefix("<image>")
         prompt = vlmevalkit.extraction_prompt(_JUDGE_HINTS, query, text)
         said = yield from vlmevalkit.extract(prompt)
         if said is None:
             return UNPARSED
-    return said, hit(row, said) if row["answer"] else None
+    return said, hit(row, said, head=head) if row["answer"] else None
 
 
 def prefetch(row: Row, text: str, *, head: bool = False) -> str | None:

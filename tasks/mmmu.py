@@ -261,14 +261,14 @@ def _is_short(row: Row) -> bool:
 # The other protocols
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match with the options; a short answer becomes option A, beside B, "Other Answers"."""
     if _is_short(row):
         gold = str(row["answer"])
         choices, truth = {"A": gold, "B": "Other Answers"}, gold if len(gold) == 1 else "A"
     else:
         choices, truth = options(row), row["answer"]
-    return (yield from vlmevalkit.choose(row["question"], choices, truth, text))
+    return (yield from vlmevalkit.choose(row["question"], choices, truth, text, head=head))
 
 
 def robust(row: Row, text: str) -> Reading:

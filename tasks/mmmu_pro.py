@@ -90,28 +90,38 @@ def official(row: Row, text: str) -> Reading:
     return UNPARSED if letter is None else (letter, letter == row["answer"])
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match what stands on the last line that starts with `Answer:`, else the whole response.
 
     A published answer to a direct request, which asks for no such line, is matched whole.
     """
     direct = row.get("setting", "").endswith("direct")
-    said = text if direct else _marked(text)
-    return (yield from vlmevalkit.choose(row["question"], options(row), row["answer"], said))
+    said = text if direct else _marked(text) if head else _marked_2025(text)
+    choices = options(row)
+    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], said, head=head))
 
 
 def _marked(text: str) -> str:
-    """Reduce to the answer's line if there is one, and to its capital if that is but one.
-
-    `cot_postproc` at e8e78f05. At cfa63b1d it wants just one such line, which differs on some 1 in
-    100 responses; the published letters are of the later one.
-    """
+    """Reduce to the last such line if there is one, and to its capital if that is but one."""
     lines = (line.strip() for line in text.strip().split("\n"))
     marked = [line.removeprefix("Answer:") for line in lines if line.startswith("Answer:")]
     if not marked:
         return text
-    capitals = {letter for letter in marked[-1] if letter in ascii_uppercase}
-    return capitals.pop() if len(capitals) == 1 else marked[-1]
+    return _capital(marked[-1]) or marked[-1]
+
+
+def _marked_2025(text: str) -> str:
+    """Reduce only where there is just one such line; the A of "Answer" is a capital of it too."""
+    lines = [line.strip() for line in text.strip().split("\n")]
+    marked = [line for line in lines if line.startswith("Answer:")]
+    if len(marked) != 1:
+        return text
+    return _capital(marked[0]) or marked[0].removeprefix("Answer:")
+
+
+def _capital(text: str) -> str | None:
+    found = {letter for letter in text if letter in ascii_uppercase}
+    return found.pop() if len(found) == 1 else None
 
 
 process_results = metrics(acc=robust, acc_official=official)
@@ -124,11 +134,19 @@ def checks(_: Record) -> list[Check]:
     """Check letters and verdicts, and VLMEvalKit's letters."""
     return [
         Check("official", published.whole(official), published.counter(lambda _: ["overall"])),
-        Check("vlmevalkit, rules", published.matched(by_vlmevalkit)),
+        Check("vlmevalkit, rules", published.matched(_as_published)),
     ]
 
 
+def _as_published(row: Row, text: str) -> Judging:
+    """Match by the options' rules of 2025 what the later version takes for the answer's line."""
+    said = text if row.get("setting", "").endswith("direct") else _marked(text)
+    return (yield from vlmevalkit.choose(row["question"], options(row), row["answer"], said))
+
+
 VECTORS: Vectors = {
+    ("MMMUPro.cot_postproc", "old"): lambda vector: _marked_2025(vector["input"]),
+    ("MMMUPro.cot_postproc", "new"): lambda vector: _marked(vector["input"]),
     ("option_match", "mmmu_pro_official"): lambda vector: (
         official({**vector, "answer": ""}, vector["response"])[0] or "RANDOM"
     ),

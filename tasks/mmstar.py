@@ -90,10 +90,10 @@ def official(row: Row, text: str) -> Reading:
     return letter, letter == row["answer"]
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match with the options."""
     stem, choices = _filled(row)
-    return (yield from vlmevalkit.choose(stem, choices, row["answer"], text))
+    return (yield from vlmevalkit.choose(stem, choices, row["answer"], text, head=head))
 
 
 def robust(row: Row, text: str) -> Reading:

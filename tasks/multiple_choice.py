@@ -36,9 +36,11 @@ def to_prompt_vlmevalkit(row: Row) -> str:
     return f"<image>{vlmevalkit.mcq_prompt(row['question'], options(row), hint)}"
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match with the options."""
-    return (yield from vlmevalkit.choose(row["question"], options(row), row["answer"], text))
+    return (
+        yield from vlmevalkit.choose(row["question"], options(row), row["answer"], text, head=head)
+    )
 
 
 def robust(row: Row, text: str) -> Reading:

@@ -75,12 +75,12 @@ def _options(row: Row) -> list[tuple[str, str]]:
     return _OPTION.findall(row["question"])
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match with the options; a question without any stays unparsed."""
     stem, choices = options(row["question"])
     if not choices:
         return UNPARSED
-    return (yield from vlmevalkit.choose(stem, choices, row["answer"], text))
+    return (yield from vlmevalkit.choose(stem, choices, row["answer"], text, head=head))
 
 
 def robust(row: Row, text: str) -> Reading:

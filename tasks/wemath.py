@@ -9,6 +9,7 @@ as a later version has it.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from tasks import multiple_choice, published
@@ -218,11 +219,10 @@ def letter_behind(text: str) -> str | None:
     return rest[0] if rest and rest[0] in "ABCDEFGH" else None
 
 
-def by_vlmevalkit(row: Row, text: str) -> Judging:
+def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match with the options."""
-    template = vlmevalkit.MATCH_MARKED
-    choices = options(row)
-    return (yield from vlmevalkit.choose(row["question"], choices, row["answer"], text, template))
+    choose = partial(vlmevalkit.choose, template=vlmevalkit.MATCH_MARKED, head=head)
+    return (yield from choose(row["question"], options(row), row["answer"], text))
 
 
 def robust(row: Row, text: str) -> Reading:

@@ -96,7 +96,7 @@ def test_a_command_line_shown_can_be_typed(words):
     made_here = {"sums"}  # the task that tasks/README.md makes
     known("tasks", {*tasks.names(), *tasks.groups(), *made_here})
     known("task", tasks.names())
-    known("protocol", {"robust", "official", "vlmevalkit"})
+    known("protocol", {"robust", "official", "vlmevalkit", "vlmevalkit-2025"})
     known("method", METHODS)
     known("variant", VARIANTS)
     known("modules", ROLES)

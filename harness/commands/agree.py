@@ -25,12 +25,12 @@ def agree(
 
     Both verdicts on each answer are compared: share alike, Cohen's kappa, what one alone has right.
     """
-    from harness.runs.folder import SCORED, read_card
+    from harness.runs.folder import SCORED, dated, read_card
     from harness.statistics.agreement import agreement
     from harness.statistics.sides import read_run
 
     there = [*dict.fromkeys(task.protocol for task in read_card(run).tasks)]
-    there += sorted(path.parent.name for path in run.glob(f"{SCORED}/*/run.json"))
+    there += sorted(dated(path.parent.name) for path in run.glob(f"{SCORED}/*/run.json"))
     names = [name.strip() for name in protocols.split(",")] if protocols else there
     if len(names) < 2:
         raise UserError(

@@ -82,8 +82,10 @@ def score(
     elif task or out or data or name or filter_name:
         raise UserError("--task, --out, --data, --name and --filter are for --responses")
     elif diff:
+        import tasks
+
         for folder in runs:
-            _print_diff(folder, protocol or "official")
+            _print_diff(folder, tasks.resolved(protocol or "official"))
     else:
         with _hired(judge, judge_model, judge_key_env, judge_timeout) as judge_of:
             _grade(runs, protocol, judge_of)

@@ -20,7 +20,15 @@ from common.files import own_folder
 from common.progress import counted
 from harness.evaluate.judge import Judge, settled
 from harness.runs import locks, log
-from harness.runs.folder import SCORED, count, read_card, read_questions, write_json, write_lines
+from harness.runs.folder import (
+    SCORED,
+    count,
+    read_card,
+    read_questions,
+    scored_folder,
+    write_json,
+    write_lines,
+)
 from harness.runs.schema import (
     How,
     Place,
@@ -96,6 +104,7 @@ def score(folder: Path, protocol: str | None = None, judge: Judge | None = None)
         UserError: None of its tasks has the protocol.
     """
     card = read_card(folder)
+    protocol = protocol and tasks.resolved(protocol)
     with locks.locked(folder):
         own = {task.name: own_protocol(task) for task in card.tasks}
         if protocol is None or set(own.values()) == {protocol}:
@@ -335,14 +344,14 @@ def disagreements(
         Question, response, the robust verdict, the other one; where one says right and the other
         wrong or unparsed.
     """
-    card = read_card(folder)
+    card, protocol = read_card(folder), tasks.resolved(protocol)
     names = [task.name for task in card.tasks if has(task, protocol)]
     if not names:
         tasks.load(card.tasks[0].name, protocol)
     if protocol == tasks.ROBUST:
         raise UserError("robust is one of the two that are compared: name the other --protocol")
     questions = _questions(folder, names)
-    recorded = replace(card, judge=_judge_of(folder / SCORED / protocol) or card.judge)
+    recorded = replace(card, judge=_judge_of(scored_folder(folder, protocol)) or card.judge)
     found = []
     for one in (tasks.ROBUST, protocol):
         by_name = {name: tasks.load(name, one) for name in names}

@@ -53,6 +53,9 @@ RENAMED = {"open": "unparsed"}
 SCORED = "scored"
 """Folder in a run folder, with the verdicts of protocols beside the run's own."""
 
+UNDATED = {"vlmevalkit": "vlmevalkit-2025"}
+"""Names of protocols in older run folders → today's."""
+
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` (records included) as JSON, aside first and then renamed over `path`."""
@@ -77,9 +80,26 @@ def read_card(run: Path) -> RunCard:
         UserError: There is none, or it is not one of ours.
     """
     try:
-        return record(RunCard, read_json(run / "run.json"), run / "run.json")
+        card = record(RunCard, read_json(run / "run.json"), run / "run.json")
     except FileNotFoundError:
         raise UserError(f"{run} is not a run folder: it has no run.json") from None
+    tasks = (
+        dataclasses.replace(task, protocol=dated(task.protocol), asked=dated(task.asked))
+        for task in card.tasks
+    )
+    return dataclasses.replace(card, tasks=tuple(tasks))
+
+
+def dated(protocol: str) -> str:
+    """Return a protocol by today's name: a bare `vlmevalkit` on disk is of 2025."""
+    return UNDATED.get(protocol, protocol)
+
+
+def scored_folder(run: Path, protocol: str) -> Path:
+    """Return the folder of a protocol's verdicts beside a run's own."""
+    found = run / SCORED / protocol
+    bare = [run / SCORED / old for old, new in UNDATED.items() if new == protocol]
+    return next((place for place in (found, *bare) if (place / "run.json").exists()), found)
 
 
 def read_questions(run: Path) -> list[Question]:

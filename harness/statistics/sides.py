@@ -9,11 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import tasks
 from common.errors import UserError, near
 from common.provenance import digest
 from common.text import printable
 from common.typed import as_kind
-from harness.runs.folder import SCORED, count, read_card, read_questions, read_verdicts
+from harness.runs.folder import (
+    SCORED,
+    count,
+    read_card,
+    read_questions,
+    read_verdicts,
+    scored_folder,
+)
 from harness.runs.log import logs
 from harness.runs.schema import Cell, RunCard, Verdict
 from harness.statistics import scores
@@ -108,8 +116,9 @@ def read_run(folder: Path, name: str | None = None, protocol: str | None = None)
         UserError: It is no run, was not scored by the protocol, or a file is broken.
     """
     card, place = read_card(folder), folder
+    protocol = protocol and tasks.resolved(protocol)
     if protocol is not None and {task.protocol for task in card.tasks} != {protocol}:
-        place = folder / SCORED / protocol
+        place = scored_folder(folder, protocol)
         if not (place / "run.json").exists():
             raise UserError(
                 f"{folder} was not scored by {protocol}: "

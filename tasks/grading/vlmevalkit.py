@@ -159,14 +159,22 @@ def ask(
 
 
 def choose(
-    question: str, choices: Mapping[str, str], truth: str, text: str, template: str = _MATCH
+    question: str,
+    choices: Mapping[str, str],
+    truth: str,
+    text: str,
+    *,
+    template: str = _MATCH,
+    head: bool = False,
 ) -> Judging:
     """Match a response with the options: by the rules, else by up to three judge replies."""
-    letter = can_infer(text, choices)
+    letter = can_infer(text, choices, head=head)
     if letter is None:
         listed = "".join(f"{name}. {option}\n" for name, option in choices.items())
         prompt = template.format(question, f"There are several options: \n{listed}", text)
-        letter = yield from ask(prompt, lambda reply: can_infer(reply, choices), 3, warmer=0)
+        letter = yield from ask(
+            prompt, lambda reply: can_infer(reply, choices, head=head), 3, warmer=0
+        )
     return UNPARSED if letter is None else (letter, letter == truth)
 
 
@@ -284,6 +292,10 @@ VECTORS: Vectors = {
     ),
     ("option_match", "vlmevalkit_head"): lambda vector: (
         can_infer(vector["response"], vector["choices"], head=True) or False
+    ),
+    ("can_infer", "old"): lambda vector: can_infer(vector["input"], vector["choices"]) or False,
+    ("can_infer", "new"): lambda vector: (
+        can_infer(vector["input"], vector["choices"], head=True) or False
     ),
     ("yes_no", "vlmevalkit"): lambda vector: yes_no(vector["response"]),
 }

@@ -17,6 +17,7 @@ from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import read_card, read_cells, read_questions, read_verdicts
 from harness.runs.log import read_responses
 from harness.runs.schema import Question, place
+from harness.statistics.sides import read_run
 
 
 @pytest.fixture
@@ -58,13 +59,25 @@ def test_a_run_says_whose_prompts_it_was_asked_with_and_whose_rules_scored_it(tm
     card = evaluate(tmp_path / "run", data, tasks.load("mathvision", "vlmevalkit"))
     (task,) = card.tasks
     assert (task.asked, task.protocol, task.reworded, task.whole) == (
-        "vlmevalkit", "vlmevalkit", 0, 3040,
+        "vlmevalkit-2026", "vlmevalkit-2026", 0, 3040,
     )  # fmt: skip
     (question, *_) = read_questions(tmp_path / "run")
     assert question.prompt == tasks.load("mathvision", "vlmevalkit").to_prompt(question.row)
     folder = score(tmp_path / "run", "official")
     (task,) = read_card(folder).tasks
-    assert (task.asked, task.protocol, task.reworded) == ("vlmevalkit", "official", 3)
+    assert (task.asked, task.protocol, task.reworded) == ("vlmevalkit-2026", "official", 3)
+
+
+def test_a_bare_vlmevalkit_on_disk_is_of_2025(tmp_path, data):
+    out = tmp_path / "run"
+    evaluate(out, data, tasks.load("mathvision"))
+    folder = score(out, "vlmevalkit-2025")
+    card = folder.rename(folder.with_name("vlmevalkit")) / "run.json"
+    card.write_text(card.read_text().replace("vlmevalkit-2025", "vlmevalkit"))
+    (task,) = read_run(out, protocol="vlmevalkit-2025").card.tasks
+    assert task.protocol == "vlmevalkit-2025"
+    with pytest.raises(UserError, match="was not scored by vlmevalkit-2026"):
+        read_run(out, protocol="vlmevalkit")
 
 
 def test_protocols_differ_and_the_headline_stays(tmp_path, data):

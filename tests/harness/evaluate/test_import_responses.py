@@ -169,14 +169,14 @@ def test_the_same_answers_are_scored_under_each_protocol(tmp_path, data, driftbe
     run_of(plain(tmp_path), "mathvision", out, data=data, name="theirs")
     driftbench("score", out)
     own = {name: (out / name).read_bytes() for name in ("verdicts.jsonl", "cells.json", "run.json")}
-    for protocol in ("official", "vlmevalkit"):
+    for protocol in ("official", "vlmevalkit-2025", "vlmevalkit-2026"):
         driftbench("score", out, "--protocol", protocol)
         card = read_card(out / "scored" / protocol)
         assert (card.name, card.tasks[0].protocol) == (f"theirs ({protocol})", protocol)
     assert own == {name: (out / name).read_bytes() for name in own}
     official = read_verdicts(out / "scored" / "official")
     assert [verdict.correct for verdict in official] == [True, True, False, False, True]
-    asked = read_card(out / "scored" / "vlmevalkit").tasks[0]
+    asked = read_card(out / "scored" / "vlmevalkit-2026").tasks[0]
     assert (asked.reworded, read_card(out / "scored" / "official").tasks[0].reworded) == (5, 0)
 
 
@@ -193,9 +193,9 @@ def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, driftb
     driftbench("score", out)
     printed = driftbench("score", out, "--diff --protocol vlmevalkit").out
     assert "\x1b" not in printed and "\u202e" not in printed
-    assert "mathvision 11  robust: right, read 14  vlmevalkit: unparsed" in printed
+    assert "mathvision 11  robust: right, read 14  vlmevalkit-2026: unparsed" in printed
     assert "\\x1b[2Jthe sum \\u202eis \\boxed{14}." in printed
-    assert printed.splitlines()[0] == "a: where robust and vlmevalkit disagree"
+    assert printed.splitlines()[0] == "a: where robust and vlmevalkit-2026 disagree"
     assert "mathvision 14" not in printed
     assert not (out / "scored").exists()
     driftbench("score", out, "--diff --protocol robust", status=2)

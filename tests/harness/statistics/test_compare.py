@@ -396,7 +396,7 @@ def test_protocols_beside_the_run_can_be_compared(pair, capsys):
     (row,) = told(capsys, *pair, "--protocol", "official")["headline"]
     assert (row["name"], row["difference"]) == ("drift", 1.0)
     assert compare(*pair, "--protocol", "vlmevalkit") == 2
-    assert "was not scored by vlmevalkit: `driftbench score" in capsys.readouterr().err
+    assert "was not scored by vlmevalkit-2026: `driftbench score" in capsys.readouterr().err
 
 
 def test_agreement_of_protocols(pair, driftbench, mistake):
