@@ -7,11 +7,11 @@ their revisions. `hub.faults["owner/name"]` says what is wrong with one.
 import hashlib
 import json
 import threading
-import time
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import sleep
 from urllib.parse import unquote, urlsplit
 
 
@@ -42,6 +42,8 @@ class FakeHub:
         self.requests: list[str] = []
         """Paths, in order."""
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        # A client that has given up waiting is no news.
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def __enter__(self) -> "FakeHub":
@@ -92,7 +94,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             kind = words.pop(0) if words[0] in ("models", "datasets") else "models"
             name, what = "/".join(words[:2]), words[2:] or ["revision", "main"]
             folder, fault = hub.root / kind / name, hub.faults.get(name, Fault())
-            time.sleep(fault.seconds)
+            sleep(fault.seconds)
             if fault.status and not (api and fault.only_files):
                 return self.reply(fault.status, X_Error_Code=fault.code)
             if not folder.is_dir():
