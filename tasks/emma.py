@@ -96,6 +96,11 @@ def _is_choice(row: Row) -> bool:
     return row["question_type"].lower() == "multiple choice"
 
 
+def _letter(row: Row) -> str:
+    """Return the right letter; some rows of physics have it as a small one."""
+    return str(row["answer"]).upper()
+
+
 # The official script: evaluation/evaluate.py and evaluation/utils.py
 
 _FLAGS = ("final answer is", "correct answer is", "answer should be", "answer is", "answer:")
@@ -107,7 +112,7 @@ _SHOWN = 200
 def official(row: Row, text: str) -> Reading:
     """Extract by the script's rules; the letter, or the option's text, must be the same."""
     said = read(text)
-    option = options(row).get(row["answer"]) or row["answer"]
+    option = options(row).get(_letter(row)) or row["answer"]
     right = bool(text) and (equal(said, row["answer"]) or equal(said, option))
     return said[:_SHOWN], right
 
@@ -216,7 +221,7 @@ def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     if _is_choice(row):
         choices = options(row)
         return (
-            yield from vlmevalkit.choose(row["question"], choices, row["answer"], text, head=head)
+            yield from vlmevalkit.choose(row["question"], choices, _letter(row), text, head=head)
         )
     return (yield from shortqa.compare(row["question"], row["answer"], text))
 
@@ -224,7 +229,7 @@ def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
 def robust(row: Row, text: str) -> Reading:
     """Read a letter or an option's text; a value where there are no options."""
     if _is_choice(row):
-        return multiple_choice.robust(row, text)
+        return multiple_choice.read(options(row), _letter(row), text)
     return extract.read_value(text, row["answer"])
 
 

@@ -91,6 +91,13 @@ def test_the_official_equality(said, truth, right):
     assert emma.equal(said, truth) is right
 
 
+def test_a_right_letter_may_be_a_small_one():
+    row = {**CHOICE, "answer": "b"}
+    assert emma.official(row, "\\boxed{Three dogs}") == ("Three dogs", True)
+    assert emma.robust(row, "\\boxed{B}") == ("B", True)
+    assert settle(emma.by_vlmevalkit, row, "B")[0] == ("B", True)
+
+
 def test_an_option_may_be_named_by_its_text():
     assert emma.official(CHOICE, "\\boxed{Three dogs}") == ("Three dogs", True)
     assert emma.official(CHOICE, "") == ("", False)
