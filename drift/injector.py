@@ -25,13 +25,23 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
+from drift.anchor import (
+    Anchor,
+    LearntStrength,
+    Toward,
+    projection,
+    refuse_anchor,
+    selective_share,
+)
 from drift.delta import Prior
 from drift.families import Role, decoder, layer_and_role
 
 if TYPE_CHECKING:
     import torch
 
-Mode = Literal["absolute", "grad_norm", "adaptive", "adaptive_opposite"]
+Mode = Literal[
+    "absolute", "grad_norm", "adaptive", "adaptive_opposite", "project", "project_learnt"
+]
 MODES: tuple[Mode, ...] = get_args(Mode)
 When = Literal["step", "backward"]
 WHENS: tuple[When, ...] = get_args(When)
@@ -54,15 +64,21 @@ def strength(alpha: float, mode: Mode, gg: float, gd: float, dd: float) -> float
         alpha: Strength α ≥ 0.
         mode: `absolute`: α; `grad_norm`: α‖g‖/‖Δ‖; `adaptive`: that times (1 + cos(g, Δ))/2, the
             published rule, which cancels a task step that leads away from the reasoner and adds
-            nothing to one that leads toward it; `adaptive_opposite`: times (1 − cos(g, Δ))/2.
+            nothing to one that leads toward it; `adaptive_opposite`: times (1 − cos(g, Δ))/2;
+            `project`: α of the part of the gradient that leads away, all of it with α = 1, and
+            nothing where none does; `project_learnt`: the same, the caller having multiplied α by
+            the tensor's `drift.anchor.LearntStrength`.
         gg: ‖g‖².
         gd: ⟨g, Δ⟩.
         dd: ‖Δ‖².
 
-    Source: arXiv 2510.15050v2, section 3.3, equation 3 and the three variants below it.
+    Source: arXiv 2510.15050v2, section 3.3, equation 3 and the three variants below it; of
+    `project` and `project_learnt` arXiv 2502.15895 (DiGraP).
     """
     if mode == "absolute":
         return alpha
+    if mode in ("project", "project_learnt"):
+        return alpha * projection(gd, dd)
     norms = max((gg * dd) ** 0.5, TINY)
     scale = alpha * gg**0.5 / max(dd**0.5, TINY)
     if mode == "grad_norm":
@@ -188,15 +204,23 @@ class _Target:
     delta: "torch.Tensor"
     """Δ, sharded as the parameter (this rank's part); on its device, or in host memory."""
     goal: "torch.Tensor | None"
-    """The reasoner's weights, when Δ is recomputed each step."""
+    """The anchor's weights, where Δ is recomputed each step or the weights decay toward them."""
     numel: int
     """Of the whole tensor."""
     dd: float = 0.0
     """‖Δ‖², of the whole tensor."""
-    anchor: float = 0.0
+    start: float = 0.0
     """⟨w₀, Δ⟩, of the whole tensor."""
     pushed: float = 0.0
     """Sum of strengths since the last step, when the pull is applied per backward."""
+    learnt: LearntStrength | None = None
+    """Of the mode `project_learnt`."""
+    last: "torch.Tensor | None" = None
+    """The live Δ of the step before, which `learnt` needs."""
+    against: float = 0.0
+    """⟨g, w − A⟩ before the optimizer's step, for the anchor `spd`."""
+    away: float = 0.0
+    """‖w − A‖² then."""
 
     def fetch(self) -> "tuple[torch.Tensor, torch.Tensor | None]":
         """Δ and goal on the device of the parameter."""
@@ -241,13 +265,16 @@ class Injector:
         stop_rho: float | None = None,
         live: bool = False,
         offload: bool = False,
+        toward: Toward = "reasoner",
+        anchor: Anchor | None = None,
+        anchor_strength: float = 0.0,
     ) -> None:
         """Join `prior` to `model`, as it is now: wrapped and sharded, still at its first weights.
 
         Args:
             model: A VLM or text-only model, plain, under DDP, or under FSDP2.
             prior: Δ.
-            alpha: Strength; 0 measures and changes nothing.
+            alpha: Strength; 0 measures and changes nothing; at most 1 with `project`.
             mode: See `strength`.
             modules: Roles that are pulled.
             layers: Layers that are pulled, None for all.
@@ -255,9 +282,15 @@ class Injector:
                 per micro-batch and device, as published; kept for comparison.
             schedule: `constant`, or `decay`: α falls linearly to 0 over the run.
             stop_rho: Pull only while the displacement ρ is below this.
-            live: Recompute Δ each step as reasoner − current weights. Costs a second copy.
+            live: Recompute Δ each step as A − current weights. Costs a second copy, and with
+                `project_learnt` a third. ρ is measured along the first Δ all the same.
             offload: Keep Δ in pinned host memory and fetch it layer by layer in each step, the next
                 layer while the current one is worked on. Same numbers; on a CPU nothing changes.
+            toward: What A is, for `live` and `anchor`: the `reasoner`, or the weights at the
+                `start`.
+            anchor: What `settle` does to the weights after the optimizer's step: `l2_sp`, `spd`
+                (see `drift.anchor`), or None for nothing. Costs a copy of A, which `live` shares.
+            anchor_strength: λ of `anchor`.
 
         Raises:
             UserError: a wanted tensor has no Δ, another shape, no gradient, or hides in a wrapper
@@ -270,22 +303,37 @@ class Injector:
                 f"mode {mode!r}, when {when!r}, schedule {schedule!r}: choose from "
                 f"{', '.join(MODES)}; {', '.join(WHENS)}; {', '.join(SCHEDULES)}"
             )
-        if live and prior.variant != "reasoner-vlm":
+        refuse_anchor(
+            mode=mode,
+            alpha=alpha,
+            live=live,
+            toward=toward,
+            anchor=anchor,
+            anchor_strength=anchor_strength,
+        )
+        anchored = live or anchor is not None
+        if anchored and toward == "reasoner" and prior.variant != "reasoner-vlm":
             raise UserError(f"a live prior is reasoner − weights, there is none of {prior.variant}")
-        more = live or offload or schedule != "constant" or stop_rho is not None
-        if when == "backward" and more:
+        more = offload or schedule != "constant" or stop_rho is not None
+        if when == "backward" and (more or anchored or mode == "project_learnt"):
             raise UserError(
                 "`when: backward` is the published form: a fixed prior and a constant alpha; take "
-                "`when: step` for live, alpha_schedule, stop_rho and offload"
+                "`when: step` for live, alpha_schedule, stop_rho, offload, anchor and "
+                "project_learnt"
             )
         self.alpha, self.mode, self.when = alpha, mode, when
-        self.schedule, self.stop_rho = schedule, stop_rho
+        self.schedule, self.stop_rho, self.live = schedule, stop_rho, live
+        self.anchor, self.anchor_strength = anchor, anchor_strength
         self._buffers = _Buffers()
         _refuse_flat(model)
         params = decoder(model)[1]
         names = _wanted(params, modules, layers)
         _check(names, params, prior)
-        self.targets = [_target(name, params[name], prior, live, offload) for name in names]
+        goals = toward if anchored else None
+        self.targets = [_target(name, params[name], prior, goals, offload) for name in names]
+        if mode == "project_learnt":
+            for target in self.targets:
+                target.learnt = LearntStrength()
         self._groups = [list(group) for _, group in groupby(self.targets, lambda t: t.layer)]
         if when == "backward" and any(_is_sharded(one.param) for one in self.targets):
             raise UserError("`when: backward` never fires on sharded (FSDP2) parameters; use step")
@@ -294,8 +342,8 @@ class Injector:
                 _dots([delta, local_part(target.param)], [(0, 0), (0, 1)], self._buffers)
                 for target, (delta, _) in zip(group, fetched, strict=True)
             ]
-            for target, (dd, anchor) in zip(group, _totals(group, rows), strict=True):
-                target.dd, target.anchor = dd, anchor
+            for target, (dd, start) in zip(group, _totals(group, rows), strict=True):
+                target.dd, target.start = dd, start
         self._everything = sum(
             p.numel() for name, p in params.items() if _role(name) in ("attention", "mlp", "norm")
         )
@@ -315,16 +363,18 @@ class Injector:
         """α after the share `progress` (0 … 1) of the run."""
         return self.alpha * (1 - progress) if self.schedule == "decay" else self.alpha
 
-    def apply(self, progress: float = 0.0) -> dict[str, Any]:
+    def apply(self, progress: float = 0.0, lr: float = 1.0) -> dict[str, Any]:
         """Edit the gradients in place, and say what was done.
 
         Args:
             progress: Share of the run that is over, for the schedule.
+            lr: Step size of the step that follows, which `project_learnt` learns by; any constant
+                will do where it does not change.
 
         Returns:
             `alpha` in force, `rho` = ⟨w − w₀, Δ⟩/‖Δ‖² over everything, and per role the mean
             cosine of gradient and Δ (`cos`), the norm of what was added over that of the gradient
-            (`ratio`) and `rho`.
+            (`ratio`) and `rho`; with `project_learnt` the mean of all ω, `omega`.
 
         Raises:
             UserError: a target has no gradient.
@@ -337,9 +387,9 @@ class Injector:
                 f"{len(bare)} tensors got no gradient and cannot be pulled ({', '.join(bare[:5])})"
             )
         with torch.no_grad():
-            return self._apply(progress)
+            return self._apply(progress, lr)
 
-    def _apply(self, progress: float) -> dict[str, Any]:
+    def _apply(self, progress: float, lr: float) -> dict[str, Any]:
         alpha = self.alpha_at(progress)
         if self.stop_rho is not None and self._rho() >= self.stop_rho:
             alpha = 0.0
@@ -349,15 +399,17 @@ class Injector:
         for group, fetched in self._fetched():
             # The Δ to pull along: the stored one, or from where the weights are to the reasoner.
             along = [
-                delta if goal is None else goal - local_part(target.param)
+                goal - local_part(target.param) if self.live else delta
                 for target, (delta, goal) in zip(group, fetched, strict=True)
             ]
             rows = []
-            for target, (delta, goal), pull in zip(group, fetched, along, strict=True):
-                measured = [local_part(target.param.grad), pull, local_part(target.param), delta]
-                pairs = [(0, 0), (0, 1), (2, 3), (1, 1)]
-                if goal is None:  # ‖Δ‖ is known
-                    measured, pairs = measured[:3], [(0, 0), (0, 1), (2, 1)]
+            for target, (delta, _), pull in zip(group, fetched, along, strict=True):
+                measured = [local_part(target.param.grad), pull, local_part(target.param)]
+                pairs = [(0, 0), (0, 1), (2, 1)]  # ‖Δ‖ is known
+                if self.live:
+                    measured, pairs = [*measured, delta], [(0, 0), (0, 1), (2, 3), (1, 1)]
+                if self.live and target.last is not None:
+                    measured, pairs = [*measured, target.last], [*pairs, (0, 4)]
                 rows.append(_dots(measured, pairs, self._buffers))
             sums = _totals(group, rows)
             for target, pull, (gg, gd, wd, *live) in zip(group, along, sums, strict=True):
@@ -368,11 +420,68 @@ class Injector:
                     # task's own.
                     gg, gd = gg + 2 * push * gd + push * push * dd, gd + push * dd
                 else:
-                    push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
+                    share = alpha
+                    if target.learnt is not None:
+                        share *= target.learnt.learn(live[-1] if live else gd)
+                        target.learnt.per_unit = lr * alpha * projection(gd, dd)
+                        target.last = pull if live else None
+                    push = strength(share, self.mode, gg, gd, dd) if share else 0.0
                     if push:
                         _subtract(local_part(target.param.grad), pull, push, self._buffers)
-                log.add(target, gg=gg, gd=gd, dd=dd, push=push, moved=wd - target.anchor)
-        return {"alpha": alpha, "rho": log.rho(), **log.by_role()}
+                log.add(target, gg=gg, gd=gd, dd=dd, push=push, moved=wd - target.start)
+            if self.anchor == "spd":
+                self._measure_anchor(group, fetched)
+        learnt = [target.learnt.value for target in self.targets if target.learnt is not None]
+        omega = {"omega": sum(learnt) / len(learnt)} if learnt else {}
+        return {"alpha": alpha, "rho": log.rho(), **omega, **log.by_role()}
+
+    def _measure_anchor(self, group: list[_Target], fetched: list[Any]) -> None:
+        """Note, with the gradients as the optimizer gets them, what `spd` judges its step by."""
+        rows = []
+        for target, (_, goal) in zip(group, fetched, strict=True):
+            away = local_part(target.param) - goal
+            measured = [local_part(target.param.grad), away]
+            rows.append(_dots(measured, [(0, 1), (1, 1)], self._buffers))
+        for target, sums in zip(group, _totals(group, rows), strict=True):
+            target.against, target.away = sums
+
+    def settle(self, lr: float) -> dict[str, float]:
+        """Let the weights decay toward A, after the optimizer's step; without `anchor` do nothing.
+
+        `l2_sp`: w ← w − lr · λ · (w − A). `spd`: w ← w − s · (w − A), with s each tensor's
+        `drift.anchor.selective_share`.
+
+        Args:
+            lr: Step size of the step that was taken.
+
+        Returns:
+            `decayed`, the mean over tensors of the share of w − A that was taken off.
+        """
+        import torch
+
+        if self.anchor is None:
+            return {}
+        decayed = 0.0
+        with torch.no_grad():
+            for group, fetched in self._fetched():
+                shares = [lr * self.anchor_strength] * len(group)
+                if self.anchor == "spd":
+                    shares = self._selective_shares(group, fetched)
+                for target, (_, goal), share in zip(group, fetched, shares, strict=True):
+                    local_part(target.param).lerp_(goal, share)
+                decayed += sum(shares)
+        return {"decayed": decayed / len(self.targets)}
+
+    def _selective_shares(self, group: list[_Target], fetched: list[Any]) -> list[float]:
+        rows = []
+        for target, (_, goal) in zip(group, fetched, strict=True):
+            rows.append(_dots([local_part(target.param) - goal], [(0, 0)], self._buffers))
+        return [
+            selective_share(
+                self.anchor_strength, gc=target.against, before=target.away, after=after
+            )
+            for target, (after,) in zip(group, _totals(group, rows), strict=True)
+        ]
 
     def _rho(self) -> float:
         """Displacement over everything, in a pass of its own."""
@@ -383,7 +492,7 @@ class Injector:
                 for target, (delta, _) in zip(group, fetched, strict=True)
             ]
             sums = _totals(group, rows)
-            moved += sum(wd - t.anchor for t, (wd,) in zip(group, sums, strict=True))
+            moved += sum(wd - t.start for t, (wd,) in zip(group, sums, strict=True))
         return _ratio(moved, sum(target.dd for target in self.targets))
 
     def _fetched(self) -> "Iterator[tuple[list[_Target], list[Any]]]":
@@ -417,10 +526,10 @@ class Injector:
             yield group, fetched
 
     def memory(self) -> dict[str, int]:
-        """Bytes of Δ (and goals) that this process holds, on the device and in host memory."""
+        """Bytes of Δ, A and the Δ of the step before that this process holds, by place."""
         held = {"delta_bytes": 0, "delta_host_bytes": 0}
         for target in self.targets:
-            for tensor in (target.delta, target.goal):
+            for tensor in (target.delta, target.goal, target.last):
                 if tensor is not None:
                     near = tensor.device == target.param.device
                     held["delta_bytes" if near else "delta_host_bytes"] += tensor.nbytes
@@ -533,10 +642,12 @@ def _check(names: list[str], params: "dict[str, torch.nn.Parameter]", prior: Pri
 
 
 def _target(
-    name: str, param: "torch.nn.Parameter", prior: Prior, live: bool, offload: bool
+    name: str, param: "torch.nn.Parameter", prior: Prior, goals: Toward | None, offload: bool
 ) -> _Target:
     delta = _placed(prior.read(name), param)
-    goal = (local_part(param).detach().float() + delta.float()).to(param.dtype) if live else None
+    goal = local_part(param).detach().clone() if goals == "start" else None
+    if goals == "reasoner":
+        goal = (local_part(param).detach().float() + delta.float()).to(param.dtype)
     if offload and param.device.type != "cpu":
         delta = delta.cpu().pin_memory()
         goal = None if goal is None else goal.cpu().pin_memory()

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 
 from common.errors import UserError
 from common.typed import as_kind, as_yaml, read_bytes
+from drift.anchor import Anchor, Toward, refuse_anchor
 from drift.delta import VARIANTS
 from drift.families import ROLES, Role
 from drift.injector import Mode, Schedule, When
@@ -58,7 +59,14 @@ class TrainConfig:
     stop_rho: float | None = None
     """Pull only while the displacement ρ is below this."""
     live: bool = False
-    """Recompute Δ each step as reasoner − current weights."""
+    """Recompute Δ each step as A − current weights."""
+    toward: Toward = "reasoner"
+    """A, of `live` and `anchor`: the reasoner, or the VLM at the start."""
+    anchor: Anchor | None = None
+    """After each optimizer step, with learning rate lr: `l2_sp` takes lr · λ · (w − A) off the
+    weights, `spd` a share of w − A where the step went back: see `drift.anchor`."""
+    anchor_strength: float = 0.0
+    """λ of `anchor`."""
     offload: bool = False
     """Keep Δ in host memory and fetch it in each step: see `drift.injector.Injector`."""
     train: tuple[Role, ...] = ("attention", "mlp")
@@ -193,6 +201,27 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
         raise UserError(
             f"{where}: modules names {', '.join(lost)}, which train leaves frozen; "
             "what is pulled must be trained"
+        )
+    try:
+        refuse_anchor(
+            mode=config.mode,
+            alpha=config.alpha,
+            live=config.live,
+            toward=config.toward,
+            anchor=config.anchor,
+            anchor_strength=config.anchor_strength,
+        )
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if config.prior is None and config.anchor is not None:
+        raise UserError(
+            f"{where}: anchor is {config.anchor} and prior null; name a prior, which says what is "
+            "anchored and what the displacement is measured along"
+        )
+    if config.mode == "project_learnt" and config.save_every:
+        raise UserError(
+            f"{where}: save_every is {config.save_every}, but what project_learnt has learnt is in "
+            "no checkpoint to resume from; give 0, or take mode project"
         )
     if config.prior in VARIANTS and config.reasoner is None:
         raise UserError(

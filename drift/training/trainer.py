@@ -218,7 +218,13 @@ class DriftMixin:
             self._stop(f"the loss is {value}", [rows for rows, fine in batches if not fine])
         self._edits = {"loss": value, "lr": trainer._get_learning_rate()}
         if self.injector is not None:
-            self._edits |= self.injector.apply(step / max(1, trainer.state.max_steps))
+            progress = step / max(1, trainer.state.max_steps)
+            self._edits |= self.injector.apply(progress, self._edits["lr"])
+
+    def settle(self) -> None:
+        """Hold the weights to their anchor, if they have one, after the optimizer's step."""
+        if self.injector is not None:
+            self._edits |= self.injector.settle(self._edits["lr"])
 
     def _stop(self, what: str, rows: list[torch.Tensor]) -> None:
         """Stop before the weights are harmed, naming the step and the rows (of all processes)."""
@@ -280,6 +286,9 @@ class _Steps(TrainerCallback):
         params = [p for group in optimizer.param_groups for p in group["params"]]
         refuse_lost_steps(params, args.learning_rate)
         self.trainer.rewind(state.global_step)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.settle()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.record()
@@ -473,15 +482,18 @@ def _injector(model: torch.nn.Module, prior: priors.Prior, config: TrainConfig) 
     return Injector(
         model,
         prior,
-        config.alpha,
-        config.mode,
-        config.modules,
-        config.layers,
-        config.when,
-        config.alpha_schedule,
-        config.stop_rho,
-        config.live,
-        config.offload,
+        alpha=config.alpha,
+        mode=config.mode,
+        modules=config.modules,
+        layers=config.layers,
+        when=config.when,
+        schedule=config.alpha_schedule,
+        stop_rho=config.stop_rho,
+        live=config.live,
+        offload=config.offload,
+        toward=config.toward,
+        anchor=config.anchor,
+        anchor_strength=config.anchor_strength,
     )
 
 

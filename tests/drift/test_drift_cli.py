@@ -172,6 +172,39 @@ def test_prior_then_train(qwen, rows, tmp_path, capsys):
     assert "pulling 20 tensors (14 attention, 6 mlp), 73,984 parameters, 99.6%" in said
 
 
+def pocket(qwen, rows, out, *settings):
+    """Two steps of `pocket_drift` on the tiny model; its log."""
+    given = (
+        f"vlm={qwen / 'vlm'}",
+        f"reasoner={qwen / 'llm'}",
+        f"data={rows}",
+        "steps=2",
+        "lr=0.001",
+    )
+    words = [word for one in (*given, "batch=4", *settings) for word in ("--set", one)]
+    assert run("train", "pocket_drift", *words, "--out", out) == 0
+    return [json.loads(line) for line in (out / "drift_log.jsonl").read_text().splitlines()]
+
+
+def test_rivals_are_trained_by_settings(qwen, rows, tmp_path):
+    log = pocket(qwen, rows, tmp_path / "digrap", "mode=project", "live=true")
+    ratios = [line[role]["ratio"] for line in log for role in ("attention", "mlp")]
+    assert min(ratios) >= 0 and 0 < max(ratios) < 1  # of the gradient, only what leads away
+    log = pocket(qwen, rows, tmp_path / "learnt", "mode=project_learnt")
+    assert log[0]["omega"] == 0 and 0 <= log[1]["omega"] <= 0.01
+    start = ("alpha=0", "toward=start", "warmup=0", "lr_schedule=constant")
+    pocket(qwen, rows, tmp_path / "free", *start[:1], *start[2:])
+    far = ("anchor=spd", "anchor_strength=1", "lr=0.1", "steps=6")  # so that some steps go back
+    log = pocket(qwen, rows, tmp_path / "spd", *start, *far)
+    assert log[0]["decayed"] == 0 and 0 < max(line["decayed"] for line in log) < 1
+    # lr · λ = 1: the weights are put back to their anchor after each step.
+    log = pocket(qwen, rows, tmp_path / "held", *start, "anchor=l2_sp", "anchor_strength=1000")
+    assert [line["decayed"] for line in log] == [1, 1]
+    vlm, free, held = (read(one) for one in (qwen / "vlm", tmp_path / "free", tmp_path / "held"))
+    assert all(torch.equal(held[name], tensor) for name, tensor in vlm.items())
+    assert not all(torch.equal(free[name], tensor) for name, tensor in vlm.items())
+
+
 def test_distance_and_families(qwen, tmp_path, capsys):
     out, plot = tmp_path / "d.json", tmp_path / "d.svg"
     words = ("--out", out, "--plot", plot, "--of", qwen / "vlm", "--modules", "mlp")

@@ -61,6 +61,14 @@ NORM, HEAD = ("attention", "mlp", "norm"), ("attention", "mlp", "norm", "head")
         ("drift_random", "drift", {"prior": "random"}),
         ("drift_shuffled", "drift", {"prior": "shuffled"}),
         ("drift_negated", "drift", {"prior": "negated"}),
+        ("l2sp_reasoner", "drift_absolute", {"alpha": 0.1, "live": True}),
+        ("l2sp_start", "l2sp_reasoner", {"toward": "start"}),
+        ("digrap", "drift", {"mode": "project_learnt", "live": True, "toward": "start"}),
+        (
+            "spd",
+            "drift",
+            {"alpha": 0.0, "toward": "start", "anchor": "spd", "anchor_strength": 1.0},
+        ),
     ],
 )
 def test_runs_of_the_paper_are_one_change_from_their_baseline(name, baseline, fields):
@@ -151,6 +159,10 @@ def test_settings_win_over_the_file(tmp_path):
         ({"train": ["atention"]}, r"train\[0\] is one of attention, mlp, norm"),
         ({"train": []}, "train is empty"),
         ({"prior": "random"}, "the prior random needs a reasoner: a folder, or"),
+        ({"mode": "project", "alpha": 2}, "r.yaml: alpha is 2.0 with mode project"),
+        ({"toward": "start"}, "r.yaml: toward: start is for live and anchor"),
+        ({"anchor": "spd", "anchor_strength": 1}, "anchor is spd and prior null; name a prior"),
+        ({"mode": "project_learnt", "save_every": 9}, "save_every is 9, but what project_learnt"),
         ({"prior": "random", "train": ["mlp"]}, "modules names attention, which train leaves"),
     ],
 )
