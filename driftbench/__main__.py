@@ -23,6 +23,7 @@ from harness.commands import (
     parity,
     rehearse,
     reproduce,
+    rows,
     runs,
     score,
     serve_check,
@@ -56,6 +57,7 @@ app.command("diff")(diff.diff)
 app.command("runs")(runs.runs)
 app.command("compact")(compact.compact)
 app.command("export")(export.export)
+app.command("rows")(rows.rows)
 app.command("serve-check")(serve_check.serve_check)
 app.command("reproduce")(reproduce.reproduce)
 app.command("rehearse")(rehearse.rehearse)

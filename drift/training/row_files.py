@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.pictures import undecoded
+from common.provenance import MADE
 from common.typed import as_kind, read_json
 from drift.training.forms import Raw
 
@@ -97,7 +98,12 @@ def _without_arrays(value: Any) -> Any:
 
 def _from_folder(folder: Path, split: str) -> Found:
     """The rows of a folder as the hub has them; pictures stay encoded."""
-    files = [one for one in sorted(folder.iterdir()) if one.suffix in DATA and one.name != INFO]
+    beside = (INFO, MADE)  # what describes rows, and where they come from
+    files = [
+        one
+        for one in sorted(folder.iterdir())
+        if one.suffix in DATA and not one.name.endswith(beside)
+    ]
     others = any(part in one.stem for one in files for part in ("test", "val"))
     if split == "train" and len(files) == 1 and not others:
         # `datasets` would take a folder with more pictures than rows for one of pictures alone.

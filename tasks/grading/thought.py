@@ -79,6 +79,24 @@ def closing(text: str) -> str | None:
     return f"</{last['name']}>" if last["tag"] else _FAMILIES[int(str(last.lastgroup)[4:])][1]
 
 
+def parted(text: str) -> tuple[str, str]:
+    """Return the thought and the answer of a text that thinks once and then answers.
+
+    Of any other text the thought is empty and the answer all of it.
+
+    >>> parted("<think> 3 + 4 = 7 </think> 7"), parted("3 + 4 = 7 [/THINK] 7"), parted("so 7")
+    ((' 3 + 4 = 7 ', ' 7'), ('3 + 4 = 7 ', ' 7'), ('', 'so 7'))
+    """
+    marks = list(_MARK.finditer(text))
+    closes = [_closes(mark) for mark in marks]
+    begins = (
+        marks[0].end() if closes == [False, True] and not text[: marks[0].start()].strip() else 0
+    )
+    if closes != [True] and not begins:
+        return "", text
+    return text[begins : marks[-1].start()], text[marks[-1].end() :]
+
+
 def _last(text: str) -> re.Match[str] | None:
     marks = _MARK.finditer(text) if _HINT.search(text) else ()
     return next(iter(deque(marks, 1)), None)

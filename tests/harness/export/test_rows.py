@@ -1,0 +1,112 @@
+"""Right answers as training rows, read back by the training reader."""
+
+import json
+import random
+
+import graded
+import pytest
+import synthetic
+
+from drift.training.forms import Turn
+from drift.training.rows import read_rows
+from driftbench import __main__
+from harness.runs.folder import read_card
+from harness.runs.schema import Question
+
+RIGHT, OTHER = "<think> 3 + 4 = 7 </think> 7", "<think> 4 + 3 = 7 </think> 7"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Six questions, the first with a picture; three samples of each."""
+    picture = synthetic.picture([1, 2, 3, 4], random.Random(0))
+    questions = [
+        Question(
+            task="pocket",
+            id=f"q{i}",
+            prompt="see <image>: 3 + 4 ?" if i == 0 else f"3 + 4 ? {i}",
+            images=(picture,) if i == 0 else (),
+            row={"answer": "7"},
+        )
+        for i in range(6)
+    ]
+    wrong, right = (False, "rule", "8", "so 8"), (True, "rule", "7", RIGHT)
+    cut, unread = (True, "truncated", "7", "7 or"), (None, "unparsed", None, "who knows")
+    answers = {
+        "q0": [wrong, right, (True, "rule", "7", OTHER)],
+        "q1": [right, right, (True, "judge", "7", "it is 7")],
+        "q2": [wrong, unread, (None, "error", None, "")],
+        "q3": [cut, cut, (True, "rule", "7", "thought aloud </think> 7")],
+        "q4": [(True, "rule", "7", "<image> 7"), wrong, wrong],
+        "q5": [wrong, wrong, wrong],
+    }
+    said = {("pocket", id): given for id, given in answers.items()}
+    return graded.write_run(tmp_path / "runs" / "reasoner", questions, said)
+
+
+def command(run, out, *words):
+    return __main__.run(["rows", str(run), "--out", str(out), *words])
+
+
+def answers_of(rows):
+    return [(row.turns[-1].thought, row.turns[-1].text) for row in rows]
+
+
+def test_one_right_answer_a_question_and_nothing_else(run, tmp_path, capsys):
+    out = tmp_path / "rows" / "own.jsonl"
+    assert command(run, out) == 0
+    rows = read_rows(out)
+    assert [row.turns[0] for row in rows] == [
+        Turn("user", "see <image>: 3 + 4 ?"), Turn("user", "3 + 4 ? 1"), Turn("user", "3 + 4 ? 3"),
+    ]  # fmt: skip
+    assert answers_of(rows) == [("3 + 4 = 7", "7"), ("3 + 4 = 7", "7"), ("thought aloud", "7")]
+    assert all(row.turns[-1].learnt and row.labels == ("id", "source") for row in rows)
+    (picture,) = rows[0].images
+    assert picture.read_bytes() == next((run.parent / "images").iterdir()).read_bytes()
+    said = capsys.readouterr().out
+    assert "3 rows of 18 answers, to 3 of 6 questions" in said
+    for line in (
+        "left out: 7 answers that were wrong",
+        "left out: 2 answers that were cut at the limit",
+        "left out: 1 answers that could not be read",
+        "left out: 1 answers that failed",
+        "left out: 3 answers to a question that has a row",
+        "left out: 1 answers of which training says: has an <image> mark in an answer",
+        "do not measure what learns from them on these questions (pocket)",
+    ):
+        assert line in said
+
+
+def test_all_right_answers_once_each_with_thoughts_in_them(run, tmp_path):
+    out = tmp_path / "own.jsonl"
+    assert command(run, out, "--all", "--inline") == 0
+    texts = [text for _, text in answers_of(read_rows(out))]
+    assert texts == [RIGHT, OTHER, RIGHT, "it is 7", "<think>thought aloud </think> 7"]
+    assert not any(thought for thought, _ in answers_of(read_rows(out)))
+
+
+def test_the_note_says_whose_they_are_and_what_sampling_cost(run, tmp_path):
+    out = tmp_path / "rows" / "own.jsonl"
+    assert command(run, out) == 0
+    note, card = json.loads((tmp_path / "rows" / "own.made.json").read_text()), read_card(run)
+    (parent,) = note["parents"]
+    assert (parent["path"], parent["fingerprint"]) == (card.checkpoint, card.fingerprint)
+    assert note["settings"]["run"] == str(run)
+    assert note["settings"]["tasks"] == {"pocket": "official"}
+    # 18 answers of 20 + 9 tokens, those that are wrong among them.
+    assert (note["cost"]["samples"], note["cost"]["tokens"]) == (18, 18 * 29)
+    assert (note["cost"]["tokens_out"], note["coverage"]["rows"]) == (18 * 9, 3)
+    # A folder with rows and their note is a data set.
+    assert len(read_rows(out.parent)) == 3
+
+
+def test_what_cannot_be_written_is_one_sentence(run, tmp_path, capsys):
+    assert command(run, tmp_path / "own.json") == 2
+    assert "expected one that ends in .jsonl" in capsys.readouterr().err
+    wrong = graded.write(tmp_path / "runs" / "wrong", {"q": ["3"]}, task="pocket")
+    assert command(wrong, tmp_path / "own.jsonl") == 2
+    assert "has no right and whole answer among 1" in capsys.readouterr().err
+    (wrong / "verdicts.jsonl").unlink()
+    assert command(wrong, tmp_path / "own.jsonl") == 2
+    assert "has no verdict yet: `driftbench score" in capsys.readouterr().err
+    assert not list(tmp_path.glob("own*"))
