@@ -14,8 +14,9 @@ number of micro-batches changes the method. In a loop of one's own:
         optimizer.step()
         optimizer.zero_grad()
 
-Adapters (LoRA) are refused: the strength of the pull is measured against the gradient of the whole
-weight, which an adapter never has, so a pull on its factors would be another method.
+Adapters (LoRA) are refused here: the strength of the pull is measured against the gradient of the
+whole weight, which an adapter never has. A pull on its factors is another method, and has an
+injector of its own, `drift.adapter_injector`.
 """
 
 from collections import Counter
@@ -587,8 +588,8 @@ def _role(name: str) -> Role:
     placed = layer_and_role(name)
     if placed is None:
         raise UserError(
-            f"the decoder has a parameter {name}, which is no plain weight; adapters (LoRA) and "
-            "quantised layers cannot be pulled, train the full weights"
+            f"the decoder has a parameter {name}, which is no plain weight; quantised layers "
+            "cannot be pulled, adapters (LoRA) by drift.adapter_injector.AdapterInjector"
         )
     return placed[1]
 

@@ -71,6 +71,18 @@ class TrainConfig:
     """Keep Δ in host memory and fetch it in each step: see `drift.injector.Injector`."""
     train: tuple[Role, ...] = ("attention", "mlp")
     """What is trained; everything else is frozen."""
+    adapter_rank: int | None = None
+    """Train LoRA adapters of this rank on the matrices of `train`, the VLM itself frozen: see
+    docs/drift_with_adapters.md; null: the weights themselves."""
+    adapter_alpha: int | None = None
+    """Adapters count `adapter_alpha / adapter_rank` times; null: once."""
+    adapter_start: Literal["delta", "random"] = "delta"
+    """Of the adapters that are pulled, A: the leading right singular vectors of Δ, or random, as
+    all others begin. B is 0, so that the model begins as the VLM."""
+    adapter_base: Literal["vlm", "nf4"] = "vlm"
+    """The frozen VLM is held in `dtype`, or in 4 bits (QLoRA, arXiv 2305.14314)."""
+    merge_adapter: bool = False
+    """Write a whole checkpoint with the adapters folded in, instead of a folder of adapters."""
     add_tokens: tuple[str, ...] = ()
     """Words new to the vocabulary (`<think>`): see `drift.training.added_tokens`."""
     lr: float = 1e-6
@@ -181,7 +193,11 @@ def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:
 def check(config: TrainConfig, where: str) -> TrainConfig:
     """Stop at values that cannot be meant together."""
     positive = ["lr", "batch", "accumulate", "epochs"]
-    positive += [name for name in ("steps", "max_tokens") if getattr(config, name) is not None]
+    positive += [
+        name
+        for name in ("steps", "max_tokens", "adapter_rank", "adapter_alpha")
+        if getattr(config, name) is not None
+    ]
     for name in positive:
         if getattr(config, name) <= 0:
             raise UserError(f"{where}: {name} is {getattr(config, name)}; give more than 0")
@@ -227,7 +243,37 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
         raise UserError(
             f"{where}: the prior {config.prior} needs a reasoner: a folder, or a name on the hub"
         )
+    _check_adapter(config, where)
     return config
+
+
+def _check_adapter(config: TrainConfig, where: str) -> None:
+    if config.adapter_rank is None:
+        if config.adapter_alpha or config.adapter_base != "vlm" or config.merge_adapter:
+            raise UserError(f"{where}: adapters need their adapter_rank; 16 to 64 is usual")
+        return
+    beyond = [role for role in config.train if role not in ("attention", "mlp")]
+    if beyond:
+        raise UserError(
+            f"{where}: train names {', '.join(beyond)}, and adapters go on the matrices of "
+            "attention and mlp; name those, or leave adapter_rank out"
+        )
+    if config.add_tokens:
+        raise UserError(
+            f"{where}: add_tokens needs the embedding trained, which adapters leave frozen; leave "
+            "add_tokens or adapter_rank out"
+        )
+    whole = {
+        "when: backward": config.when == "backward",
+        "mode: project_learnt": config.mode == "project_learnt",
+        f"anchor: {config.anchor}": config.anchor is not None,
+        "toward: start": config.toward == "start",
+    }
+    if of_weights := [setting for setting, is_set in whole.items() if is_set]:
+        raise UserError(
+            f"{where}: {', '.join(of_weights)} is defined on whole weights; leave it out, or leave "
+            "adapter_rank out"
+        )
 
 
 def from_settings(words: list[str]) -> dict[str, Any]:

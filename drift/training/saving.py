@@ -19,7 +19,7 @@ from common.typed import read_json
 from drift.delta import stream
 from drift.papers import copy_papers
 from drift.rounding import rounded
-from drift.training import added_tokens
+from drift.training import adapters, added_tokens
 from drift.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -40,7 +40,12 @@ def finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path)
     if trainer.is_world_process_zero():
         final = work / "final"
         shutil.rmtree(final, ignore_errors=True)
-        made = _save(state, trainer.processing_class, made, config, final)
+        if config.adapter_rank and not config.merge_adapter:
+            bare = trainer.accelerator.unwrap_model(trainer.model)
+            adapters.save(bare, config, made.settings["vlm"], final)
+            made = replace(made, reached={"dtype": "float32"})
+        else:
+            made = _save(state, trainer.processing_class, made, config, final)
         shutil.copyfile(work / LOG, final / LOG)
         write_made(final, made)
         put_in_place(final, out)
@@ -59,6 +64,9 @@ def _save(
     # disk and writes the names of the hub.
     fresh: Any = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
     before = fresh.state_dict()
+    if config.adapter_rank:
+        scale = (config.adapter_alpha or config.adapter_rank) / config.adapter_rank
+        state = adapters.folded(before, state, scale)
     rows = max((word["rows"] for word in (made.tokens or {}).values()), default=0)
     if made.tokens and rows > fresh.get_input_embeddings().num_embeddings:
         fresh.resize_token_embeddings(rows, mean_resizing=False)

@@ -1,5 +1,6 @@
 """What of a live VLM is trained: its parameters by part, and which of them are frozen."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
@@ -8,13 +9,16 @@ from drift.families import BRIDGE, Role, decoder, layer_and_role
 if TYPE_CHECKING:
     import torch
 
+PEFT = re.compile(r"\.(base_layer|lora_[AB]\.[^.]+)(?=\.)")
+"""What peft puts into the names of an adapted module's parameters."""
+
 
 def parts(model: "torch.nn.Module") -> "list[tuple[str, Role, torch.nn.Parameter]]":
     """Name, part and tensor of each parameter, in the order in which they were registered.
 
-    A tied head is the embedding.
+    A tied head is the embedding; the factors of a LoRA adapter are of the part that they adapt.
     """
-    names = {id(param): name for name, param in decoder(model)[1].items()}
+    names = {id(param): PEFT.sub("", name) for name, param in decoder(model)[1].items()}
 
     def part(name: str, param: Any) -> Role:
         placed = layer_and_role(names[id(param)]) if id(param) in names else None

@@ -50,11 +50,12 @@ from common.provenance import Made, Parent
 from common.typed import read_json
 from drift import chat_template
 from drift import delta as priors
+from drift.adapter_injector import AdapterInjector, start_along
 from drift.families import Family, family_of
 from drift.fingerprints import parent
 from drift.headers import entries
 from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
-from drift.training import added_tokens, flops
+from drift.training import adapters, added_tokens, flops
 from drift.training.config import TrainConfig
 from drift.training.encode import IGNORED
 from drift.training.rows import Row, read_rows
@@ -94,7 +95,7 @@ class DriftMixin:
     def __init__(
         self,
         *args: Any,
-        join: Callable[[torch.nn.Module], Injector] | None = None,
+        join: Callable[[torch.nn.Module], Injector | AdapterInjector] | None = None,
         log: Path | None = None,
         **kwargs: Any,
     ) -> None:
@@ -121,7 +122,7 @@ class DriftMixin:
         own_loss = type(trainer).compute_loss is not Trainer.compute_loss
         if not own_loss and trainer.compute_loss_func is None:
             trainer.compute_loss_func = answer_loss  # a Trainer with a loss of its own keeps it
-        self.injector: Injector | None = None
+        self.injector: Injector | AdapterInjector | None = None
         self.spent = {"samples": 0, "tokens": 0, "flops": 0, "seconds": 0.0}
         self._join_prior = join
         self._log_path = log
@@ -148,6 +149,9 @@ class DriftMixin:
         # The Trainer would match names on disk with names in memory, which differ for most VLMs,
         # and skip those that do not match.
         live = trainer.model
+        if getattr(live, "peft_config", None):
+            adapters.take_up(live, folder)
+            return
         loaded = type(live).from_pretrained(folder, dtype=live.dtype)
         live.load_state_dict(loaded.state_dict())
 
@@ -401,14 +405,21 @@ def _trainer(
     if not processor.chat_template:
         processor.chat_template = chat_template.own(Path(config.vlm), of_processor=True)
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        config.vlm, dtype=torch.float32, output_loading_info=True
+        config.vlm,
+        output_loading_info=True,
+        **(adapters.load_frozen(config) if config.adapter_rank else {"dtype": torch.float32}),
     )
     model, loading = loaded
     absent = sorted(loading["missing_keys"]) + [str(one) for one in loading["mismatched_keys"]]
     if absent:
         raise UserError(f"{config.vlm} lacks weights of its own model: {', '.join(absent[:5])}")
     added = added_tokens.add_tokens(model, processor, config.add_tokens)
-    trained = freeze(model, config.train)
+    if config.adapter_rank:
+        trained = adapters.attach(model, config)
+        if prior is not None and config.adapter_start == "delta":
+            start_along(model, prior, config.modules, config.seed)
+    else:
+        trained = freeze(model, config.train)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         # What transformers does for adapters; here it would differentiate a frozen tower.
@@ -478,7 +489,22 @@ def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]
     return prior, prior.parents
 
 
-def _injector(model: torch.nn.Module, prior: priors.Prior, config: TrainConfig) -> Injector:
+def _injector(
+    model: torch.nn.Module, prior: priors.Prior, config: TrainConfig
+) -> Injector | AdapterInjector:
+    if config.adapter_rank:
+        return AdapterInjector(
+            model,
+            prior,
+            alpha=config.alpha,
+            mode=config.mode,
+            modules=config.modules,
+            layers=config.layers,
+            schedule=config.alpha_schedule,
+            stop_rho=config.stop_rho,
+            live=config.live,
+            offload=config.offload,
+        )
     return Injector(
         model,
         prior,

@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.provenance import Made, Parent, digest, read_made
 from common.typed import read_json
 from drift import chat_template, foreign
-from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, sha256, shaping
+from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, fingerprint, sha256, shaping
 from drift.headers import ADAPTER, entries, headers
 from harness.checkpoints.adapter import ADAPTER_CONFIG, open_adapter
 from harness.checkpoints.kinds import VISION, AdaptedModel, ModelFolder
@@ -148,6 +148,8 @@ def _open_adapter(
     own = chat_template.own(path, of_processor=True)
     brought = own if own != chat_template.own(base_path, of_processor=True) else None
     model = _open_model(base_path, base_name, template or brought)
+    recorded = read_made(path)
+    _check_base(path, recorded, base_path)
     adapter = open_adapter(path, config, entries(base_path))
     parent = Parent("base", str(base_path), model.fingerprint)
     settings = {field: config.get(field) for field in ("r", "lora_alpha", "target_modules")}
@@ -161,11 +163,21 @@ def _open_adapter(
         path=path,
         fingerprint=digest([model.fingerprint, adapter.fingerprint]),
         surroundings=digest([model.fingerprint, *room]),
-        made=read_made(path) or made,
+        made=recorded or made,
         notes=(*said, *notes),
         folder=model,
         adapter=adapter,
     )
+
+
+def _check_base(path: Path, made: Made | None, base: Path) -> None:
+    """Check that `base` is the model that an adapter was trained on, where its record tells."""
+    trained_on = [one for one in (made.parents if made else ()) if one.role == "vlm"]
+    if trained_on and trained_on[0].fingerprint != fingerprint(base):
+        raise UserError(
+            f"{path} was trained on another model than {base}, whose fingerprint differs from that "
+            f"of {trained_on[0].path} in {path.name}/made.json: give that one with --base"
+        )
 
 
 # Where it is

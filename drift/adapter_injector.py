@@ -1,0 +1,361 @@
+"""DRIFT on LoRA adapters: the pull along Δ, carried to the two factors of each adapted matrix.
+
+An adapted matrix is W = W₀ + s·B·A with W₀ frozen, so that a pull of k·Δ on the gradient of W is,
+by the chain rule, one of k·s·BᵀΔ on that of A and of k·s·ΔAᵀ on that of B. The gradient of W never
+exists, so k is taken from the norms of the factors' gradients: another method than the paper's,
+derived in docs/drift_with_adapters.md. Used as `drift.injector.Injector` is:
+
+    model = peft.get_peft_model(vlm, peft.LoraConfig(r=64, target_modules=…))
+    injector = AdapterInjector(model, prior.build(vlm, reasoner))
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError
+from drift.anchor import refuse_anchor
+from drift.delta import Prior, stream
+from drift.families import Role, decoder, layer_and_role
+from drift.injector import MODES, SCHEDULES, Coverage, Mode, Schedule, exact_dtype, strength
+from drift.low_rank import factorise
+
+if TYPE_CHECKING:
+    import torch
+
+FACTOR_MODES: tuple[Mode, ...] = tuple(mode for mode in MODES if mode != "project_learnt")
+"""The last learns from the Δ of the step before, which factors that turn do not keep."""
+
+
+@dataclass(kw_only=True)
+class Adapted:
+    """One matrix W₀ + scale·B·A; `a` and `b` are live parameters."""
+
+    name: str
+    """Canonical, of the matrix."""
+    layer: int | None
+    role: Role
+    a: "torch.nn.Parameter"
+    """Shape (rank, in)."""
+    b: "torch.nn.Parameter"
+    """Shape (out, rank)."""
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the matrix."""
+        return self.b.shape[0], self.a.shape[1]
+
+
+@dataclass(frozen=True)
+class AdapterCoverage(Coverage):
+    """What share of a decoder is adapted and pulled; `tensors` are adapted modules."""
+
+    reach: float
+    """Share of ‖Δ‖² in the row spaces of A as they began: what B alone can go along."""
+
+    def line(self) -> str:
+        """One line for people."""
+        roles = ", ".join(f"{count} {role}" for role, count in self.by_role.items())
+        return (
+            f"adapters on {self.tensors} modules ({roles}), which hold {self.decoder_share:.1%} of "
+            f"the decoder; {self.reach:.1%} of ‖Δ‖² is within their reach at the start"
+        )
+
+
+class AdapterInjector:
+    """Who gets which Δ: a prior joined to the adapters of a live model by canonical name."""
+
+    def __init__(
+        self,
+        model: "torch.nn.Module",
+        prior: Prior,
+        *,
+        alpha: float = 1.0,
+        mode: Mode = "grad_norm",
+        modules: tuple[Role, ...] = ("attention", "mlp"),
+        layers: tuple[int, ...] | None = None,
+        schedule: Schedule = "constant",
+        stop_rho: float | None = None,
+        live: bool = False,
+        offload: bool = False,
+    ) -> None:
+        """Join `prior` to the adapters of `model`, still at their first weights.
+
+        Args:
+            model: A VLM or text-only model with LoRA adapters, plain or under DDP.
+            prior: Δ.
+            alpha: Strength; 0 measures and changes nothing.
+            mode: See `drift.injector.strength`.
+            modules: Roles that are pulled.
+            layers: Layers that are pulled, None for all.
+            schedule: `constant`, or `decay`: α falls linearly to 0 over the run.
+            stop_rho: Pull only while the displacement ρ is below this.
+            live: Pull along Δ − s·B·A, from where the weights are to the reasoner.
+            offload: Keep Δ in pinned host memory and fetch each matrix when its turn comes.
+
+        Raises:
+            UserError: nothing is adapted that could be pulled, or an adapted matrix has no Δ, or
+                one of another shape.
+        """
+        if alpha < 0:
+            raise UserError(f"alpha is {alpha}; to push away use the prior `negated`")
+        if mode not in FACTOR_MODES or schedule not in SCHEDULES:
+            raise UserError(
+                f"mode {mode!r}, schedule {schedule!r}: adapters take {', '.join(FACTOR_MODES)}; "
+                f"{', '.join(SCHEDULES)}"
+            )
+        refuse_anchor(
+            mode=mode, alpha=alpha, live=live, toward="reasoner", anchor=None, anchor_strength=0.0
+        )
+        if live and prior.variant != "reasoner-vlm":
+            raise UserError(f"a live prior is reasoner − weights, there is none of {prior.variant}")
+        self.alpha, self.mode, self.schedule = alpha, mode, schedule
+        self.stop_rho, self.live = stop_rho, live
+        everything = adapted(model)
+        self.targets = [
+            one
+            for one in everything
+            if one.role in modules and (layers is None or one.layer in layers)
+        ]
+        _check(self.targets, prior, modules)
+        self._deltas: list[torch.Tensor] = []
+        self._dd: list[float] = []
+        self._anchors: list[float] = []
+        reached = 0.0
+        for one in self.targets:
+            delta = prior.read(one.name).to(one.a.device, copy=True)
+            self._dd.append(_inner([(delta.float(), delta.float())])[0])
+            self._anchors.append(_moved(one, delta.float() @ one.a.detach().float().T))
+            reached += within_reach(delta, one.a)
+            if offload and delta.device.type != "cpu":
+                delta = delta.cpu().pin_memory()
+            self._deltas.append(delta)
+        self._reach = _ratio(reached, sum(self._dd))
+        self._decoder = _decoder_size(model, everything)
+
+    def coverage(self) -> AdapterCoverage:
+        """What is reached."""
+        parameters = sum(one.shape[0] * one.shape[1] for one in self.targets)
+        return AdapterCoverage(
+            tensors=len(self.targets),
+            parameters=parameters,
+            decoder_share=parameters / self._decoder,
+            by_role=dict(Counter(one.role for one in self.targets)),
+            reach=self._reach,
+        )
+
+    def settle(self, lr: float) -> dict[str, float]:
+        """Nothing: adapters have no anchor, see `drift.injector.Injector.settle`."""
+        return {}
+
+    def apply(self, progress: float = 0.0, lr: float = 1.0) -> dict[str, Any]:
+        """Edit the gradients of the factors in place, and say what was done.
+
+        Args:
+            progress: Share of the run that is over, for the schedule.
+            lr: As `Injector.apply` takes it; nothing here depends on it.
+
+        Returns:
+            `alpha` in force, `rho` = s⟨BA − B₀A₀, Δ⟩/‖Δ‖² over everything, and per role the mean
+            cosine of gradient and pull in the space of the factors (`cos`), the norm of what was
+            added over that of the gradient (`ratio`) and `rho`.
+
+        Raises:
+            UserError: a factor has no gradient.
+        """
+        import torch
+
+        bare = [one.name for one in self.targets if one.a.grad is None or one.b.grad is None]
+        if bare:
+            raise UserError(
+                f"the adapters of {len(bare)} modules got no gradient and cannot be pulled "
+                f"({', '.join(bare[:5])})"
+            )
+        with torch.no_grad():
+            return self._apply(progress)
+
+    def _apply(self, progress: float) -> dict[str, Any]:
+        alpha = self.alpha * (1 - progress) if self.schedule == "decay" else self.alpha
+        if self.stop_rho is not None and self._rho() >= self.stop_rho:
+            alpha = 0.0
+        # Per role: modules, cosines, ‖g‖², ‖what was added‖², ⟨moved, Δ⟩, ‖Δ‖².
+        sums: dict[str, list[float]] = {}
+        for one, delta, whole, anchor in zip(
+            self.targets, self._deltas, self._dd, self._anchors, strict=True
+        ):
+            along_a, along_b, moved = factor_pull(one, delta, self.live)
+            grad_a, grad_b = one.a.grad.float(), one.b.grad.float()  # type: ignore[union-attr]
+            pairs = [(grad_a, grad_a), (grad_b, grad_b), (grad_a, along_a), (grad_b, along_b)]
+            pairs += [(along_a, along_a), (along_b, along_b)]
+            aa, bb, da, db, pa, pb = _inner(pairs)
+            gg, gd, dd = aa + bb, da + db, pa + pb
+            push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
+            if push:
+                one.a.grad.sub_(along_a, alpha=push)  # type: ignore[union-attr]
+                one.b.grad.sub_(along_b, alpha=push)  # type: ignore[union-attr]
+            row = (1, _ratio(gd, (gg * dd) ** 0.5), gg, push * push * dd, moved - anchor, whole)
+            held = sums.setdefault(one.role, [0.0] * len(row))
+            sums[one.role] = [a + b for a, b in zip(held, row, strict=True)]
+        moved, whole = (sum(row[i] for row in sums.values()) for i in (4, 5))
+        by_role = {
+            role: {
+                "cos": row[1] / row[0],
+                "ratio": _ratio(row[3], row[2]) ** 0.5,
+                "rho": _ratio(row[4], row[5]),
+            }
+            for role, row in sums.items()
+        }
+        return {"alpha": alpha, "rho": _ratio(moved, whole), **by_role}
+
+    def _rho(self) -> float:
+        """Displacement over everything, in a pass of its own."""
+        moved = sum(
+            _moved(one, delta.to(one.a.device).float() @ one.a.float().T) - anchor
+            for one, delta, anchor in zip(self.targets, self._deltas, self._anchors, strict=True)
+        )
+        return _ratio(moved, sum(self._dd))
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of Δ that this process holds, on the device and in host memory."""
+        held = {"delta_bytes": 0, "delta_host_bytes": 0}
+        for one, delta in zip(self.targets, self._deltas, strict=True):
+            near = delta.device == one.a.device
+            held["delta_bytes" if near else "delta_host_bytes"] += delta.nbytes
+        return held
+
+
+def adapted(model: "torch.nn.Module") -> list[Adapted]:
+    """The matrices of the language model that have a LoRA adapter.
+
+    Raises:
+        UserError: an adapter is more than the product B A, several lie on one module, or its
+            factors are sharded.
+    """
+    from torch.distributed.tensor import DTensor
+
+    stack, _ = decoder(model)
+    found = []
+    for path, module in stack.named_modules():
+        layer: Any = module
+        name = f"{path}.weight"
+        placed = layer_and_role(name)
+        if placed is None or not hasattr(layer, "lora_A"):
+            continue
+        if len(layer.lora_A) != 1 or len(getattr(layer, "lora_magnitude_vector", ())):
+            raise UserError(
+                f"{path} has {len(layer.lora_A)} adapters, or one of DoRA's; pull a single plain "
+                "LoRA adapter"
+            )
+        (key,) = layer.lora_A
+        a, b = layer.lora_A[key].weight, layer.lora_B[key].weight
+        if isinstance(a, DTensor):
+            raise UserError("adapters that are sharded (FSDP2) are not pulled; use DDP")
+        found.append(
+            Adapted(name=name, layer=placed[0], role=placed[1], a=a, b=b, scale=layer.scaling[key])
+        )
+    return found
+
+
+def factor_pull(
+    one: Adapted, delta: "torch.Tensor", live: bool = False
+) -> "tuple[torch.Tensor, torch.Tensor, float]":
+    """The gradient of ⟨W₀ + s·B·A, Δ⟩ by A and by B, and s⟨B·A, Δ⟩; float32.
+
+    With `live`, Δ gives way to Δ − s·B·A, which is not written out.
+    """
+    a, b, s = one.a.detach().float(), one.b.detach().float(), one.scale
+    delta = delta.to(a.device, non_blocking=True).float()
+    to_a, to_b = b.T @ delta, delta @ a.T
+    moved = _moved(one, to_b)
+    if live:
+        to_a, to_b = to_a - s * (b.T @ b) @ a, to_b - s * b @ (a @ a.T)
+    return s * to_a, s * to_b, moved
+
+
+def within_reach(delta: "torch.Tensor", a: "torch.Tensor") -> float:
+    """‖Δ‖² within the row space of A, for Δ of shape (out, in) and A of shape (rank, in)."""
+    import torch
+
+    rows = torch.linalg.qr(a.detach().float().T).Q
+    part = delta.float() @ rows
+    return _inner([(part, part)])[0]
+
+
+def start_along(
+    model: "torch.nn.Module", prior: Prior, modules: tuple[Role, ...], seed: int
+) -> None:
+    """Turn each A to the leading right singular vectors of its Δ, one a row.
+
+    B stays 0, so the model's function is unchanged.
+
+    Args:
+        model: With adapters that are to be pulled.
+        prior: Δ.
+        modules: Roles that are pulled; the adapters of others are left as they are.
+        seed: Of the randomised decomposition; each tensor has its own stream.
+    """
+    import torch
+
+    targets = [one for one in adapted(model) if one.role in modules]
+    _check(targets, prior, modules)
+    for one in targets:
+        delta = prior.read(one.name).float()
+        rank = one.a.shape[0]
+        right = factorise(delta, rank, stream(one.name, seed))[:, delta.shape[0] :]
+        # Orthonormal rows, also where Δ has fewer directions than there are rows.
+        rows = torch.linalg.qr(right.T).Q.T
+        with torch.no_grad():
+            one.a.copy_(rows)
+
+
+def _check(targets: list[Adapted], prior: Prior, modules: tuple[Role, ...]) -> None:
+    """Stop when a wanted pull would be left out."""
+    empty = [role for role in modules if not any(one.role == role for one in targets)]
+    if empty:
+        raise UserError(
+            f"no module of {', '.join(empty)} has an adapter in the layers that are pulled; leave "
+            "it out of modules, or adapt it"
+        )
+    missing = [one.name for one in targets if one.name not in prior.shapes]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(targets)} adapted modules have no Δ ({', '.join(missing[:5])}"
+            "); build the prior from this VLM with all the modules that are used"
+        )
+    unlike = [
+        f"{one.name} ({list(prior.shapes[one.name])} against {list(one.shape)})"
+        for one in targets
+        if tuple(prior.shapes[one.name]) != one.shape
+    ]
+    if unlike:
+        raise UserError(f"the prior has another shape than the model: {', '.join(unlike[:5])}")
+
+
+def _decoder_size(model: "torch.nn.Module", everything: list[Adapted]) -> int:
+    """Parameters of the layers and norms under the adapters, in 4 bits or not."""
+    whole = {one.name.replace(".weight", ".base_layer.weight"): one for one in everything}
+    total = 0
+    for name, param in decoder(model)[1].items():
+        if name in whole:
+            total += whole[name].shape[0] * whole[name].shape[1]
+        elif ".lora_" not in name and not name.startswith(("embed_tokens", "lm_head")):
+            total += param.numel()
+    return total
+
+
+def _moved(one: Adapted, to_b: "torch.Tensor") -> float:
+    """s⟨B·A, Δ⟩, from ΔAᵀ."""
+    return one.scale * _inner([(one.b.detach().float(), to_b)])[0]
+
+
+def _inner(pairs: "list[tuple[torch.Tensor, torch.Tensor]]") -> list[float]:
+    """⟨a, b⟩ of each pair, with sums in float64, fetched from the device at once."""
+    import torch
+
+    exact = exact_dtype(pairs[0][0].device)
+    return torch.stack([(a * b).sum(dtype=exact) for a, b in pairs]).tolist()
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else 0.0

@@ -1,0 +1,183 @@
+import json
+
+import pytest
+import torch
+import transformers as tf
+from test_trainer import config_of, log_of, same
+from tiny_models import LETTERS, altered, read
+
+from common.errors import UserError
+from drift.training import adapters
+from drift.training import trainer as training
+from drift.training.config import load, parse
+
+FAMILIES = ("qwen2_5_vl", "llava_next")
+IDS = torch.arange(4, 4 + len(LETTERS) // 2)[None]
+
+
+@pytest.fixture(autouse=True)
+def has_peft():
+    pytest.importorskip("peft")
+
+
+def lora(folder, rows, **fields):
+    return config_of(folder, rows, **{"adapter_rank": 4, "adapter_alpha": 8, "lr": 1e-2} | fields)
+
+
+def model_of(folder):
+    return tf.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_was_trained_is_what_peft_and_the_engine_load(
+    models, name, rows, tmp_path, monkeypatch, capsys
+):
+    from peft import PeftModel
+
+    from harness.checkpoints.preflight import open_checkpoint
+    from harness.engines import hf
+
+    folder, seen, save = models / name, [], adapters.save
+
+    def watched(model, *args):
+        seen.append(logits(model))
+        save(model, *args)
+
+    monkeypatch.setattr(adapters, "save", watched)
+    config = lora(folder, rows, prior="reasoner-vlm")
+    made = training.train(config, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "made.json", "drift_log.jsonl"
+    }  # fmt: skip
+    assert (seen[0] - logits(model_of(folder / "vlm"))).abs().max() > 0.01
+    theirs = PeftModel.from_pretrained(model_of(folder / "vlm"), tmp_path / "out")
+    torch.testing.assert_close(logits(theirs), seen[0], rtol=0, atol=1e-5)
+    opened = open_checkpoint(tmp_path / "out")
+    assert opened.made.coverage == made.coverage and opened.folder.path == folder / "vlm"
+    ours = model_of(folder / "vlm")
+    hf._adapt(ours, opened.adapter)
+    torch.testing.assert_close(logits(ours), seen[0], rtol=0, atol=1e-5)
+
+    assert (made.method, made.reached) == ("drift", {"dtype": "float32"})
+    assert made.coverage is not None and made.cost is not None
+    assert made.coverage["tensors"] == 14 and 0.1 < made.coverage["reach"] < 1
+    assert f"{made.coverage['reach']:.1%} of ‖Δ‖² is within their reach" in capsys.readouterr().out
+    held = sum(tensor.nbytes for tensor in read(tmp_path / "out").values())
+    assert made.cost["memory"]["gradients_bytes"] == held
+    log = log_of(tmp_path / "out")
+    assert log[0]["rho"] == 0 and log[2]["rho"] > 1e-3
+    assert log[2]["mlp"]["ratio"] == pytest.approx(1, rel=1e-4)
+
+    other = altered(folder / "vlm", tmp_path / "other", lambda held: held.popitem()[1].add_(1))
+    with pytest.raises(UserError, match="was trained on another model than .*other, whose finger"):
+        open_checkpoint(tmp_path / "out", base=other)
+
+    training.train(lora(folder, rows, prior="reasoner-vlm", merge_adapter=True), tmp_path / "whole")
+    torch.testing.assert_close(logits(model_of(tmp_path / "whole")), seen[0], rtol=0, atol=1e-5)
+    before, after = read(folder / "vlm"), read(tmp_path / "whole")
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert before.keys() == after.keys() and len(moved) == 14
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_alpha_0_is_plain_lora_bit_for_bit(models, name, rows, tmp_path):
+    plain = lora(models / name, rows)
+    idle = lora(models / name, rows, prior="reasoner-vlm", alpha=0.0, adapter_start="random")
+    for config, out in ((plain, "plain"), (idle, "idle")):
+        training.train(config, tmp_path / out)
+    assert same(read(tmp_path / "plain"), read(tmp_path / "idle"))
+    settings = [json.loads((tmp_path / out / "adapter_config.json").read_text()) for out in
+                ("plain", "idle")]  # fmt: skip
+    assert settings[0] == settings[1]
+
+
+def test_pulled_adapters_go_toward_the_reasoner_and_the_start_along_delta_goes_further(
+    qwen, rows, tmp_path
+):
+    reached = {}
+    for start in ("delta", "random"):
+        for alpha in (0.0, 3.0):
+            config = lora(qwen, rows, prior="reasoner-vlm", adapter_start=start, alpha=alpha)
+            training.train(config, tmp_path / f"{start}{alpha}")
+            reached[start, alpha] = log_of(tmp_path / f"{start}{alpha}")[-1]["rho"]
+    assert reached["delta", 3.0] > reached["random", 3.0] > abs(reached["random", 0.0])
+
+
+def test_resume_is_bit_for_bit(qwen, rows, tmp_path, monkeypatch):
+    more = {"live": True, "alpha_schedule": "decay", "steps": 5, "save_every": 2}
+    config = lora(qwen, rows, prior="reasoner-vlm", **more)
+    training.train(config, tmp_path / "straight")
+    record = training.DriftMixin.record
+
+    def interrupted(self):
+        record(self)
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.DriftMixin, "record", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "cut")
+    saved = tmp_path / "cut.partial" / "checkpoint-2"
+    assert (saved / "adapter_model.safetensors").exists()
+    assert not (saved / "model.safetensors").exists()
+    monkeypatch.setattr(training.DriftMixin, "record", record)
+    training.train(config, tmp_path / "cut")
+    assert same(read(tmp_path / "straight"), read(tmp_path / "cut"))
+    logs = [log_of(tmp_path / name) for name in ("straight", "cut")]
+    for a, b in zip(*logs, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_operations_of_frozen_matrices_are_counted_as_such(qwen, rows, tmp_path):
+    """By hand: 2 an entry forward, 2 to hand the gradient on, but for what lies before all else."""
+    from drift.training import flops
+
+    model = model_of(qwen / "vlm")
+    adapters.attach(model, lora(qwen, rows))
+    layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128
+    first = 64 * 64
+    head = model.get_output_embeddings().weight.numel()
+    inner = 4 * (2 * layer - first + head) + 2 * first
+    sides = [(64, 64), (32, 64), (32, 64), (64, 64), (128, 64), (128, 64), (64, 128)]
+    pairs = (
+        6 * 4 * sum(sum(one) for one in sides) * 2 - 2 * 4 * 64
+    )  # no gradient before the first A
+    assert flops.rates(model).token == inner + pairs
+
+
+def test_rank_and_base_that_do_not_fit(qwen, rows, tmp_path):
+    with pytest.raises(UserError, match="adapter_rank is 40, and .*k_proj is 32 × 64: give at mo"):
+        training.train(lora(qwen, rows, adapter_rank=40), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+REFUSED = {
+    "beyond": ({"train": ["attention", "norm"], "modules": ["attention"]}, "train names norm"),
+    "words": ({"add_tokens": ["<think>"]}, "add_tokens needs the embedding trained"),
+    "when": ({"when": "backward"}, "when: backward is defined on whole weights"),
+    "anchor": (
+        {"prior": "negated", "reasoner": "r", "anchor": "l2_sp", "anchor_strength": 1.0},
+        "anchor: l2_sp is defined on whole weights",
+    ),
+    "zero": ({"adapter_rank": 0}, "adapter_rank is 0; give more than 0"),
+    "no rank": ({"adapter_rank": None, "merge_adapter": True}, "adapters need their adapter_rank"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_settings_that_cannot_be_meant(case):
+    fields, sentence = REFUSED[case]
+    with pytest.raises(UserError, match=sentence):
+        parse({"vlm": "v", "data": "d", "adapter_rank": 4} | fields, "recipe")
+
+
+@pytest.mark.parametrize("which", ["pocket", "qwen2_5_vl"])
+def test_the_recipes_are_a_prior_apart(which):
+    given = {"vlm": "v", "data": "d", "reasoner": "r"}
+    sft, drift = (vars(load(f"{which}_lora_{name}", given)) for name in ("sft", "drift"))
+    assert {name for name in sft if sft[name] != drift[name]} == {"prior"}
