@@ -26,10 +26,30 @@ LAST_SECONDS = 8.0
 _DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux's <sys/prctl.h>."""
 
+_OWN = "DRIFTBENCH_STARTED_BY"
+_WATCH = """
+import os, sys, time
+sys.stdin.buffer.read()
+mark = sys.argv[1].encode()
+for _ in range(20):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if mark in file.read().split(b"\\0"):
+                    os.kill(int(pid), 9)
+        except OSError:
+            pass
+    time.sleep(0.1)
+"""
+"""Waits for the end of standard input, then kills who bears the mark: again and again, as one of
+them may just be starting another."""
+
 _prctl: Callable[[int, int], int] | None = None
 _forking = 0
 """The process that is about to fork."""
 _forks_tied = False
+_watched = 0
+"""The process whose end is waited for."""
 terminating = False
 """Whether a SIGTERM came."""
 
@@ -53,16 +73,26 @@ def tie_forks() -> None:
         os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
-def follow() -> None:
-    """Tie this process, where it is one that multiprocessing or torchrun started for a command."""
-    made = sys.modules.get("multiprocessing.process")
-    # A spawned one imports the main module before it is told who its parent is.
-    spawned = made and (
-        made.parent_process() or getattr(made.current_process(), "_inheriting", False)
-    )
-    if spawned or "TORCHELASTIC_RUN_ID" in os.environ:
-        tie_forks()
-        _tie(os.getppid())
+def end_spawned() -> None:
+    """Kill, once this process is gone, every new program that it started, and what those started.
+
+    For what others start for us and cannot be tied: a spawned process, such as vLLM's engine or a
+    rank of torchrun, is a new program, which no hook of a fork reaches. It inherits a mark in its
+    environment, and a small process that waits for the end of this one kills all that bear it.
+    """
+    global _watched
+    if sys.platform != "linux" or _watched == os.getpid():
+        return
+    _watched = os.getpid()
+    os.environ[_OWN] = f"{os.getpid()}-{time.time_ns()}"
+    reading, _ = os.pipe()  # what is written to closes when this process is gone
+    quiet = os.open(os.devnull, os.O_RDWR)
+    actions = [(os.POSIX_SPAWN_DUP2, reading, 0)]
+    actions += [(os.POSIX_SPAWN_DUP2, quiet, stream) for stream in (1, 2)]
+    words = [sys.executable, "-I", "-S", "-c", _WATCH, f"{_OWN}={os.environ[_OWN]}"]
+    os.posix_spawn(sys.executable, words, {}, file_actions=actions, setsid=True)
+    os.close(reading)
+    os.close(quiet)
 
 
 def end_on_sigterm() -> None:

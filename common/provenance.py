@@ -136,11 +136,16 @@ def coverage_of(made: Made) -> Coverage:
     return record(Coverage, made.coverage or {}, f"{MADE} of {made.name}: coverage", part=True)
 
 
-def write_made(folder: Path, made: Made) -> None:
-    """Write `made.json` into a checkpoint's folder, with the code of this process as its maker."""
+def write_made(folder: Path, made: Made) -> Made:
+    """Write `made.json` into a checkpoint's folder, with the code of this process as its maker.
+
+    Returns:
+        What was written.
+    """
     made = dataclasses.replace(made, packages=package_versions(), git=git_commit())
     text = json.dumps(dataclasses.asdict(made), indent=2, ensure_ascii=False)
     write_whole(folder / MADE, (text + "\n").encode())
+    return made
 
 
 def read_made(folder: Path) -> Made | None:

@@ -33,8 +33,6 @@ from harness.commands import (
 )
 from reports import cli as reports
 
-# A process that multiprocessing spawns, as vLLM does its engine, begins by importing this file.
-processes.follow()
 
 app = typer.Typer(
     name="driftbench",

@@ -34,7 +34,7 @@ def finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path)
     """Write the checkpoint beside its place, complete, then put it there.
 
     Returns:
-        `made`, with what `kept` tells; in the first process.
+        What was written to `made.json`; in other processes `made`.
     """
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
@@ -47,7 +47,7 @@ def finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path)
         else:
             made = _save(state, trainer.processing_class, made, config, final)
         shutil.copyfile(work / LOG, final / LOG)
-        write_made(final, made)
+        made = write_made(final, made)
         put_in_place(final, out)
         shutil.rmtree(work)
     trainer.accelerator.wait_for_everyone()

@@ -386,7 +386,7 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
     if on_cpu:
         _check_arithmetic(folder)
     _settle(on_cpu)
-    processes.tie_forks()  # its engine may have a process of its own
+    processes.end_spawned()  # its engine may have processes of its own
     # vLLM looks at every attribute of every module, deprecated ones included.
     warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
     from vllm import LLM

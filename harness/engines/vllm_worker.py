@@ -2,10 +2,6 @@
 
 from typing import Any
 
-from common import processes
-
-processes.follow()
-
 
 class Weights:
     """Loads other weights into a running engine; added to the bases of vLLM's worker class.

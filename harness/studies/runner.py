@@ -152,6 +152,7 @@ class Scheduler:
         from harness.studies.display import display
 
         started = time.monotonic()
+        processes.end_spawned()  # torchrun's ranks, and engines of the steps
         record.write(self.study, self.out)
         with display(self) as shown:
             try:

@@ -14,8 +14,6 @@ FAMILY = r"""
 import multiprocessing, os, subprocess, sys, time
 from common import processes
 
-processes.follow()
-
 def rest(*_):
     os.write(1, b"%d\n" % os.getpid())
     time.sleep(100)
@@ -27,6 +25,7 @@ def parent(_):
 if __name__ == "__main__":
     processes.LAST_SECONDS = 1.0
     processes.tie_forks()
+    processes.end_spawned()
     processes.end_on_sigterm()
     code = "import os, time; os.write(1, b'%d\\n' % os.getpid()); time.sleep(100)"
     first = subprocess.Popen([sys.executable, "-c", code], preexec_fn=processes.tie())
@@ -43,10 +42,13 @@ if __name__ == "__main__":
     sys.platform != "linux", reason="only Linux kills what a killed process started"
 )
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_all_that_was_started_ends_with_it(tmp_path, how):
+@pytest.mark.parametrize("module", [False, True])
+def test_all_that_was_started_ends_with_it(tmp_path, how, module):
     (tmp_path / "family.py").write_text(FAMILY)
-    words = [sys.executable, str(tmp_path / "family.py")]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    words = [sys.executable, "-m", "family"] if module else [sys.executable, "family.py"]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
+    )
     # It, one of subprocess, two of multiprocessing, and one that each of these forked.
     family = [psutil.Process(int(process.stdout.readline())) for _ in range(6)]
     assert process.pid in {one.pid for one in family}
