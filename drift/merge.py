@@ -327,7 +327,7 @@ def merge(
                 reached=reached.record(),
                 cost={"seconds": time.perf_counter() - started, "device": "cpu"},
             )
-            write_made(aside, made)
+            made = write_made(aside, made)
         yield out, made
 
 

@@ -227,7 +227,7 @@ class DriftMixin:
 
     def settle(self) -> None:
         """Hold the weights to their anchor, if they have one, after the optimizer's step."""
-        if self.injector is not None:
+        if self.injector is not None and "lr" in self._edits:
             self._edits |= self.injector.settle(self._edits["lr"])
 
     def _stop(self, what: str, rows: list[torch.Tensor]) -> None:
