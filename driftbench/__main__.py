@@ -33,7 +33,6 @@ from harness.commands import (
 )
 from reports import cli as reports
 
-
 app = typer.Typer(
     name="driftbench",
     help="Did this checkpoint really get better at visual reasoning, and at what cost?",
