@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from drift.anchor import refuse_anchor
 from drift.delta import Prior, stream
+from drift.equations import MODES, Mode, exact_dtype, strength
 from drift.families import Role, decoder, layer_and_role
-from drift.injector import MODES, SCHEDULES, Coverage, Mode, Schedule, exact_dtype, strength
+from drift.injector import SCHEDULES, Schedule
+from drift.injector_log import Coverage, ratio
 from drift.low_rank import factorise
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class AdapterInjector:
             model: A VLM or text-only model with LoRA adapters, plain or under DDP.
             prior: Δ.
             alpha: Strength; 0 measures and changes nothing.
-            mode: See `drift.injector.strength`.
+            mode: See `drift.equations.strength`.
             modules: Roles that are pulled.
             layers: Layers that are pulled, None for all.
             schedule: `constant`, or `decay`: α falls linearly to 0 over the run.
@@ -131,7 +133,7 @@ class AdapterInjector:
             if offload and delta.device.type != "cpu":
                 delta = delta.cpu().pin_memory()
             self._deltas.append(delta)
-        self._reach = _ratio(reached, sum(self._dd))
+        self._reach = ratio(reached, sum(self._dd))
         self._decoder = _decoder_size(model, everything)
 
     def coverage(self) -> AdapterCoverage:
@@ -194,19 +196,19 @@ class AdapterInjector:
             if push:
                 one.a.grad.sub_(along_a, alpha=push)  # type: ignore[union-attr]
                 one.b.grad.sub_(along_b, alpha=push)  # type: ignore[union-attr]
-            row = (1, _ratio(gd, (gg * dd) ** 0.5), gg, push * push * dd, moved - anchor, whole)
+            row = (1, ratio(gd, (gg * dd) ** 0.5), gg, push * push * dd, moved - anchor, whole)
             held = sums.setdefault(one.role, [0.0] * len(row))
             sums[one.role] = [a + b for a, b in zip(held, row, strict=True)]
         moved, whole = (sum(row[i] for row in sums.values()) for i in (4, 5))
         by_role = {
             role: {
                 "cos": row[1] / row[0],
-                "ratio": _ratio(row[3], row[2]) ** 0.5,
-                "rho": _ratio(row[4], row[5]),
+                "ratio": ratio(row[3], row[2]) ** 0.5,
+                "rho": ratio(row[4], row[5]),
             }
             for role, row in sums.items()
         }
-        return {"alpha": alpha, "rho": _ratio(moved, whole), **by_role}
+        return {"alpha": alpha, "rho": ratio(moved, whole), **by_role}
 
     def _rho(self) -> float:
         """Displacement over everything, in a pass of its own."""
@@ -214,7 +216,7 @@ class AdapterInjector:
             _moved(one, delta.to(one.a.device).float() @ one.a.float().T) - anchor
             for one, delta, anchor in zip(self.targets, self._deltas, self._anchors, strict=True)
         )
-        return _ratio(moved, sum(self._dd))
+        return ratio(moved, sum(self._dd))
 
     def memory(self) -> dict[str, int]:
         """Bytes of Δ that this process holds, on the device and in host memory."""
@@ -355,7 +357,3 @@ def _inner(pairs: "list[tuple[torch.Tensor, torch.Tensor]]") -> list[float]:
 
     exact = exact_dtype(pairs[0][0].device)
     return torch.stack([(a * b).sum(dtype=exact) for a, b in pairs]).tolist()
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b > 0 else 0.0

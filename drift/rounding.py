@@ -1,10 +1,14 @@
 """Float32 numbers in fewer bits: to the nearest, or up or down by chance.
 
 A step of less than half of what a format resolves is lost when it is rounded to the nearest; by
-chance, it is kept on the average.
+chance, it is kept on the average. A step of training on weights that are themselves in bfloat16 is
+refused where most of it would be lost.
 """
 
 from typing import TYPE_CHECKING, Literal
+
+from common.errors import UserError
+from drift.joined import local_part
 
 if TYPE_CHECKING:
     import torch
@@ -39,3 +43,26 @@ def rounded(
     # Of so many bits that no sum is rounded itself.
     draws = torch.randint(1 << 13, block.shape, generator=chance).mul(2.0**-13)
     return (block / step).add_(draws).floor_().mul_(step).half()
+
+
+def refuse_lost_steps(params: "list[torch.nn.Parameter]", lr: float) -> None:
+    """Stop when bfloat16 weights would swallow their updates.
+
+    An Adam step is about `lr` per weight. bfloat16 keeps 8 bits, so a step below 2⁻⁹ of a weight
+    rounds away.
+
+    Raises:
+        UserError: more than half of the first bfloat16 tensor cannot move.
+    """
+    import torch
+
+    for param in params:
+        if param.dtype == torch.bfloat16:
+            typical = float(local_part(param).detach().float().abs().median())
+            if lr < typical * 2**-9:
+                raise UserError(
+                    f"a step of {lr:g} is lost on bfloat16 weights of {typical:.2g} (their "
+                    f"resolution is {typical * 2**-8:.1g}); keep float32 master weights "
+                    "(dtype: float32, or bfloat16 through the recipe)"
+                )
+            return

@@ -32,7 +32,8 @@ import transformers as tf
 from transformers.utils import logging
 
 from drift.delta import Prior
-from drift.injector import Injector, strength
+from drift.equations import strength
+from drift.injector import Injector
 from drift.published import PUBLISHED
 from drift.training.encode import IGNORED
 from drift.training.trainable import freeze

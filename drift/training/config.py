@@ -14,8 +14,9 @@ from common.errors import UserError
 from common.typed import as_kind, as_yaml, read_bytes
 from drift.anchor import Anchor, Toward, refuse_anchor
 from drift.delta import VARIANTS
+from drift.equations import Mode
 from drift.families import ROLES, Role
-from drift.injector import Mode, Schedule, When
+from drift.injector import Schedule, When
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
 MOST_BYTES = 2**20
@@ -47,7 +48,7 @@ class TrainConfig:
     alpha: float = 1.0
     """Strength of the pull."""
     mode: Mode = "grad_norm"
-    """See `drift.injector.strength`."""
+    """See `drift.equations.strength`."""
     modules: tuple[Role, ...] = ("attention", "mlp")
     """What is pulled."""
     layers: tuple[int, ...] | None = None

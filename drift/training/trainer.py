@@ -51,10 +51,13 @@ from common.typed import read_json
 from drift import chat_template
 from drift import delta as priors
 from drift.adapter_injector import AdapterInjector, start_along
+from drift.equations import exact_dtype
 from drift.families import Family, family_of
 from drift.fingerprints import parent
 from drift.headers import entries
-from drift.injector import Injector, exact_dtype, local_part, refuse_lost_steps
+from drift.injector import Injector
+from drift.joined import local_part
+from drift.rounding import refuse_lost_steps
 from drift.training import adapters, added_tokens, flops
 from drift.training.config import TrainConfig
 from drift.training.encode import IGNORED

@@ -16,7 +16,8 @@ from drift.adapter_injector import (
     start_along,
     within_reach,
 )
-from drift.injector import Injector, biased
+from drift.equations import biased
+from drift.injector import Injector
 
 
 def lora(folder, rank=4, targets=("q_proj", "o_proj", "down_proj"), **more):

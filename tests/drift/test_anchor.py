@@ -8,7 +8,8 @@ from test_injector import prior_of, vlm, with_gradients
 
 from common.errors import UserError
 from drift.anchor import LearntStrength, projection, selective_share
-from drift.injector import Injector, biased
+from drift.equations import biased
+from drift.injector import Injector
 
 
 def flat(seed, size=50):

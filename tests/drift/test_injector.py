@@ -8,7 +8,9 @@ import transformers as tf
 
 from common.errors import UserError
 from drift import delta as priors
-from drift.injector import MODES, Injector, biased, dot, refuse_lost_steps, strength
+from drift.equations import MODES, biased, dot, strength
+from drift.injector import Injector
+from drift.rounding import refuse_lost_steps
 
 FIXED = [mode for mode in MODES if mode != "project_learnt"]
 """Modes that act in the first step: a learnt strength begins at 0."""
@@ -95,7 +97,7 @@ def test_half_precision_is_measured_in_float32(mode, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_blocks_cover_every_entry(size, dtype, monkeypatch):
     """Blocks of four rows here, and tensors that end at, before and after their edges."""
-    monkeypatch.setattr("drift.injector.BLOCK", 4096)
+    monkeypatch.setattr("drift.equations.BLOCK", 4096)
     generator = torch.Generator().manual_seed(size)
     grad = torch.randn(size, generator=generator)
     delta = torch.randn(size, generator=generator).to(dtype)
