@@ -13,19 +13,17 @@ from common.errors import UserError
 from common.typed import read_json
 
 
-def add_tokens(model: Any, processor: Any, words: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Add `words` to the tokenizer and, in place, to the embedding and the head.
+def to_tokenizer(processor: Any, words: tuple[str, ...]) -> dict[str, list[int]]:
+    """Add `words` to the tokenizer, in place.
 
     They are no special tokens: an engine that leaves special tokens out of an answer shows them.
 
     Returns:
-        Word → `id`, `pieces` (what it was read as before, by whose mean it starts) and `rows` (of
-        the embedding, afterwards); words that the tokenizer had already are left out.
+        Word → what it was read as before; words that the tokenizer had already are left out.
 
     Raises:
         UserError: a word is empty or is there twice.
     """
-    import torch
     from tokenizers import AddedToken
 
     if len(set(words)) < len(words) or not all(word.strip() for word in words):
@@ -42,6 +40,18 @@ def add_tokens(model: Any, processor: Any, words: tuple[str, ...]) -> dict[str, 
         for word in new
     }
     tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in new])
+    return pieces
+
+
+def to_model(model: Any, processor: Any, pieces: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
+    """Add words that `to_tokenizer` added to the embedding and the head, in place.
+
+    Returns:
+        Word → `id`, `pieces` (by whose mean it starts) and `rows` (of the embedding, afterwards).
+    """
+    import torch
+
+    tokenizer = processor.tokenizer
     rows = len(model.get_input_embeddings().weight)
     if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -54,13 +64,13 @@ def add_tokens(model: Any, processor: Any, words: tuple[str, ...]) -> dict[str, 
         ]
     added = {}
     with torch.no_grad():
-        for word in new:
+        for word, parts in pieces.items():
             number = tokenizer.convert_tokens_to_ids(word)
             # Nothing known in it: the mean of all words.
-            like = pieces[word] or list(known.values())
+            like = parts or [id for word, id in tokenizer.get_vocab().items() if word not in pieces]
             for table in tables:
                 table[number] = table[torch.tensor(like, device=table.device)].mean(0)
-            added[word] = {"id": number, "pieces": pieces[word], "rows": len(tables[0])}
+            added[word] = {"id": number, "pieces": parts, "rows": len(tables[0])}
     return added
 
 

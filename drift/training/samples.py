@@ -85,6 +85,7 @@ class Samples:
         )
         self._cache: dict[int, Sample] = {}
         self.rows: list[Row] = []
+        self.longest = 0
         self.dropped: list[str] = []
         room = CACHE_BYTES
         for row in counted("preparing samples", rows, len(rows)):
@@ -99,6 +100,7 @@ class Samples:
             if length > max_tokens:
                 self.dropped.append(f"{row.where} ({length} tokens)")
                 continue
+            self.longest = max(self.longest, length)
             room -= sum(tensor.nbytes for tensor in sample.values())
             if room >= 0:
                 self._cache[len(self.rows)] = sample

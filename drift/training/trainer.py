@@ -19,7 +19,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,17 @@ torch_guard.install()  # before transformers is imported
 
 from accelerate.utils import gather_object
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
+    GenerationConfig,
     PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from common.errors import UserError
@@ -58,10 +61,11 @@ from drift.headers import entries
 from drift.injector import Injector
 from drift.joined import local_part
 from drift.rounding import refuse_lost_steps
-from drift.training import adapters, added_tokens, flops
+from drift.training import adapters, added_tokens, flops, memory, sharding
 from drift.training.config import TrainConfig
 from drift.training.encode import IGNORED
-from drift.training.rows import Row, read_rows
+from drift.training.memory import Sizes
+from drift.training.rows import read_rows
 from drift.training.samples import Samples, collate
 from drift.training.saving import LOG, finish
 from drift.training.trainable import freeze
@@ -327,49 +331,40 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     given, config = config, at_hand(config)
     family = family_of(config.vlm)
     entries(config.vlm)  # sound and safe to read, before anything heavy begins
-    rows, bad = _rows(config)
-    prior, parents = _prior(config)
     work = out.with_name(f"{out.name}.partial")
+    given = replace(given, day=_day(work, given))
+    config = replace(config, day=given.day)
+    data = _data(config, family)
+    outline, sizes, sharded = _plan(config, data)
+    prior, parents = _prior(config)
     arguments = _arguments(config, work)
+    if sharded:
+        arguments = replace(arguments, **sharding.arguments(outline, config))
+        arguments.fsdp_plugin_args["mixed_precision_policy"] = sharding.precision(config)
     with arguments.main_process_first(local=False):
-        resume, day = _resume_point(work, given, arguments.process_index == 0)
-    config = replace(config, day=day)
+        resume = _resume_point(work, given, arguments.process_index == 0)
     try:
-        trainer, samples, added = _trainer(
-            config, family=family, rows=rows, bad=bad, prior=prior, arguments=arguments
-        )
+        trainer, added = _trainer(config, family, data, prior, arguments)
         trainer.train(resume_from_checkpoint=resume)
         made = Made(
             method="sft" if prior is None else "drift",
             name=out.name,
             parents=parents,
-            settings=asdict(given) | _told_day(trainer.processing_class, day),
+            settings=asdict(given if _tells_day(data.processor) else replace(given, day=None)),
             coverage=asdict(trainer.injector.coverage()) if trainer.injector else None,
-            cost=_cost(trainer, samples) | {"bad_rows": len(bad)},
+            cost=_cost(trainer, data),
             tokens=added or None,
         )
         return finish(trainer, made, config, work, out)
     except torch.OutOfMemoryError as error:
+        limit = sharding.device_bytes() or 0
         raise UserError(
-            "the device ran out of memory; lower batch and raise accumulate by the same factor "
-            "(the result stays the same), or set gradient_checkpointing: true"
+            f"the device ran out of memory; {sharding.advice(sizes, config, limit, sharded)}"
         ) from error
     finally:
         # Kept only while there is something in it to go on from or to look at.
         if not any(work.glob("checkpoint-*")) and not (work / LOG).exists():
             shutil.rmtree(work, ignore_errors=True)
-
-
-def _rows(config: TrainConfig) -> tuple[list[Row], list[str]]:
-    """The rows, and a sentence for each that cannot be used and is left out."""
-    bad: list[str] = []
-    rows = read_rows(config.data, config.images, bad)
-    if bad and not (config.skip_bad_rows and rows):
-        raise UserError(
-            f"{bad[0]} ({len(bad)} of {len(rows) + len(bad)} rows cannot be used; "
-            "--skip-bad-rows leaves them out)"
-        )
-    return rows, bad
 
 
 def at_hand(config: TrainConfig) -> TrainConfig:
@@ -391,22 +386,85 @@ def at_hand(config: TrainConfig) -> TrainConfig:
     )
 
 
-def _trainer(
-    config: TrainConfig,
-    *,
-    family: Family,
-    rows: list[Row],
-    bad: list[str],
-    prior: priors.Prior | None,
-    arguments: TrainingArguments,
-) -> tuple[DriftTrainer, Samples, dict[str, Any]]:
-    """Model, data and loop, ready to run, and what `drift.training.added_tokens` added."""
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is learnt from, ready before any weight is loaded."""
+
+    processor: Any
+    """Of the VLM, with the added words."""
+    pieces: dict[str, list[int]]
+    """Of the added words: see `drift.training.added_tokens`."""
+    samples: Samples
+    bad: list[str]
+    """A sentence for each row that is left out."""
+    pad: int
+    """Token id of the padding."""
+
+
+def _data(config: TrainConfig, family: Family) -> Data:
+    bad: list[str] = []
+    rows = read_rows(config.data, config.images, bad)
+    if bad and not (config.skip_bad_rows and rows):
+        raise UserError(
+            f"{bad[0]} ({len(bad)} of {len(rows) + len(bad)} rows cannot be used; "
+            "--skip-bad-rows leaves them out)"
+        )
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()  # what it would warn of in loading stops us below
-    set_seed(config.seed)
     processor = AutoProcessor.from_pretrained(config.vlm)
     if not processor.chat_template:
         processor.chat_template = chat_template.own(Path(config.vlm), of_processor=True)
+    pieces = added_tokens.to_tokenizer(processor, config.add_tokens)
+    model = AutoConfig.from_pretrained(config.vlm)
+    ends = _ends(config.vlm, model, processor.tokenizer)
+    samples = Samples(
+        rows,
+        processor,
+        ends,
+        config.max_tokens or model.get_text_config().max_position_embeddings,
+        family.pixels_per_row,
+        max_pixels=config.image_max_pixels,
+        day=str(config.day),
+        bad=bad if config.skip_bad_rows else None,
+    )
+    pad = processor.tokenizer.pad_token_id
+    return Data(
+        processor=processor,
+        pieces=pieces,
+        samples=samples,
+        bad=bad,
+        pad=min(ends) if pad is None else pad,
+    )
+
+
+def _plan(config: TrainConfig, data: Data) -> tuple[torch.nn.Module, Sizes, bool]:
+    """The model without its weights, what it will take, and whether devices share it."""
+    with torch.device("meta"):
+        outline = AutoModelForImageTextToText.from_config(
+            AutoConfig.from_pretrained(config.vlm), dtype=torch.float32
+        )
+    freeze(outline, config.train)
+    sizes = memory.sizes(outline, config, data.samples.longest)
+    sharded = sharding.choose(sizes, config, sharding.processes(), sharding.device_bytes())
+    seen = [bool(row.images) for row in data.samples.rows]
+    if sharded and {"tower", "projector"} & set(config.train) and any(seen) and not all(seen):
+        raise UserError(
+            "some rows have pictures and others none, so that under FSDP2 a process may have "
+            "gradients of the tower and projector where another has none; train neither, or rows "
+            "of one kind, or with a copy of the model on each device (DDP)"
+        )
+    return outline, sizes, sharded
+
+
+def _trainer(
+    config: TrainConfig,
+    family: Family,
+    data: Data,
+    prior: priors.Prior | None,
+    arguments: TrainingArguments,
+) -> tuple[DriftTrainer, dict[str, Any]]:
+    """Model, data and loop, ready to run, and what `drift.training.added_tokens` added."""
+    set_seed(config.seed)
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         config.vlm,
         output_loading_info=True,
@@ -416,7 +474,7 @@ def _trainer(
     absent = sorted(loading["missing_keys"]) + [str(one) for one in loading["mismatched_keys"]]
     if absent:
         raise UserError(f"{config.vlm} lacks weights of its own model: {', '.join(absent[:5])}")
-    added = added_tokens.add_tokens(model, processor, config.add_tokens)
+    added = added_tokens.to_model(model, data.processor, data.pieces)
     if config.adapter_rank:
         trained = adapters.attach(model, config)
         if prior is not None and config.adapter_start == "delta":
@@ -427,25 +485,12 @@ def _trainer(
         model.gradient_checkpointing_enable({"use_reentrant": False})
         # What transformers does for adapters; here it would differentiate a frozen tower.
         model.disable_input_require_grads()
-    tokenizer = processor.tokenizer
-    ends = _ends(model, tokenizer)
-    samples = Samples(
-        rows,
-        processor,
-        ends,
-        config.max_tokens or model.config.get_text_config().max_position_embeddings,
-        family.pixels_per_row,
-        max_pixels=config.image_max_pixels,
-        day=str(config.day),
-        bad=bad if config.skip_bad_rows else None,
-    )
-    pad = min(ends) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = DriftTrainer(
         model=model,
         args=arguments,
-        train_dataset=samples,
-        processing_class=processor,
-        data_collator=lambda batch: collate(batch, pad, family.pixels_per_row),
+        train_dataset=data.samples,
+        processing_class=data.processor,
+        data_collator=lambda batch: collate(batch, data.pad, family.pixels_per_row),
         join=None if prior is None else lambda live: _injector(live, prior, config),
         log=Path(str(arguments.output_dir)) / LOG,
     )
@@ -453,17 +498,21 @@ def _trainer(
     if trainer.is_world_process_zero():
         for line in prior.warnings if prior else ():
             print(f"warning: {line}")
-        for line in samples.dropped:
-            print(f"left out, longer than the context: {line}")
-        for line in bad:
-            print(f"left out: {line}")
-        if labels := sorted({name for row in rows for name in row.labels}):
-            print(f"fields that nothing is learnt from: {', '.join(labels)}")
-        print(
-            f"{len(samples)} samples ({len(samples.dropped) + len(bad)} left out), {trained:,} "
-            f"trained parameters ({', '.join(config.train)})"
-        )
-    return trainer, samples, added
+        _tell(data, trained, config)
+    return trainer, added
+
+
+def _tell(data: Data, trained: int, config: TrainConfig) -> None:
+    for line in data.samples.dropped:
+        print(f"left out, longer than the context: {line}")
+    for line in data.bad:
+        print(f"left out: {line}")
+    if labels := sorted({name for row in data.samples.rows for name in row.labels}):
+        print(f"fields that nothing is learnt from: {', '.join(labels)}")
+    print(
+        f"{len(data.samples)} samples ({len(data.samples.dropped) + len(data.bad)} left out), "
+        f"{trained:,} trained parameters ({', '.join(config.train)})"
+    )
 
 
 def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]]:
@@ -556,40 +605,48 @@ def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
     )
 
 
-def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+def _ends(vlm: str, config: Any, tokenizer: Any) -> frozenset[int]:
     """Token ids that stop a generation."""
-    stop = model.generation_config.eos_token_id
+    has_own = (Path(vlm) / GENERATION_CONFIG_NAME).is_file()
+    settings = (
+        GenerationConfig.from_pretrained(vlm)
+        if has_own
+        else GenerationConfig.from_model_config(config)
+    )
+    stop = settings.eos_token_id
     ids = stop if isinstance(stop, list) else [stop]
     return frozenset(one for one in [*ids, tokenizer.eos_token_id] if one is not None)
 
 
-def _resume_point(work: Path, config: TrainConfig, first: bool) -> tuple[str | None, str]:
-    """The newest checkpoint in `work`, if it was made with these settings, and the run's day.
+def _day(work: Path, config: TrainConfig) -> str:
+    """The day that a chat template with a clock tells, also when the run goes on on another."""
+    noted = read_json(work / SETTINGS) if (work / SETTINGS).is_file() else {}
+    return config.day or noted.get("day") or date.today().isoformat()
+
+
+def _tells_day(processor: Any) -> bool:
+    return chat_template.tells_day(chat_template.default(processor.chat_template))
+
+
+def _resume_point(work: Path, config: TrainConfig, first: bool) -> str | None:
+    """The newest checkpoint in `work`, if it was made with these settings.
 
     The `first` process notes the settings there; the others come after it.
     """
+    settings = json.loads(json.dumps(asdict(config)))
     note = work / SETTINGS
-    noted = read_json(note) if note.is_file() else {}
-    day = config.day or noted.get("day") or date.today().isoformat()
-    settings = json.loads(json.dumps(asdict(replace(config, day=day))))
     # The state is written last: a checkpoint without it was cut off.
     whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
     found = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    if found is not None and noted and noted != settings:
+    if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
         raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
     if first:
         work.mkdir(parents=True, exist_ok=True)
         write_whole(note, json.dumps(settings, indent=2).encode())
-    return None if found is None else str(found), day
+    return None if found is None else str(found)
 
 
-def _told_day(processor: Any, day: str) -> dict[str, str]:
-    """The setting `day`, where the chat template tells it."""
-    tells = chat_template.tells_day(chat_template.default(processor.chat_template))
-    return {"day": day} if tells else {}
-
-
-def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:
+def _cost(trainer: DriftTrainer, data: Data) -> dict[str, Any]:
     import resource
 
     cuda = torch.cuda.is_available()
@@ -606,7 +663,8 @@ def _cost(trainer: DriftTrainer, samples: Samples) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "peak_memory_bytes": peak,
         "memory": _memory(trainer),
-        "dropped_rows": len(samples.dropped),
+        "dropped_rows": len(data.samples.dropped),
+        "bad_rows": len(data.bad),
     }
 
 

@@ -10,7 +10,7 @@ from tiny_models import read
 from common.errors import UserError
 from drift.pocket import models as pocket
 from drift.training import trainer as training
-from drift.training.added_tokens import add_tokens
+from drift.training.added_tokens import to_model, to_tokenizer
 
 # `is the` is read as six known letters, `жа` as two unknown ones.
 WORDS = ("is the", "жа")
@@ -30,7 +30,7 @@ def test_new_words_start_as_the_mean_of_their_pieces(spare, tied):
     )
     before = [table.detach().clone() for table in tables(model)]
     pieces = processor.tokenizer("is the")["input_ids"]
-    added = add_tokens(model, processor, WORDS)
+    added = to_model(model, processor, to_tokenizer(processor, WORDS))
     rows = count + max(spare, 2)
     assert added == {
         "is the": {"id": count, "pieces": pieces, "rows": rows},
@@ -46,12 +46,12 @@ def test_new_words_start_as_the_mean_of_their_pieces(spare, tied):
     assert encoded[len("what ") :][:3] == [count, *processor.tokenizer(" ")["input_ids"], count + 1]
     # What an engine shows when it leaves special tokens out.
     assert "жа" in processor.tokenizer.decode(encoded, skip_special_tokens=True)
-    assert add_tokens(model, processor, WORDS) == {}
+    assert to_tokenizer(processor, WORDS) == to_model(model, processor, {}) == {}
 
 
 def test_words_are_words():
     with pytest.raises(UserError, match=r"add_tokens takes words, each once, not \['a', 'a'\]"):
-        add_tokens(None, None, ("a", "a"))
+        to_tokenizer(None, ("a", "a"))
 
 
 @pytest.mark.parametrize("spare", [0, 4])

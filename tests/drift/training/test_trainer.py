@@ -474,7 +474,8 @@ def test_a_run_tells_a_template_one_day_and_records_it(qwen, rows, tmp_path, mon
     # A run that goes on keeps the day of its beginning.
     for given, told in (("2026-01-31", "2026-01-31"), (None, "2026-01-31")):
         given = dataclasses.replace(config, day=given)
-        assert training._resume_point(tmp_path / "work", given, True) == (None, told)
+        assert training._day(tmp_path / "work", given) == told
+        training._resume_point(tmp_path / "work", dataclasses.replace(given, day=told), True)
 
 
 def test_a_row_that_is_too_long_is_left_out_by_name(qwen, tmp_path, capsys):

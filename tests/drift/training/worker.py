@@ -1,7 +1,6 @@
 """One of several processes that train together: see test_parallel.py."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,7 +32,6 @@ def main(config: TrainConfig, out: Path, sharded: bool, place: dict[str, str]) -
         return clip(self, model)
 
     training.DriftMixin._clip_grad_norm = caught
-    arguments = training._arguments
     if sharded:
         # accelerate knows FSDP on devices only, though torch shards on processors as well.
         start = AcceleratorState.__init__
@@ -45,13 +43,7 @@ def main(config: TrainConfig, out: Path, sharded: bool, place: dict[str, str]) -
             start(self, *args, **kwargs)
 
         AcceleratorState.__init__ = started
-        layers = {"transformer_layer_cls_to_wrap": ["Qwen2_5_VLDecoderLayer"]}
-
-        def with_fsdp(config, work):
-            made = arguments(config, work)
-            return replace(made, fsdp=True, fsdp_config=layers)
-
-        training._arguments = with_fsdp
+        os.environ["ACCELERATE_USE_FSDP"] = "true"
     training.train(config, out)
     if place.get("RANK", "0") == "0":
         torch.save(grads, out / "grads.pt")
