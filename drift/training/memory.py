@@ -62,10 +62,11 @@ class Memory:
         return self.total - self.activations
 
     def line(self) -> str:
-        """For people: `168.3 GiB: weights 33.0, …`."""
+        """For people: `156.4 GiB (weights 30.9, …)`."""
+        size, unit = (GIB, "GiB") if self.total >= GIB else (1 << 20, "MiB")
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
-        shares = ", ".join(f"{name} {value / GIB:.1f}" for name, value in named)
-        return f"{self.total / GIB:.1f} GiB ({shares})"
+        shares = ", ".join(f"{name} {value / size:.1f}" for name, value in named)
+        return f"{self.total / size:.1f} {unit} ({shares})"
 
 
 def sizes(model: "torch.nn.Module", config: TrainConfig, tokens: int) -> Sizes:

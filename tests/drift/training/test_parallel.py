@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import multiprocessing
-import socket
 
 import pytest
 import torch
@@ -12,41 +10,15 @@ from test_trainer import config_of, log_of
 from tiny_models import read
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-def together(config, out, sharded, processes):
-    """Run the worker in fresh processes, which share one import of torch and transformers."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["drift.training.trainer"])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    places: list[dict[str, str]] = [{}]
-    if processes > 1:
-        ranks = [str(rank) for rank in range(processes)]
-        world = shared | {"WORLD_SIZE": str(processes)}
-        places = [world | {"RANK": rank, "LOCAL_RANK": rank} for rank in ranks]
-    started = [
-        context.Process(target=worker.main, args=(config, out, sharded, place)) for place in places
-    ]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(timeout=120)
-    assert [process.exitcode for process in started] == [0] * processes
-
-
 @pytest.fixture(scope="module")
 def runs(models, rows, tmp_path_factory):
     """Runs of 8 samples a step: by one process as 1 × 8, by two as 2 × 2 under DDP and 4 × 1 under
     FSDP2 (accumulation × micro-batch)."""
     out = tmp_path_factory.mktemp("runs")
     config = config_of(models / "qwen2_5_vl", rows, prior="reasoner-vlm", mode="adaptive", steps=3)
-    together(dataclasses.replace(config, batch=8), out / "one", False, 1)
-    together(dataclasses.replace(config, accumulate=2, batch=2), out / "ddp", False, 2)
-    together(dataclasses.replace(config, accumulate=4, batch=1), out / "fsdp", True, 2)
+    worker.together(dataclasses.replace(config, batch=8), out / "one", False, 1)
+    worker.together(dataclasses.replace(config, accumulate=2, batch=2), out / "ddp", False, 2)
+    worker.together(dataclasses.replace(config, accumulate=4, batch=1), out / "fsdp", True, 2)
     return out
 
 
@@ -71,3 +43,10 @@ def test_two_processes_pull_as_one(runs, kind):
     made = json.loads((runs / kind / "made.json").read_text())
     assert made["cost"]["devices"] == 2
     assert not (runs / f"{kind}.partial").exists()
+
+
+@pytest.mark.slow
+def test_a_shared_model_is_trained_as_a_whole_one_and_goes_on(models, rows, tmp_path):
+    """A family whose list of classes to wrap names modules that it lacks; `perf/sharded.py` runs
+    all."""
+    worker.check_shared(config_of(models / "gemma3", rows, prior="reasoner-vlm"), tmp_path)
