@@ -53,7 +53,7 @@ def lines(page: str) -> list[str]:
 
 def command_of(line: str) -> list[str] | None:
     """The words after `driftbench`, of a line that runs it."""
-    found = re.match(r"\s*(?:\S*driftbench|.*\s-m (?:drift|harness|reports)) ([a-z].*)", line)
+    found = re.match(r"\s*(?:\S*driftbench|.*\s-m driftbench) ([a-z].*)", line)
     return shlex.split(found[1], comments=True) if found else None
 
 

@@ -98,7 +98,7 @@ def advice(sizes: Sizes, config: TrainConfig, limit: int, sharded: bool = False)
         return f"no number of such devices would do as it is{more.replace('; also', '; try')}"
     return (
         f"{needed} such devices would do, sharing the model (FSDP2): ACCELERATE_USE_FSDP=true "
-        f"torchrun --nproc_per_node {needed} -m drift train …{more}"
+        f"torchrun --nproc_per_node {needed} -m driftbench train …{more}"
     )
 
 

@@ -445,6 +445,8 @@ def _plan(config: TrainConfig, data: Data) -> tuple[torch.nn.Module, Sizes, bool
         )
     freeze(outline, config.train)
     sizes = memory.sizes(outline, config, data.samples.longest)
+    if config.adapter_rank:
+        sizes = replace(sizes, trained=adapters.attach(outline, config))
     sharded = sharding.choose(sizes, config, sharding.processes(), sharding.device_bytes())
     seen = [bool(row.images) for row in data.samples.rows]
     if sharded and {"tower", "projector"} & set(config.train) and any(seen) and not all(seen):

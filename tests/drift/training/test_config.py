@@ -63,7 +63,11 @@ NORM, HEAD = ("attention", "mlp", "norm"), ("attention", "mlp", "norm", "head")
         ("drift_negated", "drift", {"prior": "negated"}),
         ("l2sp_reasoner", "drift_absolute", {"alpha": 0.1, "live": True}),
         ("l2sp_start", "l2sp_reasoner", {"toward": "start"}),
-        ("digrap", "drift", {"mode": "project_learnt", "live": True, "toward": "start"}),
+        (
+            "digrap",
+            "drift",
+            {"mode": "project_learnt", "live": True, "toward": "start", "save_every": 0},
+        ),
         (
             "spd",
             "drift",
