@@ -14,39 +14,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from drift.adapted import Adapted, adapted, check, factor_pull, inner, moved_along, within_reach
 from drift.anchor import refuse_anchor
-from drift.delta import Prior, stream
-from drift.equations import MODES, Mode, exact_dtype, strength
-from drift.families import Role, decoder, layer_and_role
+from drift.delta import Prior
+from drift.equations import MODES, Mode, strength
+from drift.families import Role, decoder
 from drift.injector import SCHEDULES, Schedule
 from drift.injector_log import Coverage, ratio
-from drift.low_rank import factorise
 
 if TYPE_CHECKING:
     import torch
 
 FACTOR_MODES: tuple[Mode, ...] = tuple(mode for mode in MODES if mode != "project_learnt")
 """The last learns from the Δ of the step before, which factors that turn do not keep."""
-
-
-@dataclass(kw_only=True)
-class Adapted:
-    """One matrix W₀ + scale·B·A; `a` and `b` are live parameters."""
-
-    name: str
-    """Canonical, of the matrix."""
-    layer: int | None
-    role: Role
-    a: "torch.nn.Parameter"
-    """Shape (rank, in)."""
-    b: "torch.nn.Parameter"
-    """Shape (out, rank)."""
-    scale: float
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Of the matrix."""
-        return self.b.shape[0], self.a.shape[1]
 
 
 @dataclass(frozen=True)
@@ -120,15 +100,15 @@ class AdapterInjector:
             for one in everything
             if one.role in modules and (layers is None or one.layer in layers)
         ]
-        _check(self.targets, prior, modules)
+        check(self.targets, prior, modules)
         self._deltas: list[torch.Tensor] = []
         self._dd: list[float] = []
         self._anchors: list[float] = []
         reached = 0.0
         for one in self.targets:
             delta = prior.read(one.name).to(one.a.device, copy=True)
-            self._dd.append(_inner([(delta.float(), delta.float())])[0])
-            self._anchors.append(_moved(one, delta.float() @ one.a.detach().float().T))
+            self._dd.append(inner([(delta.float(), delta.float())])[0])
+            self._anchors.append(moved_along(one, delta.float() @ one.a.detach().float().T))
             reached += within_reach(delta, one.a)
             if offload and delta.device.type != "cpu":
                 delta = delta.cpu().pin_memory()
@@ -190,7 +170,7 @@ class AdapterInjector:
             grad_a, grad_b = one.a.grad.float(), one.b.grad.float()  # type: ignore[union-attr]
             pairs = [(grad_a, grad_a), (grad_b, grad_b), (grad_a, along_a), (grad_b, along_b)]
             pairs += [(along_a, along_a), (along_b, along_b)]
-            aa, bb, da, db, pa, pb = _inner(pairs)
+            aa, bb, da, db, pa, pb = inner(pairs)
             gg, gd, dd = aa + bb, da + db, pa + pb
             push = strength(alpha, self.mode, gg, gd, dd) if alpha else 0.0
             if push:
@@ -213,7 +193,7 @@ class AdapterInjector:
     def _rho(self) -> float:
         """Displacement over everything, in a pass of its own."""
         moved = sum(
-            _moved(one, delta.to(one.a.device).float() @ one.a.float().T) - anchor
+            moved_along(one, delta.to(one.a.device).float() @ one.a.float().T) - anchor
             for one, delta, anchor in zip(self.targets, self._deltas, self._anchors, strict=True)
         )
         return ratio(moved, sum(self._dd))
@@ -227,113 +207,6 @@ class AdapterInjector:
         return held
 
 
-def adapted(model: "torch.nn.Module") -> list[Adapted]:
-    """The matrices of the language model that have a LoRA adapter.
-
-    Raises:
-        UserError: an adapter is more than the product B A, several lie on one module, or its
-            factors are sharded.
-    """
-    from torch.distributed.tensor import DTensor
-
-    stack, _ = decoder(model)
-    found = []
-    for path, module in stack.named_modules():
-        layer: Any = module
-        name = f"{path}.weight"
-        placed = layer_and_role(name)
-        if placed is None or not hasattr(layer, "lora_A"):
-            continue
-        if len(layer.lora_A) != 1 or len(getattr(layer, "lora_magnitude_vector", ())):
-            raise UserError(
-                f"{path} has {len(layer.lora_A)} adapters, or one of DoRA's; pull a single plain "
-                "LoRA adapter"
-            )
-        (key,) = layer.lora_A
-        a, b = layer.lora_A[key].weight, layer.lora_B[key].weight
-        if isinstance(a, DTensor):
-            raise UserError("adapters that are sharded (FSDP2) are not pulled; use DDP")
-        found.append(
-            Adapted(name=name, layer=placed[0], role=placed[1], a=a, b=b, scale=layer.scaling[key])
-        )
-    return found
-
-
-def factor_pull(
-    one: Adapted, delta: "torch.Tensor", live: bool = False
-) -> "tuple[torch.Tensor, torch.Tensor, float]":
-    """The gradient of ⟨W₀ + s·B·A, Δ⟩ by A and by B, and s⟨B·A, Δ⟩; float32.
-
-    With `live`, Δ gives way to Δ − s·B·A, which is not written out.
-    """
-    a, b, s = one.a.detach().float(), one.b.detach().float(), one.scale
-    delta = delta.to(a.device, non_blocking=True).float()
-    to_a, to_b = b.T @ delta, delta @ a.T
-    moved = _moved(one, to_b)
-    if live:
-        to_a, to_b = to_a - s * (b.T @ b) @ a, to_b - s * b @ (a @ a.T)
-    return s * to_a, s * to_b, moved
-
-
-def within_reach(delta: "torch.Tensor", a: "torch.Tensor") -> float:
-    """‖Δ‖² within the row space of A, for Δ of shape (out, in) and A of shape (rank, in)."""
-    import torch
-
-    rows = torch.linalg.qr(a.detach().float().T).Q
-    part = delta.float() @ rows
-    return _inner([(part, part)])[0]
-
-
-def start_along(
-    model: "torch.nn.Module", prior: Prior, modules: tuple[Role, ...], seed: int
-) -> None:
-    """Turn each A to the leading right singular vectors of its Δ, one a row.
-
-    B stays 0, so the model's function is unchanged.
-
-    Args:
-        model: With adapters that are to be pulled.
-        prior: Δ.
-        modules: Roles that are pulled; the adapters of others are left as they are.
-        seed: Of the randomised decomposition; each tensor has its own stream.
-    """
-    import torch
-
-    targets = [one for one in adapted(model) if one.role in modules]
-    _check(targets, prior, modules)
-    for one in targets:
-        delta = prior.read(one.name).float()
-        rank = one.a.shape[0]
-        right = factorise(delta, rank, stream(one.name, seed))[:, delta.shape[0] :]
-        # Orthonormal rows, also where Δ has fewer directions than there are rows.
-        rows = torch.linalg.qr(right.T).Q.T
-        with torch.no_grad():
-            one.a.copy_(rows)
-
-
-def _check(targets: list[Adapted], prior: Prior, modules: tuple[Role, ...]) -> None:
-    """Stop when a wanted pull would be left out."""
-    empty = [role for role in modules if not any(one.role == role for one in targets)]
-    if empty:
-        raise UserError(
-            f"no module of {', '.join(empty)} has an adapter in the layers that are pulled; leave "
-            "it out of modules, or adapt it"
-        )
-    missing = [one.name for one in targets if one.name not in prior.shapes]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(targets)} adapted modules have no Δ ({', '.join(missing[:5])}"
-            "); build the prior from this VLM with all the modules that are used"
-        )
-    unlike = [
-        f"{one.name} ({list(prior.shapes[one.name])} against {list(one.shape)})"
-        for one in targets
-        if tuple(prior.shapes[one.name]) != one.shape
-    ]
-    if unlike:
-        raise UserError(f"the prior has another shape than the model: {', '.join(unlike[:5])}")
-
-
 def _decoder_size(model: "torch.nn.Module", everything: list[Adapted]) -> int:
     """Parameters of the layers and norms under the adapters, in 4 bits or not."""
     whole = {one.name.replace(".weight", ".base_layer.weight"): one for one in everything}
@@ -344,16 +217,3 @@ def _decoder_size(model: "torch.nn.Module", everything: list[Adapted]) -> int:
         elif ".lora_" not in name and not name.startswith(("embed_tokens", "lm_head")):
             total += param.numel()
     return total
-
-
-def _moved(one: Adapted, to_b: "torch.Tensor") -> float:
-    """s⟨B·A, Δ⟩, from ΔAᵀ."""
-    return one.scale * _inner([(one.b.detach().float(), to_b)])[0]
-
-
-def _inner(pairs: "list[tuple[torch.Tensor, torch.Tensor]]") -> list[float]:
-    """⟨a, b⟩ of each pair, with sums in float64, fetched from the device at once."""
-    import torch
-
-    exact = exact_dtype(pairs[0][0].device)
-    return torch.stack([(a * b).sum(dtype=exact) for a, b in pairs]).tolist()

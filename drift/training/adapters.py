@@ -91,8 +91,8 @@ def load_frozen(config: TrainConfig) -> dict[str, Any]:
     return {"dtype": dtype, "quantization_config": quantized}
 
 
-_SEEING = ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector")
-"""Names of towers and projectors, which stay in `dtype`."""
+_SEEING = ("model.visual", "model.vision", "model.multi_modal_projector", "model.connector")
+"""How names of towers and projectors begin, which stay in `dtype`."""
 
 
 def take_up(model: Any, folder: str) -> None:

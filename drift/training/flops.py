@@ -72,7 +72,9 @@ def rates(model: "torch.nn.Module", checkpointing: bool = False) -> Rates:
         if param.ndim > 1 and id(param) not in lookups:
             passes = 1 + param.requires_grad + before
             passes += passes > 1 and id(param) in repeated
-            found[units.get(part, "token")] += 2 * param.numel() * passes
+            # In 4 bits the parameter is packed, and tells its shape elsewhere.
+            shape = getattr(getattr(param, "quant_state", None), "shape", param.shape)
+            found[units.get(part, "token")] += 2 * math.prod(shape) * passes
         handed_on = handed_on or param.requires_grad
     text: Any = bare.config.get_text_config()
     heads, layers_in_all = text.num_attention_heads, text.num_hidden_layers

@@ -53,7 +53,8 @@ from common.provenance import Made, Parent
 from common.typed import read_json
 from drift import chat_template
 from drift import delta as priors
-from drift.adapter_injector import AdapterInjector, start_along
+from drift.adapted import start_along
+from drift.adapter_injector import AdapterInjector
 from drift.equations import exact_dtype
 from drift.families import Family, family_of
 from drift.fingerprints import parent

@@ -7,15 +7,8 @@ import transformers as tf
 
 from common.errors import UserError
 from drift import delta as priors
-from drift.adapter_injector import (
-    FACTOR_MODES,
-    Adapted,
-    AdapterInjector,
-    adapted,
-    factor_pull,
-    start_along,
-    within_reach,
-)
+from drift.adapted import Adapted, adapted, factor_pull, start_along, within_reach
+from drift.adapter_injector import FACTOR_MODES, AdapterInjector
 from drift.equations import biased
 from drift.injector import Injector
 

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 import torch
@@ -154,6 +155,36 @@ def test_rank_and_base_that_do_not_fit(qwen, rows, tmp_path):
     with pytest.raises(UserError, match="adapter_rank is 40, and .*k_proj is 32 × 64: give at mo"):
         training.train(lora(qwen, rows, adapter_rank=40), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_four_bits_hold_the_decoder_alone_and_the_adapter_goes_on_the_whole_vlm(
+    qwen, rows, tmp_path, monkeypatch
+):
+    pytest.importorskip("bitsandbytes")
+    from drift.training import flops
+
+    kinds, counted, save = {}, [], adapters.save
+
+    def watched(model, *args):
+        kinds.update({name: param.dtype for name, param in model.named_parameters()})
+        counted.append(flops.rates(model))
+        save(model, *args)
+
+    monkeypatch.setattr(adapters, "save", watched)
+    for base in ("nf4", "vlm"):
+        config = lora(qwen, rows, prior="reasoner-vlm", adapter_base=base)
+        training.train(config, tmp_path / base)
+        packed = {name for name, dtype in kinds.items() if dtype == torch.uint8}
+        assert len(packed) == (14 if base == "nf4" else 0)
+        assert all("language_model.layers" in name for name in packed)
+    assert counted[0] == counted[1]
+    assert read(tmp_path / "nf4").keys() == read(tmp_path / "vlm").keys()
+
+
+def test_four_bits_without_bitsandbytes_are_refused(qwen, rows, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(UserError, match="nf4 needs bitsandbytes, which cannot be used here"):
+        training.train(lora(qwen, rows, adapter_base="nf4"), tmp_path / "out")
 
 
 REFUSED = {
