@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from common.errors import UserError
 from common.hub import link, local
 from drift.options import Base, Llm, Out, Overwrite, Seed, Vlm, roles
 
@@ -58,7 +59,7 @@ def train(
     recipe: Annotated[
         str, typer.Argument(help="YAML file, or a bundled one such as qwen2_5_vl_drift.")
     ],
-    out: Out,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="field=value, winning over the recipe; may be repeated."),
@@ -67,6 +68,13 @@ def train(
         bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, by name.")
     ] = False,
     overwrite: Overwrite = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell what memory it takes, and what fits; train not.")
+    ] = False,
+    device_memory: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="GiB of a GPU, for --plan; without it, of the one here."),
+    ] = None,
 ) -> None:
     """Fine-tune a VLM: SFT, or DRIFT when the recipe names a prior."""
     from drift.training import config as recipes
@@ -74,6 +82,13 @@ def train(
     given = recipes.from_settings(settings or [])
     config = recipes.load(recipe, given | ({"skip_bad_rows": True} if skip_bad_rows else {}))
 
+    if plan:
+        from drift.training import plan as plans
+
+        plans.tell(config, device_memory)
+        return
+    if out is None:
+        raise UserError("train needs --out, the folder to write (or --plan, which writes nothing)")
     from drift.training.trainer import train as run
 
     run(config, out, overwrite)

@@ -45,11 +45,13 @@ def rounded(
     return (block / step).add_(draws).floor_().mul_(step).half()
 
 
-def refuse_lost_steps(params: "list[torch.nn.Parameter]", lr: float) -> None:
+def refuse_lost_steps(
+    params: "list[torch.nn.Parameter]", lr: float, by_chance: bool = False
+) -> None:
     """Stop when bfloat16 weights would swallow their updates.
 
     An Adam step is about `lr` per weight. bfloat16 keeps 8 bits, so a step below 2⁻⁹ of a weight
-    rounds away.
+    rounds away, unless the optimizer rounds `by_chance`.
 
     Raises:
         UserError: more than half of the first bfloat16 tensor cannot move.
@@ -57,12 +59,12 @@ def refuse_lost_steps(params: "list[torch.nn.Parameter]", lr: float) -> None:
     import torch
 
     for param in params:
-        if param.dtype == torch.bfloat16:
+        if param.dtype == torch.bfloat16 and not by_chance:
             typical = float(local_part(param).detach().float().abs().median())
             if lr < typical * 2**-9:
                 raise UserError(
                     f"a step of {lr:g} is lost on bfloat16 weights of {typical:.2g} (their "
-                    f"resolution is {typical * 2**-8:.1g}); keep float32 master weights "
-                    "(dtype: float32, or bfloat16 through the recipe)"
+                    f"resolution is {typical * 2**-8:.1g}); keep float32 master weights, or take "
+                    "an optimizer that rounds by chance (memory: low in a recipe)"
                 )
             return

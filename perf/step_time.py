@@ -116,7 +116,15 @@ def prior_of(model: torch.nn.Module) -> Prior:
     def read(name: str) -> torch.Tensor:
         return (0.004 * torch.randn(shapes[name])).bfloat16()
 
-    return Prior("reasoner-vlm", "Qwen2.5-VL", (), "bfloat16", 0, shapes, read)
+    return Prior(
+        variant="reasoner-vlm",
+        family="Qwen2.5-VL",
+        parents=(),
+        dtype="bfloat16",
+        seed=0,
+        shapes=shapes,
+        read=read,
+    )
 
 
 class Published:

@@ -103,7 +103,10 @@ class TrainConfig:
     accumulate: int = 1
     """Micro-batches per optimizer step."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the arithmetic; weights and optimizer are always float32."""
+    """Of the arithmetic."""
+    memory: Literal["float32", "low"] | None = None
+    """`float32`: weights and moments in float32. `low`: bfloat16 weights that are rounded by chance
+    and 8-bit moments, see `drift.training.low_memory`. Null: float32, unless only `low` fits."""
     save_dtype: Literal["vlm", "float32"] = "vlm"
     """Of the checkpoint: the VLM's on disk, rounded by chance so that small steps stay on the
     average; or float32, which keeps every step and takes twice the room."""
@@ -209,6 +212,16 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
         date.fromisoformat(config.day or "2026-01-31")
     except ValueError as error:
         raise UserError(f"{where}: day is {config.day!r}; give one as 2026-01-31") from error
+    if config.memory == "low" and config.dtype == "float32":
+        raise UserError(
+            f"{where}: memory: low keeps bfloat16 weights, and computes with them; set "
+            "dtype: bfloat16, or memory: float32"
+        )
+    if config.memory == "low" and config.anchor is not None:
+        raise UserError(
+            f"{where}: the decay of anchor: {config.anchor} would be lost on the bfloat16 weights "
+            "of memory: low; take memory: float32, or mode: project"
+        )
     if config.warmup >= 1:
         raise UserError(f"{where}: warmup is {config.warmup}; give a share of the steps, below 1")
     if not config.train:
@@ -253,6 +266,12 @@ def _check_adapter(config: TrainConfig, where: str) -> None:
         if config.adapter_alpha or config.adapter_base != "vlm" or config.merge_adapter:
             raise UserError(f"{where}: adapters need their adapter_rank; 16 to 64 is usual")
         return
+    if config.memory == "low":
+        base = "in 4 bits" if config.adapter_base == "nf4" else "frozen"
+        raise UserError(
+            f"{where}: memory: low trains whole weights, and with adapter_rank the VLM is held "
+            f"{base}; leave one of the two out"
+        )
     beyond = [role for role in config.train if role not in ("attention", "mlp")]
     if beyond:
         raise UserError(

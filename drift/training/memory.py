@@ -1,6 +1,8 @@
 """How much memory training takes on each device, estimated before any weight is loaded.
 
-Weights, gradients and Adam's moments are float32, 16 bytes for each trained parameter. DDP keeps
+Weights, gradients and Adam's moments are float32, 16 bytes for each trained parameter, or 6 with
+`memory: low` (bfloat16, and moments of 8 bits with a float32 scale per block); under adapters the
+VLM is held in the dtype of the arithmetic, or in nf4's 4 bits and a scale. DDP keeps
 gradients a second time in its buckets. FSDP2 shares all of these and Δ among the devices, and
 gathers a decoder layer at a time. Exact but for the activations: those are what transformers'
 decoder layers keep for the backward, per token of the longest micro-batch (norms in and out,
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from drift.families import decoder
 from drift.training.config import TrainConfig
+from drift.training.low_memory import BLOCK
 from drift.training.trainable import parts
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ class Sizes:
 
     parameters: int
     trained: int
+    """Of the model, or of the adapters on it."""
+    matrices: int
+    """Parameters of the decoder's attention and MLP matrices, which nf4 makes smaller."""
     pulled: int
     """Parameters that have a Δ; 0 for plain fine-tuning."""
     layer: int
@@ -82,10 +88,17 @@ def sizes(model: "torch.nn.Module", config: TrainConfig, tokens: int) -> Sizes:
     pulled = 0 if config.prior is None else sum(
         param.numel() for _, part, param in parts(model) if part in config.modules
     )  # fmt: skip
-    params = list(model.parameters())
+    placed = [(part, param) for _, part, param in parts(model) if param.ndim == 2]
+    if config.adapter_rank is None:
+        trained = sum(param.numel() for param in model.parameters() if param.requires_grad)
+    else:
+        trained = config.adapter_rank * sum(
+            sum(param.shape) for part, param in placed if part in config.train
+        )
     return Sizes(
-        parameters=sum(param.numel() for param in params),
-        trained=sum(param.numel() for param in params if param.requires_grad),
+        parameters=sum(param.numel() for param in model.parameters()),
+        trained=trained,
+        matrices=sum(param.numel() for part, param in placed if part in ("attention", "mlp")),
         pulled=pulled,
         layer=sum(param.numel() for param in layers[0].parameters()),  # type: ignore[index, union-attr]
         layers=text.num_hidden_layers,
@@ -100,6 +113,8 @@ def estimate(sizes: Sizes, config: TrainConfig, devices: int, sharded: bool) -> 
     """What each of `devices` holds, under FSDP2 if `sharded`, else with a whole copy."""
     share = devices if sharded else 1
     number = 2 if config.dtype == "bfloat16" else 4
+    low = config.memory == "low"
+    held = 2 if low else 4
     outside = sizes.parameters - sizes.layer * sizes.layers
     if sharded:
         # Two layers and all else as it is computed with, and gradients of two layers.
@@ -111,15 +126,25 @@ def estimate(sizes: Sizes, config: TrainConfig, devices: int, sharded: bool) -> 
     within = kept + 4 * tokens * sizes.hidden * sizes.layers
     if not config.gradient_checkpointing:
         within = kept * sizes.layers
-    copies = 2 * sizes.trained if number == 2 and not sharded else 0  # autocast's, for a forward
+    copied = number == 2 and not sharded and not low  # by autocast, for a forward
     return Memory(
-        weights=4 * sizes.parameters // share,
-        gradients=4 * sizes.trained // share,
+        weights=_weights(sizes, config) // share,
+        gradients=held * sizes.trained // share,
         buckets=buckets,
-        moments=8 * sizes.trained // share,
+        moments=(2 * sizes.trained + 8 * sizes.trained // BLOCK if low else 8 * sizes.trained)
+        // share,
         delta=0 if config.offload else _item(config) * sizes.pulled // share,
-        activations=within + tokens * sizes.words * (2 * number + 8) + copies,
+        activations=within + tokens * sizes.words * (2 * number + 8) + 2 * sizes.trained * copied,
     )
+
+
+def _weights(sizes: Sizes, config: TrainConfig) -> int:
+    if config.adapter_rank is None:
+        return (2 if config.memory == "low" else 4) * sizes.parameters
+    packed = sizes.matrices if config.adapter_base == "nf4" else 0
+    number = 2 if config.dtype == "bfloat16" else 4
+    # 4 bits and, for every 64, a float32 scale (arXiv 2305.14314, section 3).
+    return number * (sizes.parameters - packed) + packed * 9 // 16 + 4 * sizes.trained
 
 
 def _item(config: TrainConfig) -> int:

@@ -4,7 +4,8 @@ Training keeps float32 weights. In 16 bits a step that is smaller than half of w
 lost when it is rounded to the nearest: of weights at 0.02, all that moved by less than 6e-5, which
 1,500 steps of 1e-6 hardly pass. A pull that always goes the same way survives where a task's steps
 do not, so that one method would be stored and the other erased. Here all are rounded by chance,
-which keeps every step on the average, and `made.json` tells what was kept.
+which keeps every step on the average, and `made.json` tells what was kept. Weights that were
+trained in bfloat16 (`memory: low`) are stored as they are, and frozen ones as they were.
 """
 
 import shutil
@@ -45,7 +46,9 @@ def finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path)
             adapters.save(bare, config, made.settings["vlm"], final)
             made = replace(made, reached={"dtype": "float32"})
         else:
-            made = _save(state, trainer.processing_class, made, config, final)
+            named = trainer.model.named_parameters(remove_duplicate=False)
+            frozen = [name for name, param in named if not param.requires_grad]
+            made = _save(state, frozen, trainer.processing_class, made, config, final)
         shutil.copyfile(work / LOG, final / LOG)
         made = write_made(final, made)
         put_in_place(final, out)
@@ -55,7 +58,12 @@ def finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path)
 
 
 def _save(
-    state: "dict[str, torch.Tensor]", processor: Any, made: Made, config: TrainConfig, final: Path
+    state: "dict[str, torch.Tensor]",
+    frozen: list[str],
+    processor: Any,
+    made: Made,
+    config: TrainConfig,
+    final: Path,
 ) -> Made:
     import torch
     from transformers import AutoModelForImageTextToText
@@ -63,15 +71,20 @@ def _save(
     # Into a fresh model: the trained one may be sharded, and this one has the dtype of the VLM on
     # disk and writes the names of the hub.
     fresh: Any = AutoModelForImageTextToText.from_pretrained(config.vlm, dtype="auto")
-    before = fresh.state_dict()
+    kind, before = fresh.dtype, fresh.state_dict()
     if config.adapter_rank:
         scale = (config.adapter_alpha or config.adapter_rank) / config.adapter_rank
         state = adapters.folded(before, state, scale)
+    else:
+        # A frozen tensor of more bits than it was computed with is written as it was.
+        state |= {name: before[name] for name in frozen if state[name].shape == before[name].shape}
     rows = max((word["rows"] for word in (made.tokens or {}).values()), default=0)
     if made.tokens and rows > fresh.get_input_embeddings().num_embeddings:
         fresh.resize_token_embeddings(rows, mean_resizing=False)
     if config.save_dtype == "float32":
         fresh.to(torch.float32)
+    elif config.memory == "low" and fresh.dtype == torch.float16:
+        fresh.to(torch.bfloat16)  # as trained: float16 would round what is small once more
     kinds = {name: tensor.dtype for name, tensor in fresh.state_dict().items()}
     reached = round_all(state, before, kinds, config.seed)
     fresh.load_state_dict(state)
@@ -81,9 +94,10 @@ def _save(
     copy_papers(Path(config.vlm), final)
     if made.tokens:
         added_tokens.save(final, processor, rows)
-    if config.save_dtype == "float32":
-        _say_dtype(final / "config.json", "float32")
-    return replace(made, reached={"dtype": str(fresh.dtype).removeprefix("torch."), **reached})
+    written = str(fresh.dtype).removeprefix("torch.")
+    if fresh.dtype != kind:
+        _say_dtype(final / "config.json", written)
+    return replace(made, reached={"dtype": written, **reached})
 
 
 def round_all(

@@ -88,7 +88,9 @@ def advice(sizes: Sizes, config: TrainConfig, limit: int, sharded: bool = False)
     """
     counts = range(max(2, processes() + sharded), MOST_DEVICES)
     needed = next((n for n in counts if estimate(sizes, config, n, True).total <= limit), None)
+    spare = config.memory == "float32" and config.dtype == "bfloat16" and processes() == 1
     saving = [
+        *(["memory: low"] if spare else []),
         *(["gradient_checkpointing: true"] if not config.gradient_checkpointing else []),
         *(["offload: true"] if sizes.pulled and not config.offload else []),
         *(["a smaller batch with a larger accumulate"] if config.batch > 1 else []),

@@ -62,7 +62,7 @@ from drift.headers import entries
 from drift.injector import Injector
 from drift.joined import local_part
 from drift.rounding import refuse_lost_steps
-from drift.training import adapters, added_tokens, flops, memory, sharding
+from drift.training import adapters, added_tokens, flops, low_memory, memory, plan, sharding
 from drift.training.config import TrainConfig
 from drift.training.encode import IGNORED
 from drift.training.memory import Sizes
@@ -72,6 +72,10 @@ from drift.training.saving import LOG, finish
 from drift.training.trainable import freeze
 
 SETTINGS = "settings.json"
+IN_BACKWARD = (
+    "the optimizer steps inside backward, tensor by tensor, so that there is no whole gradient to "
+    "pull or to clip; take AdamW, or memory: low in a recipe, which saves more"
+)
 
 
 def answer_loss(
@@ -123,6 +127,8 @@ class DriftMixin:
                 "DeepSpeed takes its optimizer step inside backward, so the gradient cannot be "
                 "edited once per step; use DDP or FSDP2 (accelerate, fsdp_version: 2)"
             )
+        if str(trainer.args.optim.value).endswith(("lomo", "layerwise")):
+            raise UserError(IN_BACKWARD)
         if trainer.args.fp16:
             raise UserError(
                 "float16 scales gradients, and leaves out steps whose scale was too large; use bf16"
@@ -296,7 +302,9 @@ class _Steps(TrainerCallback):
         self.bar = Bar("training", state.max_steps, done=state.global_step)
         optimizer = kwargs["optimizer"]
         params = [p for group in optimizer.param_groups for p in group["params"]]
-        refuse_lost_steps(params, args.learning_rate)
+        refuse_lost_steps(params, args.learning_rate, low_memory.rounds_by_chance(optimizer))
+        if any(getattr(param, "_post_accumulate_grad_hooks", None) for param in params):
+            raise UserError(IN_BACKWARD)
         self.trainer.rewind(state.global_step)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -336,7 +344,12 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     given = replace(given, day=_day(work, given))
     config = replace(config, day=given.day)
     data = _data(config, family)
-    outline, sizes, sharded = _plan(config, data)
+    outline = plan.outline(config.vlm)
+    freeze(outline, config.train)
+    sizes = memory.sizes(outline, config, data.samples.longest)
+    config = plan.with_memory(outline, sizes, config, sharding.device_bytes())
+    given = replace(given, memory=config.memory)
+    sharded = _shared(config, data, sizes)
     prior, parents = _prior(config)
     arguments = _arguments(config, work)
     if sharded:
@@ -438,16 +451,8 @@ def _data(config: TrainConfig, family: Family) -> Data:
     )
 
 
-def _plan(config: TrainConfig, data: Data) -> tuple[torch.nn.Module, Sizes, bool]:
-    """The model without its weights, what it will take, and whether devices share it."""
-    with torch.device("meta"):
-        outline = AutoModelForImageTextToText.from_config(
-            AutoConfig.from_pretrained(config.vlm), dtype=torch.float32
-        )
-    freeze(outline, config.train)
-    sizes = memory.sizes(outline, config, data.samples.longest)
-    if config.adapter_rank:
-        sizes = replace(sizes, trained=adapters.attach(outline, config))
+def _shared(config: TrainConfig, data: Data, sizes: Sizes) -> bool:
+    """Whether devices share the model."""
     sharded = sharding.choose(sizes, config, sharding.processes(), sharding.device_bytes())
     seen = [bool(row.images) for row in data.samples.rows]
     if sharded and {"tower", "projector"} & set(config.train) and any(seen) and not all(seen):
@@ -456,7 +461,7 @@ def _plan(config: TrainConfig, data: Data) -> tuple[torch.nn.Module, Sizes, bool
             "gradients of the tower and projector where another has none; train neither, or rows "
             "of one kind, or with a copy of the model on each device (DDP)"
         )
-    return outline, sizes, sharded
+    return sharded
 
 
 def _trainer(
@@ -468,10 +473,12 @@ def _trainer(
 ) -> tuple[DriftTrainer, dict[str, Any]]:
     """Model, data and loop, ready to run, and what `drift.training.added_tokens` added."""
     set_seed(config.seed)
+    low = config.memory == "low"
+    whole = torch.bfloat16 if low else torch.float32
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         config.vlm,
         output_loading_info=True,
-        **(adapters.load_frozen(config) if config.adapter_rank else {"dtype": torch.float32}),
+        **(adapters.load_frozen(config) if config.adapter_rank else {"dtype": whole}),
     )
     model, loading = loaded
     absent = sorted(loading["missing_keys"]) + [str(one) for one in loading["mismatched_keys"]]
@@ -496,6 +503,7 @@ def _trainer(
         data_collator=lambda batch: collate(batch, data.pad, family.pixels_per_row),
         join=None if prior is None else lambda live: _injector(live, prior, config),
         log=Path(str(arguments.output_dir)) / LOG,
+        optimizer_cls_and_kwargs=low_memory.optimizer(arguments) if low else None,
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
@@ -671,11 +679,17 @@ def _cost(trainer: DriftTrainer, data: Data) -> dict[str, Any]:
     }
 
 
+def _bytes(tensor: Any) -> int:
+    """Of what is kept in 8 bits too, which tells those of the dtype that it stands for."""
+    parts = [getattr(tensor, name) for name in getattr(tensor, "tensor_attrs", ())]
+    return sum(part.nbytes for part in parts or [tensor])
+
+
 def _memory(trainer: Any) -> dict[str, int]:
     """Bytes that the first process holds between two steps, and of the gradients in them."""
 
     def held(tensors: Iterable[Any]) -> int:
-        return sum(local_part(tensor).nbytes for tensor in tensors)
+        return sum(_bytes(local_part(tensor)) for tensor in tensors)
 
     params = list(trainer.model.parameters())
     state = trainer.optimizer.state_dict()["state"].values()

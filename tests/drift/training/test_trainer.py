@@ -24,6 +24,7 @@ def config_of(folder, rows, **fields):
             "data": str(rows),
             "prior_dtype": "float32",
             "dtype": "float32",
+            "memory": "float32",
             "lr": 1e-3,
             "steps": 3,
             "batch": 4,
