@@ -72,7 +72,34 @@ QWEN3_8B: Dimensions = {
     "tie_word_embeddings": False,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
 }
+QWEN3_4B = QWEN3_8B | {
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "tie_word_embeddings": True,
+}
+QWEN3_2B = QWEN3_4B | {
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+}
+QWEN2_1B = QWEN2_3B | {
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "tie_word_embeddings": False,
+}
+SMOLLM2_360M = VICUNA_7B | {
+    "hidden_size": 960,
+    "intermediate_size": 2560,
+    "num_attention_heads": 15,
+    "num_key_value_heads": 5,
+    "vocab_size": 49152,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 100000.0},
+}
 MROPE = {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]}
+_QWEN3_MROPE = MROPE | {"rope_theta": 5000000.0, "mrope_section": [24, 20, 20]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,11 +235,59 @@ PUBLISHED: tuple[Published, ...] = (
         inside=QWEN3_8B
         | {
             "model_type": "qwen3_vl_text",
-            "rope_parameters": MROPE | {"rope_theta": 5000000.0, "mrope_section": [24, 20, 20]},
+            "rope_parameters": _QWEN3_MROPE,
         },
         partner=QWEN3_8B,
         unseen="key-value heads, vocabularies, RoPE bases",
         vision={"out_hidden_size": 4096},
+    ),
+    Published(
+        vlm="Qwen/Qwen2.5-VL-3B-Instruct",
+        llm="PowerInfer/SmallThinker-3B-Preview",
+        model_type="qwen2_5_vl",
+        inside=QWEN2_3B | {"model_type": "qwen2_5_vl_text", "rope_parameters": MROPE},
+        partner=QWEN2_3B,
+        unseen="vocabularies and tied heads, all of the reasoner",
+        vision={
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "out_hidden_size": 2048,
+        },
+    ),
+    Published(
+        vlm="Qwen/Qwen3-VL-4B-Instruct",
+        llm="Qwen/Qwen3-4B-Thinking-2507",
+        model_type="qwen3_vl",
+        inside=QWEN3_4B | {"model_type": "qwen3_vl_text", "rope_parameters": _QWEN3_MROPE},
+        partner=QWEN3_4B,
+        unseen="heads, vocabularies, RoPE bases",
+        vision={"out_hidden_size": 2560},
+    ),
+    Published(
+        vlm="Qwen/Qwen3-VL-2B-Instruct",
+        llm="Qwen/Qwen3-1.7B",
+        model_type="qwen3_vl",
+        inside=QWEN3_2B | {"model_type": "qwen3_vl_text", "rope_parameters": _QWEN3_MROPE},
+        partner=QWEN3_2B,
+        unseen="heads, vocabularies, RoPE bases",
+        vision={"out_hidden_size": 2048},
+    ),
+    Published(
+        vlm="OpenGVLab/InternVL3-2B-hf",
+        llm="deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+        model_type="internvl",
+        inside=QWEN2_1B | {"vocab_size": 151674},
+        partner=QWEN2_1B | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+        unseen="everything",
+    ),
+    Published(
+        vlm="HuggingFaceTB/SmolVLM-500M-Instruct",
+        llm="prithivMLmods/SmolLM2-CoT-360M",
+        model_type="idefics3",
+        inside=SMOLLM2_360M | {"vocab_size": 49280},
+        partner=SMOLLM2_360M,
+        unseen="everything",
     ),
 )
 """Each is built on the meta device and paired by a test."""

@@ -183,7 +183,9 @@ def test_numbers_are_read_as_meant():
 def test_files_that_are_no_recipe(tmp_path):
     with pytest.raises(UserError, match=r"qwen2_5_vl_drfit; did you mean qwen2_5_vl_drift\?"):
         recipe.load("qwen2_5_vl_drfit")
-    with pytest.raises(UserError, match="there is no recipe .*; bundled ones are llava_next_drift"):
+    with pytest.raises(
+        UserError, match="there is no recipe .*; bundled ones are internvl3_2b_drift"
+    ):
         recipe.load(tmp_path / "x.yaml")
     (tmp_path / "x.yaml").write_text("a: [")
     with pytest.raises(UserError, match="is no valid YAML"):
