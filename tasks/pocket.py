@@ -7,9 +7,11 @@ Rows are `<data>/test.jsonl` and `<data>/validation.jsonl`, as `driftbench pocke
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from tasks.data import Data, Row, Rows
 from tasks.data.local import read_rows
 from tasks.grading import extract
@@ -21,7 +23,18 @@ SPLITS = ("test", "validation")
 def dataset(data: Data = None, **_: Any) -> dict[str, Rows]:
     """Return the splits that lie in the folder `data`."""
     present = [split for split in SPLITS if data and (Path(data) / f"{split}.jsonl").exists()]
-    return {split: Rows(read_rows("pocket", data, f"{split}.jsonl")) for split in present or SPLITS}
+    return {split: Rows(_rows(data, f"{split}.jsonl")) for split in present or SPLITS}
+
+
+def _rows(data: Data, name: str) -> Iterator[Row]:
+    for row in read_rows("pocket", data, name):
+        for field in ("id", "question", "answer", "group"):
+            if not isinstance(row.get(field, ""), str):
+                raise UserError(
+                    f"pocket: {name} has {row[field]!r} for the {field} of row {row.get('id')!r}: "
+                    "expected text, in quotes"
+                )
+        yield row
 
 
 def to_prompt(row: Row) -> str:

@@ -124,14 +124,14 @@ def _colors() -> str | None:
 def _print_picture(path: Path) -> None:
     """Draw a picture where the terminal has colors, else name its file."""
     if not path.exists():
-        print(f"the picture {path} is missing")
+        print(printable(f"the picture {path} is missing"))
         return
     if (colors := _colors()) in ("256", "truecolor"):
         try:
             print(half_blocks(path, min(WIDTH, console().width), colors == "truecolor"))
         except ValueError as error:
             print(printable(f"the picture cannot be read: {error}"))
-    print(path)
+    print(printable(str(path)))
 
 
 def half_blocks(path: Path, width: int, true_color: bool = True) -> str:

@@ -92,6 +92,8 @@ def questions_of(task: Task, rows: Sequence[Row], pictures: Pictures) -> list[Qu
             questions.append(_question(task, row, pictures))
         except KeyError as error:
             troubles[row["id"]] = f"it has no field {error}"
+        except (TypeError, AttributeError, ValueError, IndexError) as error:
+            troubles[row["id"]] = f"a field of it is of another kind than expected: {error}"
         except UserError as error:
             troubles[row["id"]] = str(error)
     if troubles:

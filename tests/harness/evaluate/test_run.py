@@ -367,11 +367,25 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
     assert found["wemath"]["score loose"] == 1.0
 
 
-def test_a_row_without_a_field_is_named(tmp_path):
-    (tmp_path / "test.jsonl").write_text('{"id": "x", "images": []}\n')
-    with pytest.raises(
-        UserError, match="pocket: 1 of 1 rows cannot be asked .x.: it has no field 'question'"
-    ):
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"id": "x", "images": []}, "1 of 1 rows cannot be asked .x.: it has no field 'question'"),
+        ({"question": "what?"}, "a row without the field 'id'"),
+        ({"id": "x", "question": ["what?"]}, r"has \['what\?'\] for the question of row 'x'"),
+        (
+            {"id": "x", "question": "what?", "answer": 1},
+            "1 for the answer of row 'x': expected text",
+        ),
+        (
+            {"id": "x", "question": "<image>?", "images": [3]},
+            ".x.: a field of it is of another kind",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_named(tmp_path, row, said):
+    (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=f"pocket.*{said}"):
         evaluate(tmp_path / "vlm", tmp_path, Script())
 
 
