@@ -133,7 +133,7 @@ def estimate(sizes: Sizes, config: TrainConfig, devices: int, sharded: bool) -> 
         buckets=buckets,
         moments=(2 * sizes.trained + 8 * sizes.trained // BLOCK if low else 8 * sizes.trained)
         // share,
-        delta=0 if config.offload else _item(config) * sizes.pulled // share,
+        delta=_per_pulled(config) * sizes.pulled // share,
         activations=within + tokens * sizes.words * (2 * number + 8) + 2 * sizes.trained * copied,
     )
 
@@ -147,5 +147,12 @@ def _weights(sizes: Sizes, config: TrainConfig) -> int:
     return number * (sizes.parameters - packed) + packed * 9 // 16 + 4 * sizes.trained
 
 
-def _item(config: TrainConfig) -> int:
-    return 2 if config.prior_dtype == "bfloat16" else 4
+def _per_pulled(config: TrainConfig) -> int:
+    """Bytes of Δ, of the anchor, and of the Δ of the step before, for each pulled parameter."""
+    item = 2 if config.prior_dtype == "bfloat16" else 4
+    weight = 2 if config.memory == "low" else 4
+    if config.adapter_rank is not None:  # whose live Δ is not written out
+        weight = 0
+    anchor = weight if config.live or config.anchor is not None else 0
+    last = weight if config.live and config.mode == "project_learnt" else 0
+    return last + (0 if config.offload else item + anchor)

@@ -55,6 +55,15 @@ def test_a_7b_model_takes_what_is_known_of_it(paper):
     assert 20 < shared.total / GB < 35
     host = dataclasses.replace(config, offload=True)
     assert memory.estimate(sizes, host, 1, sharded=False).delta == 0
+    # An anchor in float32 beside Δ; where a strength is learnt, the Δ of the step before as well.
+    for more, item in (
+        ({"live": True}, 6),
+        ({"anchor": "spd", "live": True}, 6),
+        ({"mode": "project_learnt"}, 2),
+        ({"mode": "project_learnt", "live": True}, 10),
+    ):
+        held = memory.estimate(sizes, dataclasses.replace(config, **more), 1, sharded=False)
+        assert held.delta == item * sizes.pulled
 
 
 @pytest.mark.parametrize(
