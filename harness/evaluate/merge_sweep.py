@@ -53,11 +53,11 @@ def merges(
             f"{', '.join(map(str, alphas))} holds shares that are the same to two digits"
         )
     ours, theirs = _folder(vlm, template), local(llm).absolute()
-    if not ours.is_multimodal:
-        raise UserError(f"{ours.path} takes no pictures: give the VLM first, then the reasoner")
     # Not that of the folder: a template given apart is in it.
     prints = [ours.fingerprint]
     prints += [fingerprint(theirs) if is_prior(theirs) else _folder(llm).fingerprint]
+    if not ours.is_multimodal:
+        raise UserError(f"{ours.path} takes no pictures: give the VLM first, then the reasoner")
     common = _folder(base) if base else None
     if common:
         prints.append(common.fingerprint)
