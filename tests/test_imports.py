@@ -235,3 +235,9 @@ def test_generating_knows_nothing_of_verdicts():
     for name in ("config", "requests", "generate", "budget_forcing", "prompts"):
         ours = imported(room / f"{name}.py")
         assert not ours & {"harness.evaluate.grade", "harness.evaluate.judge", "tasks.judging"}
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports them by their bare names."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
