@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -147,16 +146,15 @@ class _Rehearsal:
         from drift.delta import VARIANTS
 
         config = recipe(step)
-        vlm, pulled, said = self.models.at(config.vlm), 0, ""
+        vlm, said = self.models.at(config.vlm), ""
         if config.prior in VARIANTS:
             pairing, why = self._pair(vlm, self.models.at(str(config.reasoner)))
             refuse_unpaired(pairing, config.modules)
             if config.base:
                 self._base(config.base, pairing)
-            pulled = sum(prod(one.shape) for one in pairing.weights if one.role in config.modules)
             said = f"{why}; "
         live, ranks = self.models.live(vlm), self.machine.gpus if step.gpu == "ranks" else 1
-        return said + rehearsed_training.look(live, config, pulled, ranks, self.machine.memory)
+        return said + rehearsed_training.look(live, config, ranks, self.machine.memory)
 
     # What these have in common
 

@@ -1,5 +1,6 @@
-"""How a step's training is sharded, and what it takes of a GPU."""
+"""How a step's training is sharded, and what it takes of a GPU, by the trainer's own estimate."""
 
+from dataclasses import replace
 from typing import Any
 
 from common.errors import UserError
@@ -10,44 +11,36 @@ TOKENS = 4096
 """Of a long row of training data."""
 
 
-def look(live: Any, config: TrainConfig, pulled: int, ranks: int, memory: int) -> str:
+def look(live: Any, config: TrainConfig, ranks: int, room: int) -> str:
     """Tell what training takes of each GPU, with DDP where that fits, else with FSDP2.
 
     Args:
         live: The VLM, on the meta device.
         config: Of the run.
-        pulled: Numbers of Δ.
         ranks: Processes, each with a GPU.
-        memory: Bytes of a GPU.
+        room: Bytes of a GPU.
 
     Raises:
         UserError: It does not fit.
     """
     from drift.families import decoder
-    from drift.training.trainable import parts
+    from drift.training import memory, sharding
+    from drift.training.trainable import freeze
 
-    layers: Any = decoder(live)[0].layers
-    counts = [(param.numel(), part in config.train) for _, part, param in parts(live)]
-    held, trained = sum(n for n, _ in counts), sum(n for n, is_trained in counts if is_trained)
-    unit = sum(param.numel() for param in layers[0].parameters())
-    delta = 0 if config.offload else pulled * (2 if config.prior_dtype == "bfloat16" else 4)
-    language = live.config.get_text_config()
-    # Of each token what layers hand on, or all that they hold, and the logits three times.
-    of_layer = 2 * language.hidden_size * (1 if config.gradient_checkpointing else 17)
-    of_token = language.num_hidden_layers * of_layer + 10 * language.vocab_size
-    passing = TOKENS * config.batch * of_token
-    # float32: weights, gradients, two moments; DDP's buckets are gradients again.
-    whole = 4 * held + 12 * trained + delta
-    alone = whole + passing + (4 * trained if ranks > 1 else 0)
-    if alone <= memory:
-        return f"{'DDP, ' if ranks > 1 else ''}{gib(alone)} a GPU"
-    # What is gathered of a layer, and of all that is in none, with its gradient.
-    sharded = whole // ranks + passing + 8 * (held - (len(layers) - 1) * unit)
-    taken = sharded if ranks > 1 else alone
-    if taken > memory:
-        raise UserError(
-            f"training takes {gib(taken)} a GPU on {ranks} of them, and one has {gib(memory)}: "
-            "give more --gpus, or larger ones"
-        )
-    kind = type(layers[0]).__name__
-    return f"FSDP2, a unit a {kind}, {gib(sharded)} a GPU (DDP: {gib(alone)})"
+    freeze(live, config.train)
+    sizes = memory.sizes(live, config, TOKENS)
+    float32 = replace(config, memory="float32")
+    whole, shared = (memory.estimate(sizes, float32, ranks, way).total for way in (False, True))
+    limit = room * sharding.ROOM
+    if whole <= limit and config.memory != "low":
+        return f"{'DDP, ' if ranks > 1 else ''}{gib(whole)} a GPU"
+    if ranks > 1 and shared <= limit:
+        kind = type(decoder(live)[0].layers[0]).__name__  # type: ignore[index]
+        return f"FSDP2, a unit a {kind}, {gib(shared)} a GPU (DDP: {gib(whole)})"
+    low = memory.estimate(sizes, replace(config, memory="low"), 1, False).total
+    if ranks == 1 and config.memory != "float32" and low <= limit:
+        return f"memory: low, {gib(low)} (float32: {gib(whole)})"
+    raise UserError(
+        f"training takes {gib(shared if ranks > 1 else whole)} a GPU on {ranks} of them, and one "
+        f"has {gib(room)}: give more --gpus, or larger ones"
+    )
