@@ -81,7 +81,9 @@ def merge(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Merge OTHER into VLM: a reasoner into its language model, a fine-tune of it, or a prior.
+    """Merge a reasoner, another VLM or a prior into a VLM.
+
+    A reasoner goes into the language model; OTHER may also be a fine-tune of VLM, or a prior.
 
     --rho-of makes the controls of a DRIFT run. SFT then merge: `merge SFT LLM --base VLM --rho-of
     DRIFT --out DIR`. Merge then SFT: `merge VLM LLM --base VLM --rho-of DRIFT --before SFT --out

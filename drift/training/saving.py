@@ -46,8 +46,12 @@ def finish(trainer: Any, made: Made, config: TrainConfig, work: Path, out: Path)
             adapters.save(bare, config, made.settings["vlm"], final)
             made = replace(made, reached={"dtype": "float32"})
         else:
-            named = trainer.model.named_parameters(remove_duplicate=False)
-            frozen = [name for name, param in named if not param.requires_grad]
+            model = trainer.model
+            named = model.named_parameters(remove_duplicate=False)
+            words = (model.get_input_embeddings(), model.get_output_embeddings())
+            # Frozen too, but with rows of words that were added.
+            own = {id(one.weight) for one in words if one is not None and made.tokens}
+            frozen = [name for name, p in named if not p.requires_grad and id(p) not in own]
             made = _save(state, frozen, trainer.processing_class, made, config, final)
         shutil.copyfile(work / LOG, final / LOG)
         made = write_made(final, made)

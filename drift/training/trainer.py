@@ -127,12 +127,12 @@ class DriftMixin:
                 "DeepSpeed takes its optimizer step inside backward, so the gradient cannot be "
                 "edited once per step; use DDP or FSDP2 (accelerate, fsdp_version: 2)"
             )
-        if str(trainer.args.optim.value).endswith(("lomo", "layerwise")):
-            raise UserError(IN_BACKWARD)
         if trainer.args.fp16:
             raise UserError(
                 "float16 scales gradients, and leaves out steps whose scale was too large; use bf16"
             )
+        if str(trainer.args.optim.value).endswith(("lomo", "layerwise")):
+            raise UserError(IN_BACKWARD)
         own_loss = type(trainer).compute_loss is not Trainer.compute_loss
         if not own_loss and trainer.compute_loss_func is None:
             trainer.compute_loss_func = answer_loss  # a Trainer with a loss of its own keeps it

@@ -42,7 +42,7 @@ def rehearse(
     format: Annotated[str, Option(help="text, markdown or json.")] = "text",
     settings: Settings = None,
 ) -> None:
-    """Tell which steps of a study fit its models and this machine, and why not.
+    """Tell which steps of a study fit models and machine.
 
     Nothing is trained, asked or written; of models only their papers and the names, shapes and
     types of their tensors are fetched. Exit status 1 where a step does not fit.

@@ -24,10 +24,10 @@ def rows(
     ] = False,
     protocol: Annotated[str | None, Option(help="Whose verdicts; default: the run's.")] = None,
 ) -> None:
-    """Write a run's right answers as training rows (rejection sampling).
+    """Write the right answers of a run as training rows.
 
-    What was wrong, unparsed, cut at the limit or failed is left out and counted. Beside the rows, a
-    note says whose they are and what sampling them cost.
+    This is rejection sampling: what was wrong, unparsed, cut at the limit or failed is left out and
+    counted. Beside the rows, a note says whose they are and what sampling them cost.
     """
     from common.text import some
     from harness.export.rows import write

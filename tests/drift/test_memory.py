@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy, torch, xxhash
 
-from drift import checkpoints, delta, distance, merge
+from drift import delta, displacement, distance, merge, merge_methods
 
 folder = Path(sys.argv[1])
 vlm, llm, base = (folder / name for name in ("vlm", "llm", "base"))
@@ -34,14 +34,14 @@ def peak():
 before, grown = peak(), {}
 
 def merged(method):
-    recipe = merge.Recipe(method=method, alpha=0.3, density=0.2)
-    needed = base if method in merge.NEEDS_BASE else None
+    recipe = merge_methods.Recipe(method=method, alpha=0.3, density=0.2)
+    needed = base if method in merge_methods.NEEDS_BASE else None
     list(merge.merge(vlm, llm, {folder / method: recipe}, needed))
 
 steps = {method: lambda method=method: merged(method) for method in ("linear", "ties")}
 steps["prior"] = lambda: delta.save(delta.build(vlm, llm), folder / "prior")
 steps["distance"] = lambda: distance.measure(vlm, llm)
-steps["displacement"] = lambda: distance.displacement(vlm, llm, folder / "linear")
+steps["displacement"] = lambda: displacement.displacement(vlm, llm, folder / "linear")
 for name, step in steps.items():
     step()
     grown[name] = peak() - before
@@ -55,7 +55,8 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path):
     for shift, name in enumerate(("vlm", "llm", "base")):
         (tmp_path / name).mkdir()
         kind = "qwen2_5_vl" if name == "vlm" else "qwen2"
-        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": kind}))
+        heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": kind} | heads))
         other = tensor.roll(shift)
         write_stream(
             tmp_path / name / "model.safetensors",

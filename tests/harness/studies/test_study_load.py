@@ -53,7 +53,7 @@ def test_what_is_asked_reaches_the_parameters_as_what_they_are(write):
         ({"settings": ["length=long"]}, "length is of type float, not 'long'"),
         ({"settings": ["count=1.5"]}, "count is of type int, not 1.5"),
         ({"settings": ["loud=maybe"]}, "loud is of type bool, not 'maybe'"),
-        ({"settings": ["word=[a"]}, r"--set word=\[a: the value is no YAML"),
+        ({"settings": ["word=[a"]}, "the value of --set word is no valid YAML"),
     ],
 )
 def test_what_a_study_does_not_have_is_one_sentence(write, asked, sentence):

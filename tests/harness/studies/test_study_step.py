@@ -27,7 +27,7 @@ def test_a_path_that_leaves_the_study_is_told_when_it_is_built(path, field):
     ("fields", "sentence"),
     [
         ({"run": "say a"}, "step 'x': run is a list, not 'say a'; write"),
-        ({"run": ("say", None)}, "run is of type str, not None"),
+        ({"run": ("say", None)}, r"run\[1\] is of type str, not None"),
         ({"run": ()}, "runs `driftbench `, which no study can"),
         ({"run": ("tran", "a")}, "runs `driftbench tran`, .* did you mean train"),
         ({"seconds": "soon"}, "seconds is of type float, not 'soon'"),
@@ -41,7 +41,7 @@ def test_a_path_that_leaves_the_study_is_told_when_it_is_built(path, field):
         ({"name": "a\x1b[2Jb"}, "name has control characters"),
         ({"name": "study"}, "no step can have the name 'study'"),
         ({"name": ""}, "no step can have the name ''"),
-        ({"writes": ("a\0b",)}, "writes has control characters"),
+        ({"writes": ("a\0b",)}, r"writes\[0\] has control characters"),
         ({"stage": ["x"] * 1000}, r"stage is of type str, not \['x', 'x', .*\.\.\.\]"),
     ],
 )
@@ -68,12 +68,12 @@ M, N = (Method(name=name, label=name, runs=()) for name in "mn")
     [
         ({"steps": ()}, "study study has no steps"),
         ({"steps": 3}, "steps is a list, not 3"),
-        ({"steps": (3,)}, "steps is of type Step, not 3"),
+        ({"steps": (3,)}, r"steps\[0\] is an object, not 3"),
         ({"threads": "two"}, "threads is of type int, not 'two'"),
         ({"threads": True}, "threads is of type int, not True"),
         ({"global_batch": 2.5}, "global_batch is of type int, not 2.5"),
-        ({"sharding": {"a": None}}, "sharding is of type str, not None"),
-        ({"sharding": ["a"]}, "sharding is of type Mapping"),
+        ({"sharding": {"a": None}}, "sharding: a is of type str, not None"),
+        ({"sharding": ["a"]}, "sharding is a table of names and values"),
         ({"steps": (step("a", "say x a"), step("a", "say x b"))}, "two steps of the name a"),
         ({"steps": (step("a/b", "say x a"), step("a--b", "say x b"))}, "two steps of the name"),
         ({"methods": (M, M)}, "two methods of the name m"),
