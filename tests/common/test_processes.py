@@ -75,7 +75,8 @@ def ended(process: subprocess.Popen, how: int = signal.SIGTERM) -> tuple[int, st
 def test_a_sigterm_that_nobody_hears_ends_a_command_all_the_same():
     process = run(
         "processes.LAST_SECONDS, said = 0.5, False\nprocesses.end_on_sigterm()\n"
-        "while True:\n    try:\n        said = said or not print('ready', flush=True)\n"
+        "while True:\n    try:\n        if not said:\n            said = True\n"
+        "            print('ready', flush=True)\n"
         "        time.sleep(1)\n    except BaseException: pass"
     )
     assert ended(process) == (processes.TERMINATED, "")
