@@ -98,6 +98,12 @@ SMOLLM2_360M = VICUNA_7B | {
     "vocab_size": 49152,
     "rope_parameters": {"rope_type": "default", "rope_theta": 100000.0},
 }
+VISION_QWEN2_5_VL_3B: Dimensions = {
+    "depth": 32,
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "out_hidden_size": 2048,
+}
 MROPE = {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]}
 _QWEN3_MROPE = MROPE | {"rope_theta": 5000000.0, "mrope_section": [24, 20, 20]}
 
@@ -221,12 +227,7 @@ PUBLISHED: tuple[Published, ...] = (
         inside=QWEN2_3B | {"model_type": "qwen2_5_vl_text", "rope_parameters": MROPE},
         partner=QWEN2_3B,
         unseen="vocabularies and tied heads, all of the reasoner",
-        vision={
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "out_hidden_size": 2048,
-        },
+        vision=VISION_QWEN2_5_VL_3B,
     ),
     Published(
         vlm="Qwen/Qwen3-VL-8B-Instruct",
@@ -248,12 +249,7 @@ PUBLISHED: tuple[Published, ...] = (
         inside=QWEN2_3B | {"model_type": "qwen2_5_vl_text", "rope_parameters": MROPE},
         partner=QWEN2_3B,
         unseen="vocabularies and tied heads, all of the reasoner",
-        vision={
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "out_hidden_size": 2048,
-        },
+        vision=VISION_QWEN2_5_VL_3B,
     ),
     Published(
         vlm="Qwen/Qwen3-VL-4B-Instruct",

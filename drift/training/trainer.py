@@ -241,8 +241,9 @@ class DriftMixin:
 
     def settle(self) -> None:
         """Hold the weights to their anchor, if they have one, after the optimizer's step."""
-        if self.injector is not None and "lr" in self._edits:
-            self._edits |= self.injector.settle(self._edits["lr"])
+        trainer: Any = self
+        if self.injector is not None:
+            self._edits |= self.injector.settle(trainer._get_learning_rate())
 
     def _stop(self, what: str, rows: list[torch.Tensor]) -> None:
         """Stop before the weights are harmed, naming the step and the rows (of all processes)."""
@@ -555,31 +556,23 @@ def _prior(config: TrainConfig) -> tuple[priors.Prior | None, tuple[Parent, ...]
 def _injector(
     model: torch.nn.Module, prior: priors.Prior, config: TrainConfig
 ) -> Injector | AdapterInjector:
+    shared: dict[str, Any] = {
+        "alpha": config.alpha,
+        "mode": config.mode,
+        "modules": config.modules,
+        "layers": config.layers,
+        "schedule": config.alpha_schedule,
+        "stop_rho": config.stop_rho,
+        "live": config.live,
+        "offload": config.offload,
+    }
     if config.adapter_rank:
-        return AdapterInjector(
-            model,
-            prior,
-            alpha=config.alpha,
-            mode=config.mode,
-            modules=config.modules,
-            layers=config.layers,
-            schedule=config.alpha_schedule,
-            stop_rho=config.stop_rho,
-            live=config.live,
-            offload=config.offload,
-        )
+        return AdapterInjector(model, prior, **shared)
     return Injector(
         model,
         prior,
-        alpha=config.alpha,
-        mode=config.mode,
-        modules=config.modules,
-        layers=config.layers,
+        **shared,
         when=config.when,
-        schedule=config.alpha_schedule,
-        stop_rho=config.stop_rho,
-        live=config.live,
-        offload=config.offload,
         toward=config.toward,
         anchor=config.anchor,
         anchor_strength=config.anchor_strength,

@@ -47,3 +47,13 @@ def qwen(models) -> Path:
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory) -> Path:
     return make_rows(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with pictures of three shapes, `0.png` to `2.png`."""
+    from PIL import Image
+
+    for i, size in enumerate([(16, 16), (32, 16), (16, 32)]):
+        Image.new("RGB", size, (80 * i, 10, 200)).save(tmp_path / f"{i}.png")
+    return tmp_path

@@ -1,10 +1,10 @@
-import json
 from types import SimpleNamespace
 
 import pytest
 import tiny_models as tiny
 import torch
 from PIL import Image
+from tiny_models import write_rows
 
 from common.errors import UserError
 from drift.families import FAMILIES
@@ -12,19 +12,6 @@ from drift.training.encode import IGNORED, KINDS, encode, stretches
 from drift.training.rows import read_rows
 
 PER_ROW = {family.model_type: family.pixels_per_row for family in FAMILIES}
-
-
-def write(folder, *rows, name="rows.jsonl"):
-    path = folder / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    for i, size in enumerate([(16, 16), (32, 16), (16, 32)]):
-        Image.new("RGB", size, (80 * i, 10, 200)).save(tmp_path / f"{i}.png")
-    return tmp_path
 
 
 def ends(processor):
@@ -46,7 +33,7 @@ def learnt(sample, processor):
 
 def test_a_broken_picture_names_its_row(pictures):
     (pictures / "0.png").write_bytes((pictures / "0.png").read_bytes()[:40])
-    rows = read_rows(write(pictures, {"question": "q", "answer": "a", "images": ["0.png"]}))
+    rows = read_rows(write_rows(pictures, {"question": "q", "answer": "a", "images": ["0.png"]}))
     processor = tiny.processor("idefics3")
     with pytest.raises(UserError, match="row 1 of .*: the image .*0.png cannot be decoded"):
         encode(rows[0], processor, ends(processor))
@@ -58,7 +45,7 @@ def test_a_question_is_encoded_as_it_will_be_asked(kind, pictures, images):
     processor = tiny.processor(kind)
     text = " and ".join(["what is <image>"] * len(images)) or "what is this"
     row = {"question": text, "answer": "one two .", "images": images}
-    (found,) = read_rows(write(pictures, row))
+    (found,) = read_rows(write_rows(pictures, row))
     sample = encode(found, processor, ends(processor), PER_ROW[kind])
     content = []
     for i, piece in enumerate(text.split("<image>")):
@@ -99,7 +86,7 @@ def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(family, pictu
         "images": ["1.png", "0.png"],
     }
     processor = tiny.processor(family)
-    (found,) = read_rows(write(pictures, row))
+    (found,) = read_rows(write_rows(pictures, row))
     pieces = stretches(found, processor)
     assert [(piece.images, piece.answer) for piece in pieces] == [
         (1, False), (0, True), (1, False), (0, True)
@@ -120,14 +107,14 @@ def test_every_answer_of_a_conversation_is_learnt_and_nothing_else(family, pictu
 def test_an_answer_without_an_end_gets_one(pictures):
     processor = tiny.processor("llava_next")
     processor.chat_template = processor.chat_template.replace("{{ ' </s>' }}", "")
-    (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
+    (row,) = read_rows(write_rows(pictures, {"question": "what ?", "answer": "one ."}))
     sample = encode(row, processor, ends(processor))
     assert learnt(sample, processor) == "one .</s>"
 
 
 def test_an_answer_in_unknown_letters_is_named(pictures):
     processor = tiny.processor("llava_next")
-    (row,) = read_rows(write(pictures, {"question": "où ?", "answer": "one и ."}))
+    (row,) = read_rows(write_rows(pictures, {"question": "où ?", "answer": "one и ."}))
     with pytest.raises(
         UserError, match="row 1 of .* does not know; what it reads is 'one  . </s>'"
     ):
@@ -137,14 +124,16 @@ def test_an_answer_in_unknown_letters_is_named(pictures):
 def test_a_template_that_rewrites_the_question_is_refused(pictures):
     processor = tiny.processor("llava_next")
     processor.chat_template = "{{ messages | length }}" + processor.chat_template
-    (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
+    (row,) = read_rows(write_rows(pictures, {"question": "what ?", "answer": "one ."}))
     with pytest.raises(UserError, match="row 1 of .* renders an answer not as a continuation"):
         stretches(row, processor)
 
 
 def test_large_pictures_are_made_smaller(pictures):
     Image.new("RGB", (128, 128)).save(pictures / "big.png")
-    (row,) = read_rows(write(pictures, {"question": "q", "answer": "one", "images": ["big.png"]}))
+    (row,) = read_rows(
+        write_rows(pictures, {"question": "q", "answer": "one", "images": ["big.png"]})
+    )
     processor = tiny.processor("qwen2_5_vl")
     grids = [
         encode(row, processor, ends(processor), max_pixels=limit)["image_grid_thw"].tolist()
@@ -170,7 +159,7 @@ def test_labels_are_the_mask_of_transformers(pictures):
     processor = tiny.processor("qwen2_5_vl")
     processor.chat_template = SPOKEN
     turns = [user("that is"), assistant("one two"), user("and ?"), assistant("three .")]
-    (row,) = read_rows(write(pictures, {"messages": turns}))
+    (row,) = read_rows(write_rows(pictures, {"messages": turns}))
     sample = encode(row, processor, ends(processor))
     expected = processor.tokenizer.apply_chat_template(
         turns, chat_template=SPOKEN, return_dict=True, return_assistant_tokens_mask=True
@@ -188,10 +177,10 @@ def test_only_the_answers_that_say_so_are_learnt(pictures):
         (({"weight": 1}, {"weight": 0}), "one two </s>"),
     ):
         marked = [turns[0], {**turns[1], **flags[0]}, turns[2], {**turns[3], **flags[1]}]
-        (row,) = read_rows(write(pictures, {"messages": marked}))
+        (row,) = read_rows(write_rows(pictures, {"messages": marked}))
         sample = encode(row, processor, ends(processor))
         assert learnt(sample, processor) == said
-        (whole,) = read_rows(write(pictures, {"messages": turns}))
+        (whole,) = read_rows(write_rows(pictures, {"messages": turns}))
         every = encode(whole, processor, ends(processor))["input_ids"]
         assert torch.equal(sample["input_ids"], every[: len(sample["input_ids"])])
 
@@ -206,7 +195,7 @@ def test_a_thought_is_written_by_the_template(pictures, field):
     processor.chat_template = THINKING.replace("FIELD", field)
     for name in ("reasoning_content", "thinking", "reasoning"):
         turns = [user("that is"), assistant("three .", **{name: "one two"})]
-        (row,) = read_rows(write(pictures, {"messages": turns}))
+        (row,) = read_rows(write_rows(pictures, {"messages": turns}))
         (_, answer) = stretches(row, processor)
         assert answer.text == "<think> one two </think> three . </s>"
 
@@ -221,7 +210,7 @@ def test_a_template_that_cuts_thoughts_out_is_refused(pictures):
     thought = "<think> one </think> two ."
     row = {"question": "what ?", "answer": thought}
     beside = {"messages": [user("what ?"), assistant("two .", reasoning_content="one")]}
-    written, apart = read_rows(write(pictures, row, beside))
+    written, apart = read_rows(write_rows(pictures, row, beside))
     processor.chat_template = CUTTING
     with pytest.raises(UserError, match="row 1 .* leaves out some of the answer that begins '<th"):
         encode(written, processor, ends(processor))
@@ -233,7 +222,7 @@ def test_a_template_that_cuts_thoughts_out_is_refused(pictures):
     processor.chat_template = FORGETTING
     turns = [user("what ?"), assistant(thought), user("and ?"), assistant(thought)]
     both, last = read_rows(
-        write(
+        write_rows(
             pictures,
             {"messages": turns},
             {"messages": [turns[0], {**turns[1], "loss": False}, *turns[2:]]},
@@ -249,7 +238,7 @@ def test_a_template_that_cuts_thoughts_out_is_refused(pictures):
 def test_a_template_with_a_clock_tells_the_day_of_the_run(pictures):
     processor = tiny.processor("qwen2_5_vl")
     processor.chat_template = "{{ strftime_now('%d %B %Y') }}" + processor.chat_template
-    (row,) = read_rows(write(pictures, {"question": "what ?", "answer": "one ."}))
+    (row,) = read_rows(write_rows(pictures, {"question": "what ?", "answer": "one ."}))
     assert stretches(row, processor, "2026-01-31")[0].text.startswith("31 January 2026")
 
 
@@ -257,7 +246,7 @@ def test_what_a_template_or_a_processor_refuses_names_the_row(pictures):
     processor = tiny.processor("qwen2_5_vl")
     Image.new("RGB", (2, 600)).save(pictures / "thin.png")
     thin, literal, image = read_rows(
-        write(
+        write_rows(
             pictures,
             {"question": "what ?", "answer": "one", "images": ["thin.png"]},
             {"question": "what is <|image_pad|> ?", "answer": "one"},
@@ -319,7 +308,7 @@ def test_an_answer_goes_on_from_its_prompt_as_it_would_be_generated(pictures):
         apply_chat_template=tokenizer.apply_chat_template,
     )
     turns = [user("what?"), assistant("two"), user("for?"), assistant("one")]
-    (row,) = read_rows(write(pictures, {"messages": turns}))
+    (row,) = read_rows(write_rows(pictures, {"messages": turns}))
     sample = encode(row, processor, frozenset([tokenizer.eos_token_id]))
     whole = tokenizer("USER: what? ASSISTANT: two USER: for? ASSISTANT: one")["input_ids"]
     assert sample["input_ids"].tolist() == [*whole, tokenizer.eos_token_id]

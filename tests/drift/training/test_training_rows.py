@@ -5,24 +5,11 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from tiny_models import write_rows
 
 from common.errors import UserError
 from drift.training.forms import Turn
 from drift.training.rows import read_rows
-
-
-def write(folder, *rows, name="rows.jsonl"):
-    path = folder / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    for i, size in enumerate([(16, 16), (32, 16), (16, 32)]):
-        Image.new("RGB", size, (80 * i, 10, 200)).save(tmp_path / f"{i}.png")
-    return tmp_path
-
 
 ASKED = Turn("user", "what is <image> ?")
 SAID = Turn("assistant", "one .", learnt=True)
@@ -89,7 +76,7 @@ FORMS = (
 @pytest.mark.parametrize("name", FORMS)
 def test_each_form_says_the_same(pictures, name):
     assert set(forms(pictures)) == set(FORMS)
-    (found,) = read_rows(write(pictures, forms(pictures)[name]))
+    (found,) = read_rows(write_rows(pictures, forms(pictures)[name]))
     assert found.turns == (ASKED, SAID)
     content = (pictures / "0.png").read_bytes()
     (image,) = found.images
@@ -103,7 +90,7 @@ def test_the_loss_is_on_the_turns_that_say_so(pictures):
         return [user("a"), assistant("b", **flags), user("c"), assistant("d")]
 
     rows = read_rows(
-        write(
+        write_rows(
             pictures,
             {"messages": turns()},
             {"messages": turns(loss=False)},
@@ -120,7 +107,7 @@ def test_the_loss_is_on_the_turns_that_say_so(pictures):
 
 def test_thoughts_and_systems_are_kept(pictures):
     rows = read_rows(
-        write(
+        write_rows(
             pictures,
             {"messages": [user("a"), assistant("b", reasoning_content="so")], "system": "s"},
             {"messages": [user("a"), assistant("b", thinking="so", reasoning_content=None)]},
@@ -158,7 +145,7 @@ def test_lines_end_at_line_feeds_alone(tmp_path):
 
 def test_pictures_without_marks_come_first(pictures):
     row = {"question": "what ?", "answer": "one .", "images": ["0.png", "1.png"]}
-    (found,) = read_rows(write(pictures, row))
+    (found,) = read_rows(write_rows(pictures, row))
     assert found.turns[0].text == "<image><image>what ?"
 
 
@@ -166,7 +153,7 @@ def test_json_and_parquet_hold_the_same_rows(pictures):
     import pandas as pd
 
     row = {"question": "what <image> ?", "answer": "one .", "images": ["1.png"]}
-    (expected,) = read_rows(write(pictures, row))
+    (expected,) = read_rows(write_rows(pictures, row))
     (pictures / "rows.json").write_text(json.dumps([row]))
     pd.DataFrame([row]).to_parquet(pictures / "rows.parquet")
     raw = (pictures / "1.png").read_bytes()
@@ -384,7 +371,7 @@ SO = [user("q"), assistant("a")]
     ],
 )  # fmt: skip
 def test_bad_rows_are_named_and_left_out_on_demand(pictures, row, sentence):
-    place = write(pictures, {"question": "q", "answer": "a"}, row)
+    place = write_rows(pictures, {"question": "q", "answer": "a"}, row)
     with pytest.raises(UserError, match=sentence) as told:
         read_rows(place)
     assert len(str(told.value)) < 700 + len(str(pictures))
