@@ -1,15 +1,12 @@
 """The same runs by category of question: tables with the groups down, and a plot of differences."""
 
-import math
 import re
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from reports.blocks import Block, Column
-from reports.plots import style
-from reports.plots.style import INK, Plot
-from reports.tables import Line, Table, arranged
+from reports.plots import forest, style
+from reports.plots.style import Plot
+from reports.tables import Table, arranged
 
 SMALL = 10
 """Questions below which a category gets no row of its own."""
@@ -54,14 +51,9 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", text)]
 
 
-def drawable(table: Table) -> list[Line]:
-    """The runs that have differences to draw."""
-    return [line for line in table.lines if any(entry.versus for entry in line.entries)][:PANELS]
-
-
 def plot(table: Table) -> Plot | None:
     """Difference of each category to the baseline; None where nothing is compared."""
-    lines = drawable(table)
+    lines = [line for line in table.lines if any(entry.versus for entry in line.entries)][:PANELS]
     if not lines or table.found is None:
         return None
     text = (
@@ -69,41 +61,12 @@ def plot(table: Table) -> Plot | None:
         f"interval. Filled: supported after correction (Holm) for the "
         f"{len(table.found.family('exploratory'))} exploratory differences; hollow: not."
     )
+    effects = [
+        forest.effect(one, label=column.title, family=line.row.label)
+        for line in lines
+        for column, entry in zip(table.columns, line.entries, strict=True)
+        if (one := entry.versus)
+    ]
     name = f"categories_{style.file_name(table.title)}"
-    return Plot(name, table.title, text, partial(_figure, table, lines))
-
-
-def _figure(table: Table, lines: Sequence[Line]) -> Any:
-    from matplotlib.figure import Figure
-
-    across = len(lines)
-    width = style.INCHES if across < 3 else 7.0
-    figure = Figure(figsize=(width, 0.7 + 0.15 * len(table.columns)), layout="constrained")
-    axes = figure.subplots(1, across, sharex=True, sharey=True, squeeze=False)[0]
-    places = range(len(table.columns))
-    for axis, line, look in zip(axes, lines, style.STYLES, strict=False):
-        for place, entry in zip(places, line.entries, strict=True):
-            if found := entry.versus:
-                ends = [
-                    v if math.isfinite(v) else found.difference for v in (found.low, found.high)
-                ]
-                axis.plot([100 * v for v in ends], [place, place], color=look.color, linewidth=0.9)
-                fill = look.color if found.finding == "supported" else style.GROUND
-                axis.plot(
-                    [100 * found.difference],
-                    [place],
-                    marker=look.marker,
-                    markersize=3.6,
-                    markerfacecolor=fill,
-                    markeredgecolor=look.color,
-                    markeredgewidth=0.8,
-                )
-        axis.axvline(0, linewidth=0.7, color=INK, alpha=0.7)
-        axis.grid(axis="x", linewidth=0.4, alpha=0.25, color=INK)
-        axis.set_title(style.plain(line.row.label, 26 if across < 3 else 22), loc="left")
-        axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(places, [style.plain(column.title, 30) for column in table.columns])
-    axes[0].set_ylim(len(table.columns) - 0.4, -0.6)
-    base = table.found.baseline if table.found else ""
-    figure.supxlabel(f"points above {style.plain(base)}", fontsize=7)
-    return figure
+    drawn = partial(forest.figure, effects, f"points above {table.found.baseline}")
+    return Plot(name, table.title, text, drawn)

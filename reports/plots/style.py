@@ -16,7 +16,9 @@ from typing import Any
 INCHES = 3.4
 """Width of a figure: one column of a two-column page."""
 
-GROUND = "#ffffff"
+GROUND = "#fffffe"
+"""White, but of no colour map: the page replaces it by its own ground."""
+
 INK = "#1a1a19"
 """Text and axes; the page replaces it by its own text colour."""
 
@@ -103,7 +105,7 @@ def _inline(figure: Any) -> str:
 
 def _embedded(text: str) -> str:
     """The bare element: sized and coloured by the page, without inline style, which it forbids."""
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor").replace(GROUND, "var(--ground)")
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r"\s*<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.S)
     # Names such as axes_1 would occur in every plot of the page; nothing refers to them.
