@@ -56,10 +56,15 @@ def write(study: Study, out: Path, **spent: float) -> None:
         spent: Seconds and bytes of its run, once it is over.
     """
     now = {method.name: method for method in study.methods}
-    for old in (read(out) or Design()).methods:
+    before = read(out) or Design()
+    for old in before.methods:
         new = now.get(old.name, old)
         now[old.name] = replace(new, runs=tuple(dict.fromkeys((*new.runs, *old.runs))))
-    held = asdict(study) | {"methods": [asdict(method) for method in now.values()]}
+    trials = {trial.folder: trial for trial in (*before.trials, *study.trials)}
+    held = asdict(study) | {
+        "methods": [asdict(method) for method in now.values()],
+        "trials": [asdict(trial) for trial in trials.values()],
+    }
     content = {"recipe": held.pop("name"), **held, "sharding": dict(study.sharding), **spent}
     write_json(place(out), content)
 

@@ -95,13 +95,56 @@ class MethodRun:
     """Where one family and seed of a method was evaluated."""
 
     family: str
-    """Its `model_type`."""
+    """Its `model_type`, or a name of the study's own, see `Design.titles`."""
     seed: int
     folder: str
     """A run folder, relative to the study's."""
 
     def __post_init__(self) -> None:
         settle(self, "run of a method")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting at which a method was tried, on a seed that counts for nothing else.
+
+    Raises:
+        UserError: A field is of the wrong kind, or the run lies outside the study's folder.
+    """
+
+    method: str
+    family: str
+    seed: int
+    folder: str
+    """A run folder, relative to the study's."""
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+    """Name → value; a method that has none is tried once."""
+
+    def __post_init__(self) -> None:
+        settle(self, f"trial of {self.method!r}")
+        _check_inside(self.folder, f"a trial of {self.method}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The rule by which a method's settings are chosen among its trials, family by family.
+
+    Of the settings that keep what is to be kept, the one of the highest score; where none keeps
+    it, the one that loses least. Scores are means over the trials' seeds.
+    """
+
+    task: str
+    """Whose questions choose."""
+    group: str
+    """Of the questions whose score is to be high."""
+    keeps: str = ""
+    """Group that may not lose more than `points` percentage points; empty: none."""
+    points: float = 5.0
+    against: str = ""
+    """Method from whose trial the loss is counted."""
+
+    def __post_init__(self) -> None:
+        settle(self, "the rule of tuning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +192,11 @@ class Claim:
     """Of the questions that decide; a task where the study has several."""
     sign: Sign = 1
     """1: `method` is to score higher; −1: lower; 0: the two are to differ, either way."""
+    primary: bool = False
+    """Declared before its runs were made: all primary claims of a study and their families are one
+    family of tests. Any other is exploratory."""
+    families: tuple[str, ...] = ()
+    """That it is judged in; none: all that have both methods."""
 
     def __post_init__(self) -> None:
         settle(self, f"claim {self.text!r}")
@@ -163,6 +211,14 @@ class Design:
     claims: tuple[Claim, ...] = ()
     baseline: str = ""
     """Method to which a table compares the others; empty: the first."""
+    trials: tuple[Trial, ...] = ()
+    tuning: Tuning | None = None
+    """Of the trials."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """Group → share of right answers, 0 … 1, that is within reach of who understands a part of the
+    question: a claim whose better method lies below says nothing."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """Family → its name in tables, for those that are no `model_type`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +252,12 @@ class Study(Design):
                 if not written.by(path):
                     raise UserError(f"step {step.name} reads {path}, which no step writes")
         known = {method.name for method in self.methods}
-        named = [(f"claim {c.text!r}", name) for c in self.claims for name in (c.method, c.against)]
+        tried = dict.fromkeys(trial.method for trial in self.trials)
+        named = [("a trial", name) for name in tried]
+        if self.tuning and self.tuning.against:
+            named.append(("the rule of tuning", self.tuning.against))
+        for claim in self.claims:
+            named += [(f"claim {claim.text!r}", name) for name in (claim.method, claim.against)]
         if self.baseline:
             named.append(("the baseline", self.baseline))
         for what, name in named:
