@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -220,8 +221,7 @@ def side_by_side(
     """
     import torch
 
-    # One core a worker, whatever the machine has: sums depend on how many share in them. The number
-    # is each thread's own.
+    # One core a worker, whatever the machine has: see `one_core`.
     threads = torch.get_num_threads()
     own = threads if workers == 1 else 1
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(own,))
@@ -230,4 +230,20 @@ def side_by_side(
         return [job.result() for job in counted(what, jobs, len(jobs))]
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Let torch compute on one core meanwhile, so that no sum depends on how many there are.
+
+    The number is each thread's own.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
         torch.set_num_threads(threads)

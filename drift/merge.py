@@ -31,7 +31,7 @@ from drift.delta import load, open_base, stream
 from drift.families import DECODER_ROLES, ROLES, Role, decoder_keys, family_of, vlm_keys
 from drift.fingerprints import parent
 from drift.headers import INDEX, shapes
-from drift.merge_methods import Recipe, check, combiner, share_of, touched
+from drift.merge_methods import GATED, Recipe, check, combiner, share_of, touched
 from drift.pairing import (
     Pairing,
     Weight,
@@ -264,7 +264,7 @@ def merged(
     by_chance = changes and recipe.rounding == "stochastic"
     chance = stream(f"rounding {weight.name}", recipe.seed) if by_chance else None
     share = share_of(weight, recipe)
-    plain = along_prior or recipe.method in ("linear", "layer_swap")
+    plain = recipe.method in ("linear", "layer_swap")
     for blocks in zip(*(one() for one in sources), strict=True):
         vlm, other = blocks[0].float(), blocks[1].float()
         start = vlm if recipe.rho is None else blocks[2].float()
@@ -323,7 +323,7 @@ def merge(
                 name=out.name,
                 parents=parents,
                 settings=asdict(recipe),
-                coverage=_coverage(models.weights.values(), recipe),
+                coverage=_coverage(models.weights.values(), recipe, reached),
                 reached=reached.record(),
                 cost={"seconds": time.perf_counter() - started, "device": "cpu"},
             )
@@ -341,8 +341,14 @@ def _write(models: Models, recipe: Recipe, aside: Path, reached: Reached) -> Non
         shutil.copyfile(source / INDEX, aside / INDEX)
 
 
-def _coverage(weights: Collection[Weight], recipe: Recipe) -> dict[str, Any]:
+def _coverage(weights: Collection[Weight], recipe: Recipe, reached: Reached) -> dict[str, Any]:
     done = [weight for weight in weights if touched(weight, recipe)]
+    left_alone = {
+        weight.name
+        for weight in done
+        if recipe.method in GATED and not reached.sums[weight.name][3]
+    }
+    done = [weight for weight in done if weight.name not in left_alone]
     inside = [weight for weight in done if weight.role in DECODER_ROLES]
     whole = sum(prod(weight.shape) for weight in weights if weight.role in DECODER_ROLES)
     return {
@@ -350,4 +356,5 @@ def _coverage(weights: Collection[Weight], recipe: Recipe) -> dict[str, Any]:
         "parameters": sum(prod(weight.shape) for weight in done),
         "decoder_share": sum(prod(weight.shape) for weight in inside) / whole,
         "by_role": dict(Counter(weight.role for weight in done)),
+        **({"left_alone": len(left_alone)} if recipe.method in GATED else {}),
     }

@@ -8,7 +8,7 @@ import typer
 
 from common.errors import UserError
 from common.hub import local
-from drift.options import Base, Overwrite, Seed, Vlm, numbers, roles
+from drift.options import Base, Method, Overwrite, Seed, Vlm, numbers, roles
 
 if TYPE_CHECKING:
     from common.provenance import Made
@@ -26,13 +26,10 @@ Other = Annotated[
 def merge(
     vlm: Vlm,
     other: Other,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="linear, task_arithmetic, slerp, ties, dare_linear, dare_ties or layer_swap."
-        ),
-    ] = "linear",
-    alpha: Annotated[float | None, typer.Option(help="Share of OTHER, 0 … 1.")] = None,
+    method: Method = "linear",
+    alpha: Annotated[
+        float | None, typer.Option(help="Share of OTHER, 0 … 1; of what rank1 and ip add.")
+    ] = None,
     alphas: Annotated[str | None, typer.Option(help="Several shares: 0,0.1,0.3.")] = None,
     by_layer: Annotated[
         str | None,
@@ -204,6 +201,8 @@ def _warn(vlm: Path, other: Path, recipe: "Recipe") -> None:
 
 def _line(place: Path, recipe: "Recipe", made: "Made") -> str:
     """What was written, and how far it went."""
+    from drift.families import DECODER_ROLES
+
     assert made.coverage is not None and made.reached is not None
     how = f"alpha {recipe.alpha:g}"
     if recipe.weights:
@@ -211,8 +210,12 @@ def _line(place: Path, recipe: "Recipe", made: "Made") -> str:
     elif recipe.by_layer:
         how = f"alpha {recipe.by_layer[0]:g} … {recipe.by_layer[-1]:g}"
     rho, kept = made.reached["rho"], made.reached["kept"]
+    gate = made.coverage.get("left_alone")
+    stopped = f" ({gate} left alone)" if gate else ""
+    outside = [role for role in made.coverage["by_role"] if role not in DECODER_ROLES]
+    parts = ", ".join([f"{made.coverage['decoder_share']:.1%} of the decoder", *sorted(outside)])
     lost = f", {kept:.0%} of the step outlived rounding" if kept < 0.995 else ""
     return (
-        f"{place}: {recipe.method}, {how}, {made.coverage['tensors']} tensors, "
-        f"{made.coverage['decoder_share']:.1%} of the decoder, rho {rho:.4g}{lost}"
+        f"{place}: {recipe.method}, {how}, {made.coverage['tensors']} tensors{stopped}, "
+        f"{parts}, rho {rho:.4g}{lost}"
     )

@@ -10,7 +10,8 @@ from math import acos, prod, sin
 from typing import TYPE_CHECKING, Literal, get_args
 
 from common.errors import UserError
-from drift.checkpoints import Blocks, wide
+from drift import spectral
+from drift.checkpoints import Blocks, one_core, wide
 from drift.delta import stream
 from drift.families import DECODER_ROLES, Role
 from drift.pairing import Weight
@@ -23,10 +24,27 @@ if TYPE_CHECKING:
     import torch
 
 Method = Literal[
-    "linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ties", "layer_swap"
+    "linear",
+    "task_arithmetic",
+    "slerp",
+    "ties",
+    "dare_linear",
+    "dare_ties",
+    "layer_swap",
+    "rank1",
+    "ip",
+    "ip_coded",
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
-NEEDS_BASE: tuple[Method, ...] = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
+OF_UPDATES: tuple[Method, ...] = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
+"""Methods that give each of the two updates a factor."""
+GATED: tuple[Method, ...] = ("ip", "ip_coded")
+"""Methods that leave matrices alone which have too little in common."""
+OF_MATRICES: tuple[Method, ...] = ("rank1", *GATED)
+"""Methods that add something to the VLM's matrices, and leave its vectors alone."""
+NEEDS_BASE = (*OF_UPDATES, *OF_MATRICES)
+ALONG_PRIOR: tuple[Method, ...] = ("linear", "layer_swap", "rank1")
+"""Methods that take a prior in the reasoner's place."""
 THINNING = ("ties", "dare_linear", "dare_ties")
 """Methods that thin the VLM's own update too."""
 FURTHEST = 2.0
@@ -39,10 +57,11 @@ class Recipe:
 
     method: Method = "linear"
     alpha: float = 0.1
-    """Share of the reasoner, 0 … 1; with `by_layer`, their mean."""
+    """Share of the reasoner, 0 … 1; of what is added by `rank1` and `ip`, whose authors take 0.05
+    and 1; with `by_layer`, their mean."""
     weights: tuple[float, float] | None = None
     """Factors of the VLM's and of the reasoner's update in place of 1 − α and α, for the methods in
-    `NEEDS_BASE`: they need not add up to 1."""
+    `OF_UPDATES`: they need not add up to 1."""
     by_layer: tuple[float, ...] = ()
     """A share for each layer in place of α. What comes before the layers has the first, what comes
     behind them the last."""
@@ -51,7 +70,8 @@ class Recipe:
     swap_layers: tuple[int, ...] = ()
     """Layers that get the reasoner's share: `layer_swap`. All others stay the VLM's."""
     seed: int = 0
-    """Of the masks of `dare_*` and of rounding; each tensor has its own stream, named after it."""
+    """Of the masks of `dare_*`, the search of `rank1`, the signs of `ip_coded`, and of rounding;
+    each tensor has its own stream, named after it."""
     modules: tuple[Role, ...] = DECODER_ROLES
     """Roles that are merged."""
     rho: float | None = None
@@ -79,16 +99,19 @@ def check(recipe: Recipe, with_base: bool, along_prior: bool = False) -> None:
             raise UserError(f"alpha is {share}; it is the reasoner's share, between 0 and 1")
     if not 0 < recipe.density <= 1:
         raise UserError(f"density is {recipe.density}; give a share above 0, at most 1")
-    if along_prior and (method not in ("linear", "layer_swap") or with_base):
-        raise UserError(f"a prior is added as it is: linear or layer_swap, no base, not {method}")
-    if with_base != (method in NEEDS_BASE):
+    if along_prior and (method not in ALONG_PRIOR or with_base):
+        raise UserError(
+            f"a prior goes with {', '.join(ALONG_PRIOR)}, without a base; the method here is "
+            f"{method}"
+        )
+    if with_base != (method in NEEDS_BASE) and not along_prior:
         raise UserError(
             f"a base model goes with {', '.join(NEEDS_BASE)}, and only with these; the method "
             f"here is {method}"
         )
-    if recipe.weights and (method not in NEEDS_BASE or recipe.by_layer):
+    if recipe.weights and (method not in OF_UPDATES or recipe.by_layer):
         raise UserError(
-            f"weights of the two updates go with {', '.join(NEEDS_BASE)}, without shares by layer"
+            f"weights of the two updates go with {', '.join(OF_UPDATES)}, without shares by layer"
         )
     if bool(recipe.swap_layers) != (method == "layer_swap"):
         raise UserError("layers to swap go with layer_swap, and only with it")
@@ -101,6 +124,8 @@ def share_of(weight: Weight, recipe: Recipe) -> float:
     if weight.role not in recipe.modules:
         return 0.0
     if recipe.method == "layer_swap" and weight.layer not in recipe.swap_layers:
+        return 0.0
+    if recipe.method in OF_MATRICES and len(weight.shape) != 2:
         return 0.0
     if recipe.by_layer:
         outside = 0 if weight.role in ("embedding", "projector", "tower") else -1
@@ -127,6 +152,8 @@ def combiner(
         along_prior: Whether a prior takes the reasoner's place.
     """
     alpha = share_of(weight, recipe)
+    if recipe.method in OF_MATRICES:
+        return _adder(_of_matrix(weight, recipe, sources, along_prior), alpha)
     if along_prior:
         return lambda v, delta: v.float() + alpha * delta.float()
     if recipe.method in ("linear", "layer_swap"):
@@ -160,6 +187,40 @@ def combiner(
         return linear(ours, theirs, alpha)
 
     return _on_updates(dare)
+
+
+def _of_matrix(
+    weight: Weight, recipe: Recipe, sources: Sequence[Blocks], along_prior: bool
+) -> "torch.Tensor | None":
+    """What a method of `OF_MATRICES` adds at α = 1; None where it leaves the matrix alone."""
+    import torch
+
+    def whole(update: Blocks) -> "torch.Tensor":
+        return torch.cat([block.float().clone() for block in update()]).view(weight.shape)
+
+    numbers = stream(f"{recipe.method} {weight.name}", recipe.seed)
+    theirs = whole(sources[1] if along_prior else _updates(sources[1], sources[2]))
+    with one_core():
+        if recipe.method == "rank1":
+            return spectral.rank_one(theirs, numbers)
+        ours = whole(_updates(sources[0], sources[2]))
+        if recipe.method == "ip":
+            return spectral.projected(ours, theirs)
+        return spectral.projected_as_coded(ours, theirs, numbers)
+
+
+def _adder(step: "torch.Tensor | None", alpha: float) -> "Callable[..., torch.Tensor]":
+    """VLM + α·`step`, from one block to the next."""
+    done = 0
+
+    def add(vlm: "torch.Tensor", *_: "torch.Tensor") -> "torch.Tensor":
+        nonlocal done
+        if step is None:
+            return vlm
+        done += len(vlm)
+        return vlm.float() + alpha * step.view(-1)[done - len(vlm) : done]
+
+    return add
 
 
 def linear(vlm: "torch.Tensor", llm: "torch.Tensor", alpha: float) -> "torch.Tensor":

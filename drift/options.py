@@ -14,6 +14,13 @@ Llm = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
 Base = Annotated[Path | None, typer.Option(help="The model that both came from: folder or hub id.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="linear, task_arithmetic, slerp, ties, dare_linear, dare_ties, layer_swap, rank1, ip "
+        "or ip_coded."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 
 

@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from common.errors import UserError
 from common.hub import local
+from drift.options import Method
 from harness.commands.evaluate import carry_out
 from harness.commands.options import RunOptions, chosen, with_run_options
 
@@ -24,10 +25,7 @@ def sweep(
     ],
     alphas: Annotated[str, Option(metavar="A,B", help="Shares of OTHER, 0 … 1.")],
     options: RunOptions,
-    method: Annotated[
-        str,
-        Option(help="linear, task_arithmetic, slerp, ties, dare_linear, dare_ties or layer_swap."),
-    ] = "linear",
+    method: Method = "linear",
     base: Annotated[
         str | None, Option(help="The model that both came from, where needed: folder or hub id.")
     ] = None,

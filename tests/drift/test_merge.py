@@ -16,8 +16,10 @@ from drift import thinning
 from drift.checkpoints import tensor_bytes
 from drift.delta import stream
 from drift.merge import Reached
-from drift.merge_methods import METHODS, NEEDS_BASE, Recipe, slerp_shares
+from drift.merge_methods import METHODS, NEEDS_BASE, OF_MATRICES, Recipe, slerp_shares
 from drift.pairing import Weight, pair
+
+BY_ENTRIES = [method for method in METHODS if method not in OF_MATRICES]
 
 
 def one(folder, out, recipe, base=None, vlm="vlm"):
@@ -54,9 +56,10 @@ def test_the_tensors_for_an_engine_are_those_that_merge_writes(models, family, m
             assert tensor_bytes(tensor) == tensor_bytes(written[name]), name
 
 
-def test_a_merge_is_the_same_on_any_number_of_cores(qwen):
-    recipe = Recipe(method="slerp", alpha=0.3)
-    opened, found = merging.open_models(qwen / "vlm", qwen / "llm", [recipe]), []
+@pytest.mark.parametrize("method", ["slerp", *OF_MATRICES])
+def test_a_merge_is_the_same_on_any_number_of_cores(qwen, method):
+    recipe, base = Recipe(method=method, alpha=0.3), None if method == "slerp" else qwen / "base"
+    opened, found = merging.open_models(qwen / "vlm", qwen / "llm", [recipe], base), []
     for cores in (1, 2):
         torch.set_num_threads(cores)
         found.append({k: tensor_bytes(t) for k, t in merging.tensors(opened, recipe, Reached())})
@@ -121,7 +124,7 @@ def brute_force(recipe, v, r, b, masks):
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.7])
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "layer_swap"])
+@pytest.mark.parametrize("method", [m for m in BY_ENTRIES if m != "layer_swap"])
 def test_merges_equal_a_brute_force_version(qwen, tmp_path, method, alpha):
     recipe = Recipe(method=method, alpha=alpha, density=0.4, seed=5)
     one(qwen, tmp_path / "m", recipe, "base" if method in NEEDS_BASE else None)
@@ -211,7 +214,7 @@ def test_elect_in_every_sign():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BY_ENTRIES)
 def test_every_method_in_blocks_equals_float64(method, dtype):
     """Also that reading ahead, thresholds and norms are of the whole tensor, not of a block."""
     weight = Weight(

@@ -30,13 +30,16 @@ def tuned(models, tmp_path_factory):
     }
 
 
-def test_wise_ft_meets_every_tensor_of_two_vlms_and_loads(models, family, tuned, tmp_path):
+def test_wise_ft_meets_every_tensor_of_two_vlms_and_loads(models, family, tuned, tmp_path, capsys):
     vlm, sft = models / family / "vlm", tuned[family]
-    assert run("merge", vlm, sft, "--alphas", "0.25,1", "--out-dir", tmp_path) == 0
+    assert run("merge", vlm, sft, "--alphas", "0,0.25,1", "--out-dir", tmp_path) == 0
+    assert capsys.readouterr().out.count(", projector, tower, rho") == 2
     found, ours, theirs = (read(one) for one in (tmp_path / "merge-0.25", vlm, sft))
     assert set(found) == {weight.vlm_key for weight in pair_vlms(vlm, sft).weights}
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, 0.75 * ours[name] + 0.25 * theirs[name])
+    for path in vlm.glob("*.safetensors"):
+        assert (tmp_path / "merge-0.00" / path.name).read_bytes() == path.read_bytes()
     whole = read(tmp_path / "merge-1.00")
     assert all(torch.equal(whole[name], tensor) for name, tensor in theirs.items())
     made = json.loads((tmp_path / "merge-0.25" / "made.json").read_text())
@@ -92,7 +95,7 @@ def test_a_merge_along_a_prior_adds_it(qwen, tmp_path, variant, rank):
 
 def test_what_does_not_go_with_a_prior(qwen, models, tmp_path, capsys):
     delta.save(delta.build(qwen / "vlm", qwen / "llm"), tmp_path / "prior")
-    with pytest.raises(UserError, match="a prior is added as it is: linear or layer_swap.*slerp"):
+    with pytest.raises(UserError, match="a prior goes with linear, layer_swap, rank1, .*slerp"):
         merging.open_models(qwen / "vlm", tmp_path / "prior", [Recipe(method="slerp")])
     with pytest.raises(UserError, match="vlm lacks 25 tensors of the prior .*|another shape"):
         merging.open_models(models / "gemma3" / "vlm", tmp_path / "prior", [Recipe()])
