@@ -2,7 +2,7 @@
 
 The seeds are the sample: a score is the mean over seeds, and a difference is judged over seeds by
 the test that fits their questions (`harness.statistics.pairing`). What is asked of the runs are the
-study's own claims; p-values are corrected (Holm) over the families for which a claim is judged.
+study's own claims (`harness.statistics.claims`).
 """
 
 import math
@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from common.provenance import cost_of
+from harness.runs import schema
 from harness.runs.folder import read_questions
-from harness.runs.schema import Verdict
-from harness.statistics import compare, pairing, scores
+from harness.statistics import pairing, scores
+from harness.statistics.claims import Asked, Verdict, judge
 from harness.statistics.paired import Unpairable
-from harness.statistics.resampling import LEVEL, holm
 from harness.statistics.seeds import SeedDifference
 from harness.statistics.sides import Run, Side
 from harness.studies.step import Claim, Design, Method
@@ -59,15 +59,8 @@ class Finding:
     family: str
     found: SeedDifference
     p: float
-    """Corrected."""
-
-    @property
-    def verdict(self) -> str:
-        """`supported`, `contradicted`, `inside the noise` or `cannot be told`."""
-        word = compare.finding(self.found, self.p, LEVEL)
-        if word != "supported" or self.claim.sign * self.found.difference >= 0:
-            return word
-        return "contradicted"
+    """Corrected where the claim is primary."""
+    verdict: Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +125,7 @@ def _runs(part: Part) -> list[Run]:
     return list({row.run.folder: row.run for row in (*part.rows, *part.sweep)}.values())
 
 
-def _asked(run: Run, column: Column) -> list[Verdict]:
+def _asked(run: Run, column: Column) -> list[schema.Verdict]:
     return run.verdicts.get(column.key, [])
 
 
@@ -233,17 +226,18 @@ def _floors(columns: Sequence[Column], parts: Sequence[Part]) -> dict[str, float
 
 
 def _findings(claims: Sequence[Claim], families: dict[str, list[Part]]) -> Iterator[Finding]:
-    for claim in claims:
-        found = {}
-        for name, parts in families.items():
-            if judged := _judged(claim, parts):
-                found[name] = judged
-        adjusted = holm([one.p for one in found.values()])
-        for (name, one), p in zip(found.items(), adjusted, strict=True):
-            yield Finding(claim, name, one, p)
+    asked = [(claim, name) for claim in claims for name in families]
+    found = [_tested(claim, families[name]) for claim, name in asked]
+    tests = [
+        Asked(found=one, sign=claim.sign, primary=True)
+        for (claim, _), one in zip(asked, found, strict=True)
+    ]
+    for (claim, name), one, judged in zip(asked, found, judge(tests), strict=True):
+        if one and judged:
+            yield Finding(claim, name, one, judged.p, judged.verdict)
 
 
-def _judged(claim: Claim, parts: Sequence[Part]) -> SeedDifference | None:
+def _tested(claim: Claim, parts: Sequence[Part]) -> SeedDifference | None:
     """The two methods of a claim over the seeds that ran both, of which there are at least two."""
     columns = dict.fromkeys(column for part in parts for column in part.columns)
     places = [column.key for column in columns if column.title == claim.group]

@@ -26,6 +26,7 @@ HEADINGS = {
     "in part": "Supported in some families, inside the noise in others",
     "mixed": "Supported in some families, contradicted in others",
     "contradicted": "Contradicted",
+    "below the floor": "Below the floor: a difference among guesses",
     "inside the noise": "Inside the noise",
     "cannot be told": "Cannot be told",
 }
@@ -39,9 +40,9 @@ def intro(study: Study) -> str:
         f"{study.seeds} seeds of {names}; of each, every checkpoint answered up to "
         f"{study.questions:,} test questions ({study.answers:,} answers in all, those on "
         "validation questions included). Scores are means over seeds in percent, ± their standard "
-        "error over seeds. Differences are paired by question and judged over seeds, where these "
-        "were asked alike over questions too; p is corrected (Holm) over the families for which a "
-        "claim is judged. Judged are all claims of the study for which there are runs."
+        "error over seeds. Differences are paired by question and judged over seeds by an exact "
+        "test of their signs, where seeds were asked alike by t over questions too; p is corrected "
+        "(Holm) over all that the study claims of any family."
     )
 
 
@@ -54,6 +55,8 @@ def together(findings: Sequence[Finding]) -> str:
         return "mixed" if "supported" in said else "contradicted"
     if "supported" in said:
         return "in part"
+    if "below the floor" in said:
+        return "below the floor"
     return "inside the noise" if "inside the noise" in said else "cannot be told"
 
 

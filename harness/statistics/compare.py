@@ -28,8 +28,9 @@ Family = Literal["headline", "exploratory"]
 FAMILIES: tuple[Family, ...] = ("headline", "exploratory")
 
 Finding = Literal["supported", "inside the noise", "cannot be told"]
-"""Supported: the corrected p is below LEVEL. Cannot be told: so few questions came out differently
-that no outcome among them would have been enough, and the interval reaches beyond WIDE."""
+"""Supported: the corrected p is below LEVEL. Cannot be told: so few questions, or seeds, came out
+differently that no outcome among them would have been enough, and the interval reaches beyond
+WIDE."""
 
 WIDE = 0.05
 """An interval that reaches farther has room for differences that matter."""
@@ -270,9 +271,5 @@ def finding(versus: Paired | SeedDifference, p_holm: float, level: float) -> Fin
     """
     if p_holm < LEVEL:
         return "supported"
-    if isinstance(versus, SeedDifference):
-        return "inside the noise" if versus.stderr > 0 else "cannot be told"
     wide = not max(abs(versus.low), abs(versus.high)) < WIDE
-    # Had all clusters that differ come out one way, p would be 2 / 2^moved.
-    hopeless = 2.0 ** (1 - versus.moved) >= level
-    return "cannot be told" if hopeless and wide else "inside the noise"
+    return "cannot be told" if versus.least >= level and wide else "inside the noise"

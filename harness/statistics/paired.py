@@ -51,6 +51,11 @@ class Paired:
     """`score` (Tango 1998) or `bootstrap`."""
 
     @property
+    def least(self) -> float:
+        """Smallest p that so many clusters could have given, had all come out one way."""
+        return min(1.0, 2.0 ** (1 - self.moved))
+
+    @property
     def discordance(self) -> float:
         """Share of questions on which the two differ."""
         return (self.only_a + self.only_b) / self.n

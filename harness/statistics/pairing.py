@@ -2,7 +2,7 @@
 
     one run each                       question by question, see `paired`
     several, asked the same            over seeds and questions, see `seeds.compare`
-    several, each seed its own         over seeds alone, see `seeds.replicated`
+    several, each seed its own         over seeds alone, exactly, see `seeds.replicated`
 
 Whether two questions of one id are one question is decided by digests of what the model saw.
 """

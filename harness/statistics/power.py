@@ -19,10 +19,12 @@ def detectable(
     Returns:
         `minimal_detectable` for right-or-wrong answers to questions that stand alone; else
         (z₁ + z₂) · stderr (Bloom 1995, "Minimum Detectable Effects"). Infinity where the questions
-        carry too little information to say.
+        or seeds carry too little information to say.
     """
     if isinstance(found, Paired) and found.test == "exact McNemar":
         return minimal_detectable(found.n, found.discordance, power=power, level=level)
+    if isinstance(found, SeedDifference) and found.least >= level:
+        return math.inf
     return reach(power=power, level=level) * found.stderr if found.stderr > 0 else math.inf
 
 
@@ -37,6 +39,8 @@ def settling(
         differ too little to say, or these seeds could not settle it with any number of questions.
     """
     if not found.difference or not found.stderr > 0:
+        return None
+    if isinstance(found, SeedDifference) and found.least >= level:
         return None
     if isinstance(found, Paired) and found.test == "exact McNemar":
         return questions_needed(found.difference, found.discordance, power=power, level=level)

@@ -123,8 +123,10 @@ def _why(one: Difference) -> str:
     if one.finding == "cannot be told":
         if one.clusters < 2:
             return "All of them are one cluster, which says nothing about its own error."
-        if one.above is None:
+        if one.above is None and not one.difference_stderr:
             return "Every seed came out alike, which leaves no spread to judge by."
+        if one.above is None:
+            return "Had every seed agreed, so few would still not have been enough."
         return "They came out differently on too few questions for any test."
     if not math.isfinite(one.detectable):
         return ""

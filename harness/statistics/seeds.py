@@ -4,20 +4,23 @@ Each method was trained with several seeds, and every checkpoint answered the sa
 difference of the methods then errs in two ways: other seeds would have come out otherwise, and so
 would other questions.
 
-What is assumed: seeds are draws from all that might have been used, the same holds for questions
-(or clusters of them), and the two effects add up. A method with one checkpoint is taken as it is:
-its training is not held to vary.
+Seeds that share nothing (`replicated`) are judged by an exact test that flips their signs. Seeds
+that were asked the same questions (`compare`) share what these questions favour: flipping signs
+would take the questions as given, so there t stays, of both effects. What it assumes: seeds are
+draws from all that might have been used, the same holds for questions (or clusters of them), and
+the two effects add up. A method with one checkpoint is taken as it is: its training is not held to
+vary.
 """
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.runs.schema import Verdict
 from harness.statistics import scores
 from harness.statistics.paired import Unpairable, differences
-from harness.statistics.resampling import LEVEL
+from harness.statistics.resampling import LEVEL, sign_flip
 from harness.statistics.scores import Key, Score
 
 
@@ -29,7 +32,7 @@ class SeedDifference:
     """Questions that both methods answered."""
     clusters: int
     test: str
-    """`t over …`: how many seeds, and what was paired."""
+    """`t over …` or `exact sign flip over …`: how many seeds, and what was paired."""
     score_a: float
     stderr_a: float
     """Of the first method's score alone, over seeds and questions."""
@@ -46,11 +49,14 @@ class SeedDifference:
     stderr_questions: float
     """Part that more questions lower too."""
     freedom: float
-    """Degrees of freedom of the t test (Satterthwaite)."""
+    """Degrees of freedom of the interval, and of a t test (Satterthwaite)."""
     low: float
+    """Low end of the 95 % interval, of t whatever the test; nan where every seed came out alike."""
     high: float
     p: float
     """Two-sided, not corrected for several comparisons."""
+    least: float
+    """Smallest p that so many seeds can give: 1 where nothing can be told, 0 of a t test."""
     interval: str = "t"
 
 
@@ -103,7 +109,7 @@ def compare(
     parts = [*seeds, questions]
     variance = math.fsum(part for part, _ in parts)
     freedom = _satterthwaite(parts)
-    reach, p = _t(difference, variance, freedom)
+    reach, p = _reach(variance, freedom), _t(difference, variance, freedom)
     kind = "paired" if paired else "independent"
     return SeedDifference(
         n=len(common),
@@ -121,6 +127,7 @@ def compare(
         low=float(np.clip(difference - reach, -1, 1)),
         high=float(np.clip(difference + reach, -1, 1)),
         p=p,
+        least=0.0 if variance > 0 else 1.0,
     )
 
 
@@ -129,10 +136,7 @@ def replicated(
 ) -> SeedDifference:
     """Compare two methods by seeds that share nothing: neither training nor questions.
 
-    A seed gives one difference, paired by question; the seeds are the sample. What training,
-    questions and their meeting add to the spread of the differences is in it, whatever its source,
-    so nothing has to be assumed about the parts: t of the mean with one degree of freedom less than
-    there are seeds.
+    A seed gives one difference, paired by question; the seeds are the sample, see `over_seeds`.
 
     Args:
         pairs: For each seed the verdicts of the first method and of the second, of one task and
@@ -142,40 +146,66 @@ def replicated(
     Raises:
         Unpairable: In a seed, the two did not answer the same questions.
     """
-    import numpy as np
-
     by_question = [differences(a, b, score=score) for a, b in pairs]
     clusters = [scores.clusters_of((*a, *b)) for a, b in pairs]
-    means = [
-        np.array([scores.score_and_error(run, score=score)[0] for run in side])
+    first, second = (
+        [scores.score_and_error(run, score=score)[0] for run in side]
         for side in zip(*pairs, strict=True)
-    ]
-    found = np.array([math.fsum(part.values()) / len(part) for part in by_question])
-    variance, freedom = _variance(found)
+    )
     within = [
         scores.clustered_error([part], known)
         for part, known in zip(by_question, clusters, strict=True)
     ]
-    questions = math.fsum(error**2 for error in within) / len(within) ** 2
-    middle = float(found.mean())
-    reach, p = _t(middle, variance, freedom)
-    return SeedDifference(
+    found = over_seeds(
+        first, second, questions=math.fsum(error**2 for error in within) / len(within) ** 2
+    )
+    return replace(
+        found,
         n=sum(map(len, by_question)),
         clusters=sum(len({*known.values()}) for known in clusters),
-        test=f"t over {len(pairs)} paired seeds, each with questions of its own",
-        score_a=float(means[0].mean()),
-        stderr_a=math.sqrt(_variance(means[0])[0]),
-        score_b=float(means[1].mean()),
-        stderr_b=math.sqrt(_variance(means[1])[0]),
+    )
+
+
+def over_seeds(
+    a: Sequence[float], b: Sequence[float], *, questions: float = math.nan
+) -> SeedDifference:
+    """Compare two methods by the scores that each seed gave them, on questions of its own.
+
+    What training, questions and their meeting add to the spread of the differences is in it,
+    whatever its source, so nothing has to be assumed about the parts. p is exact: had the methods
+    been alike, each difference would have come with either sign alike, see `resampling.sign_flip`.
+    Of n seeds that differ it is at least 2 / 2ⁿ. The interval is of t, as if the differences were
+    normal.
+
+    Args:
+        a: Scores of the first method, a seed each.
+        b: Those of the second, of the same seeds on the same questions.
+        questions: Part of the squared standard error that comes from the questions; nan: unknown.
+    """
+    import numpy as np
+
+    found = np.array(a) - np.array(b)
+    variance, freedom = _variance(found)
+    middle, reach = float(found.mean()), _reach(variance, freedom)
+    moved = int((np.abs(found) > 1e-12).sum())
+    return SeedDifference(
+        n=0,
+        clusters=0,
+        test=f"exact sign flip over {len(found)} paired seeds, each with questions of its own",
+        score_a=float(np.mean(a)),
+        stderr_a=math.sqrt(_variance(np.array(a))[0]),
+        score_b=float(np.mean(b)),
+        stderr_b=math.sqrt(_variance(np.array(b))[0]),
         difference=middle,
         differences=tuple(found.tolist()),
         stderr=math.sqrt(variance),
-        stderr_seeds=math.sqrt(max(0.0, variance - questions)),
+        stderr_seeds=math.sqrt(float(np.maximum(0.0, variance - questions))),  # nan stays
         stderr_questions=math.sqrt(questions),
         freedom=freedom,
         low=float(np.clip(middle - reach, -1, 1)),
         high=float(np.clip(middle + reach, -1, 1)),
-        p=p,
+        p=sign_flip([x if abs(x) > 1e-12 else 0.0 for x in found.tolist()])[0],
+        least=min(1.0, 2.0 ** (1 - moved)),
     )
 
 
@@ -218,12 +248,19 @@ def _satterthwaite(parts: Sequence[tuple[float, int]]) -> float:
     return total**2 / math.fsum(part**2 / freedom for part, freedom in parts if part > 0)
 
 
-def _t(difference: float, variance: float, freedom: float) -> tuple[float, float]:
-    """Half the length of the interval, and p; nan and 1 where there is no spread to judge by."""
-    from scipy.special import stdtr, stdtrit
+def _reach(variance: float, freedom: float) -> float:
+    """Half the length of the interval; nan where there is no spread to judge by."""
+    from scipy.special import stdtrit
 
     if not variance > 0:
-        return math.nan, 1.0
-    error = math.sqrt(variance)
-    reach = -error * float(stdtrit(freedom, LEVEL / 2))
-    return reach, min(1.0, 2 * float(stdtr(freedom, -abs(difference) / error)))
+        return math.nan
+    return -math.sqrt(variance) * float(stdtrit(freedom, LEVEL / 2))
+
+
+def _t(difference: float, variance: float, freedom: float) -> float:
+    """Two-sided p of t; 1 where there is no spread to judge by."""
+    from scipy.special import stdtr
+
+    if not variance > 0:
+        return 1.0
+    return min(1.0, 2 * float(stdtr(freedom, -abs(difference) / math.sqrt(variance))))

@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-import math
 import random
 
 import graded
@@ -291,21 +290,23 @@ def test_seeds_that_asked_other_questions_are_compared_over_seeds(tmp_path, caps
     sides = (f"sft={tmp_path}/sft-*", f"drift={listed}")
     found = told(capsys, *sides)
     (row,) = found["headline"]
-    # Differences 1/2, 1/4, 1/4: mean 1/3, standard error 1/12, t = 4; with two degrees of freedom
-    # p = 1 − t / √(t² + 2).
+    # Differences 1/2, 1/4, 1/4: mean 1/3, standard error 1/12. Of eight patterns of signs two lie
+    # as far out, and none of three seeds lies farther.
     assert row["difference"] == pytest.approx(1 / 3)
     assert row["difference_stderr"] == pytest.approx(1 / 12)
-    assert row["p"] == row["p_holm"] == pytest.approx(1 - 4 / math.sqrt(18))
+    assert row["p"] == row["p_holm"] == 2 / 8
     assert (row["score"], row["baseline_score"]) == pytest.approx((1 / 2, 1 / 6))
-    assert (row["n"], row["finding"]) == (12, "inside the noise")
-    assert row["test"] == "t over 3 paired seeds, each with questions of its own"
+    assert (row["n"], row["finding"]) == (12, "cannot be told")
+    assert (row["detectable"], row["needed"]) == (None, None)
+    assert row["test"] == "exact sign flip over 3 paired seeds, each with questions of its own"
     assert found["notes"] == [
         "t: drift and sft were asked different questions by each seed: compared over 3 seeds, not "
         "question by question."
     ]
     assert compare(*sides) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "(12 questions, t over 3 paired seeds, each with questions of its own, p = 0.057)" in out
+    test = "exact sign flip over 3 paired seeds, each with questions of its own"
+    assert f"(12 questions, {test}, p = 0.25). Had every seed agreed, so few would" in out
     # Without their like on the other side they are not compared at all.
     assert compare(f"sft={tmp_path}/sft-0,{tmp_path}/sft-1", f"drift={listed}") == 2
     assert "were asked different questions, and not each by one run" in capsys.readouterr().err

@@ -31,6 +31,7 @@ def test_mcnemar_equals_scipy(b, c):
         [1 / 3, 1 - 2 / 3, -2 / 3, 1, 1, -1 / 3, 2 / 3],
         [0.25, -0.5, 0.75, 1.0, 0.25, 0.5, -0.25, 0.5, 1.0, 1.0],
         [2, -1, -1],
+        [math.e, -0.1 * math.pi, 0.3, math.sqrt(2), 0, -1.7],
     ],
 )
 def test_sign_flip_counts_every_pattern(values):
@@ -53,10 +54,21 @@ def test_sign_flip_equals_scipys_permutation_test():
 
 def test_sign_flip_of_values_without_a_unit_draws_patterns():
     generator = random.Random(0)
-    values = [math.exp(generator.gauss(0, 1)) * generator.choice((-1, 1, 1)) for _ in range(14)]
+    values = [math.exp(generator.gauss(0, 1)) * generator.choice((-1, 1, 1)) for _ in range(21)]
     p, exact = resampling.sign_flip(values)
-    assert not exact and p == pytest.approx(brute_sign_flip(values), abs=0.012)
+    every = sum_of_every_pattern(values)
+    expected = (np.abs(every) >= abs(sum(values)) - 1e-9).mean()
+    assert not exact and p == pytest.approx(expected, abs=0.012)
     assert resampling.sign_flip(values) == (p, False)
+    # One part fewer, and every pattern is counted.
+    half = sum_of_every_pattern(values[:20])
+    expected = (np.abs(half) >= abs(sum(values[:20])) - 1e-9).mean()
+    assert resampling.sign_flip(values[:20]) == (pytest.approx(expected, rel=1e-12), True)
+
+
+def sum_of_every_pattern(values):
+    signs = (np.arange(2 ** len(values))[:, None] >> np.arange(len(values))) & 1
+    return (2 * signs - 1) @ np.array(values)
 
 
 def test_sign_flip_of_many_clusters_stays_exact_and_near_the_normal():

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -96,13 +97,18 @@ def test_no_spread_at_all_proves_nothing():
     assert math.isnan(same.low)
 
 
-def test_seeds_with_their_own_questions_are_a_paired_t_test_over_seeds():
+def test_seeds_with_their_own_questions_are_tested_by_their_signs():
     generator = np.random.default_rng(3)
     a, b = table(generator, 5, 40, 0.6, 0.1), table(generator, 5, 40, 0.5, 0.1)
     found = seeds.replicated([(run_of(x), run_of(y)) for x, y in zip(a, b, strict=True)])
+    difference = a.mean(1) - b.mean(1)
+    assert found.differences == pytest.approx(tuple(difference))
+    flips = np.array(list(itertools.product((1, -1), repeat=5)))
+    extreme = np.abs(flips @ difference) >= abs(difference.sum()) - 1e-9
+    assert found.p == extreme.mean() and found.least == 1 / 16
+    assert found.test == "exact sign flip over 5 paired seeds, each with questions of its own"
+    # The interval is that of the paired t test.
     expected = stats.ttest_rel(a.mean(1), b.mean(1))
-    assert found.differences == pytest.approx(tuple(a.mean(1) - b.mean(1)))
-    assert found.p == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     within = np.var(a.astype(float) - b, axis=1, ddof=1) / 40
@@ -111,15 +117,45 @@ def test_seeds_with_their_own_questions_are_a_paired_t_test_over_seeds():
     assert found.stderr_b == pytest.approx(stats.sem(b.mean(1)))
     assert found.stderr_seeds**2 == pytest.approx(found.stderr**2 - within.sum() / 25)
     assert (found.n, found.clusters) == (200, 200)
+    # Scores alone tell the same, but for the part of the questions.
+    alone = seeds.over_seeds(a.mean(1).tolist(), b.mean(1).tolist())
+    assert (alone.p, alone.low, alone.difference) == (found.p, found.low, found.difference)
+    assert math.isnan(alone.stderr_questions) and math.isnan(alone.stderr_seeds)
 
 
-def test_one_seed_and_seeds_that_agree_leave_nothing_to_judge_by():
+@pytest.mark.parametrize(
+    "differences, p",
+    [
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 2 / 32),
+        ([0.1] * 10, 2 / 1024),
+        # Of 32 patterns 1 + 2 + 3 + 4 + 5 = ±15 and −1 + 2 + … = ±13 lie as far out as 13.
+        ([-0.1, 0.2, 0.3, 0.4, 0.5], 4 / 32),
+        # A seed without a difference says nothing either way.
+        ([0.0, 0.2, 0.3, 0.4, 0.5], 2 / 16),
+        ([0.1, -0.1], 1.0),
+    ],
+)
+def test_the_sign_flip_over_seeds_by_hand(differences, p):
+    found = seeds.over_seeds(differences, [0.0] * len(differences))
+    assert found.p == pytest.approx(p, rel=1e-12)
+    assert found.least == pytest.approx(2 / 2 ** sum(map(bool, differences)))
+
+
+def test_the_sign_flip_keeps_its_level_where_seeds_are_not_normal():
+    generator = np.random.default_rng(4)
+    draws = generator.choice([-0.4, -0.01, 0.01, 0.4], (600, 8), p=[0.1, 0.4, 0.4, 0.1])
+    false = [seeds.over_seeds(draw, np.zeros(8)).p < 0.05 for draw in draws]
+    assert np.mean(false) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)
+
+
+def test_one_seed_and_seeds_that_agree():
     right, wrong = run_of([1, 1, 0]), run_of([1, 0, 0])
     alone = seeds.replicated([(right, wrong)])
-    assert math.isnan(alone.stderr) and alone.p == 1.0
+    assert math.isnan(alone.stderr) and alone.p == alone.least == 1.0
     few = seeds.replicated([(run_of([1, 1, 1]), run_of([0, 0, 0])), (right, right)])
     assert (few.low, few.high) == (-1.0, 1.0)  # t with one degree of freedom reaches much further
     alike = seeds.replicated([(right, wrong)] * 3)
-    assert (alike.difference, alike.p) == (pytest.approx(1 / 3), 1.0)
+    assert (alike.difference, alike.p) == (pytest.approx(1 / 3), 1 / 4)
+    assert math.isnan(alike.low)  # without any spread there is no t
     with pytest.raises(Unpairable):
         seeds.replicated([(right, run_of([1, 0]))])
