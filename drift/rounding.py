@@ -33,16 +33,27 @@ def rounded(
         return block.to(kind)
     block = block.float()
     if kind == torch.bfloat16:
-        # bfloat16 is the upper half of a float32: what is added carries with those odds.
-        noise = torch.randint(1 << 16, block.shape, dtype=torch.int32, generator=chance)
-        up = block.view(torch.int32).add(noise).bitwise_and_(-(1 << 16))
-        return up.view(torch.float32).bfloat16()
+        return bfloat16_by_chance(block, chance)
     # Of float16 the numbers below 2⁻¹⁴ lie as far apart as those above.
     exponent = torch.frexp(block).exponent.sub(1).clamp(min=-14)
     step = torch.ldexp(torch.ones_like(block), exponent - 10)
     # Of so many bits that no sum is rounded itself.
     draws = torch.randint(1 << 13, block.shape, generator=chance).mul(2.0**-13)
     return (block / step).add_(draws).floor_().mul_(step).half()
+
+
+def bfloat16_by_chance(
+    block: "torch.Tensor", chance: "torch.Generator | None" = None
+) -> "torch.Tensor":
+    """The float32 `block` in bfloat16, up or down, by draws of `chance` or of torch's own."""
+    import torch
+
+    # bfloat16 is the upper half of a float32: what is added carries with those odds.
+    noise = torch.randint(
+        1 << 16, block.shape, dtype=torch.int32, device=block.device, generator=chance
+    )
+    up = block.view(torch.int32).add(noise).bitwise_and_(-(1 << 16))
+    return up.view(torch.float32).bfloat16()
 
 
 def refuse_lost_steps(

@@ -1,77 +1,168 @@
 """`memory: low`: bfloat16 weights that lose no step on the average, and 8-bit moments.
 
-The optimizer is torchao's AdamW with moments in blocks of 256 (arXiv 2110.02861) and weights that
-are rounded up or down by chance (arXiv 2010.06192): a step of 1e-6 on a weight of 0.02 changes
-one weight in a hundred by a whole unit of bfloat16, and all of them by 1e-6 on the average.
+AdamW with moments in blocks of 256 that share a scale (arXiv 2110.02861) and weights that are
+rounded up or down by chance (arXiv 2010.06192): a step of 1e-6 on a weight of 0.02 changes one
+weight in a hundred by a whole unit of bfloat16, and all of them by 1e-6 on the average. A tensor is
+worked on in stretches, so that what is in float32 for a while is small beside what is held.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from common.errors import UserError
+import torch
+
+from drift.rounding import bfloat16_by_chance
 
 if TYPE_CHECKING:
-    import torch
     from transformers import TrainingArguments
 
 BLOCK = 256
 """Moments that share a scale."""
+SMALLEST = 4096
+"""Entries of a tensor below which its moments stay in float32 (arXiv 2110.02861, section 3)."""
+STRETCH = 1 << 17
+"""Entries worked on at a time on a CPU, where they stay in the cache."""
+STRETCH_ON_DEVICE = 1 << 22
+UNREAD = 12
+"""Last bits of a share that its code does not depend on."""
+TINY = 1e-30
+"""Keeps a block of zeros from dividing."""
+
+
+class LowMemoryAdamW(torch.optim.Optimizer):
+    """AdamW (arXiv 1711.05101) with 8-bit moments; a step keeps float32 only as it goes by."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """As `torch.optim.AdamW`."""
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step; bfloat16 weights are rounded by chance, from torch's own generator."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    self._update(param, group)
+        return loss
+
+    def _update(self, param: torch.Tensor, group: dict[str, Any]) -> None:
+        state = self.state[param]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            for name in ("exp_avg", "exp_avg_sq"):
+                _begin(state, name, param)
+        state["step"] += 1
+        (beta1, beta2), count = group["betas"], int(state["step"])
+        rate = group["lr"] / (1 - beta1**count)
+        unbias = (1 - beta2**count) ** 0.5
+        flat, grads = param.view(-1), param.grad.reshape(-1)  # type: ignore[union-attr]
+        length = STRETCH if param.device.type == "cpu" else STRETCH_ON_DEVICE
+        for start in range(0, param.numel(), length):
+            part = slice(start, min(start + length, param.numel()))
+            grad, weight = grads[part].float(), flat[part].float()
+            mean = _read(state, "exp_avg", part, signed=True).lerp_(grad, 1 - beta1)
+            square = _read(state, "exp_avg_sq", part, signed=False)
+            square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+            _keep(state, "exp_avg", part, mean, signed=True)
+            _keep(state, "exp_avg_sq", part, square, signed=False)
+            weight = weight.mul(1 - group["lr"] * group["weight_decay"])
+            weight.addcdiv_(mean, square.sqrt().div_(unbias).add_(group["eps"]), value=-rate)
+            flat[part] = bfloat16_by_chance(weight) if param.dtype == torch.bfloat16 else weight
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Take up moments as they were kept, where torch would give them the weights' dtype."""
+        super().load_state_dict(state_dict)
+        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+        params = [param for group in self.param_groups for param in group["params"]]
+        for number, param in zip(numbers, params, strict=True):
+            for name, value in state_dict["state"].get(number, {}).items():
+                if name != "step":
+                    self.state[param][name] = value.to(param.device, copy=True)
+
+
+def _begin(state: dict[str, torch.Tensor], name: str, param: torch.Tensor) -> None:
+    """Moments of zero: float32, or codes in 8 bits and the scales of their blocks."""
+    count = param.numel()
+    if count < SMALLEST or count % BLOCK:
+        state[name] = torch.zeros(count, device=param.device)
+        return
+    state[name] = torch.zeros(count, dtype=torch.uint8, device=param.device)
+    state[f"{name}_scale"] = torch.zeros(count // BLOCK, device=param.device)
+
+
+def _read(state: dict[str, torch.Tensor], name: str, part: slice, signed: bool) -> torch.Tensor:
+    """A stretch of moments in float32; a view of them where they are kept so."""
+    held = state[name][part]
+    if held.dtype == torch.float32:
+        return held
+    book = _book(signed, held.device)[0]
+    scales = state[f"{name}_scale"][part.start // BLOCK : part.stop // BLOCK]
+    return book[held.int()].view(-1, BLOCK).mul_(scales[:, None]).view(-1)
+
+
+def _keep(
+    state: dict[str, torch.Tensor], name: str, part: slice, value: torch.Tensor, signed: bool
+) -> None:
+    """Put a stretch of moments back: to the nearest code, as a share of the block's largest."""
+    held = state[name][part]
+    if held.dtype == torch.float32:
+        return
+    blocks = value.view(-1, BLOCK)
+    scales = blocks.abs().amax(-1)
+    shares = (blocks / scales.clamp(min=TINY)[:, None]).view(-1)
+    # A negative number counts from the end, as an index does.
+    held.copy_(_book(signed, held.device)[1][shares.view(torch.int32) >> UNREAD])
+    state[f"{name}_scale"][part.start // BLOCK : part.stop // BLOCK] = scales
 
 
 @cache
-def adamw() -> "type[torch.optim.Optimizer]":
-    """The optimizer.
+def _book(signed: bool, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The 256 numbers that 8 bits stand for, ascending, and the code of each share.
 
-    Raises:
-        UserError: torchao is not installed.
+    Seven decades below 1, each with twice as many numbers as the one below it, evenly spaced: the
+    dynamic data type of arXiv 2110.02861, section 2.2, as bitsandbytes@0.50.2 fills it
+    (bitsandbytes/functional.py, `create_dynamic_map`).
+
+    Returns:
+        Shape (256,), float32; and shape (2²⁰,), the code of the number nearest to all that begin
+        with these 20 bits of a float32.
     """
-    import torch
-
-    try:
-        from torchao.optim import AdamW8bit
-    except ImportError as error:
-        raise UserError(
-            "memory: low needs torchao for its optimizer: pip install 'driftbench[low]'"
-        ) from error
-
-    class LowMemoryAdamW(AdamW8bit):
-        def _new_buffer(self, p: Any, signed: bool) -> Any:
-            room = super()._new_buffer(p, signed)
-            # In the dtype of the weights a second moment stands still: bfloat16 has no room for
-            # the thousandth by which it changes.
-            return room.float() if type(room) is torch.Tensor else room
-
-        def load_state_dict(self, state_dict: Any) -> None:
-            super().load_state_dict(state_dict)
-            # torch gives moments the dtype of the weights.
-            numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
-            params = [param for group in self.param_groups for param in group["params"]]
-            for number, param in zip(numbers, params, strict=True):
-                for name, value in state_dict["state"].get(number, {}).items():
-                    if type(value) is torch.Tensor and name != "step":
-                        self.state[param][name] = value.to(param.device, copy=True)
-
-        def step(self, closure: Any = None) -> Any:
-            # Compiling pays on a GPU, where a whole tensor in float32 would be room.
-            on_cpu = all(p.device.type == "cpu" for g in self.param_groups for p in g["params"])
-            with torch.compiler.set_stance("force_eager" if on_cpu else "default"):
-                return super().step(closure)
-
-    return LowMemoryAdamW
+    numbers = [0.0, 1.0]
+    for decade in range(7):
+        count = 2**decade if signed else 2 ** (decade + 1)
+        for i in range(count):
+            number = (0.1 + 0.9 * (i + 0.5) / count) * 10.0 ** (decade - 6)
+            numbers += [number, -number] if signed else [number]
+    book = torch.tensor(sorted(numbers))
+    bits = torch.arange(1 << 20, dtype=torch.int32) << UNREAD | 1 << UNREAD - 1
+    codes = torch.bucketize(bits.view(torch.float32), (book[1:] + book[:-1]) / 2)
+    return book.to(device), codes.to(device, torch.uint8)
 
 
-def optimizer(arguments: "TrainingArguments") -> "tuple[type[torch.optim.Optimizer], dict]":
+def optimizer(arguments: "TrainingArguments") -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """Class and settings, as transformers' Trainer takes them."""
-    return adamw(), {
+    return LowMemoryAdamW, {
         "lr": arguments.learning_rate,
         "betas": (arguments.adam_beta1, arguments.adam_beta2),
         "eps": arguments.adam_epsilon,
-        "block_size": BLOCK,
-        "bf16_stochastic_round": True,
     }
 
 
 def rounds_by_chance(optimizer: Any) -> bool:
     """Whether steps on bfloat16 weights are kept on the average."""
-    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
-    return bool(getattr(inner, "bf16_stochastic_round", False))
+    # accelerate wraps it
+    return isinstance(getattr(optimizer, "optimizer", optimizer), LowMemoryAdamW)

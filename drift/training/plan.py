@@ -8,7 +8,7 @@ from common import hub
 from common.errors import UserError
 from common.terminal import print_table
 from drift.families import family_of, read_config, text_config
-from drift.training import low_memory, memory, sharding
+from drift.training import memory, sharding
 from drift.training.config import TrainConfig
 from drift.training.memory import GIB, Memory, Sizes
 from drift.training.trainable import freeze
@@ -62,7 +62,7 @@ def with_memory(
         room: Bytes of the device; None where nobody knows.
 
     Raises:
-        UserError: `low` is wanted for several devices, or without its optimizer.
+        UserError: `low` is wanted for several devices.
     """
     devices = sharding.processes()
     if config.memory == "low":
@@ -71,7 +71,6 @@ def with_memory(
                 f"memory: low is of one device, and here are {devices}: each would round by a "
                 "chance of its own; take memory: float32, which they can share (FSDP2)"
             )
-        low_memory.adamw()
         return config
     whole, low = replace(config, memory="float32"), replace(config, memory="low")
     only = config.dtype == "float32" or config.anchor is not None or config.adapter_rank is not None
@@ -86,7 +85,6 @@ def with_memory(
         f"{room / GIB:.0f} GiB: bfloat16 weights rounded by chance, 8-bit moments "
         "(--set memory=float32 refuses instead)"
     )
-    low_memory.adamw()
     return low
 
 

@@ -672,17 +672,11 @@ def _cost(trainer: DriftTrainer, data: Data) -> dict[str, Any]:
     }
 
 
-def _bytes(tensor: Any) -> int:
-    """Of what is kept in 8 bits too, which tells those of the dtype that it stands for."""
-    parts = [getattr(tensor, name) for name in getattr(tensor, "tensor_attrs", ())]
-    return sum(part.nbytes for part in parts or [tensor])
-
-
 def _memory(trainer: Any) -> dict[str, int]:
     """Bytes that the first process holds between two steps, and of the gradients in them."""
 
     def held(tensors: Iterable[Any]) -> int:
-        return sum(_bytes(local_part(tensor)) for tensor in tensors)
+        return sum(local_part(tensor).nbytes for tensor in tensors)
 
     params = list(trainer.model.parameters())
     state = trainer.optimizer.state_dict()["state"].values()
