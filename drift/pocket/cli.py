@@ -67,9 +67,13 @@ def make_vlm(family: Family, base: Base, out: Out, seed: Seed = 0, length: Lengt
 
 
 @app.command("standins")
-def make_standins(out: Out, seed: Seed = 0) -> None:
-    """Write random tiny models and rows in the place of the paper's: nothing is trained."""
+def make_standins(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="paper or small.")],
+    out: Out,
+    seed: Seed = 0,
+) -> None:
+    """Write random tiny models and rows in the place of a study's: nothing is trained."""
     from drift.pocket import standins
 
-    standins.write(out, seed)
-    print(f"{out}: {', '.join(standins.MODELS)}, and a world to ask about")
+    standins.write(study, out, seed)
+    print(f"{out}: {', '.join(standins.models_of(study))}, and a world to ask about")

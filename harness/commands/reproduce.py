@@ -5,7 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-Study = Annotated[str, Argument(help="pocket, paper, or a Python file that defines study().")]
+Study = Annotated[
+    str, Argument(help="pocket, paper, small, or a Python file that defines study().")
+]
 Out = Annotated[
     Path | None, Option(help="Default: runs/<study>, with --scale runs/<study>-<scale>.")
 ]
@@ -41,7 +43,7 @@ def reproduce(
     gpus: Annotated[int, Option(min=1, help="GPUs to use.")] = 1,
     scale: Annotated[
         str | None,
-        Option(metavar="NAME", help="The same steps on stand-ins: `pocket`, for paper."),
+        Option(metavar="NAME", help="The same steps on stand-ins: `pocket`, for paper and small."),
     ] = None,
     settings: Settings = None,
 ) -> None:

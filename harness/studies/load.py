@@ -20,7 +20,7 @@ from common.typed import as_kind
 from drift.training.config import from_settings
 from harness.studies.step import Study
 
-BUNDLED = ("paper", "pocket")
+BUNDLED = ("paper", "pocket", "small")
 
 
 def load(

@@ -10,19 +10,19 @@ from reports/published, not run again.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
-from common.errors import UserError, near
-from harness.studies import paper_steps as parts
-from harness.studies.paper_scale import MODELS, POCKET, REAL
+from harness.studies import paper_steps as tables
+from harness.studies import parts
+from harness.studies.paper_scale import POCKET, REAL
+from harness.studies.scale import given
 from harness.studies.step import Claim, Method, MethodRun, Study
 
 LABELS = {
     "vlm": "VLM",
     "reasoner": "reasoner (text only)",
     "teacher": "teacher of the data",
-    **{f"merge-{alpha:.2f}": f"merge, α = {alpha:g}" for alpha in parts.ALPHAS},
+    **{f"merge-{alpha:.2f}": f"merge, α = {alpha:g}" for alpha in tables.ALPHAS},
     "tuned": "merge, α tuned",
     "task_arithmetic": "Task Arithmetic",
     "slerp": "SLERP",
@@ -90,27 +90,20 @@ def study(
     Raises:
         UserError: One of `models` is none.
     """
-    if unknown := [name for name in models if name not in MODELS]:
-        hint = near(unknown[0], MODELS)
-        raise UserError(f"--set {unknown[0]}: {hint}there are offload, {', '.join(MODELS)}")
-    given = POCKET if scale else REAL
-    given = replace(given, models={**given.models, **models})
-    if offload:
-        given = replace(given, training=(*given.training, "--set", "offload=true"))
-    steps = [*parts.fetched(given), *parts.distances()]
-    steps += [*parts.sweeps(given), *parts.other_merges(given)]
+    chosen = given(POCKET if scale else REAL, models, offload)
+    steps = [*parts.fetched(chosen), *tables.distances()]
+    steps += [*tables.sweeps(chosen), *tables.other_merges(chosen)]
     for seed in range(seeds):
-        for family in parts.TRAINED:
-            steps += parts.compared(given, family, seed, controls)
-    steps += [*parts.studied_once(given), *parts.answers(given, seeds, controls)]
-    steps.append(parts.report(seeds))
+        for family in tables.TRAINED:
+            steps += tables.compared(chosen, family, seed, controls)
+    steps += [*tables.studied_once(chosen), *tables.answers(chosen, seeds, controls)]
+    steps.append(tables.report(seeds))
     about = (
         "DRIFT as published, on the published models, data and benchmarks, and what was asked of it"
     )
     if scale:
         about = "The steps of the paper's study on stand-ins; its numbers mean nothing"
-        small = [replace(step, seconds=8, download_gib=0, disk_gib=0) for step in steps]
-        steps = [parts.standins(), *small]
+        steps = parts.in_miniature(steps, "paper")
     methods = _methods(seeds, controls)
     return Study(
         name="paper at pocket scale" if scale else "paper",
@@ -132,13 +125,13 @@ def _methods(seeds: int, controls: bool) -> tuple[Method, ...]:
         for name in names:
             runs[name].append(MethodRun(family, seed, f"seed-{seed}/{family}/runs/{name}"))
 
-    for family in parts.FAMILIES:
-        found(family, 0, (*parts.baselines(family), "reasoner"))
-        if family in parts.SWEPT:
-            found(family, 0, [f"merge-{alpha:.2f}" for alpha in parts.ALPHAS])
-        for seed in range(seeds if family in parts.TRAINED else 0):
-            found(family, seed, parts.trained(controls))
-    found("qwen2_5_vl", 0, parts.ablations())
+    for family in tables.FAMILIES:
+        found(family, 0, (*tables.baselines(family), "reasoner"))
+        if family in tables.SWEPT:
+            found(family, 0, [f"merge-{alpha:.2f}" for alpha in tables.ALPHAS])
+        for seed in range(seeds if family in tables.TRAINED else 0):
+            found(family, seed, tables.trained(controls))
+    found("qwen2_5_vl", 0, tables.ablations())
     return tuple(
         Method(name=name, label=LABELS[name], runs=tuple(own)) for name, own in runs.items() if own
     )

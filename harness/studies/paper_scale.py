@@ -1,7 +1,6 @@
-"""What the steps of the paper's study are given: the real thing, or stand-ins."""
+"""What the steps of the paper's study are given."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from harness.studies.scale import STANDINS, Scale
 
 MODELS = {
     "llava_next/vlm": ("llava-hf/llama3-llava-next-8b-hf", 15.6),
@@ -23,46 +22,23 @@ MODELS = {
 """What comes from the hub → its name there, and GiB."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """What the steps are given: the real thing, or what stands for it where that is too large."""
-
-    models: Mapping[str, str]
-    """As `MODELS`, without sizes."""
-    rows: str = "data"
-    swapped: str = ",".join(map(str, range(6, 28)))
-    """Layers that get the reasoner's share: their code leaves those up to k = 5 alone."""
-    seeing: str = "paper,perception"
-    everything: str = "paper,mathvision_testmini,perception,text"
-    """Table 1's MathVision is testmini for three of its columns."""
-    reasoning: str = "paper"
-    text: str = "text"
-    validation: str = "mmmu"
-    options: tuple[str, ...] = ("--max-tokens", "4096")
-    options_text: tuple[str, ...] = ()
-    """Over those of each reasoner."""
-    engine: tuple[str, ...] = ()
-    training: tuple[str, ...] = ()
-    standins: tuple[str, ...] = ()
-    """What all that is fetched or asked is made from."""
-
-
-REAL = Scale(models={name: place for name, (place, _) in MODELS.items()})
+GIB = {name: gib for name, (_, gib) in MODELS.items()}
+REAL = Scale(
+    models={name: place for name, (place, _) in MODELS.items()},
+    gib=GIB,
+    # Their code leaves the layers up to k = 5 alone.
+    swapped=",".join(map(str, range(6, 28))),
+    seeing="paper,perception",
+    # Table 1's MathVision is testmini for three of its columns.
+    everything="paper,mathvision_testmini,perception,text",
+    reasoning="paper",
+    text="text",
+    validation="mmmu",
+    options=("--max-tokens", "4096"),
+)
 POCKET = Scale(
     models={name: f"standins/{name}" for name in MODELS} | {"data": "standins/world"},
-    rows="data/train.jsonl",
+    gib=GIB,
     swapped="2,3",
-    seeing="pocket",
-    everything="pocket",
-    reasoning="pocket",
-    text="gsm8k",
-    validation="pocket_validation",
-    options=("--data", "standins/world", "--limit", "3", "--max-tokens", "4"),
-    options_text=("--data", "standins/text", "--limit", "3", "--max-tokens", "4"),
-    engine=("--engine", "hf"),
-    training=("--set", "steps=2", "--set", "lr=0.001")
-    + ("--set", "dtype=float32", "--set", "max_tokens=1024"),
-    standins=("standins",),
+    **STANDINS,
 )
-"""Random tiny models of the same classes and a handful of questions. Answers come from
-transformers, but for the sweeps."""

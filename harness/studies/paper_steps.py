@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.studies.paper_scale import MODELS, Scale
-from harness.studies.step import ACCUMULATE, GPUS, Step, step
+from harness.studies import parts
+from harness.studies.scale import Scale
+from harness.studies.step import Step, step
 
 FAMILIES = ("llava_next", "idefics2", "qwen2_vl", "qwen2_5_vl")
 SWEPT = ("llava_next", "qwen2_vl", "qwen2_5_vl")
@@ -91,27 +92,10 @@ def ablations() -> tuple[str, ...]:
     return (*(f"drift_{variant}" for variant in ABLATIONS), "sft_noisy", "drift_noisy")
 
 
-def fetched(scale: Scale) -> list[Step]:
-    """Models and data: links into the hub's cache."""
-    steps = []
-    for name, (_, gib) in MODELS.items():
-        out, kind = (name, ("--data",)) if name == "data" else (f"seed-0/{name}", ())
-        words = ("fetch", scale.models[name], *kind, "--out", out)
-        more = {"stage": "models", "seconds": 60 if kind else 300, "download_gib": gib}
-        steps.append(step(out, *words, reads=scale.standins, **more))
-    return steps
-
-
 def distances() -> list[Step]:
-    """Figure 2, and whether the pairs fit at all: shapes, RoPE bases, lineage."""
-    steps = []
-    for family in FAMILIES:
-        here, pair = f"seed-0/{family}", _pair(family)
-        checked: dict[str, Any] = {"reads": pair, "writes": (), "stage": "figure-2", "seconds": 10}
-        drawn: dict[str, Any] = {"plot": True, "stage": "figure-2", "seconds": 120}
-        steps.append(step(f"{here}/preflight", "families", "--check", *pair, **checked))
-        steps.append(_distance(f"{here}/distance", pair, **drawn))
-    return steps
+    """Figure 2, and whether the pairs fit at all."""
+    more: dict[str, Any] = {"stage": "figure-2", "seconds": 120}
+    return [one for family in FAMILIES for one in parts.checked(family, **more)]
 
 
 def sweeps(scale: Scale) -> list[Step]:
@@ -121,34 +105,24 @@ def sweeps(scale: Scale) -> list[Step]:
     """
     steps = []
     for family in SWEPT:
-        here, pair = f"seed-0/{family}", _pair(family)
-        words = ("sweep", *pair, "--alphas", ",".join(map(str, ALPHAS)))
-        more: dict[str, Any] = {"reads": (*pair, *scale.standins), "gpu": "one"}
-        swept = ("--tasks", scale.seeing, "--out", f"{here}/runs", *scale.options)
-        tuned = ("--tasks", scale.validation, "--out", f"{here}/tuning", "--best", f"{here}/tuned")
+        here, pair = f"seed-0/{family}", parts.pair(family)
+        words = ("--alphas", ",".join(map(str, ALPHAS)), "--tasks", scale.seeing)
         steps += [
             step(
                 f"{here}/sweep",
-                *(*words, *swept),
+                *("sweep", *pair, *words, "--out", f"{here}/runs", *scale.options),
+                reads=(*pair, *scale.standins),
                 writes=tuple(f"{here}/runs/merge-{alpha:.2f}" for alpha in ALPHAS),
+                gpu="one",
                 stage="table-1",
                 seconds=11400,
                 resumes=True,
-                **more,
             ),
-            step(
-                f"{here}/tuned",
-                *(*words, *tuned, *scale.options),
-                writes=(f"{here}/tuning", f"{here}/tuned"),
-                stage="tuned-merges",
-                seconds=1500,
-                disk_gib=_gib(here),
-                **more,
-            ),
+            parts.tuned(scale, f"{here}/tuned", pair, ALPHAS, stage="tuned-merges", seconds=1500),
         ]
     for alpha in WRITTEN:
-        run = (f"seed-0/idefics2/merge-{alpha}", _pair("idefics2"), "--alpha", alpha)
-        steps.append(_merge(*run, stage="table-1", seconds=180))
+        run = (f"seed-0/idefics2/merge-{alpha}", parts.pair("idefics2"), "--alpha", alpha)
+        steps.append(parts.merge(scale, *run, stage="table-1", seconds=180))
     return steps
 
 
@@ -160,14 +134,14 @@ def other_merges(scale: Scale) -> list[Step]:
         run = ("--method", method, *words, *layers)
         more: dict[str, Any] = {"reads": BASED[1:] if "--base" in words else ()}
         more |= {"stage": "table-2", "seconds": 180 if layers else 240}
-        steps.append(_merge(f"{QWEN}/{method}", _pair("qwen2_5_vl"), *run, **more))
+        steps.append(parts.merge(scale, f"{QWEN}/{method}", parts.pair("qwen2_5_vl"), *run, **more))
     return steps
 
 
 def compared(scale: Scale, family: str, seed: int, controls: bool) -> list[Step]:
     """Table 3, the LLaVA-NeXT rows of table 5, and the controls of both."""
     at, own = f"seed-{seed}/{family}", (f"seed={seed}",)
-    vlm, llm = _pair(family)
+    vlm, llm = parts.pair(family)
     sft, drift = f"{at}/sft", f"{at}/drift"
     pull = (f"{family}_drift", {"vlm": vlm, "reasoner": llm})
     steps = [
@@ -184,18 +158,18 @@ def compared(scale: Scale, family: str, seed: int, controls: bool) -> list[Step]
         before = {"reads": (sft, drift), "seconds": 600, **more}
         again = (f"{family}_sft", {"vlm": merged}, own)
         steps += [
-            _merge(f"{at}/sft_then_merge", (sft, llm), *far, **after),
-            _merge(merged, (vlm, llm), *far, "--before", sft, **before),
+            parts.merge(scale, f"{at}/sft_then_merge", (sft, llm), *far, **after),
+            parts.merge(scale, merged, (vlm, llm), *far, "--before", sft, **before),
             _trained(scale, f"{at}/merge_then_sft", *again, **more),
         ]
     of = [f"{at}/{name}" for name in trained(controls)]
     moved: dict[str, Any] = {"of": of, "stage": "table-3", "seconds": 300}
-    return [*steps, _distance(f"{at}/trained_distance", (vlm, llm), **moved)]
+    return [*steps, parts.distance(f"{at}/trained_distance", (vlm, llm), **moved)]
 
 
 def studied_once(scale: Scale) -> list[Step]:
     """Tables 4, 5, 7 and 10, of one training seed."""
-    vlm, llm = _pair("qwen2_5_vl")
+    vlm, llm = parts.pair("qwen2_5_vl")
     steps = []
     for variant, table in ABLATIONS.items():
         parents = {"vlm": vlm, "reasoner": f"{QWEN}/math" if variant == "math" else llm}
@@ -240,46 +214,11 @@ def answers(scale: Scale, seeds: int, controls: bool) -> list[Step]:
     return steps
 
 
-def standins() -> Step:
-    """What the pocket scale fetches."""
-    words = ("pocket", "standins", "--out", "standins")
-    return step("standins", *words, stage="stand-ins", seconds=15, disk_gib=0.3)
-
-
 def report(seeds: int) -> Step:
     """All of it."""
     reads = [f"seed-0/{family}/{of}" for of in ("runs", "distance.json") for family in FAMILIES]
     reads += [f"seed-{seed}/{family}/runs" for seed in range(1, seeds) for family in TRAINED]
-    words = ("report", ".", "--out", "report")
-    return step("report", *words, reads=reads, stage="report", seconds=60)
-
-
-# A step of each kind
-
-
-def _pair(family: str) -> tuple[str, str]:
-    return f"seed-0/{family}/vlm", f"seed-0/{family}/reasoner"
-
-
-def _gib(place: str) -> float:
-    """Of a checkpoint in a family's folder, or of that folder's."""
-    return MODELS[f"{place.split('/')[1]}/vlm"][1]
-
-
-def _distance(
-    name: str, pair: Sequence[str], of: Sequence[str] = (), plot: bool = False, **more: Any
-) -> Step:
-    drawn = ("--plot", f"{name}.png") if plot else ()
-    run = ("distance", *pair, "--out", f"{name}.json", *drawn, *(f"--of={one}" for one in of))
-    writes = (f"{name}.json", *drawn[1:])
-    return step(name, *run, reads=(*pair, *of), writes=writes, **more)
-
-
-def _merge(
-    out: str, pair: Sequence[str], *words: str, reads: Sequence[str] = (), **more: Any
-) -> Step:
-    run = ("merge", *pair, *words, "--out", out)
-    return step(out, *run, reads=(*pair, *reads), disk_gib=_gib(out), **more)
+    return parts.report(reads)
 
 
 def _trained(
@@ -288,29 +227,16 @@ def _trained(
     recipe: str,
     parents: Mapping[str, str],
     settings: Sequence[str] = (),
-    rows: str = "",
     **more: Any,
 ) -> Step:
-    given = [f"{role}={model}" for role, model in parents.items()]
-    given += [f"data={rows or scale.rows}", f"accumulate={ACCUMULATE}", *settings]
-    sets = [word for one in given for word in ("--set", one)]
-    run = ("train", recipe, *sets, *scale.training, "--out", out)
-    reads = (*parents.values(), rows.split("/")[0] or "data")
-    more = {"stage": "table-3", "seconds": 10800, "disk_gib": _gib(out), **more}
-    return step(out, *run, reads=reads, gpu="ranks", **more)
+    more = {"stage": "table-3", "seconds": 10800, **more}
+    return parts.trained(scale, out, recipe, parents, settings, **more)
 
 
 def _answers(scale: Scale, name: str, names: Sequence[str], **more: Any) -> Step:
-    """Of checkpoints of one folder, in its `runs`."""
     at, _, kind = name.rpartition("/")
-    models = tuple(f"{at}/{one}" for one in names)
-    runs = tuple(f"{at}/runs/{one}" for one in names)
-    tasks = {"reasoner_answers": scale.text, "ablation_answers": scale.reasoning}
-    run = ["eval", *models, "--tasks", tasks.get(kind, scale.everything)]
-    run += ["--out", runs[0] if len(runs) == 1 else f"{at}/runs", "--data-parallel", GPUS]
     if kind == "reasoner_answers":
-        run += *REASONERS[at.rpartition("/")[2]], *scale.options_text
-    else:
-        run += scale.options
-    more = {"stage": "answers", "gpu": "all", "resumes": True, **more}
-    return step(name, *run, *scale.engine, reads=(*models, *scale.standins), writes=runs, **more)
+        asked = (*REASONERS[at.rpartition("/")[2]], *scale.options_text)
+        return parts.answers(scale, name, names, scale.text, asked, **more)
+    tasks = scale.reasoning if kind == "ablation_answers" else scale.everything
+    return parts.answers(scale, name, names, tasks, scale.options, **more)

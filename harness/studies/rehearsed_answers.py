@@ -48,6 +48,7 @@ def _asked(models: Models, model: Model, words: Words, longest: int, memory: int
     live = models.live(model)
     language = live.config.get_text_config()
     room = rendering.context(language)
+    room = min(room, int(words.one("--context", str(room))))
     if longest + PROMPT > room:
         raise UserError(
             f"{model.name} has room for {room:,} tokens, and answers of up to {longest:,} leave "

@@ -17,7 +17,7 @@ from common.errors import UserError
 from drift import headers, hollow
 from drift.training import config as recipes
 from drift.training.config import TrainConfig
-from harness.studies.paper_models import Known, known
+from harness.studies.known_models import Known, known
 from harness.studies.step import Step
 
 

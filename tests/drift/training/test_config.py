@@ -86,6 +86,23 @@ def test_runs_with_llava_are_those_with_qwen_on_other_models():
     assert found == ("llava_next_sft", {"prior": "reasoner-vlm"})
 
 
+@pytest.mark.parametrize(
+    "family", ["qwen2_5_vl_3b", "qwen3_vl_2b", "qwen3_vl_4b", "internvl3_2b", "smolvlm"]
+)
+def test_small_vlms_have_full_weights_and_adapters_plain_and_pulled(family):
+    sft, drift, lora, lora_drift = (
+        asdict(recipe.load(f"{family}_{name}"))
+        for name in ("sft", "drift", "lora_sft", "lora_drift")
+    )
+
+    def changed(one, other):
+        return {name: other[name] for name in one if one[name] != other[name]}
+
+    assert changed(sft, drift) == changed(lora, lora_drift) == {"prior": "reasoner-vlm"}
+    adapters = {"adapter_rank": 64, "adapter_alpha": 64, "lr": 1e-4, "offload": True}
+    assert changed(sft, lora) == adapters
+
+
 @pytest.mark.parametrize("path", sorted(BUNDLED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_models_of_a_recipe_pair_in_their_published_dimensions(path):
     """`test_published.py` pairs every tensor of attention, MLP and norms of these."""

@@ -9,6 +9,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from common.errors import UserError
 from harness.studies import load
 from harness.studies.paper_steps import FAMILIES
+from harness.studies.small import FAMILIES as FAMILIES_SMALL
 from harness.studies.step import within
 
 
@@ -53,7 +54,7 @@ def test_steps_of_the_pocket_word_for_word():
 
 
 @pytest.mark.parametrize("asked", [{"seeds": 3, "controls": True}, {}])
-@pytest.mark.parametrize("name", ["pocket", "paper"])
+@pytest.mark.parametrize("name", load.BUNDLED)
 def test_every_run_that_a_study_evaluates_is_of_a_method(name, asked):
     study = load.load(name, **asked)
     runs = {run.folder for method in study.methods for run in method.runs}
@@ -99,3 +100,27 @@ def test_reasoners_are_asked_as_their_cards_say():
             "<s>Below is an instruction that describes a task. Write a response that appropriately "
             "completes the request.\n\n### Instruction:\nWhat is 6 times 7?\n\n### Response:"
         ]
+
+
+def test_the_study_of_small_vlms_takes_a_day_of_one_gpu():
+    study = load.load("small")
+    assert sum(step.seconds for step in study.steps) <= 24 * 3600
+    for family, one in FAMILIES_SMALL.items():
+        recipes = {step.run[1] for step in study.steps if step.run[0] == "train"}
+        arms = (
+            ("sft", "drift", "lora_sft", "lora_drift") if one.full else ("lora_sft", "lora_drift")
+        )
+        assert {f"{family}_{arm}" for arm in arms} <= recipes
+        assert study.titles[family] == one.title
+    assert words(study, "seed-0/smolvlm/merge_then_sft").startswith(
+        "train smolvlm_sft --set vlm=seed-0/smolvlm/tuned --set data=data --set seed=0"
+    )
+    # What is fetched is what the recipes are of.
+    assert words(study, "seed-0/internvl3_2b/reasoner") == (
+        "fetch deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B --out seed-0/internvl3_2b/reasoner"
+    )
+
+
+def test_the_primary_claims_of_small_vlms_are_few():
+    claims = load.load("small", controls=True).claims
+    assert sum(claim.primary for claim in claims) == 6

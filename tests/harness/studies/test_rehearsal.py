@@ -68,6 +68,17 @@ def test_the_table_of_the_document_is_what_the_command_prints(offline, driftbenc
     assert printed in text, f"the document should have this table:\n{printed}"
 
 
+def test_small_vlms_fit_24_gb(offline, known, driftbench, tmp_path):
+    """Every step; full weights of two billion by memory: low alone."""
+    words = "rehearse small --controls --device-memory 24 --format json --out"
+    told = {one["step"]: one for one in json.loads(driftbench(words, tmp_path / "out").out)}
+    assert not [step for step, one in told.items() if one["fits"] is False]
+    for family, how in (("smolvlm", "GiB a GPU"), ("internvl3_2b", "memory: low")):
+        for method in ("sft", "drift", "random"):
+            assert how in told[f"seed-0/{family}/{method}"]["why"]
+    assert "GiB a GPU" in told["seed-0/qwen3_vl_4b/lora_drift"]["why"]
+
+
 def test_what_training_takes_is_what_train_says(offline, tmp_path):
     """Weights, gradients and moments of Qwen2.5-VL-7B by hand; the rest as the trainer has it."""
     models = Models([], tmp_path, tmp_path)
@@ -113,6 +124,16 @@ def test_a_pair_that_does_not_fit_is_told_with_the_names_of_the_hub(offline, tmp
 def test_what_does_not_fit_is_one_sentence(offline, known, tmp_path, steps, machine, sentence):
     one = found(study(VLM, LLM, *steps), tmp_path, machine)[steps[0].name]
     assert one.fits is False and sentence in one.why
+
+
+def test_the_context_of_a_step_bounds_its_cache(offline, known, tmp_path):
+    small = Machine(gpus=1, memory=17 * 10**9, known="")
+    assert found(study(VLM, LLM, asked()), tmp_path, small)["run"].fits is False
+    asks = study(VLM, LLM, asked("run", "--max-tokens", "1024", "--context", "4096"))
+    assert (
+        "15.7 GiB a GPU"
+        in found(asks, tmp_path, Machine(gpus=1, memory=19 * 10**9, known=""))["run"].why
+    )
 
 
 def test_a_model_without_chat_template_needs_one_of_the_step(offline, known, tmp_path):

@@ -90,7 +90,7 @@ def test_a_broken_file_is_one_sentence(write, text, sentence):
 
 
 def test_an_unknown_study_names_the_known(tmp_path):
-    with pytest.raises(UserError, match="no study 'poket'; did you mean pocket.*paper, pocket, or"):
+    with pytest.raises(UserError, match="no study 'poket'; did you mean pocket.*pocket, small, or"):
         load.load("poket")
     with pytest.raises(UserError, match="no file .*none.py"):
         load.load(str(tmp_path / "none.py"))

@@ -1,7 +1,8 @@
-"""What is known of the paper's models where the hub is out of reach.
+"""What is known of the models of the bundled studies where the hub is out of reach.
 
 Dimensions are those of `drift.published`. Contexts are those of the models' config.json, 4,096 of
-Qwen2.5-Math as open-r1's issue 469 has it; sampling is that of DeepSeek-R1's card. That MetaMath's
+Qwen2.5-Math as open-r1's issue 469 has it; those of the small models were not seen, and follow from
+the models that they were trained from. Sampling is that of DeepSeek-R1's card. That MetaMath's
 tokenizer comes without a chat template was not seen, but its card has the prompt alone.
 """
 
@@ -36,14 +37,22 @@ CONTEXTS = {
     "Qwen/Qwen2.5-7B": 131072,
     "Qwen/Qwen2.5-Math-7B": 4096,
     "russwang/ThinkLite-VL-7B": 128000,
+    "HuggingFaceTB/SmolVLM-500M-Instruct": 8192,
+    "prithivMLmods/SmolLM2-CoT-360M": 8192,
+    "OpenGVLab/InternVL3-2B-hf": 32768,
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": 131072,
+    "Qwen/Qwen3-VL-2B-Instruct": 262144,
+    "Qwen/Qwen3-1.7B": 40960,
+    "Qwen/Qwen2.5-VL-3B-Instruct": 128000,
+    "PowerInfer/SmallThinker-3B-Preview": 32768,
+    "Qwen/Qwen3-VL-4B-Instruct": 262144,
+    "Qwen/Qwen3-4B-Thinking-2507": 262144,
 }
 """Tokens of prompt and answer together."""
+R1 = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 SAMPLING = {
-    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": {
-        "do_sample": True,
-        "temperature": 0.6,
-        "top_p": 0.95,
-    }
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": R1,
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": R1,
 }
 WITHOUT_TEMPLATE = ("meta-math/MetaMath-Mistral-7B",)
 

@@ -1,0 +1,129 @@
+"""The steps that studies of published models are made of, one function a kind.
+
+Everything of a family and a training seed lies in `seed-<n>/<family>/`, its models with the first.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from harness.studies.scale import Scale
+from harness.studies.step import ACCUMULATE, GPUS, Step, step
+
+
+def pair(family: str) -> tuple[str, str]:
+    """VLM and reasoner of a family."""
+    return f"seed-0/{family}/vlm", f"seed-0/{family}/reasoner"
+
+
+def fetched(scale: Scale) -> list[Step]:
+    """Models and data: links into the hub's cache."""
+    steps = []
+    for name, place in scale.models.items():
+        out, kind = (name, ("--data",)) if name == "data" else (f"seed-0/{name}", ())
+        size = scale.gib[name]
+        more: dict[str, Any] = {"stage": "models", "seconds": 20 * size, "download_gib": size}
+        run = ("fetch", place, *kind, "--out", out)
+        steps.append(step(out, *run, reads=scale.standins, **more))
+    return steps
+
+
+def checked(family: str, **more: Any) -> list[Step]:
+    """Whether a pair fits at all (shapes, RoPE bases, lineage), and how far apart it lies."""
+    here, both = f"seed-0/{family}", pair(family)
+    return [
+        step(
+            f"{here}/preflight",
+            *("families", "--check", *both),
+            **{"reads": both, "writes": (), **more, "seconds": 10},
+        ),
+        distance(f"{here}/distance", both, plot=True, **more),
+    ]
+
+
+def distance(
+    name: str, both: Sequence[str], of: Sequence[str] = (), plot: bool = False, **more: Any
+) -> Step:
+    """How far a pair lies apart, or how far training went from the one toward the other."""
+    drawn = ("--plot", f"{name}.png") if plot else ()
+    run = ("distance", *both, "--out", f"{name}.json", *drawn, *(f"--of={one}" for one in of))
+    writes = (f"{name}.json", *drawn[1:])
+    return step(name, *run, reads=(*both, *of), writes=writes, **more)
+
+
+def merge(
+    scale: Scale,
+    out: str,
+    both: Sequence[str],
+    *words: str,
+    reads: Sequence[str] = (),
+    **more: Any,
+) -> Step:
+    """A merge that is written."""
+    run = ("merge", *both, *words, "--out", out)
+    return step(out, *run, reads=(*both, *reads), disk_gib=scale.disk(out), **more)
+
+
+def tuned(
+    scale: Scale, out: str, both: Sequence[str], alphas: Sequence[float], **more: Any
+) -> Step:
+    """The merge that does best on the validation benchmark, written; the runs lie beside it."""
+    place, _, name = out.rpartition("/")
+    runs = f"{place}/tuning" if name == "tuned" else f"{out}_tuning"
+    words = ("--alphas", ",".join(map(str, alphas)), "--tasks", scale.validation)
+    return step(
+        out,
+        *("sweep", *both, *words, "--out", runs, "--best", out, *scale.options),
+        reads=(*both, *scale.standins),
+        writes=(runs, out),
+        gpu="one",
+        disk_gib=scale.disk(out),
+        **more,
+    )
+
+
+def trained(
+    scale: Scale,
+    out: str,
+    recipe: str,
+    parents: Mapping[str, str],
+    settings: Sequence[str] = (),
+    rows: str = "",
+    **more: Any,
+) -> Step:
+    """A training; on the study's GPUs together, each with its share of the global batch, or one."""
+    together = more.setdefault("gpu", "ranks") == "ranks"
+    given = [f"{role}={model}" for role, model in parents.items()]
+    given.append(f"data={rows or scale.rows}")
+    given += [*([f"accumulate={ACCUMULATE}"] if together else ()), *settings]
+    sets = [word for one in given for word in ("--set", one)]
+    run = ("train", recipe, *sets, *scale.training, "--out", out)
+    reads = (*parents.values(), rows.split("/")[0] or "data")
+    return step(out, *run, reads=reads, **{"disk_gib": scale.disk(out), **more})
+
+
+def answers(
+    scale: Scale, name: str, names: Sequence[str], tasks: str, options: Sequence[str], **more: Any
+) -> Step:
+    """Of checkpoints of one folder, in its `runs`."""
+    at = name.rpartition("/")[0]
+    models = tuple(f"{at}/{one}" for one in names)
+    runs = tuple(f"{at}/runs/{one}" for one in names)
+    run = ("eval", *models, "--tasks", tasks)
+    run += ("--out", runs[0] if len(runs) == 1 else f"{at}/runs", "--data-parallel", GPUS)
+    more = {"stage": "answers", "gpu": "all", "resumes": True, **more}
+    reads = (*models, *scale.standins)
+    return step(name, *run, *options, *scale.engine, reads=reads, writes=runs, **more)
+
+
+def report(folders: Sequence[str]) -> Step:
+    """All of it."""
+    words = ("report", ".", "--out", "report")
+    return step("report", *words, reads=folders, stage="report", seconds=60)
+
+
+def in_miniature(steps: Sequence[Step], study: str) -> list[Step]:
+    """The steps of a study behind the one that makes its stand-ins, as these take them."""
+    words = ("pocket", "standins", study, "--out", "standins")
+    made = step("standins", *words, stage="stand-ins", seconds=15, disk_gib=0.3)
+    return [made, *(replace(one, seconds=8, download_gib=0, disk_gib=0) for one in steps)]

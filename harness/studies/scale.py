@@ -1,0 +1,75 @@
+"""What the steps of a study of published models are given: the real thing, or stand-ins."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from common.errors import UserError, near
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What stands for models, data and benchmarks."""
+
+    models: Mapping[str, str]
+    """What is fetched, by its name in the study → its name on the hub, or a folder."""
+    gib: Mapping[str, float]
+    """The same → its size."""
+    seeing: str
+    """Benchmarks with pictures, of a sweep."""
+    everything: str
+    """Benchmarks of each checkpoint."""
+    validation: str
+    """Benchmark on which merges are chosen."""
+    text: str
+    """Benchmarks of the reasoners."""
+    reasoning: str
+    """Benchmarks of what is trained once."""
+    swapped: str = ""
+    """Layers that get the reasoner's share in layer swap."""
+    rows: str = "data"
+    options: tuple[str, ...] = ()
+    """Of asking."""
+    options_text: tuple[str, ...] = ()
+    """Over those of each reasoner."""
+    engine: tuple[str, ...] = ()
+    training: tuple[str, ...] = ()
+    standins: tuple[str, ...] = ()
+    """What all that is fetched or asked is made from."""
+
+    def disk(self, place: str) -> float:
+        """GiB of a checkpoint in the folder of a family, or of that folder's VLM."""
+        return self.gib[f"{place.split('/')[1]}/vlm"]
+
+
+STANDINS: Mapping[str, Any] = {
+    "rows": "data/train.jsonl",
+    "seeing": "pocket",
+    "everything": "pocket",
+    "reasoning": "pocket",
+    "text": "gsm8k",
+    "validation": "pocket_validation",
+    "options": ("--data", "standins/world", "--limit", "3", "--max-tokens", "4"),
+    "options_text": ("--data", "standins/text", "--limit", "3", "--max-tokens", "4"),
+    "engine": ("--engine", "hf"),
+    "training": (
+        *("--set", "steps=2", "--set", "lr=0.001"),
+        *("--set", "dtype=float32", "--set", "max_tokens=1024"),
+    ),
+    "standins": ("standins",),
+}
+"""Of `Scale`, for random tiny models of the same classes and a handful of questions. Answers come
+from transformers, but for the sweeps."""
+
+
+def given(scale: Scale, models: Mapping[str, str], offload: bool) -> Scale:
+    """A scale with folders of one's own in the place of names on the hub.
+
+    Raises:
+        UserError: One of `models` is none of the scale's.
+    """
+    if unknown := [name for name in models if name not in scale.models]:
+        hint = near(unknown[0], scale.models)
+        raise UserError(f"--set {unknown[0]}: {hint}there are offload, {', '.join(scale.models)}")
+    more = ("--set", "offload=true") if offload else ()
+    return replace(scale, models={**scale.models, **models}, training=(*scale.training, *more))

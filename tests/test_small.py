@@ -1,0 +1,56 @@
+"""Every step of the study of small VLMs on stand-ins, each a real process; see `test_paper.py`."""
+
+import json
+
+import pytest
+import warm
+
+from harness.runs.folder import read_card
+from harness.studies import load, process, runner
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load.load("small", controls=True, scale="pocket")
+
+
+@pytest.fixture(scope="module")
+def out(study, tmp_path_factory):
+    """The whole study, two steps at a time."""
+    out = tmp_path_factory.mktemp("small") / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "subprocess", warm.subprocesses())
+        runner.run(study, out, jobs=2)
+    return out
+
+
+def test_the_pocket_scale_has_every_step(study):
+    whole = load.load("small", controls=True)
+    assert [step.name for step in study.steps[1:]] == [step.name for step in whole.steps]
+    for small, large in zip(study.steps[1:], whole.steps, strict=True):
+        assert small.run[0] == large.run[0] and small.writes == large.writes
+
+
+@pytest.mark.slow
+def test_what_was_asked_is_what_was_made(study, out):
+    """As many checkpoints as run folders, each of its own weights, and none of them empty."""
+    folders = [path for step in study.steps for path in step.writes if "/runs/" in path]
+    cards = [read_card(out / folder) for folder in folders]
+    for card in cards:
+        assert card.tasks and all(task.n == 3 for task in card.tasks)
+    prints = {card.fingerprint for card in cards}
+    assert len(prints) == len(cards) == sum(len(method.runs) for method in study.methods)
+    assert (out / "report" / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_arms_differ_where_they_say(out):
+    at = out / "seed-0" / "internvl3_2b"
+    found = {
+        arm: json.loads((at / arm / "made.json").read_text())["settings"]
+        for arm in ("sft", "drift", "lora_sft", "lora_drift", "published", "lora_random_start")
+    }
+    assert (found["sft"]["prior"], found["drift"]["prior"]) == (None, "reasoner-vlm")
+    assert found["lora_drift"]["adapter_rank"] == 64 and not found["drift"]["adapter_rank"]
+    assert found["published"]["when"] == "backward" and found["published"]["accumulate"] == 8
+    assert found["lora_random_start"]["adapter_start"] == "random"
