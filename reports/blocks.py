@@ -3,11 +3,11 @@
 A block is one table: rows are runs, columns are groups of questions.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import UserError, near
 from common.provenance import Made
 from common.typed import as_kind
 from harness.runs.folder import read_questions
@@ -163,6 +163,31 @@ def some_verdict(runs: Iterable[Run]) -> None:
     """
     if not any(run.cells for run in runs):
         raise UserError("none of the runs has a verdict yet: let `driftbench eval` finish first")
+
+
+def only(row: Row, tasks: Sequence[str] | None) -> Row:
+    """Leave out of a row what was said to other tasks; None leaves all."""
+    if tasks is None:
+        return row
+    kept = {where: found for where, found in row.run.verdicts.items() if where[0] in tasks}
+    return replace(row, run=replace(row.run, verdicts=kept))
+
+
+def answered(rows: Iterable[Row], tasks: Sequence[str]) -> None:
+    """Stop where nothing was said to one of the tasks.
+
+    Raises:
+        UserError: That.
+    """
+    known = list(dict.fromkeys(task for row in rows for task in row.run.tasks))
+    if not tasks:
+        raise UserError(f"--tasks names none: there are answers to {', '.join(known)}")
+    for task in tasks:
+        if task not in known:
+            raise UserError(
+                f"none of the runs answered {task!r}: {near(task, known)}there are answers to "
+                f"{', '.join(known)}"
+            )
 
 
 def questions_of(runs: Iterable[Run]) -> dict[tuple[str, str], Asked]:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from common.text import printable
 
 if TYPE_CHECKING:
     from reports.blocks import Material
+    from reports.headline import Said
     from reports.plots.style import Plot
     from reports.study import Study
     from reports.tables import Table
@@ -32,6 +34,16 @@ def report(
             help="Run to compare with. Default: that of the study, else the first run.",
         ),
     ] = None,
+    tasks: Annotated[
+        str | None,
+        Option(
+            metavar="A,B",
+            help="Only these, in this order. Default: all, but no validation split beside others.",
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, Option(metavar="TEXT", help="Of the page. Default: named after the runs.")
+    ] = None,
 ) -> None:
     """Write tables, plots and a page from run folders.
 
@@ -41,30 +53,41 @@ def report(
     study.md, .csv and .tex and findings.csv say what it supports. Pictures for which the page has
     no room lie in pictures/.
     """
-    write(paths, out, baseline)
+    wanted = None if tasks is None else tuple(filter(None, map(str.strip, tasks.split(","))))
+    write(paths, out, baseline, tasks=wanted, title=title)
 
 
-def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None:
+def write(
+    paths: Sequence[Path],
+    out: Path,
+    baseline: str | None = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    title: str | None = None,
+) -> None:
     """Make every file of the report aside, then move them to `out`.
 
     Args:
         paths: A study folder, or run folders.
         out: Folder for the report, made if missing; other files in it stay.
         baseline: Name of the run to compare with.
+        tasks: The benchmarks to report; None: all but validation splits.
+        title: Of the page; None: named after the runs.
 
     Raises:
         UserError: Something at the paths, or at `out`, is not as expected.
     """
     from rich.console import Console
 
-    from reports import load, study, tables
+    from reports import headline, load, study, tables
     from reports.page import page
     from reports.plots import categories, figures
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
     with Console(stderr=True).status("reading runs") as status:
-        material = load.collect(paths, baseline)
+        material = load.collect(paths, baseline, tasks)
+        material = replace(material, title=title or material.title)
         status.update("counting")
         over_seeds = study.of(material)
         counted = [tables.compare(block) for block in material.blocks]
@@ -72,29 +95,31 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> None
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
         try:
-            _put_tables(aside, material, counted)
+            said = [] if over_seeds else headline.sentences(counted)
+            _put_tables(aside, material, counted, said=said)
             status.update("drawing")
             drawn = _put_plots(aside, figures.of(material, counted))
             lead = _put_study(aside, over_seeds) if over_seeds else ""
             status.update("writing the page")
             beside = aside / "pictures"
-            _put(
-                aside / "index.html",
-                page.render(material, counted, lead, drawn=drawn, beside=beside),
-            )
+            files = [str(path.relative_to(aside)) for path in sorted(aside.rglob("*.*"))]
+            text = page.render(material, counted, lead, drawn=drawn, beside=beside, files=files)
+            _put(aside / "index.html", text)
             _move(aside, out)
         finally:
             shutil.rmtree(aside)
-    _tell(counted, material.notes, out)
+    _tell(counted, material.notes, said, out)
 
 
-def _put_tables(folder: Path, material: "Material", counted: "Sequence[Table]") -> None:
+def _put_tables(
+    folder: Path, material: "Material", counted: "Sequence[Table]", *, said: "Sequence[Said]"
+) -> None:
     from reports import costs, formats, published
     from reports.plots import training
 
     known = [each for block in material.blocks for each in published.beside(block)]
     blocks = material.blocks
-    parts = [formats.markdown(counted, material.notes), published.markdown(known)]
+    parts = [formats.markdown(counted, material.notes, said), published.markdown(known)]
     _put(folder / "comparison.md", "\n".join([*filter(None, parts), costs.markdown(blocks)]))
     parts = [formats.latex(counted), published.latex(known), costs.latex(blocks)]
     _put(folder / "comparison.tex", "\n".join(filter(None, parts)))
@@ -151,10 +176,14 @@ def _put(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _tell(counted: "Sequence[Table]", notes: Sequence[str], out: Path) -> None:
-    """Print what was chosen, what is missing, and where the page is."""
+def _tell(
+    counted: "Sequence[Table]", notes: Sequence[str], said: "Sequence[Said]", out: Path
+) -> None:
+    """Print what came out, what was chosen, what is missing, and where the page is."""
     from reports import tables
 
+    for one in said:
+        print(printable(f"{one.name}: {one.text}"))
     for note in notes:
         print(printable(note))
     for table in (table for table in counted if not table.by_group):

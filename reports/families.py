@@ -15,6 +15,7 @@ from common.typed import record as as_record
 from drift.families import FAMILIES
 from harness.statistics import scores
 from harness.statistics.choice import best
+from harness.statistics.compare import VALIDATION
 from harness.statistics.sides import Run, read_run, run_folders
 from harness.studies import load, record
 from harness.studies.step import STATE, Design, Method
@@ -27,6 +28,8 @@ from reports.blocks import (
     Part,
     Row,
     Step,
+    answered,
+    only,
     questions_of,
     rho,
     some_verdict,
@@ -56,18 +59,25 @@ def _on_disk(path: Path, method: Method) -> bool:
     return any((path / run.folder / "run.json").exists() for run in method.runs)
 
 
-def collect(path: Path, design: Design, baseline: str | None) -> Material:
+def collect(
+    path: Path, design: Design, baseline: str | None, tasks: Sequence[str] | None = None
+) -> Material:
     """Read a study.
 
     Args:
         path: Its folder.
         design: What it compares.
         baseline: Name of the method or run to which the others are compared, instead of its own.
+        tasks: Those to report; None: all but those on which something was chosen.
 
     Raises:
-        UserError: A file is broken, nothing was graded, or no row is called so.
+        UserError: A file is broken, nothing was graded, no row is called so, or no run answered one
+            of the tasks.
     """
     parts = _parts(path, design)
+    if tasks is not None:
+        answered((row for part in parts for row in (*part.rows, *part.sweep)), tasks)
+        parts = tuple(_narrowed(part, tasks) for part in parts)
     first: dict[str, Part] = {}
     for part in parts:
         first.setdefault(part.family, part)
@@ -160,13 +170,23 @@ def _part(
         title=_title(family),
         seed=seed,
         folder=place,
-        columns=_columns(runs.values(), lambda task: task not in validation),
+        columns=_columns(
+            runs.values(), lambda task: task not in validation and not task.endswith(VALIDATION)
+        ),
         rows=tuple(rows),
         sweep=_sweep(runs.values(), vlm=next((r.run for r in rows if r.method == "vlm"), None)),
         choice=choice,
         distances=maps.read(place),
         notes=tuple(notes),
     )
+
+
+def _narrowed(part: Part, tasks: Sequence[str]) -> Part:
+    rows = tuple(only(row, tasks) for row in part.rows)
+    sweep = tuple(only(row, tasks) for row in part.sweep)
+    columns = _columns((row.run for row in (*rows, *sweep)), lambda task: True)
+    columns = tuple(sorted(columns, key=lambda column: tasks.index(column.task)))
+    return replace(part, rows=rows, sweep=sweep, columns=columns)
 
 
 def _columns(runs: Iterable[Run], wanted: Callable[[str], bool]) -> tuple[Column, ...]:

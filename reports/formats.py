@@ -14,7 +14,7 @@ from common.text import (
     probability,
 )
 from harness.statistics import render
-from reports import tables, text
+from reports import compact, headline, tables, text
 from reports.blocks import Column, Material
 from reports.tables import Entry, Line, Table
 
@@ -56,14 +56,18 @@ def _most(entries: Sequence[Entry]) -> str:
     return f"{max((entry.cell.n for entry in entries if entry.cell), default=0):,}"
 
 
-def markdown(counted: Sequence[Table], notes: Sequence[str] = ()) -> str:
-    """Write the tables as one Markdown document; what is supported is bold."""
-    parts = ["# Comparison", tables.CAPTION, _bullets(notes)]
+def markdown(
+    counted: Sequence[Table], notes: Sequence[str] = (), said: Sequence[headline.Said] = ()
+) -> str:
+    """Write the tables as one Markdown document; in the full ones what is supported is bold."""
+    short = [f"**{in_markdown(one.name)}**: {in_markdown(one.text)}" for one in said]
+    parts = ["# Comparison", "\n".join(f"- {text}" for text in short), compact.markdown(counted)]
+    parts += ["## Differences and their errors", tables.CAPTION, _bullets(notes)]
     for table in counted:
         heads, lines = grid(table)
         rows = [[_in_markdown(cell) for cell in line] for line in lines]
         drawn = markdown_table(list(map(in_markdown, heads)), rows, "l" + "r" * (len(heads) - 1))
-        parts += [f"## {in_markdown(table.title)}", drawn, tables.caption(table)]
+        parts += [f"### {in_markdown(table.title)}", drawn, tables.caption(table)]
         if not table.by_group:
             parts.append(_bullets([*text.differences(table), *table.notes]))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -84,12 +88,14 @@ def _bullets(notes: Sequence[str]) -> str:
 
 def latex(counted: Sequence[Table]) -> str:
     r"""Write the tables in LaTeX, one `table*` each; they need `\usepackage{booktabs}`."""
-    head = "% Needs \\usepackage{booktabs}.\n"
-    return head + "\n".join(map(_latex_table, counted))
+    head = "% Needs \\usepackage{booktabs}."
+    return "\n".join([head, compact.latex(counted), *map(_latex_table, counted)])
 
 
-MARKS = {"supported": r"$^{*}$", "inside the noise": "", "cannot be told": r"$^{?}$"}
-MARKED = "* supported, ? cannot be told; the other differences are inside the noise."
+MARKED = (
+    f"{compact.MARKS[True]} supported and above, {compact.MARKS[False]} supported and below, "
+    "? cannot be told; the other differences are inside the noise."
+)
 
 
 def _latex_table(table: Table) -> str:
@@ -130,7 +136,10 @@ def _small(entry: Entry, place: int) -> tuple[str, str]:
     one = entry.versus
     if one is None:
         return "", ""
-    return (render.change(one), MARKS[one.finding]) if place == 0 else (probability(one.p_holm), "")
+    if place:
+        return probability(one.p_holm), ""
+    mark = compact.LATEX[compact.mark(entry)]
+    return render.change(one), r"$^{?}$" if one.finding == "cannot be told" else mark
 
 
 # CSV

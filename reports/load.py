@@ -21,35 +21,41 @@ from reports.blocks import (
     Cost,
     Material,
     Row,
+    answered,
+    only,
     questions_of,
     some_verdict,
 )
 from reports.plots import training
 
 
-def collect(paths: Sequence[Path], baseline: str | None = None) -> Material:
+def collect(
+    paths: Sequence[Path], baseline: str | None = None, tasks: Sequence[str] | None = None
+) -> Material:
     """Read a study folder, or run folders.
 
     Args:
         paths: One study folder; or run folders, or folders that hold run folders.
         baseline: Name of the run to which the others are compared; by default that of the study,
             else the first run.
+        tasks: Those to report, in this order; None: all, but no validation split beside others.
 
     Raises:
-        UserError: Nothing to report at a path, a broken file, no run of the baseline's name.
+        UserError: Nothing to report at a path, a broken file, no run of the baseline's name, a
+            task that no run answered.
     """
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: expected a study folder or run folders")
     designs = [families.design_of(path) for path in paths]
     if len(paths) == 1 and designs[0]:
-        return families.collect(paths[0], designs[0], baseline)
+        return families.collect(paths[0], designs[0], baseline, tasks)
     if any(designs):
         raise UserError("give either one study folder or run folders, not both")
-    return _runs(paths, baseline)
+    return _runs(paths, baseline, tasks)
 
 
-def _runs(paths: Sequence[Path], baseline: str | None) -> Material:
+def _runs(paths: Sequence[Path], baseline: str | None, tasks: Sequence[str] | None) -> Material:
     folders = []
     for path in paths:
         found = run_folders(path)
@@ -67,13 +73,16 @@ def _runs(paths: Sequence[Path], baseline: str | None) -> Material:
     names = short_names(folders)
     rows, notes = _rows(folders, names, given=paths)
     some_verdict(row.run for row in rows)
+    if tasks is not None:
+        answered(rows, tasks)
+        rows = [only(row, tasks) for row in rows]
     base = next((row for row in rows if row.run.name == (baseline or rows[0].run.name)), None)
     if base is None:
         raise UserError(f"no run is named {baseline!r}: there are {', '.join(names)}")
     notes += [f"{row.label} has no verdict yet." for row in rows if not row.run.cells]
     title = ", ".join(names) if len(names) <= 4 else f"{len(names)} runs"
     graded = tuple(row for row in rows if row.run.cells or row is base)
-    return Material(title=title, blocks=(_block(graded, base),), notes=tuple(notes))
+    return Material(title=title, blocks=(_block(graded, base, tasks),), notes=tuple(notes))
 
 
 def _rows(
@@ -97,9 +106,9 @@ def _rows(
     return rows, notes
 
 
-def _block(rows: tuple[Row, ...], base: Row) -> Block:
-    tasks = dict.fromkeys(task for row in rows for task in row.run.tasks)
-    tests = [task for task in tasks if not task.endswith(VALIDATION)] or [*tasks]
+def _block(rows: tuple[Row, ...], base: Row, tasks: Sequence[str] | None) -> Block:
+    known = dict.fromkeys(task for row in rows for task in row.run.tasks)
+    tests = tasks or [task for task in known if not task.endswith(VALIDATION)] or [*known]
     title = tests[0] if len(tests) == 1 else "all tasks"
     logs = (training.read(Path(row.run.card.checkpoint)) for row in rows)
     return Block(

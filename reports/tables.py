@@ -12,7 +12,7 @@ from common.text import probability, with_error
 from harness.runs.schema import Cell
 from harness.statistics import compare as comparison
 from harness.statistics import render, scores
-from harness.statistics.compare import MEAN, Comparison, Difference
+from harness.statistics.compare import MEAN, VALIDATION, Comparison, Difference
 from harness.statistics.sides import Side
 from reports.blocks import Block, Column, Row
 
@@ -74,7 +74,10 @@ def compare(block: Block) -> Table:
     found = None
     if block.baseline:
         sides = [Side(row.label, (row.run,)) for row in block.rows]
-        found = comparison.compare(sides, baseline=block.baseline.label, groups=True)
+        tasks = list(dict.fromkeys(column.task for column in block.columns))
+        named = tasks if any(task.endswith(VALIDATION) for task in tasks) else None
+        base = block.baseline.label
+        found = comparison.compare(sides, baseline=base, tasks=named, groups=True)
     return arranged(block, found, shown(block))
 
 
@@ -83,6 +86,7 @@ def shown(block: Block) -> tuple[Column, ...]:
     tasks = list(dict.fromkeys(column.task for column in block.columns))
     if len(tasks) == 1 and block.columns[0].group != "all":
         return (Column(POOLED, tasks[0], "all"), *block.columns)
+    tasks = [task for task in tasks if not task.endswith(VALIDATION)]
     if block.baseline:
         tasks = [task for task in tasks if task in block.baseline.run.tasks]
     return (*block.columns, *([Column(MEAN, "+".join(tasks), MEAN)] if len(tasks) > 1 else ()))

@@ -8,13 +8,16 @@ import base64
 import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from reports import costs, formats, published, tables
+from harness.runs.schema import Cell
+from harness.statistics.compare import MEAN
+from reports import compact, costs, formats, headline, published, tables
 from reports import text as words
-from reports.blocks import Block, Material, Run
+from reports.blocks import Block, Material, Row, Run
 from reports.page import browser
 from reports.plots import degradation, figures
 from reports.plots import style as plots
@@ -32,6 +35,7 @@ def render(
     *,
     drawn: dict[str, list[tuple[Plot, str]]] | None = None,
     beside: Path | None = None,
+    files: Collection[str] = (),
 ) -> str:
     """Write the page.
 
@@ -42,6 +46,7 @@ def render(
         drawn: Section → plots, each with its SVG element; None: they are drawn.
         beside: Folder that gets the pictures for which the page has no room; the page looks for
             them in `pictures` beside itself. None: those are left out.
+        files: Names of the files beside the page, which it offers.
 
     Returns:
         HTML; the same input gives the same text.
@@ -72,6 +77,11 @@ def render(
         material=material,
         lead=Markup(lead),
         summary=_summary(material),
+        said=[]
+        if lead
+        else [(s.name, s.verdict, _together(s.text)) for s in headline.sentences(counted)],
+        compact=_compact(counted),
+        files=[name for name in files if "/" not in name],
         tables=[_table(table) for table in counted if not table.by_group],
         groups=[_table(table) for table in counted if table.by_group],
         caption=tables.CAPTION,
@@ -79,7 +89,12 @@ def render(
         floor=formats.FLOOR,
         plots={
             name: [
-                {"title": p.title, "text": p.text, "svg": Markup(svg)}
+                {
+                    "title": p.title,
+                    "text": p.text,
+                    "svg": Markup(svg),
+                    "files": [f for f in files if f.startswith(f"plots/{p.name}.")],
+                }
                 for p, svg in drawn.get(name, ())
             ]
             for name in figures.SECTIONS
@@ -146,12 +161,22 @@ def _summary(material: Material) -> str:
 def _table(table: Table) -> dict[str, Any]:
     heads, lines = formats.grid(table)
     base = table.found.baseline if table.found else None
+    where = {id(e): line.row for line in table.lines for e in line.entries}
+    rows = {line.row.label: line.row for line in table.lines}
     return {
         "title": table.title,
         "baseline": base if base is None else _together(base),
         "heads": list(map(_together, heads)),
         "lines": [
-            [_together(cell) if isinstance(cell, str) else _cell(cell) for cell in line]
+            {
+                "name": _together(str(line[0])),
+                "cells": [
+                    _count(table, rows.get(str(line[0])), head, cell)
+                    if isinstance(cell, str)
+                    else _cell(table, where[id(cell)], cell)
+                    for head, cell in zip(heads[1:], line[1:], strict=True)
+                ],
+            }
             for line in lines
         ],
         "caption": tables.caption(table),
@@ -160,13 +185,69 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
-def _cell(entry: Entry) -> dict[str, str]:
+def _link(table: Table, **wanted: str) -> str:
+    """Where the page shows the questions that are wanted: as its script reads it (`wanted`)."""
+    return "#questions?" + urlencode({"in": table.block.title} | wanted)
+
+
+def _asks(table: Table, row: Row, cell: Cell, **wanted: str) -> str:
+    """The questions of a cell, and what a run said to them."""
+    place = {} if cell.group == MEAN else {"task": cell.task}
+    if cell.group not in ("all", MEAN):
+        place["group"] = cell.group
+    return _link(table, **place, first=row.label, **wanted)
+
+
+def _count(table: Table, row: Row | None, head: str, text: str) -> dict[str, str]:
+    """A count of a run's answers, which leads to them."""
+    found = {"kind": "count", "text": text, "mark": "", "href": ""}
+    if head not in formats.COUNTS or row is None or text in ("", "0", "–"):
+        return found
+    kind = {} if head == "n" else {"is": head}
+    href = _link(table, first=row.label, **kind)
+    return found | {"href": href, "mark": "some" if kind else ""}
+
+
+def _cell(table: Table, row: Row, entry: Entry) -> dict[str, str]:
     change, p = tables.difference(entry)
-    mark = ""
+    found = {"kind": "score", "text": tables.score(entry), "change": change, "p": p, "href": ""}
+    if entry.cell:
+        found["href"] = _asks(table, row, entry.cell)
     if one := entry.versus:
         mark = "up" if one.difference > 0 else "down"
-        mark = mark if one.finding == "supported" else "noise"
-    return {"score": tables.score(entry), "change": change, "p": p, "mark": mark}
+        found["mark"] = mark if one.finding == "supported" else "noise"
+        differ = {"second": one.baseline, "compare": "they differ"}
+        found["differ"] = _asks(table, row, entry.cell, **differ) if entry.cell else ""
+    return found
+
+
+def _compact(counted: Sequence[Table]) -> list[dict[str, Any]]:
+    return [
+        {
+            "heads": [column.title for column in own[0].columns],
+            "parts": [
+                {
+                    "title": table.title if len(own) > 1 else "",
+                    "lines": [
+                        (
+                            _together(label),
+                            label == (table.found.baseline if table.found else ""),
+                            [
+                                (score, _asks(table, line.row, entry.cell) if entry.cell else "")
+                                for score, entry in zip(scores, line.entries, strict=True)
+                            ],
+                        )
+                        for (label, scores), line in zip(
+                            compact.lines(table), table.lines, strict=True
+                        )
+                    ],
+                }
+                for table in own
+            ],
+            "caption": compact.caption(own),
+        }
+        for own in compact.together(counted)
+    ]
 
 
 def _merged(block: Block) -> dict[str, Any]:

@@ -4,12 +4,13 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 
+from reports import headline
 from reports.blocks import Material
 from reports.plots import categories, degradation, maps, pareto, training
 from reports.plots.style import Plot
 from reports.tables import Table
 
-SECTIONS = ("merging", "categories", "cost", "distance", "training")
+SECTIONS = ("headline", "merging", "categories", "cost", "distance", "training")
 """Of the page; those of `print` are files alone."""
 
 CATEGORIES = 8
@@ -27,7 +28,10 @@ def of(material: Material, counted: Sequence[Table]) -> dict[str, list[Plot]]:
         Section of the page → its plots; `print` holds what is a file alone.
     """
     swept = degradation.drawable(material.blocks)
+    # Of several seeds the study's own figure says more than that of one of them.
+    one_seed = len({part.seed for part in material.parts}) < 2
     plots: dict[str, list[Plot | None]] = {
+        "headline": [headline.plot(counted)] if one_seed else [],
         "print": [degradation.together(swept)] if swept else [],
         "merging": [degradation.single(block, swept) for block in swept],
         "categories": [categories.plot(t) for t in counted if t.by_group][:CATEGORIES],

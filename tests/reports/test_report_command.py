@@ -1,6 +1,9 @@
+import re
 import subprocess
 import sys
 
+import graded
+import pandas
 import pytest
 
 from driftbench import __main__
@@ -32,6 +35,7 @@ FILES = {
             "merge_degradation_llava_next",
             "cost_qwen2_5_vl",
             "cost_llava_next",
+            "differences",
         )
         for kind in ("png", "svg")
     ),
@@ -69,8 +73,36 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path, run):
         "plots/categories_pocket_group.svg",
         "plots/cost_pocket.png",
         "plots/cost_pocket.svg",
+        "plots/differences.png",
+        "plots/differences.svg",
     }
     assert "paired difference to sft" in (tmp_path / "out" / "comparison.md").read_text()
+
+
+def test_tasks_and_title_are_those_asked_for(tmp_path, run):
+    tasks = ("see", "think", "think_validation")
+    questions = [q for task in tasks for q in graded.simple_questions(8, task)]
+    for name, bits in {"a": [0, 1] * 12, "b": [1] * 24}.items():
+        graded.write_run(tmp_path / name, questions, graded.simple_answers(questions, bits))
+
+    def columns(*options):
+        run(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out", *options)
+        scores = (tmp_path / "out" / "scores.csv").read_text().splitlines()[1:]
+        [head] = re.findall(r"<thead><tr><th scope=.col.></th>(.*?)</tr>", page_text())[:1]
+        return re.findall(r">([^<]+)</th>", head), {row.split(",")[5] for row in scores}
+
+    def page_text():
+        return (tmp_path / "out" / "index.html").read_text()
+
+    assert columns() == (["see", "think", "mean over tasks"], set(tasks)), "no validation in it"
+    assert columns("--tasks", "think") == (["think"], {"think"})
+    wanted = ("--tasks", "think_validation, think,see", "--title", "A <b>week</b>")
+    assert columns(*wanted)[0] == ["think_validation", "think", "see", "mean over tasks"]
+    assert "<h1>A &lt;b&gt;week&lt;/b&gt;</h1>" in page_text()
+    table = pandas.read_csv(tmp_path / "out" / "comparison.csv")
+    found = dict(zip(table["task"], table["family"], strict=True))
+    assert found["think_validation"] == "exploratory" and found["see"] == "headline"
+    assert found["think+see"] == "exploratory"
 
 
 def test_mistakes_are_one_sentence_and_leave_nothing(study, tmp_path, run):
@@ -84,6 +116,8 @@ def test_mistakes_are_one_sentence_and_leave_nothing(study, tmp_path, run):
         ([study, "--out", file], "is a file"),
         ([study, "--out", file / "x"], "Not a directory"),
         ([study, "--out", out, "--baseline", "sftt"], "'sftt'"),
+        ([study, "--out", out, "--tasks", "pockett"], "did you mean pocket?"),
+        ([study, "--out", out, "--tasks", ","], "names none"),
         ([study], "--out"),
         (["--out", out], "PATH"),
         ([study, "--outt", out], "--outt"),

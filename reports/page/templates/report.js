@@ -11,6 +11,14 @@ let data = null;
 let block = null; // the family, or the runs, on show
 let found = []; // places in block.rows that the filters let through
 let place = 0; // in found
+const LISTED = 50; // questions of the list at once
+
+// What the address says after `#questions?` → the list in which it is chosen. Values are the words
+// that are shown, so that an address holds after the report was made anew.
+const CHOICES = {
+  task: "task", group: "group", first: "model-a", is: "verdict-a", second: "model-b",
+  also: "verdict-b", compare: "flip",
+};
 
 // The data is gzip in base64: small, and not one character of it means anything in HTML.
 async function unpacked(text) {
@@ -113,8 +121,54 @@ function filter() {
       found.push(row);
     }
   });
-  place = 0;
+  // Where nothing is asked for, begin where the two differ: that is what one looks for.
+  const differs = found.findIndex((row) => flipped(row, first, second, 1));
+  place = flip || words ? 0 : Math.max(0, differs);
   show();
+}
+
+// The address of what is on show; what is as at the beginning is left out.
+function address() {
+  const said = new URLSearchParams();
+  if (data.blocks.length > 1 || found.length) said.set("in", block.title);
+  for (const [name, id] of Object.entries(CHOICES)) {
+    const select = $(id);
+    if (select.selectedIndex > 0 || name === "first" || name === "second") {
+      said.set(name, select.selectedOptions[0].textContent);
+    }
+  }
+  if ($("search").value) said.set("text", $("search").value);
+  if ($("list").checked) said.set("list", "1");
+  if (found.length) said.set("id", data.texts[data.questions[block.rows[found[place]][0]][1]]);
+  return "#questions?" + said;
+}
+
+function remember() {
+  history.replaceState(null, "", address());
+}
+
+// Show what an address asks for; what it names and is not there stays as it is.
+function follow() {
+  if (!location.hash.startsWith("#questions?")) return;
+  const wanted = new URLSearchParams(location.hash.slice("#questions?".length));
+  const index = data.blocks.findIndex((each) => each.title === wanted.get("in"));
+  $("block").value = Math.max(0, index);
+  set($("block").value);
+  for (const [name, id] of Object.entries(CHOICES)) {
+    const options = [...$(id).options];
+    const at = options.findIndex((option) => option.textContent === wanted.get(name));
+    if (at >= 0) $(id).selectedIndex = at;
+    if (name === "task") offer(); // its groups
+  }
+  $("search").value = wanted.get("text") || "";
+  $("list").checked = wanted.get("list") === "1";
+  filter();
+  const id = wanted.get("id");
+  const at = found.findIndex((row) => data.texts[data.questions[block.rows[row][0]][1]] === id);
+  if (id !== null && at >= 0) place = at;
+  show();
+  document.activeElement.blur(); // arrow keys go through the questions, not through a table
+  $("questions").scrollIntoView();
 }
 
 // The groups that questions of the chosen task have.
@@ -131,6 +185,11 @@ function offer() {
 }
 
 function choose(index) {
+  set(index);
+  filter();
+}
+
+function set(index) {
   block = data.blocks[index];
   const labels = block.runs.map((run) => run.label);
   const tasks = [...new Set(block.rows.map(([question]) => data.questions[question][0]))];
@@ -144,7 +203,6 @@ function choose(index) {
   fill($("verdict-b"), VERDICTS, 0);
   fill($("flip"), FLIPS, 0);
   $("search").value = "";
-  filter();
 }
 
 function prompt(text, pictures) {
@@ -209,7 +267,44 @@ function textNodes(text) {
   return nodes;
 }
 
+// The questions found, one a line: what each run made of it, and how it begins.
+function showList() {
+  const first = Math.floor(place / LISTED) * LISTED;
+  const runs = [...block.runs.keys()].filter((run) => block.runs[run].main);
+  const head = element("tr");
+  const names = ["question", ...runs.map((run) => block.runs[run].label), "text"];
+  head.append(...names.map((name) => element("th", "", name)));
+  const lines = found.slice(first, first + LISTED).map((row, i) => {
+    const [, id, prompt] = data.questions[block.rows[row][0]];
+    const line = element("tr");
+    const name = line.appendChild(element("th"));
+    name.scope = "row";
+    const open = name.appendChild(element("button", "plainly", data.texts[id]));
+    open.type = "button";
+    open.onclick = () => {
+      $("list").checked = false;
+      place = first + i;
+      show();
+      remember();
+    };
+    for (const run of runs) {
+      const signs = samples(run, row).map((sample) => SIGNS[sample.word]).join("");
+      const name = { "✓": "up", "✗": "down" }[signs] || "";
+      line.append(element("td", name, signs.length > 12 ? signs.slice(0, 12) + "…" : signs));
+    }
+    const text = data.texts[prompt].replaceAll("<image>", "▣ ").trim();
+    line.append(element("td", "prose", text.length > 160 ? text.slice(0, 160) + "…" : text));
+    return line;
+  });
+  $("lines").replaceChildren(head, ...lines);
+  const last = Math.min(first + LISTED, found.length);
+  if (found.length) $("count").textContent = first + 1 + "–" + last + " of " + found.length;
+}
+
 function show() {
+  const listed = $("list").checked;
+  $("listed").hidden = !listed;
+  $("single").hidden = listed;
   const slider = $("position");
   slider.max = Math.max(0, found.length - 1);
   slider.value = place;
@@ -220,7 +315,8 @@ function show() {
   $("others").lastElementChild.replaceChildren();
   $("name").textContent = $("expected").textContent = "";
   $("others").hidden = true;
-  if (!found.length) return;
+  if (listed) showList();
+  if (listed || !found.length) return;
   const row = found[place];
   const [question, groups] = block.rows[row];
   const [task, id, text, pictures, expected] = data.questions[question];
@@ -239,10 +335,15 @@ function show() {
 }
 
 function go(step) {
-  const to = Math.min(Math.max(place + step, 0), found.length - 1);
-  if (to === place || to < 0) return;
-  place = to;
+  if ($("list").checked) step *= LISTED;
+  to(Math.min(Math.max(place + step, 0), found.length - 1));
+}
+
+function to(other) {
+  if (other === place || other < 0) return;
+  place = other;
   show();
+  remember();
 }
 
 function begin() {
@@ -250,23 +351,29 @@ function begin() {
   if (!data.blocks.length) return;
   $("browser").hidden = false;
   fill($("block"), data.blocks.map((each) => each.title), 0);
-  $("block").onchange = () => choose($("block").value);
-  $("task").onchange = () => {
+  const chosen = (act) => () => {
+    act();
+    remember();
+  };
+  const anew = chosen(() => choose($("block").value));
+  $("block").onchange = anew;
+  $("task").onchange = chosen(() => {
     offer();
     filter();
-  };
+  });
   for (const id of ["group", "model-a", "verdict-a", "model-b", "verdict-b", "flip"]) {
-    $(id).onchange = filter;
+    $(id).onchange = chosen(filter);
   }
+  $("list").onchange = chosen(show);
   let waiting = 0;
   $("search").oninput = () => {
     clearTimeout(waiting);
-    waiting = setTimeout(filter, 200); // not at every letter
+    waiting = setTimeout(chosen(filter), 200); // not at every letter
   };
-  $("reset").onclick = () => choose($("block").value);
+  $("reset").onclick = anew;
   $("previous").onclick = () => go(-1);
   $("next").onclick = () => go(1);
-  $("position").oninput = () => go(Number($("position").value) - place);
+  $("position").oninput = () => to(Number($("position").value));
   $("thoughts").onchange = show;
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -275,6 +382,8 @@ function begin() {
     if (event.key === "ArrowRight") go(1);
   });
   choose(0);
+  follow();
+  window.addEventListener("hashchange", follow);
 }
 
 const ready = (async () => {

@@ -357,12 +357,18 @@ def test_going_through_the_questions(study, tmp_path):
     assert logged == []
     said = json.loads(re.search(r'<pre id="said">(.*?)</pre>', document)[1].replace("&amp;", "&"))
     steps = {name: rest for name, *rest in said}
-    assert steps["start"] == ["1 of 48", "pocket · perception-0000 · perception"]
-    assert steps["right"][0] == "2 of 48" and steps["left"][0] == "1 of 48"
-    assert steps["in a list"][0] == "1 of 48"
-    assert steps["group"] == ["1 of 12", "pocket · reasoning-image-0000 · reasoning-image"]
+    blocks = load.collect([study]).blocks
+    first = differing(blocks[0])
+    ids = [id for task, id in blocks[0].questions if task == "pocket"]
+    assert steps["start"][0] == f"{ids.index(first[0]) + 1} of 48"
+    assert steps["start"][1].startswith(f"pocket · {first[0]} · "), "where the two differ"
+    assert steps["right"][0] == f"{ids.index(first[0]) + 2} of 48"
+    assert steps["left"][0] == steps["in a list"][0] == f"{max(1, ids.index(first[0]))} of 48"
 
-    block = load.collect([study]).blocks[1]
+    block = blocks[1]
+    own = [one for one in differing(block) if one.startswith("reasoning-image")]
+    number = int(own[0].rsplit("-", 1)[1]) + 1
+    assert steps["group"] == [f"{number} of 12", f"pocket · {own[0]} · reasoning-image"]
     right = {
         row.run.name: {v.id for v in row.run.verdicts["pocket", "reasoning-image"] if v.correct}
         for row in block.rows[3:]
@@ -375,7 +381,64 @@ def test_going_through_the_questions(study, tmp_path):
     assert steps["flips"] == [f"1 of {len(flips)}", f"pocket · {flips[0]} · reasoning-image"]
     assert steps["slider"] == [f"3 of {len(flips)}", f"pocket · {flips[2]} · reasoning-image"]
     assert steps["open"] == [True] and steps["answers"] == [5, 1]
-    assert steps["reset"][0] == "1 of 48"
+    assert steps["reset"][0].endswith(" of 48")
+
+
+def differing(block):
+    """Ids of the questions on which SFT and DRIFT do not score alike."""
+    right = {
+        row.run.name: {v.id for v in row.run.verdicts["pocket", "all"] if v.correct}
+        for row in block.rows[3:]
+    }
+    ids = [id for task, id in block.questions if task == "pocket"]
+    return [id for id in ids if (id in right["sft"]) != (id in right["drift"])]
+
+
+@in_chromium
+def test_an_address_holds_what_is_on_show(study, tmp_path):
+    """Every number leads to its questions, and what is chosen can be sent to others."""
+    text = render(study)
+    [link] = set(
+        re.findall(r'href="(#questions\?in=LLaVA-NeXT&amp;[^"]*first=DRIFT[^"]*differ)"', text)
+    ) & set(
+        re.findall(r'href="(#[^"]*group=reasoning-image&amp;first=DRIFT&amp;second[^"]*)"', text)
+    )
+    link = html.unescape(link)
+    own = [id for id in differing(load.collect([study]).blocks[1]) if "reasoning-image" in id]
+    head = f"location.hash = {json.dumps(link)}; follow();"
+    list_ = (
+        "$('list').click(); said.push(['lines', $('lines').childElementCount, $('single').hidden]);"
+    )
+    back = "$('reset').click(); location.hash = kept; follow();"
+    steps = [
+        ("linked", head),
+        ("next", "press('ArrowRight'); const kept = location.hash; said.push(['hash', kept, '']);"),
+        ("listed", list_),
+        ("back", back),
+        (
+            "nothing of the kind",
+            "location.hash = '#questions?in=x&group=<b>&first=y&id=z'; follow();",
+        ),
+    ]
+    said = made_to_say(text, steps, tmp_path)
+    assert said["linked"] == (f"1 of {len(own)}", f"pocket · {own[0]} · reasoning-image")
+    assert said["next"] == (f"2 of {len(own)}", f"pocket · {own[1]} · reasoning-image")
+    kept = said["hash"][0]
+    assert kept.startswith("#questions?in=LLaVA-NeXT&") and kept.endswith(f"&id={own[1]}")
+    assert said["lines"] == (len(own) + 1, True)
+    assert said["listed"][0] == f"1–{len(own)} of {len(own)}"
+    assert said["back"] == said["next"]
+    assert said["nothing of the kind"][0].endswith(" of 48")
+
+
+def test_counts_lead_to_their_questions_and_files_are_offered(pair):
+    text = html.unescape(render(pair, files=["scores.csv", "plots/x.png", "comparison.tex"]))
+    assert '<a href="scores.csv" download>' in text and '<a href="comparison.tex" download>' in text
+    assert "plots/x.png" not in text, "it stands beside its plot"
+    where = "#questions?in=LLaVA-NeXT&first=DRIFT"
+    assert f'<td class="count some"><a href="{where}&is=unparsed">1</a>' in text
+    assert f'<td class="count some"><a href="{where}&is=truncated">1</a>' in text
+    assert f'<td class="count "><a href="{where}">8</a>' in text
 
 
 def made_to_say(text, steps, tmp_path):
@@ -478,7 +541,7 @@ def test_the_lead_stands_under_the_title_and_numbers_are_those_of_the_cells(pair
     assert text.index("</header>") < text.index(lead) < text.index('id="scores"')
     assert "<h1>" in text[: text.index(lead)]
     scores = text[text.index('id="scores"') : text.index('id="cost"')]
-    cells = re.findall(r"<td>([\d.]+ ± [\d.]+|–)", scores)
+    cells = re.findall(r"<td>(?:<a[^>]*>)?([\d.]+ ± [\d.]+|–)", scores)
     # The table worked out by hand in test_tables.
     assert cells == [
         "50.0 ± 18.9", "25.0 ± 25.0", "75.0 ± 25.0", "62.5 ± 18.3", "75.0 ± 25.0", "50.0 ± 28.9",
