@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
@@ -118,6 +119,26 @@ def stop(started: Iterable["subprocess.Popen[bytes]"], tell: bool = True) -> Non
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def processor_seconds(living: bool = False) -> float:
+    """Return what this process and its children have taken, user and system time, of all cores.
+
+    Args:
+        living: Count children that have not ended too, which takes a look at all processes.
+    """
+    import resource
+
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    total = sum(one.ru_utime + one.ru_stime for one in used)
+    if living:
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # it has just ended
+                times = child.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -91,7 +91,7 @@ class Made:
     """How far the weights went, as they were rounded when they were written: of a merge `rho` and
     `kept` (see `drift.merge.Reached`), of training see `drift.training.saving`."""
     cost: dict[str, Any] | None = None
-    """seconds, samples, tokens, flops, device, peak_memory_bytes."""
+    """seconds, processor_seconds, samples, tokens, flops, device, peak_memory_bytes."""
     tokens: dict[str, Any] | None = None
     """Words added to the vocabulary: see `drift.training.added_tokens`."""
     packages: dict[str, str] = field(default_factory=dict)
@@ -104,6 +104,7 @@ class Cost:
     """What all costs of checkpoints tell alike; None where it is not known."""
 
     seconds: float | None = None
+    processor_seconds: float | None = None
     samples: float | None = None
     tokens: float | None = None
     flops: float | None = None

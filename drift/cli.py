@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from common import imports
 from common.errors import UserError
 from common.hub import link, local
 from drift.options import Base, Llm, Out, Overwrite, Seed, Vlm, roles
@@ -89,7 +90,8 @@ def train(
         return
     if out is None:
         raise UserError("train needs --out, the folder to write (or --plan, which writes nothing)")
-    from drift.training.trainer import train as run
+    with imports.lean("datasets"):  # rows of files that need it find it again
+        from drift.training.trainer import train as run
 
     run(config, out, overwrite)
 

@@ -24,6 +24,8 @@ BLOCK = 1 << 20
 BLOCK_ON_DEVICE = 1 << 22
 ROW = 1024
 """Products that are summed in float32; their sums are summed in float64."""
+SMALL = 1 << 18
+"""Products that are summed all at once, as calls would cost more than what they do."""
 
 
 def strength(alpha: float, mode: Mode, gg: float, gd: float, dd: float) -> float:
@@ -107,11 +109,18 @@ def dots(
     """
     import torch
 
-    device = tensors[0].device
+    device, size = tensors[0].device, tensors[0].numel()
     exact = exact_dtype(device)
+    whole = -(-size // ROW) * ROW
+    if size and len(pairs) * whole <= min(SMALL, _block(device)):
+        table = buffers.get(-1, len(pairs) * whole, device).view(len(pairs), whole)
+        table[:, size:] = 0
+        (parts,) = _blocks(tensors, buffers)
+        for (a, b), out in zip(pairs, table, strict=True):
+            torch.mul(parts[a], parts[b], out=out[:size])
+        return table.view(len(pairs), -1, ROW).sum(-1).sum(-1, dtype=exact)
     total = torch.zeros(len(pairs), dtype=exact, device=device)
-    room = min(_block(device), -(-tensors[0].numel() // ROW) * ROW)
-    product = buffers.get(-1, room, device)
+    product = buffers.get(-1, min(_block(device), whole), device)
     for parts in _blocks(tensors, buffers):
         size = len(parts[0])
         product[size:] = 0
@@ -154,7 +163,7 @@ def _blocks(tensors: "list[torch.Tensor]", buffers: Buffers) -> "Iterator[list[t
     step = _block(tensors[0].device)
     flat = [tensor.detach().reshape(-1) for tensor in tensors]
     for start in range(0, size, step):
-        parts = [one[start : start + step] for one in flat]
+        parts = flat if size <= step else [one[start : start + step] for one in flat]
         yield [
             part
             if part.dtype == torch.float32

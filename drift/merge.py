@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import refuse_existing, written_aside
+from common.processes import processor_seconds
 from common.provenance import Made, write_made
 from drift import compatibility
 from drift.checkpoints import BLOCK, Blocks, Checkpoint, read_tensor, rewrite
@@ -316,7 +317,7 @@ def merge(
     parents = tuple(parent(role, folder) for role, folder in models.parents)
     for out, recipe in jobs.items():
         with written_aside(out, overwrite) as aside:
-            started, reached = time.perf_counter(), Reached()
+            started, began, reached = time.perf_counter(), processor_seconds(), Reached()
             _write(models, recipe, aside, reached)
             made = Made(
                 method="merge",
@@ -325,7 +326,11 @@ def merge(
                 settings=asdict(recipe),
                 coverage=_coverage(models.weights.values(), recipe, reached),
                 reached=reached.record(),
-                cost={"seconds": time.perf_counter() - started, "device": "cpu"},
+                cost={
+                    "seconds": time.perf_counter() - started,
+                    "processor_seconds": processor_seconds() - began,
+                    "device": "cpu",
+                },
             )
             made = write_made(aside, made)
         yield out, made

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from common import torch_guard
 from common.errors import UserError
 from common.files import written_aside
+from common.processes import processor_seconds
 from common.provenance import Made, write_made
 from drift.fingerprints import parent
 from drift.pocket import models, stages
@@ -76,9 +77,9 @@ def _make(
     # The order of float additions depends on the number of threads.
     torch.set_num_threads(1)
     with written_aside(out) as aside:
-        started = time.perf_counter()
+        started, began = time.perf_counter(), processor_seconds()
         model = train()
-        seconds = time.perf_counter() - started
+        seconds, processor = time.perf_counter() - started, processor_seconds() - began
         models.save(model, settings["family"], aside)
         made = Made(
             method=method,
@@ -87,6 +88,7 @@ def _make(
             settings=settings,
             cost={
                 "seconds": round(seconds, 1),
+                "processor_seconds": round(processor, 1),
                 "device": "cpu",
                 "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             },

@@ -48,6 +48,7 @@ from transformers.utils import logging as transformers_logging
 from common.errors import UserError
 from common.files import refuse_existing, unlinked, write_whole
 from common.hub import local
+from common.processes import processor_seconds
 from common.progress import Bar
 from common.provenance import Made, Parent
 from common.typed import read_json
@@ -72,6 +73,7 @@ from drift.training.saving import LOG, finish
 from drift.training.trainable import freeze
 
 SETTINGS = "settings.json"
+TIMES = ("seconds", "processor_seconds")
 IN_BACKWARD = (
     "the optimizer steps inside backward, tensor by tensor, so that there is no whole gradient to "
     "pull or to clip; take AdamW, or memory: low in a recipe, which saves more"
@@ -137,7 +139,7 @@ class DriftMixin:
         if not own_loss and trainer.compute_loss_func is None:
             trainer.compute_loss_func = answer_loss  # a Trainer with a loss of its own keeps it
         self.injector: Injector | AdapterInjector | None = None
-        self.spent = {"samples": 0, "tokens": 0, "flops": 0, "seconds": 0.0}
+        self.spent = dict.fromkeys(("samples", "tokens", "flops"), 0) | dict.fromkeys(TIMES, 0.0)
         self._join_prior = join
         self._log_path = log
         self._micro: list[torch.Tensor] = []
@@ -145,6 +147,7 @@ class DriftMixin:
         self._edits: dict[str, Any] = {}
         self._edited_step = -1
         self._started = 0.0
+        self._counted = processor_seconds()
         self._rates: flops.Rates | None = None
         trainer.add_callback(_Steps(self))
 
@@ -221,12 +224,14 @@ class DriftMixin:
         self._edited_step = step
         micro, self._micro = torch.stack(self._micro), []
         self._rows_of_step, self._rows = self._rows, []
-        sums = trainer.accelerator.reduce(micro.sum(0), "sum").tolist()
-        loss, length, pairs, images, seen, samples = sums
+        mine = torch.cat([micro.sum(0), micro.new_tensor([self._processor()])])
+        sums = trainer.accelerator.reduce(mine, "sum").tolist()
+        loss, length, pairs, images, seen, samples, processor = sums
         value = loss / trainer.args.world_size
         if self._rates is None:
             bare = trainer.accelerator.unwrap_model(trainer.model)
             self._rates = flops.rates(bare, bare.is_gradient_checkpointing)
+        self.spent["processor_seconds"] += processor
         self.spent["samples"] += int(samples)
         self.spent["tokens"] += int(length)
         self.spent["flops"] += self._rates.of(length, pairs, seen, images)
@@ -278,6 +283,25 @@ class DriftMixin:
         """Spent training, sessions before a resume included."""
         return self.spent["seconds"] + time.perf_counter() - self._started
 
+    def count_from(self, processor: float) -> None:
+        """Count what this process took since it had taken so many processor seconds."""
+        self._counted = processor
+
+    def _processor(self) -> float:
+        """Processor seconds of this process since they were last asked for."""
+        before, self._counted = self._counted, processor_seconds()
+        return self._counted - before
+
+    def processor_seconds(self) -> float:
+        """Of all processes, from their rows to now, sessions before a resume included.
+
+        All processes must ask at the same time.
+        """
+        trainer: Any = self
+        rest = torch.tensor([self._processor()], device=trainer.args.device)
+        self.spent["processor_seconds"] += float(trainer.accelerator.reduce(rest, "sum"))
+        return self.spent["processor_seconds"]
+
     def rewind(self, steps: int) -> None:
         """Take up the record where a checkpoint of `steps` steps left it."""
         self._started = time.perf_counter()
@@ -286,7 +310,7 @@ class DriftMixin:
         lines = [json.loads(line) for line in self._log_path.read_text().splitlines()]
         kept = [line for line in lines if line["step"] <= steps]
         if kept:
-            self.spent = {name: kept[-1][name] for name in self.spent}
+            self.spent = {name: kept[-1].get(name, 0) for name in self.spent}
         trainer: Any = self
         if trainer.args.should_save:
             text = "".join(json.dumps(line) + "\n" for line in kept)
@@ -336,6 +360,7 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     Raises:
         UserError: anything that the user can put right.
     """
+    began = processor_seconds()
     out = Path(out)
     refuse_existing(out, overwrite)
     given, config = config, at_hand(config)
@@ -360,6 +385,7 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
         resume = _resume_point(work, given, arguments.process_index == 0)
     try:
         trainer, added = _trainer(config, family, data, prior, arguments)
+        trainer.count_from(began)
         trainer.train(resume_from_checkpoint=resume)
         made = Made(
             method="sft" if prior is None else "drift",
@@ -662,6 +688,7 @@ def _cost(trainer: DriftTrainer, data: Data) -> dict[str, Any]:
     return {
         **trainer.spent,
         "seconds": trainer.seconds(),
+        "processor_seconds": trainer.processor_seconds(),
         "steps": trainer.state.global_step,
         "devices": trainer.args.world_size,
         "device": torch.cuda.get_device_name() if cuda else "cpu",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
+from common.processes import processor_seconds
 from harness.engines import Engine, Request
 from harness.evaluate.budget_forcing import continuations, joined
 from harness.evaluate.config import Shard
@@ -125,7 +126,7 @@ class _Clock:
             beside: Other shards add their time to the same file.
         """
         self._folder, self._engine, self._beside = folder, engine, beside
-        self._saved = time.monotonic()
+        self._saved, self._counted = time.monotonic(), processor_seconds(living=True)
 
     def tick(self) -> None:
         """Save from time to time."""
@@ -133,13 +134,14 @@ class _Clock:
             self._save()
 
     def _save(self) -> None:
-        now = time.monotonic()
+        now, processor = time.monotonic(), processor_seconds(living=True)
+        spent = (now - self._saved, processor - self._counted)
         with locks.locked(self._folder, "card", brief=True):
             card = read_card(self._folder)
-            write_json(self._folder / "run.json", self._added(card, now - self._saved))
-        self._saved = now
+            write_json(self._folder / "run.json", self._added(card, *spent))
+        self._saved, self._counted = now, processor
 
-    def _added(self, card: RunCard, seconds: float) -> RunCard:
+    def _added(self, card: RunCard, seconds: float, processor: float) -> RunCard:
         device, notes = self._engine.device, (*card.notes, *self._engine.notes)
         reached = getattr(self._engine, "reached", None)  # of a merge that lies nowhere on disk
         if self._beside:
@@ -147,6 +149,7 @@ class _Clock:
         return replace(
             card,
             seconds=round(card.seconds + seconds, 3),
+            processor_seconds=round(card.processor_seconds + processor, 3),
             device=device,
             notes=tuple(dict.fromkeys(notes)),
             made=replace(card.made, reached=reached) if card.made and reached else card.made,

@@ -43,7 +43,14 @@ def begin(job: Job) -> tuple[RunCard, bool]:
         else:
             notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
             made = old.made if old.made and old.made.reached else card.made
-            card = replace(card, seconds=old.seconds, notes=notes, judge=old.judge, made=made)
+            card = replace(
+                card,
+                seconds=old.seconds,
+                processor_seconds=old.processor_seconds,
+                notes=notes,
+                judge=old.judge,
+                made=made,
+            )
             if _is_done(job, old, card):
                 return old, True
     write_json(folder / "run.json", card)

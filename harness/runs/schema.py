@@ -232,6 +232,8 @@ class RunCard:
     device: str
     seconds: float
     """Spent asking, summed over resumed sessions; engine start excluded."""
+    processor_seconds: float = 0.0
+    """Of all cores in that time, the engine's processes included, servers not."""
     finished: bool = False
     """Every question was answered and graded. False while the run goes on, or was interrupted."""
     judge: dict[str, str] | None = None

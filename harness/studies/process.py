@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from common import processes
 from common.files import unlinked
@@ -32,6 +34,20 @@ class Running:
     peak: int = 0
 
 
+@contextmanager
+def bytecode() -> Iterator[dict[str, str]]:
+    """Yield an environment in which steps keep the modules that Python compiled, if none would.
+
+    To compile what a training imports takes as long as half of a small training. Where Python is
+    told to write no bytecode beside its sources, it lies in a folder that goes with this process.
+    """
+    if not sys.dont_write_bytecode or sys.pycache_prefix:
+        yield {}
+        return
+    with TemporaryDirectory(prefix="driftbench-", ignore_cleanup_errors=True) as folder:
+        yield {"PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
+
+
 def start(
     step: Step,
     study: Study,
@@ -41,6 +57,7 @@ def start(
     devices: Sequence[str],
     log: Path,
     reads: Mapping[str, str | None],
+    environment: Mapping[str, str],
 ) -> Running:
     """Start a step of a study in a folder.
 
@@ -52,13 +69,18 @@ def start(
         devices: Those that it is given.
         log: File for what it says.
         reads: Path → its fingerprint.
+        environment: Of `bytecode`.
     """
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(study.threads),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONSAFEPATH": "1",  # as -P, also for the processes that torchrun starts
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
+    environment = (
+        os.environ
+        | environment
+        | {
+            "OMP_NUM_THREADS": str(study.threads),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",  # as -P, also for the processes that torchrun starts
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+    )
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     if step.gpu == "ranks" and gpus > 1:

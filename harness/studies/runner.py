@@ -137,6 +137,7 @@ class Scheduler:
         """Steps that wait for one that failed."""
         self.peak = 0
         self.measured = 0.0
+        self.environment: dict[str, str] = {}
         self.free = visible()
         self.on_gpus = bool(self.free)
         if self.on_gpus and len(self.free) < gpus:
@@ -154,7 +155,7 @@ class Scheduler:
         started = time.monotonic()
         processes.end_spawned()  # torchrun's ranks, and engines of the steps
         record.write(self.study, self.out)
-        with display(self) as shown:
+        with process.bytecode() as self.environment, display(self) as shown:
             try:
                 self._start_ready()
                 while self.running:
@@ -272,6 +273,7 @@ class Scheduler:
             devices=devices,
             log=self._record(step).with_suffix(".log"),
             reads=reads,
+            environment=self.environment,
         )
 
     def _collect(self) -> bool:

@@ -108,6 +108,21 @@ def test_who_does_not_end_when_told_is_killed(monkeypatch):
         one.stdout.close()
 
 
+def test_processor_seconds_are_those_of_the_process_and_its_children():
+    code = "import time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\ninput()"
+    before, alone = processes.processor_seconds(living=True), processes.processor_seconds()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    assert processes.processor_seconds() - alone < 0.3
+    assert processes.processor_seconds(living=True) - before > 0.35
+    child.communicate(b"\n")
+    assert processes.processor_seconds() - alone > 0.35
+    assert processes.processor_seconds(living=True) - before < 2
+
+
 def test_who_has_been_told_is_waited_for_and_not_told_again():
     told = run(
         "import signal\nsignal.signal(15, lambda *_: os._exit(15))\nprint('ready', flush=True)\n"

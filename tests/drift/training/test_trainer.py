@@ -7,6 +7,7 @@ import torch
 import transformers as tf
 from tiny_models import altered, read
 
+from common import processes
 from common.errors import UserError
 from drift.families import decoder
 from drift.fingerprints import fingerprint
@@ -14,6 +15,8 @@ from drift.pairing import pair
 from drift.training import encode
 from drift.training import trainer as training
 from drift.training.config import TrainConfig
+
+TIMES = {"seconds": 0, "processor_seconds": 0}
 
 
 def config_of(folder, rows, **fields):
@@ -79,6 +82,9 @@ def test_a_run_leaves_a_whole_checkpoint(models, family, rows, tmp_path):
     cost, log = stored["cost"], log_of(tmp_path / "out")
     assert (cost["steps"], cost["samples"], cost["dropped_rows"]) == (3, 12, 0)
     assert 0 < cost["seconds"] < 60 and cost["peak_memory_bytes"] > 1e6
+    assert log[0]["processor_seconds"] < log[2]["processor_seconds"] < cost["processor_seconds"]
+    # One process, which had begun before.
+    assert cost["processor_seconds"] < processes.processor_seconds()
     moving = 4 * sum(before[name].numel() for name in trained)
     memory = cost["memory"]
     assert memory["weights_bytes"] == 4 * sum(tensor.numel() for tensor in before.values())
@@ -112,7 +118,8 @@ def test_sft_needs_no_reasoner_and_says_sft(qwen, rows, tmp_path):
     assert [one.role for one in made.parents] == ["vlm"]
     log = log_of(tmp_path / "out")
     assert set(log[0]) == {
-        "step", "loss", "lr", "grad_norm", "samples", "tokens", "flops", "seconds"
+        "step", "loss", "lr", "grad_norm", "samples", "tokens", "flops", "seconds",
+        "processor_seconds",
     }  # fmt: skip
 
 
@@ -318,7 +325,9 @@ def test_resume_is_bit_for_bit(models, family, rows, tmp_path, prior, monkeypatc
     assert same(read(tmp_path / "straight"), read(tmp_path / "cut"))
     logs = [log_of(tmp_path / name) for name in ("straight", "cut")]
     for a, b in zip(*logs, strict=True):
-        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+        assert {**a, **TIMES} == {**b, **TIMES}
+    done = [log[4]["processor_seconds"] for log in logs]
+    assert made.cost is not None and made.cost["processor_seconds"] > done[1] > 0
     assert made.cost is not None and made.cost["samples"] == 7 * 8
     assert not (tmp_path / "cut.partial").exists()
 

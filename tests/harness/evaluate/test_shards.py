@@ -31,7 +31,7 @@ def answer(request) -> str | None:
 
 def results(folder: Path) -> list:
     said = sorted(read_responses(folder), key=lambda r: (r.id, r.sample))
-    card = replace(read_card(folder), seconds=0.0)
+    card = replace(read_card(folder), seconds=0.0, processor_seconds=0.0)
     files = [(folder / name).read_bytes() for name in RESULTS]
     return [[replace(r, seconds=0.0) for r in said], card, files]
 

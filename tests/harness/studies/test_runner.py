@@ -92,6 +92,24 @@ def test_changed_code_reruns_everything(toy, out):
     assert len(ran(out)) == 4
 
 
+def test_steps_compile_what_they_import_once_where_no_bytecode_may_lie(toy, out, monkeypatch):
+    """Python itself compiles beside the sources, or with this flag each time anew."""
+    (toy / "big.py").write_text("")
+    (toy / "__main__.py").write_text(
+        "import sys, toy.big; print(sys.dont_write_bytecode, toy.big.__cached__)\n" + TOY
+    )
+    for flag in (True, False):
+        monkeypatch.setattr(sys, "dont_write_bytecode", flag)
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1" if flag else "")
+        runner.run(study(step("start", "first - start"), name="study"), out / str(flag))
+        written, place = (out / str(flag) / "steps" / "start.log").read_text().split()
+        assert written == "False"
+        beside = Path(place).is_relative_to(toy)
+        assert beside is not flag
+        assert Path(place).exists() is beside  # the folder has gone with its runner
+        assert (toy / "__pycache__").exists() is not flag
+
+
 def test_what_a_step_took_is_on_record(out):
     runner.run(toys(), out)
     record = json.loads((out / "steps" / "both.json").read_text())
