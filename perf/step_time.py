@@ -1,26 +1,37 @@
-"""What the pull costs: the time of a DRIFT step over that of an SFT step, and the memory it takes.
+"""What a training step takes, in time and in memory, for each way to hold the weights.
 
-One model, one optimizer and one batch take every kind of step in turn, each step as training takes
-it: forward and backward of each micro-batch, (pull), clip, AdamW. So what else the machine does
-falls on all kinds alike. Medians, and medians of the ratio to the SFT step of the same turn.
+Each step as training takes it: forward and backward of each micro-batch, (pull), clip, optimizer.
+The kinds of one way take turns on one model, so that what else the machine does falls on all alike;
+the ways come one after the other. Medians, and medians of the ratio to the SFT step of the same
+turn. Memory is that of a process of its own: the most that torch's allocator held, and of it
+weights, gradients, moments and Δ. On a CPU its rows are short, so that what is held for each
+parameter shows.
 
     python perf/step_time.py
+    python perf/step_time.py --kinds sft,drift --turns 9
     python perf/step_time.py --device cuda    # the dimensions of Qwen2.5-VL-7B
-    python perf/step_time.py --device cuda --kinds sft,offload    # peak memory without Δ
 
-Kinds: `sft`; `drift` (Δ in bfloat16 on the device); `offload` (Δ in pinned host memory); and
+A kind is `sft`; `drift` (Δ in bfloat16 on the device); `offload` (Δ in pinned host memory); or
 `published`, the form of the authors' code rebuilt: Δ in pageable host memory, copied to the device
-and applied by a tensor hook of each parameter, in every backward.
+and applied by a tensor hook of each parameter, in every backward. With `low-` before it the weights
+are held as with `memory: low`, with `lora-` or `qlora-` under adapters of rank 64 on a VLM in
+bfloat16 or in 4 bits; otherwise in float32.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,127 +40,96 @@ from common import torch_guard
 torch_guard.install()  # before transformers is imported
 
 import transformers as tf
+from step_models import Held, Published, batch_of, hold, large, shapes_of, small, way_of
 from transformers.utils import logging
 
-from drift.delta import Prior
-from drift.equations import strength
-from drift.injector import Injector
-from drift.published import PUBLISHED
-from drift.training.encode import IGNORED
-from drift.training.trainable import freeze
 from drift.training.trainer import answer_loss
 
-MROPE = {"rope_type": "default", "rope_theta": 1e6}
+KINDS = (
+    *("sft", "drift", "published", "low-sft", "low-drift"),
+    *("lora-sft", "lora-drift", "qlora-sft", "qlora-drift"),
+)
+SHORT = 96
+"""Tokens of the row that memory is measured with on a CPU."""
 
 
-def small() -> tf.PreTrainedConfig:
-    """A Qwen2.5-VL of 113 M parameters in its attention and MLPs."""
-    text = {
-        "hidden_size": 1024,
-        "intermediate_size": 2816,
-        "num_hidden_layers": 10,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 4,
-        "vocab_size": 4096,
-        "tie_word_embeddings": False,
-        "rope_parameters": MROPE | {"mrope_section": [8, 12, 12]},
-    }
-    vision = {"depth": 2, "hidden_size": 256, "num_heads": 4, "intermediate_size": 512}
-    return _config(text, vision | {"out_hidden_size": 1024, "fullatt_block_indexes": [1]})
+def step(held: Held, kind: str, batches: list[dict], device: str) -> dict[str, int]:
+    """Take one optimizer step.
 
-
-def large() -> tf.PreTrainedConfig:
-    """The dimensions of Qwen/Qwen2.5-VL-7B-Instruct."""
-    pair = next(one for one in PUBLISHED if one.vlm == "Qwen/Qwen2.5-VL-7B-Instruct")
-    return _config(dict(pair.inside), dict(pair.vision or {}))
-
-
-def _config(text: dict, vision: dict) -> tf.PreTrainedConfig:
-    size = text["vocab_size"]
-    ids = {
-        "image_token_id": size - 1,
-        "video_token_id": size - 2,
-        "vision_start_token_id": size - 3,
-        "vision_end_token_id": size - 4,
-    }
-    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    return tf.Qwen2_5_VLConfig(
-        text_config=text | special | {"model_type": "qwen2_5_vl_text"},
-        vision_config=vision,
-        tie_word_embeddings=False,
-        **ids,
-    )
-
-
-def batch_of(config: tf.PreTrainedConfig, rows: int, tokens: int, device: str) -> dict:
-    """Rows with one picture of 16 × 16 patches each; the second half of each is the answer."""
-    vision = config.vision_config
-    side, merged = 16, 16 * 16 // vision.spatial_merge_size**2
-    ids = torch.randint(1, config.get_text_config().vocab_size - 8, (rows, tokens))
-    ids[:, 1] = config.vision_start_token_id
-    ids[:, 2 : 2 + merged] = config.image_token_id
-    ids[:, 2 + merged] = config.vision_end_token_id
-    labels = ids.clone()
-    labels[:, : tokens // 2] = IGNORED
-    width = 3 * vision.temporal_patch_size * vision.patch_size**2
-    made = {
-        "input_ids": ids,
-        "labels": labels,
-        "attention_mask": torch.ones_like(ids),
-        "mm_token_type_ids": (ids == config.image_token_id).long(),
-        "pixel_values": torch.randn(rows * side * side, width),
-        "image_grid_thw": torch.tensor([[1, side, side]] * rows),
-    }
-    return {name: tensor.to(device) for name, tensor in made.items()}
-
-
-def prior_of(model: torch.nn.Module) -> Prior:
-    """Random Δ of a fifth of the size of random weights."""
-    from drift.families import decoder, layer_and_role
-
-    shapes = {
-        name: tuple(param.shape)
-        for name, param in decoder(model)[1].items()
-        if layer_and_role(name)[1] in ("attention", "mlp")
+    Returns:
+        Bytes by what they hold, where a step holds most of it.
+    """
+    pull = held.pulls.get(kind)
+    if isinstance(pull, Published):
+        pull.attach()
+    in_bfloat16 = device == "cuda" or way_of(kind) != ""
+    for batch in batches:
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        with torch.autocast(device, torch.bfloat16) if in_bfloat16 else nullcontext():
+            outputs = held.model(**inputs, use_cache=False)
+            loss = answer_loss(outputs, batch["labels"], batch["labels"].numel() // 2)
+        loss.backward()
+    if pull is not None and not isinstance(pull, Published):
+        pull.apply()
+    torch.nn.utils.clip_grad_norm_(held.params, 1.0)
+    held.optimizer.step()
+    gradients = sum(param.grad.nbytes for param in held.params)
+    held.optimizer.zero_grad()
+    if isinstance(pull, Published):
+        pull.detach()
+    state = [value for one in held.optimizer.state.values() for value in one.values()]
+    return {
+        "weights": sum(bytes_of(param) for param in held.model.parameters()),
+        "gradients": gradients,
+        "moments": sum(value.nbytes for value in state if torch.is_tensor(value)),
+        **(pull.memory() if pull is not None else {}),
     }
 
-    def read(name: str) -> torch.Tensor:
-        return (0.004 * torch.randn(shapes[name])).bfloat16()
 
-    return Prior(
-        variant="reasoner-vlm",
-        family="Qwen2.5-VL",
-        parents=(),
-        dtype="bfloat16",
-        seed=0,
-        shapes=shapes,
-        read=read,
-    )
+def bytes_of(param: Any) -> int:
+    """Of a parameter, with the scales of one in 4 bits."""
+    scales = getattr(param, "quant_state", None)
+    return param.nbytes + (scales.absmax.nbytes if scales is not None else 0)
 
 
-class Published:
-    """Hooks as in the authors' code: Δ in pageable host memory, applied in every backward."""
+def peak(kind: str, config: tf.PreTrainedConfig, batches: list[dict], device: str) -> None:
+    """Print the bytes that three steps of `kind` hold at most, and of it what is what."""
+    held = hold([kind], config, device, checkpointing=True)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        found = [step(held, kind, batches, device) for _ in range(3)][-1]
+        print(json.dumps(found | {"peak": torch.cuda.max_memory_allocated()}))
+        return
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as seen:
+        found = [step(held, kind, batches, device) for _ in range(3)][-1]
+    events = [one for one in seen.profiler.kineto_results.events() if one.name() == "[memory]"]
+    sizes = [one.nbytes() for one in sorted(events, key=lambda one: one.start_ns())]
+    more = int(torch.tensor(sizes).cumsum(0).max())
+    print(json.dumps(found | {"peak": found["weights"] + found.get("delta_bytes", 0) + more}))
 
-    def __init__(self, injector: Injector) -> None:
-        self.deltas = [(one.param, one.delta.cpu()) for one in injector.targets]
-        self.hooks: list = []
 
-    def attach(self) -> None:
-        """Hook every parameter."""
-
-        def pull(grad: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-            delta = delta.to(grad.device, grad.dtype)
-            gg, gd, dd = ((a * b).sum() for a, b in ((grad, grad), (grad, delta), (delta, delta)))
-            return grad - strength(1.0, "adaptive", float(gg), float(gd), float(dd)) * delta
-
-        for param, delta in self.deltas:
-            self.hooks.append(param.register_hook(lambda grad, delta=delta: pull(grad, delta)))
-
-    def detach(self) -> None:
-        """Take the hooks off."""
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks = []
+def seconds_of(
+    kinds: list[str], args: argparse.Namespace, config: tf.PreTrainedConfig, tokens: int
+) -> dict[str, list[float]]:
+    """Kind → seconds of each turn, for kinds of one way."""
+    cuda = args.device == "cuda"
+    clock = time.perf_counter if cuda else time.process_time
+    held = hold(kinds, config, args.device, checkpointing=cuda)
+    batches = [batch_of(config, args.batch, tokens, args.device) for _ in range(args.accumulate)]
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for turn in range(args.turns + 1):
+        for kind in kinds:
+            if cuda:
+                torch.cuda.synchronize()
+            start = clock()
+            step(held, kind, batches, args.device)
+            if cuda:
+                torch.cuda.synchronize()
+            if turn:  # the first warms up
+                times[kind].append(clock() - start)
+    return times
 
 
 def main() -> None:
@@ -160,108 +140,77 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--accumulate", type=int, help="micro-batches; default 2, on cuda 8")
     parser.add_argument("--tokens", type=int, help="of a row; default 512, on cuda 2048")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=5, help="0: memory alone")
     parser.add_argument("--threads", type=int, default=1, help="of the processor")
-    parser.add_argument("--kinds", default="sft,drift,offload,published")
+    parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.set_verbosity_error()
+    torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     cuda = args.device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise SystemExit("step_time: no CUDA device is visible; run it without --device")
     tokens = args.tokens or (2048 if cuda else 512)
     args.accumulate = args.accumulate or (8 if cuda else 2)
-    clock = time.perf_counter if cuda else time.process_time
     config = (large if (args.size or ("large" if cuda else "small")) == "large" else small)()
-    torch.manual_seed(0)
-    with torch.device(args.device):
-        model = tf.Qwen2_5_VLForConditionalGeneration(config).train()
-    trained = freeze(model, ("attention", "mlp"))
-    if cuda:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.disable_input_require_grads()
-    params = [param for param in model.parameters() if param.requires_grad]
-    optimizer = torch.optim.AdamW(params, lr=1e-6, weight_decay=0.0)
-    batches = [batch_of(config, args.batch, tokens, args.device) for _ in range(args.accumulate)]
+    if args.peak:
+        rows = batch_of(config, args.batch, tokens if cuda else SHORT, args.device)
+        peak(args.peak, config, [rows], args.device)
+        return
     kinds = args.kinds.split(",")
-    prior = prior_of(model)
-    injectors = {
-        kind: Injector(model, prior, mode="adaptive", offload=kind == "offload")
-        for kind in ("offload", "drift")
-        if kind in kinds or (kind == "drift" and "published" in kinds)
+    words = [word for word in sys.argv[1:] if word != "--kinds" and word != args.kinds]
+    memory = {
+        kind: json.loads(
+            subprocess.check_output([sys.executable, __file__, *words, "--peak", kind])
+        )
+        for kind in kinds
     }
-    published = Published(injectors["drift"]) if "published" in kinds else None
-
-    def seconds(kind: str) -> float:
-        if kind == "published":
-            assert published is not None
-            published.attach()
-        if cuda:
-            torch.cuda.synchronize()
-        start = clock()
-        for batch in batches:
-            inputs = {key: value for key, value in batch.items() if key != "labels"}
-            with torch.autocast(args.device, torch.bfloat16, enabled=cuda):
-                outputs = model(**inputs, use_cache=False)
-                loss = answer_loss(outputs, batch["labels"], batch["labels"].numel() // 2)
-            loss.backward()
-        if kind in injectors:
-            injectors[kind].apply()
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if cuda:
-            torch.cuda.synchronize()
-        taken = clock() - start
-        if published is not None:
-            published.detach()
-        return taken
-
-    times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    peaks = {}
-    for turn in range(args.turns + 1):
-        for kind in kinds:
-            if cuda:
-                torch.cuda.reset_peak_memory_stats()
-            taken = seconds(kind)
-            if turn:  # the first warms up
-                times[kind].append(taken)
-            if cuda:
-                peaks[kind] = torch.cuda.max_memory_allocated()
-    report(args, tokens, trained, times, injectors, peaks)
+    times: dict[str, list[float]] = {}
+    for _, group in groupby(kinds if args.turns else [], way_of):
+        times |= seconds_of(list(group), args, config, tokens)
+    report(args, tokens, sum(map(math.prod, shapes_of(config).values())), times, memory)
 
 
-def report(args, tokens, trained, times, injectors, peaks) -> None:
+def report(
+    args: argparse.Namespace,
+    tokens: int,
+    pulled: int,
+    times: dict[str, list[float]],
+    memory: dict[str, dict[str, int]],
+) -> None:
     """Print the table; write the figures."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
     print(
         f"{device}, {torch.get_num_threads()} of {os.cpu_count()} CPU threads, "
         f"torch {torch.__version__}, transformers {tf.__version__}\n"
-        f"{trained / 1e6:.0f} M trained parameters, {args.accumulate} × {args.batch} rows of "
-        f"{tokens} tokens, {args.turns} turns, load {os.getloadavg()[0]:.1f}\n"
+        f"{pulled / 1e6:.0f} M parameters in attention and MLPs, {args.accumulate} × {args.batch} "
+        f"rows of {tokens} tokens, {args.turns} turns, load {os.getloadavg()[0]:.1f}; bytes for "
+        "each of these parameters\n"
+    )
+    parts = ("weights", "gradients", "moments", "delta_bytes", "delta_host_bytes", "peak")
+    print(
+        "| step | seconds | over its SFT | over float32 | weights | gradients | moments | Δ "
+        "| Δ in host memory | peak | over float32 |\n|---|" + "---|" * 10
     )
     figures = {}
-    print("| step | seconds | over SFT | Δ on the device | Δ in host memory | peak |")
-    print("|---|---|---|---|---|---|")
-    for kind, taken in times.items():
-        ratios = [a / b for a, b in zip(taken, times["sft"], strict=True)]
-        held = injectors[kind].memory() if kind in injectors else {}
-        near, far = held.get("delta_bytes", 0), held.get("delta_host_bytes", 0)
-        if kind == "published":
-            far = 2 * trained
-        figures[kind] = {
-            "seconds": taken,
-            "ratio": statistics.median(ratios),
-            "delta_bytes": near,
-            "delta_host_bytes": far,
-            "peak_bytes": peaks.get(kind),
+    for kind, held in memory.items():
+        plain = kind.removeprefix(f"{way_of(kind)}-")
+        median = statistics.median(times[kind]) if kind in times else None
+        sft = f"{way_of(kind)}-sft".removeprefix("-")
+        ratios = [a / b for a, b in zip(times.get(kind, ()), times.get(sft, ()), strict=False)]
+        figures[kind] = held | {
+            "seconds": times.get(kind),
+            "over_sft": statistics.median(ratios) if ratios else None,
+            "over_float32": median and plain in times and median / statistics.median(times[plain]),
+            "peak_over_float32": held["peak"] / memory[plain]["peak"] if plain in memory else None,
         }
-        peak = f"{peaks[kind] / 2**30:.1f} GiB" if peaks else "–"
-        print(
-            f"| {kind} | {statistics.median(taken):.3f} | {statistics.median(ratios):.3f} "
-            f"| {near / 2**30:.2f} GiB | {far / 2**30:.2f} GiB | {peak} |"
-        )
+        row = [median, figures[kind]["over_sft"], figures[kind]["over_float32"]]
+        row += [held.get(part, 0) / pulled for part in parts]
+        row += [figures[kind]["peak_over_float32"]]
+        cells = ("–" if not value else f"{value:.3f}" for value in row)
+        print(f"| {kind} | {' | '.join(cells)} |")
     if args.out:
         with tempfile.NamedTemporaryFile("w", dir=args.out.parent, delete=False) as file:
             json.dump(figures, file, indent=2)
