@@ -103,7 +103,9 @@ def distance(
     plot: Annotated[Path | None, typer.Option(help="Also a heat map, PNG or SVG.")] = None,
     of: Annotated[
         list[Path] | None,
-        typer.Option(help="Also how far this checkpoint, made from VLM, has gone toward LLM."),
+        typer.Option(
+            help="Also how far this checkpoint or adapter, made from VLM, has gone toward LLM."
+        ),
     ] = None,
     modules: Annotated[
         str, typer.Option(help="Kinds of tensors that count for --of.")

@@ -1,12 +1,23 @@
 """How far a checkpoint that was made from a VLM has gone toward a reasoner: its displacement ρ."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
-from drift.checkpoints import Checkpoint, side_by_side
+from common.provenance import read_made
+from drift.adapter_folder import is_adapter, load_pairs, open_adapter, plain, refuse_other_base
+from drift.checkpoints import BLOCK, Checkpoint, side_by_side
 from drift.families import Role
 from drift.pairing import Weight, pair, refuse_unpaired, same_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+Blocks = Callable[[str], "Iterator[torch.Tensor]"]
+"""Canonical name → a tensor in the blocks of `Checkpoint.blocks`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +61,30 @@ def displacement(
     Args:
         vlm: Folder of the VLM at its first weights, w₀.
         llm: Folder of the reasoner; Δ = llm − vlm.
-        checkpoint: Folder of a VLM of the same family that was made from `vlm`, w.
+        checkpoint: Folder of a VLM of the same family that was made from `vlm`, or of a LoRA
+            adapter on it: w, which then is w₀ + scale·B·A.
         modules: Roles that count; DRIFT's own log of ρ counts those that it pulls.
 
     Raises:
-        UserError: the decoders do not pair, or `checkpoint` has other tensors than `vlm`.
+        UserError: the decoders do not pair, or `checkpoint` has other tensors than `vlm`, or is an
+            adapter on another model.
     """
     from torch import dot
 
     pairing = pair(vlm, llm)
     refuse_unpaired(pairing, modules)
     weights = {weight.name: weight for weight in pairing.weights if weight.role in modules}
-    places = same_tensors(vlm, checkpoint, weights.values())
-    first, goal, last = Checkpoint(vlm), Checkpoint(llm), Checkpoint(checkpoint)
+    first, goal = Checkpoint(vlm), Checkpoint(llm)
+    under_adapter = is_adapter(Path(checkpoint))
+    last = (_adapted if under_adapter else _whole)(first, checkpoint, weights)
 
     def sums_of(name: str) -> list[float]:
         sums, weight = [0.0, 0.0, 0.0], weights[name]
-        keys = weight.vlm_key, weight.llm_key, places[name]
-        blocks = (one.blocks(key) for one, key in zip((first, goal, last), keys, strict=True))
+        blocks = first.blocks(weight.vlm_key), goal.blocks(weight.llm_key), last(name)
         for before, reasoner, after in zip(*blocks, strict=True):
             there = before.float()
-            delta, moved = reasoner.float() - there, after.float() - there
+            delta = reasoner.float() - there
+            moved = after if under_adapter else after.float() - there
             for i, both in enumerate(((moved, delta), (delta, delta), (moved, moved))):
                 sums[i] += float(dot(*both))
         return sums
@@ -95,6 +109,36 @@ def displacement(
             for weight, sums in zip(weights.values(), found, strict=True)
         ),
     )
+
+
+def _whole(first: Checkpoint, folder: Path | str, weights: dict[str, Weight]) -> Blocks:
+    """The tensors of a checkpoint."""
+    places, last = same_tensors(first.folder, folder, weights.values()), Checkpoint(folder)
+    return lambda name: last.blocks(places[name])
+
+
+def _adapted(first: Checkpoint, folder: Path | str, weights: dict[str, Weight]) -> Blocks:
+    """What an adapter adds to each of `weights`, in float32: scale·B·A, or zeros."""
+    import torch
+
+    folder = Path(folder)
+    refuse_other_base(folder, read_made(folder), first.folder)
+    pairs = load_pairs(open_adapter(folder, first.entries))
+
+    def added(name: str) -> "Iterator[torch.Tensor]":
+        shape = weights[name].shape
+        found = pairs.get(plain(weights[name].vlm_key.removesuffix(".weight")))
+        for start in range(0, prod(shape), BLOCK):
+            stop = min(start + BLOCK, prod(shape))
+            if found is None:
+                yield torch.zeros(stop - start)
+                continue
+            a, b, scale = found
+            row, width = start // shape[1], shape[1]
+            rows = b[row : -(-stop // width)].float() @ a.float()
+            yield scale * rows.view(-1)[start - row * width : stop - row * width]
+
+    return added
 
 
 def module_of(weight: Weight) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from common.provenance import Made
 from drift import chat_template
+from drift.adapter_folder import Adapter
 from drift.merge_methods import Recipe
-from harness.checkpoints.adapter import Adapter
 
 VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower")
 """Fields of a config.json that only a model that takes images has."""

@@ -17,9 +17,9 @@ from common.errors import UserError
 from common.provenance import Made, Parent, digest, read_made
 from common.typed import read_json
 from drift import chat_template, foreign
-from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, fingerprint, sha256, shaping
-from drift.headers import ADAPTER, entries, headers
-from harness.checkpoints.adapter import ADAPTER_CONFIG, open_adapter
+from drift.adapter_folder import ADAPTER_CONFIG, is_adapter, open_adapter, refuse_other_base
+from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, sha256, shaping
+from drift.headers import entries, headers
 from harness.checkpoints.kinds import VISION, AdaptedModel, ModelFolder
 
 PIXELS = (
@@ -70,7 +70,7 @@ def open_checkpoint(
     path, name = _find(str(where))
     given = None if template is None else chat_template.given(template)
     notes = (f"asked with the chat template of {template}",) if given else ()
-    if _is_adapter(path):
+    if is_adapter(path):
         return _open_adapter(path, name, base, given, notes)
     if base:
         raise UserError(f"{path} is a whole model: --base is for an adapter")
@@ -141,7 +141,7 @@ def _open_adapter(
         base_path, base_name = _find(where)
     except UserError as error:
         raise UserError(f"{path} is an adapter, and {error}; --base names another place") from error
-    if _is_adapter(base_path):
+    if is_adapter(base_path):
         raise UserError(
             f"{path} is an adapter on another adapter, {base_path}: merge that one first"
         )
@@ -149,8 +149,8 @@ def _open_adapter(
     brought = own if own != chat_template.own(base_path, of_processor=True) else None
     model = _open_model(base_path, base_name, template or brought)
     recorded = read_made(path)
-    _check_base(path, recorded, base_path)
-    adapter = open_adapter(path, config, entries(base_path))
+    refuse_other_base(path, recorded, base_path)
+    adapter = open_adapter(path, entries(base_path))
     parent = Parent("base", str(base_path), model.fingerprint)
     settings = {field: config.get(field) for field in ("r", "lora_alpha", "target_modules")}
     made = Made(method="lora", name=name, parents=(parent,), settings=settings)
@@ -170,16 +170,6 @@ def _open_adapter(
     )
 
 
-def _check_base(path: Path, made: Made | None, base: Path) -> None:
-    """Check that `base` is the model that an adapter was trained on, where its record tells."""
-    trained_on = [one for one in (made.parents if made else ()) if one.role == "vlm"]
-    if trained_on and trained_on[0].fingerprint != fingerprint(base):
-        raise UserError(
-            f"{path} was trained on another model than {base}, whose fingerprint differs from that "
-            f"of {trained_on[0].path} in {path.name}/made.json: give that one with --base"
-        )
-
-
 # Where it is
 
 
@@ -187,16 +177,10 @@ def _find(where: str) -> tuple[Path, str]:
     path = Path(os.path.abspath(hub.local(where)))
     if not path.is_dir():
         raise UserError(f"{path} is a file: a checkpoint is a folder with config.json and weights")
-    if not (path / "config.json").exists() and not _is_adapter(path):
+    if not (path / "config.json").exists() and not is_adapter(path):
         raise UserError(foreign.told(path) or f"{path} is no checkpoint: it has no config.json")
     fetched = not Path(where).expanduser().exists()
     return path, where.partition("/")[2].replace("/", "-") if fetched else path.name
-
-
-def _is_adapter(path: Path) -> bool:
-    """Whether a folder holds an adapter, and no model beside it."""
-    weights = {file.name for file in path.glob("*.safetensors")} - {ADAPTER}
-    return (path / ADAPTER_CONFIG).exists() and not weights
 
 
 # What is in it

@@ -15,7 +15,7 @@ from typing import Any
 from common import torch_guard
 from common.errors import UserError
 from common.text import said
-from harness.checkpoints import adapter
+from drift import adapter_folder
 from harness.checkpoints.kinds import AdaptedModel, Checkpoint, MergedModel, folder_of
 from harness.checkpoints.preflight import declared_dtype, quantization
 from harness.engines import Request, is_permanent, refusal, rendering
@@ -368,15 +368,15 @@ def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
     return model.eval().to(device), {end for end in listed if end is not None}, device
 
 
-def _adapt(model: Any, found: adapter.Adapter) -> None:
+def _adapt(model: Any, found: adapter_folder.Adapter) -> None:
     """Add a LoRA adapter's products to what its matrices give."""
     from torch.nn import Linear
 
     held: dict[str, list[Any]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Linear):
-            held.setdefault(adapter.plain(name), []).append(module)
-    for name, (a, b, scale) in adapter.load_pairs(found).items():
+            held.setdefault(adapter_folder.plain(name), []).append(module)
+    for name, (a, b, scale) in adapter_folder.load_pairs(found).items():
         if len(held.get(name, ())) != 1:
             raise UserError(
                 f"{found.path} adapts {name}, which is no matrix of its own in transformers: merge "

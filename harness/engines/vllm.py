@@ -19,7 +19,7 @@ from typing import Any
 from common import processes, torch_guard
 from common.errors import UserError
 from common.text import said
-from harness.checkpoints.adapter import Adapter
+from drift.adapter_folder import Adapter
 from harness.checkpoints.kinds import (
     AdaptedModel,
     Checkpoint,

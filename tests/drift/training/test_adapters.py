@@ -8,6 +8,7 @@ from test_trainer import config_of, log_of, same
 from tiny_models import LETTERS, altered, read
 
 from common.errors import UserError
+from drift.displacement import displacement
 from drift.training import adapters
 from drift.training import trainer as training
 from drift.training.config import load, parse
@@ -83,6 +84,17 @@ def test_what_was_trained_is_what_peft_and_the_engine_load(
     before, after = read(folder / "vlm"), read(tmp_path / "whole")
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert before.keys() == after.keys() and len(moved) == 14
+
+    ours, theirs = (
+        displacement(folder / "vlm", folder / "llm", tmp_path / one) for one in ("out", "whole")
+    )
+    assert ours.rho > 1e-3 and ours.by_role.keys() == {"attention", "mlp"}
+    for measure in ("rho", "cosine", "moved"):
+        assert getattr(ours, measure) == pytest.approx(getattr(theirs, measure), rel=1e-4)
+    of_biases = [one.rho for one in ours.tensors if one.module.endswith("bias")]
+    assert not any(of_biases) and sum(one.rho != 0 for one in ours.tensors) == 14
+    with pytest.raises(UserError, match="was trained on another model than .*other, whose finger"):
+        displacement(other, folder / "llm", tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

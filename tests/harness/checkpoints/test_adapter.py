@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 import tasks
 from common.errors import UserError
 from common.provenance import Parent
+from drift.adapter_folder import plain
 from drift.merge_methods import Recipe
-from harness.checkpoints.adapter import plain
 from harness.checkpoints.kinds import Checkpoint, swappable
 from harness.checkpoints.preflight import open_checkpoint
 from harness.evaluate.merge_sweep import merges
@@ -152,7 +152,7 @@ SPOILT = {
     "other base": (
         lambda f: write(f, **{f"{Q[:-6]}z_proj.lora_{x}.weight": np.ones((2, 2)) for x in "AB"}),
         "adapts 1 matrices of 3 that its base does not have of their own, the first is "
-        "model.layers.0.self_attn.z_proj: give the right --base",
+        "model.layers.0.self_attn.z_proj: give the right base",
     ),
     "other size": (
         lambda f: write(f, q_B=np.ones((5, 2), np.float32)),

@@ -19,7 +19,7 @@ from pretend import Pretend, answer, completion, raw
 import tasks
 from common.errors import UserError
 from common.pictures import ORIENTATION
-from harness.checkpoints.adapter import Adapter
+from drift.adapter_folder import Adapter
 from harness.checkpoints.kinds import AdaptedModel, takes_images
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import Request, connection, desk, pace, reply

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.provenance import digest
-from drift.fingerprints import digests
+from common.provenance import Made, digest
+from common.typed import read_json
+from drift.fingerprints import digests, fingerprint
 from drift.headers import ADAPTER, Entry, read_header
 
 Pairs = dict[str, dict[str, tuple[int, ...]]]
@@ -71,17 +72,37 @@ class Adapter:
         return not all(DECODER.match(name) for name in self.scales)
 
 
-def open_adapter(path: Path, config: dict[str, Any], base: Mapping[str, Entry]) -> Adapter:
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds an adapter, and no model beside it."""
+    weights = {file.name for file in path.glob("*.safetensors")} - {ADAPTER}
+    return (path / ADAPTER_CONFIG).exists() and not weights
+
+
+def refuse_other_base(path: Path, made: Made | None, base: Path) -> None:
+    """Stop where an adapter's record tells that it was trained on another model than `base`.
+
+    Raises:
+        UserError: it was.
+    """
+    trained_on = [one for one in (made.parents if made else ()) if one.role == "vlm"]
+    if trained_on and trained_on[0].fingerprint != fingerprint(base):
+        raise UserError(
+            f"{path} was trained on another model than {base}, whose fingerprint differs from that "
+            f"of {trained_on[0].path} in {path.name}/made.json: give that one"
+        )
+
+
+def open_adapter(path: Path, base: Mapping[str, Entry]) -> Adapter:
     """Check an adapter.
 
     Args:
         path: Its folder.
-        config: Its settings.
         base: The tensors of the model under it.
 
     Raises:
         UserError: It is no plain LoRA adapter, or not one of this model.
     """
+    config = read_json(path / ADAPTER_CONFIG)
     _check_kind(path, config)
     if not (path / ADAPTER).exists():
         raise UserError(
@@ -175,7 +196,7 @@ def _check_fit(path: Path, pairs: Pairs, base: Mapping[str, Entry]) -> None:
     if absent:
         raise UserError(
             f"{path} adapts {len(absent)} matrices of {len(pairs)} that its base does not have "
-            f"of their own, the first is {absent[0]}: give the right --base"
+            f"of their own, the first is {absent[0]}: give the right base"
         )
     for name, pair in pairs.items():
         wanted = (pair["B"][0], pair["A"][1])
@@ -184,7 +205,7 @@ def _check_fit(path: Path, pairs: Pairs, base: Mapping[str, Entry]) -> None:
         if entry and re.fullmatch(r"b?float(16|32|64)", entry.dtype) and entry.shape != wanted:
             raise UserError(
                 f"{path} adapts {name} as {wanted[0]} x {wanted[1]}, in its base it is "
-                f"{' x '.join(map(str, entry.shape))}: give the right --base"
+                f"{' x '.join(map(str, entry.shape))}: give the right base"
             )
 
 
