@@ -33,12 +33,16 @@ class Checkpoint:
     """The tensors of one checkpoint folder, read when they are asked for.
 
     Read, not mapped: what was read can be let go, and memory holds what is being worked on.
+
+    Args:
+        folder: Of the checkpoint.
+        finite: Whether it is known already that all values are finite.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, finite: bool = False) -> None:
         self.folder = Path(folder)
         self.entries = entries(folder)
-        self._sound: set[str] = set()
+        self._sound: set[str] = set(self.entries) if finite else set()
 
     def blocks(self, name: str, step: int = 1) -> "Iterator[torch.Tensor]":
         """Read one tensor piece by piece: flat, `BLOCK` entries each, the last one shorter.

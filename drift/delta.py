@@ -141,13 +141,13 @@ def build(
     )
 
 
-def open_base(folder: Path | str, weights: Iterable[Weight]) -> Checkpoint:
-    """Open the text-only model that a reasoner was trained from.
+def open_base(folder: Path | str, weights: Iterable[Weight], finite: bool = False) -> Checkpoint:
+    """Open the text-only model that a reasoner was trained from; see `Checkpoint`.
 
     Raises:
         UserError: it lacks one of `weights`, or has it in another shape.
     """
-    base = Checkpoint(folder)
+    base = Checkpoint(folder, finite)
     wrong = [
         weight.name
         for weight in weights

@@ -1,8 +1,8 @@
 """Merge a reasoning model, another VLM or a prior into a VLM, streamed.
 
 The walk over a checkpoint opens the VLM's shards one after the other, exchanges what the recipe
-changes and copies every other byte. How far the weights as written went is measured on the way:
-in bfloat16 a small step is lost in part.
+changes and copies every other byte. How far the weights as written went is measured on the way, of
+large tensors on a sample: in bfloat16 a small step is lost in part.
 
     driftbench merge VLM LLM --method linear --alpha 0.3 --out DIR
     driftbench merge VLM SFT --alphas 0.25,0.5,0.75 --out-dir DIR
@@ -32,7 +32,15 @@ from drift.delta import load, open_base, stream
 from drift.families import DECODER_ROLES, ROLES, Role, decoder_keys, family_of, vlm_keys
 from drift.fingerprints import parent
 from drift.headers import INDEX, shapes
-from drift.merge_methods import GATED, Recipe, check, combiner, share_of, touched
+from drift.merge_methods import (
+    GATED,
+    OF_MATRICES,
+    Recipe,
+    check,
+    combiner,
+    share_of,
+    touched,
+)
 from drift.pairing import (
     Pairing,
     Weight,
@@ -66,6 +74,11 @@ class Models:
     """Role and folder of each model."""
 
 
+SAMPLED = 8
+"""Of a tensor of more than twice as many blocks every eighth one is measured: measuring all would
+take as long as a linear merge itself."""
+
+
 @dataclass(frozen=True)
 class Reached:
     """How far the weights went, as they are rounded: sums over the blocks of each tensor."""
@@ -73,12 +86,23 @@ class Reached:
     sums: dict[str, list[float]] = field(default_factory=dict)
     """Canonical name → ⟨w − w₀, Δ⟩, ‖Δ‖², ⟨w − vlm, step⟩, ‖step‖²: w₀ is the VLM, or the base of a
     recipe with `rho`, Δ leads from there to the reasoner, step is what the recipe asks for."""
+    entries: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Canonical name → entries that were measured, and all that there are."""
 
     def record(self) -> dict[str, float]:
-        """`rho`, the displacement, and `kept`, the share of the step that outlived rounding."""
-        rows = [*self.sums.values(), [0.0] * 4]
-        along, whole, kept, step = (sum(part) for part in zip(*rows, strict=True))
-        return {"rho": along / whole if whole else 0.0, "kept": kept / step if step else 1.0}
+        """Return what `made.json` tells.
+
+        `rho`, the displacement; `kept`, the share of the step that outlived rounding; `measured`,
+        the share of the entries that both were measured on, if it is not all.
+        """
+        totals = [0.0] * 4
+        for name, sums in self.sums.items():
+            some, every = self.entries[name]
+            totals = [a + b * every / some for a, b in zip(totals, sums, strict=True)]
+        along, whole, kept, step = totals
+        found = {"rho": along / whole if whole else 0.0, "kept": kept / step if step else 1.0}
+        some, every = (sum(part) for part in zip((0, 0), *self.entries.values(), strict=True))
+        return found if some == every else found | {"measured": some / every}
 
 
 def is_prior(folder: Path | str) -> bool:
@@ -149,6 +173,8 @@ def open_models(
 ) -> Models:
     """Open and pair what some merges need; arguments as in `merge`.
 
+    What was opened is not searched for values that are not finite: fingerprinting a model does.
+
     Raises:
         UserError: a recipe is off, the models do not pair, or a file is unsound.
     """
@@ -165,8 +191,8 @@ def open_models(
         parents.append(("base", Path(base)))
     return Models(
         weights={weight.vlm_key: weight for weight in pairing.weights},
-        vlm=Checkpoint(vlm),
-        other=_of_prior(other) if along_prior else _of_partner(Checkpoint(other)),
+        vlm=Checkpoint(vlm, finite=True),
+        other=_of_prior(other) if along_prior else _of_partner(Checkpoint(other, finite=True)),
         base=None if base is None else _of_base(base, vlm, pairing.weights),
         along_prior=along_prior,
         parents=tuple(parents),
@@ -203,8 +229,8 @@ def _of_base(
 ) -> Callable[[Weight], Blocks]:
     """Weight → the tensor of the base, which is text-only or a VLM of the same family."""
     if not is_same_family(vlm, base):
-        return _of_partner(open_base(base, weights))
-    keys, whole = same_tensors(vlm, base, weights), Checkpoint(base)
+        return _of_partner(open_base(base, weights, finite=True))
+    keys, whole = same_tensors(vlm, base, weights), Checkpoint(base, finite=True)
     return lambda weight: partial(whole.blocks, keys[weight.name])
 
 
@@ -233,8 +259,7 @@ def _merged_at(
     sources = [partial(models.vlm.blocks, key), models.other(weight)]
     if models.base is not None:
         sources.append(models.base(weight))
-    sums = reached.sums.setdefault(weight.name, [0.0] * 4)
-    return merged(weight, recipe, sources, sums, models.along_prior)
+    return merged(weight, recipe, sources, reached, models.along_prior)
 
 
 def _moves(recipe: Recipe) -> bool:
@@ -245,7 +270,7 @@ def merged(
     weight: Weight,
     recipe: Recipe,
     sources: Sequence[Blocks],
-    sums: list[float],
+    reached: Reached,
     along_prior: bool = False,
 ) -> "Iterator[torch.Tensor]":
     """The merged tensor, flat, block by block, in the VLM's dtype; the arithmetic is float32.
@@ -257,7 +282,7 @@ def merged(
         recipe: How.
         sources: The tensor in the VLM, in its partner, and, for the methods in `NEEDS_BASE`, in
             the common base.
-        sums: Of `Reached`; what is gone is added.
+        reached: Gets how far the tensor went.
         along_prior: Whether the partner is a Δ.
     """
     changes = touched(weight, recipe)
@@ -265,25 +290,42 @@ def merged(
     by_chance = changes and recipe.rounding == "stochastic"
     chance = stream(f"rounding {weight.name}", recipe.seed) if by_chance else None
     share = share_of(weight, recipe)
-    plain = recipe.method in ("linear", "layer_swap")
-    for blocks in zip(*(one() for one in sources), strict=True):
-        vlm, other = blocks[0].float(), blocks[1].float()
-        start = vlm if recipe.rho is None else blocks[2].float()
-        delta = other if along_prior else other - start
+    exactly = recipe.rho is not None or recipe.method in OF_MATRICES
+    every = 1 if exactly or prod(weight.shape) <= 2 * SAMPLED * BLOCK else SAMPLED
+    sums, seen, count = [0.0] * 4, 0, 0
+    for number, blocks in enumerate(zip(*(one() for one in sources), strict=True)):
         exact = blocks[0] if combine is None else combine(*blocks)
         block = rounded(exact, blocks[0].dtype, chance)
-        written = block.float()
-        went = written - vlm
-        along = went if start is vlm else written - start
-        moved, whole = float(along.dot(delta)), float(delta.dot(delta))
-        if plain:  # the step is a share of Δ; of bfloat16 it is rounded as it is computed
-            kept, asked = share * moved, share * share * whole
-        else:
-            step = exact.float() - vlm
-            kept, asked = float(went.dot(step)), float(step.dot(step))
-        for i, one in enumerate((moved, whole, kept, asked)):
-            sums[i] += one
+        count += len(block)
+        if number % every == 0:
+            seen += len(block)
+            went = _gone(recipe, share, blocks, exact=exact, rounded=block, along_prior=along_prior)
+            sums = [a + b for a, b in zip(sums, went, strict=True)]
         yield block
+    reached.sums[weight.name], reached.entries[weight.name] = sums, (seen, count)
+
+
+def _gone(
+    recipe: Recipe,
+    share: float,
+    blocks: "Sequence[torch.Tensor]",
+    *,
+    exact: "torch.Tensor",
+    rounded: "torch.Tensor",
+    along_prior: bool,
+) -> tuple[float, ...]:
+    """How far one block went: see `Reached.sums`."""
+    vlm, other, written = blocks[0].float(), blocks[1].float(), rounded.float()
+    start = vlm if recipe.rho is None else blocks[2].float()
+    delta = other if along_prior else other - start
+    went = written - vlm
+    along = went if start is vlm else written - start
+    moved, whole = float(along.dot(delta)), float(delta.dot(delta))
+    if recipe.method in ("linear", "layer_swap"):
+        # The step is a share of Δ; of bfloat16 it is rounded as it is computed.
+        return moved, whole, share * moved, share * share * whole
+    step = exact.float() - vlm
+    return moved, whole, float(went.dot(step)), float(step.dot(step))
 
 
 def merge(

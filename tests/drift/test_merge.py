@@ -229,7 +229,7 @@ def test_every_method_in_blocks_equals_float64(method, dtype):
     v, r, b = (torch.randn(37, 50, generator=generator).to(dtype) for _ in range(3))
     recipe = Recipe(method=method, alpha=0.3, density=0.4, swap_layers=(0,), seed=5)
     base = [cut(b)] if method in NEEDS_BASE else []
-    blocks = merging.merged(weight, recipe, [cut(v), cut(r), *base], [0.0] * 4)
+    blocks = merging.merged(weight, recipe, [cut(v), cut(r), *base], Reached())
     found = torch.cat([block.clone() for block in blocks]).view(37, 50)
     draws = {
         who: torch.cat([*map(torch.Tensor.clone, _masks(f"{who} {weight.name}", 37 * 50))])

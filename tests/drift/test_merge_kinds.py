@@ -9,7 +9,7 @@ import transformers as tf
 from tiny_models import altered, make_vlm, read
 
 from common.errors import UserError
-from drift import delta
+from drift import checkpoints, delta
 from drift import merge as merging
 from drift.displacement import displacement
 from drift.merge_methods import Recipe
@@ -167,3 +167,22 @@ def test_a_small_step_in_bfloat16_tells_how_far_it_went(qwen, tmp_path, capsys):
             assert made["kept"] < 0.6 and f"{made['kept']:.0%} of the step outlived" in said
         else:
             assert made["kept"] == pytest.approx(1, abs=0.2)
+
+
+def test_of_large_tensors_a_sample_tells_how_far_it_went(qwen, tmp_path, monkeypatch, capsys):
+    """Each eighth block; the whole where the displacement is what was asked for."""
+    for module, name, value in ((checkpoints, "BLOCK", 256), (checkpoints, "CHUNK", 2048),
+                                (merging, "BLOCK", 256)):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    vlm, llm, to = qwen / "vlm", qwen / "llm", ("--out", tmp_path / "m", "--overwrite")
+    assert run("merge", vlm, llm, "--method", "slerp", "--alpha", 0.3, *to) == 0
+    assert "(by a sample)" in capsys.readouterr().out
+    made = json.loads((tmp_path / "m" / "made.json").read_text())["reached"]
+    large, small = 6 * 64 * 128, 2 * (2 * 64 * 64 + 2 * 32 * 64 + 64 + 2 * 32) + 5 * 64
+    assert made["measured"] == (large / 8 + small) / (large + small)
+    exact = displacement(vlm, llm, tmp_path / "m", ("attention", "mlp", "norm")).rho
+    assert made["rho"] == pytest.approx(exact, rel=0.03)
+    assert abs(made["rho"] - exact) > 1e-6
+    recipe = Recipe(method="task_arithmetic", alpha=0.2, rho=0.2)
+    ((_, whole),) = merging.merge(vlm, llm, {tmp_path / "far": recipe}, vlm)
+    assert whole.reached == {"rho": pytest.approx(0.2, rel=1e-4), "kept": pytest.approx(1)}
