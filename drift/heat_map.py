@@ -38,7 +38,12 @@ def grid(cells: Sequence[Cell]) -> tuple[list[str], list[Any], list[list[float]]
 
 
 def figure(
-    maps: Sequence[tuple[str, tuple[Cell, ...]]], label: str, colors: str, inches: float
+    maps: Sequence[tuple[str, tuple[Cell, ...]]],
+    label: str,
+    colors: str,
+    inches: float,
+    *,
+    top: float | None = None,
 ) -> Any:
     """Draw maps one below the other, all on one scale.
 
@@ -47,6 +52,7 @@ def figure(
         label: Of the scale.
         colors: A colour map; of `PuOr_r` the middle is 0.
         inches: Width.
+        top: End of the scale, to compare with other figures; None: the largest value drawn.
     """
     from matplotlib.figure import Figure
 
@@ -58,7 +64,7 @@ def figure(
     figure = Figure(figsize=(inches, 0.5 + sum(heights)), layout="constrained")
     axes = figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights)[:, 0]
     known = [abs(v) for _, _, rows in grids for row in rows for v in row if v == v]
-    top = max(known, default=0) or 1
+    top = top or max(known, default=0) or 1
     low = -top if colors == "PuOr_r" else 0
     for axis, (title, _), (modules, layers, values) in zip(axes, maps, grids, strict=True):
         shown = axis.pcolormesh(values, cmap=colors, vmin=low, vmax=top, linewidth=0)

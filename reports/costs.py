@@ -16,8 +16,8 @@ from common.text import (
 from reports.blocks import Block, Cost
 
 HEADS = (
-    "checkpoint", "method", "samples", "tokens", "computation", "making", "peak memory", "device",
-    "asking",
+    "checkpoint", "method", "samples", "tokens", "computation", "processor time", "making",
+    "peak memory", "device", "asking",
 )  # fmt: skip
 
 
@@ -54,8 +54,8 @@ def latex(blocks: Sequence[Block]) -> str:
 
 
 FIELDS = (
-    "block checkpoint method samples tokens flops seconds devices device peak_memory_bytes "
-    "asking_seconds"
+    "block checkpoint method samples tokens flops processor_seconds seconds devices device "
+    "peak_memory_bytes asking_seconds"
 ).split()
 
 
@@ -77,7 +77,7 @@ def _sum(costs: Sequence[Cost]) -> Cost:
     """The merges of a sweep as one line: amounts added, the peak the highest."""
     parts = [cost_of(cost.made) for cost in costs]
     total: dict[str, Any] = {}
-    for field in ("samples", "tokens", "flops", "seconds"):
+    for field in ("samples", "tokens", "flops", "processor_seconds", "seconds"):
         known = [value for part in parts if (value := getattr(part, field)) is not None]
         total[field] = sum(known) if known else None
     peaks = [part.peak_memory_bytes for part in parts if part.peak_memory_bytes]
@@ -96,6 +96,7 @@ def _line(cost: Cost) -> list[str]:
         _amount(spent.samples),
         _amount(spent.tokens),
         _flops(spent.flops),
+        duration(spent.processor_seconds),
         duration(spent.seconds),
         size(spent.peak_memory_bytes),
         spent.device or "–",

@@ -27,6 +27,9 @@ from reports.tables import Entry, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+COLUMNS = 6
+"""Families that have a column each; the style knows so many."""
+
 
 def render(
     material: Material,
@@ -70,6 +73,8 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     asked = browser.gather(material, beside)
+    families = [block.title for block in material.blocks]
+    families = families if 1 < len(families) <= COLUMNS else []
     return environment.get_template("report.html").render(
         policy=_policy(script, style, any(p.startswith(browser.FOLDER) for p in asked["pictures"])),
         script=Markup(script),
@@ -85,6 +90,7 @@ def render(
         tables=[_table(table) for table in counted if not table.by_group],
         groups=[_table(table) for table in counted if table.by_group],
         caption=tables.CAPTION,
+        columns=f"panels scroll columns-{len(families)}" if families else "panels",
         counts=formats.COUNTS,
         floor=formats.FLOOR,
         plots={
@@ -93,6 +99,7 @@ def render(
                     "title": p.title,
                     "text": p.text,
                     "svg": Markup(svg),
+                    "column": families.index(p.family) + 1 if p.family in families else 0,
                     "files": [f for f in files if f.startswith(f"plots/{p.name}.")],
                 }
                 for p, svg in drawn.get(name, ())
@@ -233,7 +240,9 @@ def _compact(counted: Sequence[Table]) -> list[dict[str, Any]]:
                             _together(label),
                             label == (table.found.baseline if table.found else ""),
                             [
-                                (score, _asks(table, line.row, entry.cell) if entry.cell else "")
+                                (score, _asks(table, line.row, entry.cell))
+                                if entry.cell and not entry.part
+                                else (score, "")
                                 for score, entry in zip(scores, line.entries, strict=True)
                             ],
                         )

@@ -14,8 +14,8 @@ from reports.plots.style import GREY, INCHES, INK, Plot, Style
 SEEING = ("pope", "hallusionbench", "realworldqa", "mme", "mmstar")
 """Tasks that ask what is to be seen, besides groups named perception."""
 
-BEHIND = {"perception": ("pope",), "reasoning": ("mathvista",)}
-"""Published tasks that are drawn behind groups of questions that have no published sweep."""
+CLOSE = 0.07
+"""Share of the axis nearer than which two places cannot both be named."""
 
 
 def drawable(blocks: Sequence[Block]) -> list[Block]:
@@ -40,6 +40,7 @@ def single(block: Block, blocks: Sequence[Block]) -> Plot:
         block.title,
         caption(block),
         partial(_figure, [block], plots.styles(_titles(blocks)), published_behind=True),
+        block.title,
     )
 
 
@@ -49,10 +50,8 @@ def caption(block: Block) -> str:
     if not lines:
         return ""
     named = dict.fromkeys(f"{line.vlm} on {line.task}" for line in lines)
-    own = {column.task for column in block.columns}
-    shape = "" if own & {line.task for line in lines} else ", other questions: for the shape alone"
     sources = ", ".join(dict.fromkeys(line.source for line in lines))
-    return f"Grey: published merges of full-sized models, {'; '.join(named)}{shape} ({sources})."
+    return f"Grey: published merges, {'; '.join(named)} ({sources})."
 
 
 def parts(block: Block) -> list[tuple[str, list[Column]]]:
@@ -65,12 +64,8 @@ def parts(block: Block) -> list[tuple[str, list[Column]]]:
 
 
 def behind(block: Block, columns: Sequence[Column]) -> list[published.Line]:
-    """Published sweeps of the family: of the same tasks if there are any, else of like ones."""
-    own = published.sweeps(block.name, block.title, [column.task for column in columns])
-    if own:
-        return own
-    kind = "perception" if any("perception" in column.title for column in columns) else "reasoning"
-    return published.sweeps(block.name, block.title, BEHIND[kind])
+    """Published sweeps of the family on the same tasks."""
+    return published.sweeps(block.name, block.title, [column.task for column in columns])
 
 
 def _titles(blocks: Sequence[Block]) -> list[str]:
@@ -92,11 +87,12 @@ def _figure(blocks: Sequence[Block], style: dict[str, Style], published_behind: 
         axis.tick_params(labelbottom=last)
         axis.set_ylabel(f"{name}\n(%)" if name else "accuracy (%)")
         if first:
-            axis.set_title(plots.plain(block.title), loc="left", fontweight="bold")
+            if len(blocks) > 1:
+                axis.set_title(plots.plain(block.title), loc="left", fontweight="bold")
             if block.choice:
                 best = f"best on validation: α = {block.choice.alpha:g}"
                 axis.set_title(best, loc="right", fontsize=6)
-    axes[-1].set_xlabel("displacement toward the reasoner (ρ)")
+    axes[-1].set_xlabel("share α of the reasoner, at the ρ that it reached")
     used = {column.title: style[column.title] for _, _, columns in rows for column in columns}
     handles, labels = _handles(used)
     figure.legend(handles, labels, loc="outside upper center", ncols=2, handlelength=3.2)
@@ -148,11 +144,10 @@ def _points(
 
 
 def _frame(axis: Any, block: Block, right: float, trained: list[tuple[float, Row]]) -> None:
-    places = [rho(row) for row in block.sweep]
-    ticks = places[:: math.ceil(len(places) / 6)]
-    names = [f"{tick:.2g}" if tick else "0\nVLM" for tick in ticks]
+    ticks = _ticks(block, right)
     axis.set_xticks(
-        [*ticks, *(place for place, _ in trained)], [*names, *(row.label for _, row in trained)]
+        [*ticks, *(place for place, _ in trained)],
+        [*ticks.values(), *(_name(block, row) for _, row in trained)],
     )
     axis.set_xlim(-0.03 * right, right * (1.04 + 0.18 * len(trained)))
     axis.set_ylim(-2, 102)
@@ -164,6 +159,35 @@ def _frame(axis: Any, block: Block, right: float, trained: list[tuple[float, Row
     if block.choice:
         chosen = next(rho(row) for row in block.sweep if row.alpha == block.choice.alpha)
         axis.axvline(chosen, linewidth=0.8, linestyle=(0, (1, 2)), color=INK)
+
+
+def _ticks(block: Block, right: float) -> dict[float, str]:
+    """Place → name of the merges: the ends and the chosen one first, others where there is room."""
+    chosen = block.choice.alpha if block.choice else None
+    order = sorted(
+        block.sweep,
+        key=lambda row: (
+            row is not block.sweep[0],
+            row is not block.sweep[-1],
+            row.alpha != chosen,
+        ),
+    )
+    kept: dict[float, str] = {}
+    for row in order:
+        place = rho(row)
+        if all(abs(place - other) > CLOSE * right for other in kept):
+            moved = place != row.alpha and abs(place - (row.alpha or 0.0)) > 0.02 * place
+            kept[place] = f"{row.alpha:g}" + (f"\nρ {place:.2g}" if moved else "")
+            if not row.alpha:
+                kept[place] = "0\nVLM"
+    return dict(sorted(kept.items()))
+
+
+def _name(block: Block, row: Row) -> str:
+    """A trained checkpoint, with the ρ that it reached where that was measured."""
+    moves = [m for d in block.distances[:1] for m in d.displacements]
+    reached = [move.rho for move in moves if move.checkpoint == row.run.name]
+    return row.label + (f"\nρ {reached[0]:.2g}" if reached else "")
 
 
 def _trained(block: Block, right: float) -> list[tuple[float, Row]]:

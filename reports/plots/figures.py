@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from reports import headline
-from reports.blocks import Material
+from reports.blocks import Block, Material
 from reports.plots import categories, degradation, maps, pareto, training
 from reports.plots.style import Plot
 from reports.tables import Table
@@ -30,23 +30,36 @@ def of(material: Material, counted: Sequence[Table]) -> dict[str, list[Plot]]:
     swept = degradation.drawable(material.blocks)
     # Of several seeds the study's own figure says more than that of one of them.
     one_seed = len({part.seed for part in material.parts}) < 2
+    scales = training.limits(log for block in material.blocks for log in block.logs)
+    families: dict[str, Sequence[Sequence[Plot | None]]] = {
+        "merging": [[degradation.single(block, swept)] for block in swept],
+        "cost": pareto.plots([table for table in counted if not table.by_group]),
+        "distance": list(_distances(material.blocks)),
+        "training": [training.plots_of(b.name, b.title, b.logs, scales) for b in material.blocks],
+    }
     plots: dict[str, list[Plot | None]] = {
         "headline": [headline.plot(counted)] if one_seed else [],
         "print": [degradation.together(swept)] if swept else [],
-        "merging": [degradation.single(block, swept) for block in swept],
         "categories": [categories.plot(t) for t in counted if t.by_group][:CATEGORIES],
-        "cost": [pareto.plot(table) for table in counted if not table.by_group],
-        "distance": [],
-        "training": [],
+        **{name: _rows(own) for name, own in families.items()},
     }
-    for block in material.blocks:
-        for found in block.distances:
-            plots["distance"] += [
-                maps.distance_plot(block.name, block.title, found),
-                maps.displacement_plot(block.name, block.title, found),
-            ]
-        plots["training"] += training.plots_of(block.name, block.title, block.logs)
     return _distinct({name: [plot for plot in found if plot] for name, found in plots.items()})
+
+
+def _distances(blocks: Sequence[Block]) -> Iterator[list[Plot | None]]:
+    """Of each family, all on one scale."""
+    far, moved = maps.tops(found for block in blocks for found in block.distances)
+    for block in blocks:
+        named = [(block.name, block.title, found) for found in block.distances]
+        yield [
+            *(maps.distance_plot(*each, top=far) for each in named),
+            *(maps.displacement_plot(*each, top=moved) for each in named),
+        ]
+
+
+def _rows(families: Sequence[Sequence[Plot | None]]) -> list[Plot | None]:
+    """One kind of plot after the other, each of all families."""
+    return [plot for row in itertools.zip_longest(*families) for plot in row]
 
 
 def _distinct(plots: dict[str, list[Plot]]) -> dict[str, list[Plot]]:

@@ -90,7 +90,16 @@ def _cells(rows: Iterable[dict[str, Any]], field: str) -> tuple[Cell, ...]:
     )
 
 
-def distance_plot(name: str, title: str, found: Distances) -> Plot:
+def tops(found: Iterable[Distances]) -> tuple[float, float]:
+    """The largest distance and the largest displacement of any square, for one scale of all."""
+    known = [*found]
+    moves = [move for one in known for move in one.displacements]
+    far = [abs(cell.value) for one in known for cell in one.cells]
+    moved = [abs(cell.value) for move in moves for cell in move.cells or _by_role([move])]
+    return max(far, default=0.0), max(moved, default=0.0)
+
+
+def distance_plot(name: str, title: str, found: Distances, *, top: float | None = None) -> Plot:
     """How far apart the reasoner and the VLM are, a square a tensor."""
     text = (
         f"Relative L2 distance ‖{found.reasoner} − VLM‖ / ‖VLM‖ of each tensor. Attention and MLPs "
@@ -98,11 +107,13 @@ def distance_plot(name: str, title: str, found: Distances) -> Plot:
     )
     file = f"{found.name}_{style.file_name(name)}"
     label = "relative L2"
-    drawn = partial(figure, [("", found.cells)], label, "cividis", INCHES)
-    return Plot(file, f"{title}: distance of {found.reasoner}", text, drawn)
+    drawn = partial(figure, [("", found.cells)], label, "cividis", INCHES, top=top)
+    return Plot(file, f"{title}: distance of {found.reasoner}", text, drawn, title)
 
 
-def displacement_plot(name: str, title: str, found: Distances) -> Plot | None:
+def displacement_plot(
+    name: str, title: str, found: Distances, *, top: float | None = None
+) -> Plot | None:
     """How far each checkpoint went toward the reasoner, a square a tensor, else a role."""
     whole = [one for one in found.displacements if one.cells]
     if whole:
@@ -119,8 +130,8 @@ def displacement_plot(name: str, title: str, found: Distances) -> Plot | None:
         "VLM, and a linear merge of share α lies at ρ = α everywhere, less what rounding loses."
     )
     file = f"{found.name.replace('distance', 'displacement')}_{style.file_name(name)}"
-    drawn = partial(figure, maps, "ρ", "PuOr_r", INCHES)
-    return Plot(file, f"{title}: displacement", text, drawn)
+    drawn = partial(figure, maps, "ρ", "PuOr_r", INCHES, top=top)
+    return Plot(file, f"{title}: displacement", text, drawn, title)
 
 
 def _by_role(displacements: Iterable[Displacement]) -> Iterable[Cell]:

@@ -1,11 +1,11 @@
 """Cost against score: what each checkpoint took to make, and which are not beaten on both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from common.provenance import cost_of
+from common.provenance import Cost, cost_of
 from harness.statistics.compare import MEAN
 from reports.blocks import Block, Row
 from reports.plots import style
@@ -19,7 +19,7 @@ class Point:
 
     label: str
     cost: float
-    """Device seconds of making it of the VLM and the reasoner, or of asking it; 0 of the VLM."""
+    """Of making it of the VLM and the reasoner; 0 of the VLM."""
     score: float
     """Percent."""
     stderr: float
@@ -31,17 +31,28 @@ GIVEN = ("vlm", "reasoner", "base")
 """Runs of what a study begins with: they cost it nothing."""
 
 
-def points(table: Table) -> tuple[str, list[Point]]:
-    """What is on the horizontal axis, and the points of a table, merges of its sweep included."""
+@dataclass(frozen=True)
+class Axis:
+    """A cost that another machine, or a busy one, would find alike: no seconds on the clock."""
+
+    name: str
+    label: str
+    of: Callable[[Cost], float | None]
+
+
+AXES = (
+    Axis("flops", "computation of making it (FLOPs)", lambda cost: cost.flops),
+    Axis("processor", "processor seconds of making it", lambda cost: cost.processor_seconds),
+)
+
+
+def points(table: Table, axis: Axis) -> list[Point]:
+    """The points of a table, merges of its sweep included; a merge computes next to nothing."""
     block = table.block
     # α = 0 is the VLM byte for byte: once is enough.
     swept = [row for row in block.sweep if row.alpha]
     rows = {row.run.name: row for row in (*swept, *block.rows)}
-    making = [p for row in rows.values() if (p := _point(block, row, _making(block, row)))]
-    if any(point.cost for point in making):
-        return "making it (device-seconds)", making
-    asking = [p for row in rows.values() if (p := _point(block, row, row.run.card.seconds or None))]
-    return "asking it (seconds)", asking
+    return [p for row in rows.values() if (p := _point(block, row, _making(block, row, axis)))]
 
 
 def _point(block: Block, row: Row, cost: float | None) -> Point | None:
@@ -54,12 +65,12 @@ def _point(block: Block, row: Row, cost: float | None) -> Point | None:
     return Point(label=row.label, cost=cost, score=score, stderr=stderr, kind=kind)
 
 
-def _making(block: Block, row: Row) -> float | None:
+def _making(block: Block, row: Row, axis: Axis) -> float | None:
     if row.run.name in GIVEN or row.alpha == 0:
         return 0.0
     made = next((cost.made for cost in block.costs if cost.name == row.run.name), None)
-    spent = cost_of(made or row.run.card.made)
-    return None if spent.seconds is None else spent.seconds * (spent.devices or 1)
+    spent = axis.of(cost_of(made or row.run.card.made))
+    return 0.0 if spent is None and row.alpha is not None else spent
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -71,37 +82,51 @@ def front(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def plot(table: Table) -> Plot | None:
-    """Cost against score with the Pareto front; None with fewer than two points or no cost."""
-    axis, found = points(table)
-    if len(found) < 2 or not any(point.cost for point in found):
-        return None
+def plots(tables: Sequence[Table]) -> list[list[Plot]]:
+    """Cost against score with the Pareto front: of each table with costs, a plot an axis.
+
+    The plots of one axis share their scales.
+    """
+    found: list[list[Plot]] = [[] for _ in tables]
+    for axis in AXES:
+        known = [points(table, axis) for table in tables]
+        drawn = [own if len(own) > 1 and any(p.cost for p in own) else [] for own in known]
+        every = [point for own in drawn for point in own]
+        for plots, table, own in zip(found, tables, drawn, strict=True):
+            if own:
+                plots.append(_plot(table, axis, own, every))
+    return found
+
+
+def _plot(table: Table, axis: Axis, own: Sequence[Point], every: Sequence[Point]) -> Plot:
     block = table.block
     columns = shown(block)
     over = next((c.title for c in columns if c.group == MEAN), columns[0].task)
     text = (
-        f"Accuracy ({over}) against the cost of {axis}, with one standard error. The line is the "
-        "Pareto front: no other checkpoint is as cheap and as good. "
+        f"Accuracy ({over}) against the {axis.label}, with one standard error. The line is the "
+        "Pareto front: no other checkpoint is as cheap and as good."
     )
-    if any(not point.cost for point in found):
+    if any(not point.cost for point in own):
         text += (
-            "What the study begins with stands at the left edge. A merge is shown at its own "
-            "cost; choosing its α on validation questions takes the whole sweep."
+            " What costs nothing stands at the left edge. A merge is shown at its own cost; "
+            "choosing its α on validation questions takes the whole sweep."
         )
-    name = f"cost_{style.file_name(block.name)}"
-    return Plot(name, block.title, text.strip(), partial(_figure, axis, found))
+    name = f"cost_{axis.name}_{style.file_name(block.name)}"
+    return Plot(name, block.title, text, partial(_figure, axis.label, own, every), block.title)
 
 
-def _figure(label: str, found: Sequence[Point]) -> Any:
+def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
+    """Draw some points on the scales of all."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(INCHES, 2.3), layout="constrained")
     axis = figure.subplots()
-    paid = [point.cost for point in found if point.cost]
+    paid = [point.cost for point in every if point.cost]
     left, right = min(paid) / 3, max(paid) * 2.2
     if left * 30 < right:
         axis.set_xscale("log")
-    elif any(not point.cost for point in found):
+    elif any(not point.cost for point in every):
         left = 0.0
     place = {point: max(point.cost, left) for point in found}
     best = front(found)
@@ -111,10 +136,9 @@ def _figure(label: str, found: Sequence[Point]) -> Any:
     looks = dict(zip(("given", "trained", "merge"), style.STYLES, strict=False))
     for point in found:
         look = looks[point.kind]
-        error = point.stderr if point.stderr == point.stderr else 0.0
-        axis.errorbar(place[point], point.score, error, **style.dot(look), clip_on=False)
+        axis.errorbar(place[point], point.score, _error(point), **style.dot(look), clip_on=False)
     axis.set_xlim(left, right)
-    _name(axis, found, place, looks)
+    axis.xaxis.set_major_formatter(EngFormatter())
     kinds = {point.kind for point in found}
     names = {"given": "given", "trained": "trained", "merge": "merged, a point an α"}
     for kind in names if len(kinds) > 1 else ():
@@ -124,26 +148,38 @@ def _figure(label: str, found: Sequence[Point]) -> Any:
             )
     if len(kinds) > 1:
         figure.legend(loc="outside upper center", ncols=3, handletextpad=0.2)
-    axis.margins(y=0.12)
-    axis.set_xlabel(f"cost of {label}")
+    low = min(point.score - _error(point) for point in every)
+    high = max(point.score + _error(point) for point in every)
+    axis.set_ylim(low - 0.12 * (high - low) - 1, high + 0.12 * (high - low) + 1)
+    _name(axis, found, place, looks)
+    axis.set_xlabel(label)
     axis.set_ylabel("accuracy (%)")
     axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
     return figure
+
+
+def _error(point: Point) -> float:
+    return point.stderr if point.stderr == point.stderr else 0.0
+
+
+def _named(point: Point) -> bool:
+    return point.kind != "merge" or point.label.startswith("best")
 
 
 def _name(
     axis: Any, found: Sequence[Point], place: dict[Point, float], looks: dict[str, Style]
 ) -> None:
     """Names beside the points; of the merges only that of the chosen one."""
-    right = axis.get_xlim()[1]
+    right, (low, high) = axis.get_xlim()[1], axis.get_ylim()
     for point in found:
-        if point.kind == "merge" and not point.label.startswith("best"):
+        if not _named(point):
             continue
         late = place[point] > right / 4
         # Two names on top of each other could not be read.
         under = any(
-            0 <= other.score - point.score < 3 and other is not point and other.kind == point.kind
+            0 <= other.score - point.score < 0.08 * (high - low) and other is not point
             for other in found
+            if _named(other) and (place[other] > right / 4) == late
         )
         axis.annotate(
             style.plain(point.label),

@@ -58,6 +58,8 @@ class Plot:
     """How to read it, a sentence or two."""
     draw: Callable[[], Any]
     """Makes the matplotlib figure."""
+    family: str = ""
+    """Whose it is: plots of one kind stand in a row, each family's in its own column."""
 
 
 def styles(names: "list[str] | dict[str, Any]") -> dict[str, Style]:

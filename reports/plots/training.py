@@ -1,9 +1,9 @@
-"""What `drift_log.jsonl` tells of a training: cos(g, Δ) and the displacement ρ, step by step."""
+"""What `drift_log.jsonl` tells of a training, step by step: loss, cos(g, Δ), displacement ρ."""
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import UserError
 from common.typed import as_json, read_bytes
 from reports.plots import style
-from reports.plots.style import INCHES, INK, STYLES, Plot
+from reports.plots.style import INCHES, INK, STYLES, Plot, Style
 
 LOG = "drift_log.jsonl"
 """File in a checkpoint's folder, as the trainer writes it."""
@@ -74,22 +74,78 @@ def pulled(logs: Iterable[Log]) -> list[Log]:
     return [log for log in logs if any(step.modules for step in log.steps)]
 
 
-def plots_of(name: str, title: str, logs: Iterable[Log]) -> list[Plot]:
-    """As many plots as keep the lines of each apart, see `plot`."""
-    known = pulled(logs)
-    size = len(STYLES)
-    parts = [known[start : start + size] for start in range(0, len(known), size)]
-    return [plot(name if not i else f"{name}_{i + 1}", title, part) for i, part in enumerate(parts)]
+Limits = Mapping[str, tuple[float, float]]
+"""`loss`, `rho` or a module → the ends of its scale."""
 
 
-def plot(name: str, title: str, logs: Sequence[Log]) -> Plot:
-    """cos(g, Δ) of each module and ρ over the steps, a line a checkpoint.
+def limits(logs: Iterable[Log]) -> Limits:
+    """The scales on which the plots of all these logs can be compared."""
+    values: dict[str, list[float]] = {}
+    for step in (step for log in logs for step in log.steps):
+        values.setdefault("loss", []).append(step.loss)
+        values.setdefault("rho", []).append(step.rho)
+        for module, own in step.modules.items():
+            values.setdefault(module, []).append(own.get("cos", math.nan))
+    known = {name: [v for v in own if math.isfinite(v)] for name, own in values.items()}
+    ends = {name: (min(0.0, *own), max(0.0, *own)) for name, own in known.items() if own}
+    pads = {name: 0.05 * (high - low) or 1.0 for name, (low, high) in ends.items()}
+    return {name: (low - pads[name], high + pads[name]) for name, (low, high) in ends.items()}
+
+
+def plots_of(
+    name: str, title: str, logs: Sequence[Log], scales: Limits | None = None
+) -> list[Plot]:
+    """The losses, then what pulled, in as many plots as keep the lines of each apart.
 
     Args:
         name: Of the block.
         title: Of the block.
-        logs: As `pulled` returns them, at least one.
+        logs: Of its trainings.
+        scales: As `limits` returns them; None: those of these logs.
     """
+    scales = limits(logs) if scales is None else scales
+    lossy = [log for log in logs if any(math.isfinite(step.loss) for step in log.steps)]
+    found = []
+    for draw, known in ((loss_plot, lossy), (plot, pulled(logs))):
+        for start in range(0, len(known), len(STYLES)):
+            part = known[start : start + len(STYLES)]
+            turn = f"_{start // len(STYLES) + 1}" if start else ""
+            found.append(draw(f"{name}{turn}", title, part, scales))
+    return found
+
+
+def loss_plot(name: str, title: str, logs: Sequence[Log], scales: Limits) -> Plot:
+    """The training loss over the steps, a line a checkpoint; arguments as of `plots_of`."""
+    text = "Training loss (thin: each step; thick: a running mean over a tenth of the whole)."
+    drawn = partial(_losses, logs, scales)
+    return Plot(f"loss_{style.file_name(name)}", f"{title}: loss", text, drawn, title)
+
+
+def _losses(logs: Sequence[Log], scales: Limits) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(INCHES, 2.1), layout="constrained")
+    axis = figure.subplots()
+    looks = style.styles([log.checkpoint for log in logs])
+    for log in logs:
+        look = looks[log.checkpoint]
+        x, y = thinned([(s.step, s.loss) for s in log.steps if math.isfinite(s.loss)])
+        axis.plot(x, y, color=look.color, linewidth=0.4, alpha=0.35)
+        axis.plot(x, smooth(y), label=style.plain(log.checkpoint), **_thick(look))
+    axis.set_ylabel("training loss")
+    axis.set_xlabel("step")
+    axis.set_ylim(*scales["loss"])
+    axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
+    figure.legend(loc="outside upper center", ncols=min(4, len(logs)), handlelength=3)
+    return figure
+
+
+def _thick(look: Style) -> dict[str, Any]:
+    return {"color": look.color, "linestyle": (0, look.dashes or ()), "linewidth": 1.2}
+
+
+def plot(name: str, title: str, logs: Sequence[Log], scales: Limits) -> Plot:
+    """cos(g, Δ) of each module and ρ over the steps, a line a checkpoint, of `pulled` logs."""
     modules = list(dict.fromkeys(m for log in logs for step in log.steps for m in step.modules))
     text = (
         "Cosine of the gradient and Δ, each module by itself (thin: each step; thick: a running "
@@ -97,10 +153,11 @@ def plot(name: str, title: str, logs: Sequence[Log]) -> Plot:
         "descent step alone goes along Δ. Δ is the one that the run was pulled by: a random or a "
         "negated one has a ρ of its own."
     )
-    return Plot(f"training_{style.file_name(name)}", title, text, partial(_figure, logs, modules))
+    drawn = partial(_figure, logs, modules, scales)
+    return Plot(f"training_{style.file_name(name)}", f"{title}: pull along Δ", text, drawn, title)
 
 
-def _figure(logs: Sequence[Log], modules: Sequence[str]) -> Any:
+def _figure(logs: Sequence[Log], modules: Sequence[str], scales: Limits) -> Any:
     from matplotlib.figure import Figure
 
     rows = len(modules) + 1
@@ -112,22 +169,17 @@ def _figure(logs: Sequence[Log], modules: Sequence[str]) -> Any:
             look = looks[log.checkpoint]
             x, y = cosines(log, module)
             axis.plot(x, y, color=look.color, linewidth=0.4, alpha=0.35)
-            axis.plot(
-                x, smooth(y), color=look.color, linestyle=(0, look.dashes or ()), linewidth=1.2
-            )
+            axis.plot(x, smooth(y), **_thick(look))
         axis.axhline(0, linewidth=0.6, color=INK, alpha=0.6)
         axis.set_ylabel(f"cos(g, Δ)\n{style.plain(module)}")
+        if module in scales:
+            axis.set_ylim(*scales[module])
     for log in logs:
         look = looks[log.checkpoint]
         x, y = thinned([(s.step, s.rho) for s in log.steps if math.isfinite(s.rho)])
-        axes[-1].plot(
-            x,
-            y,
-            color=look.color,
-            linestyle=(0, look.dashes or ()),
-            linewidth=1.2,
-            label=style.plain(log.checkpoint),
-        )
+        axes[-1].plot(x, y, label=style.plain(log.checkpoint), **_thick(look))
+    if "rho" in scales:
+        axes[-1].set_ylim(*scales["rho"])
     axes[-1].set_ylabel("ρ")
     axes[-1].set_xlabel("step")
     for axis in axes:

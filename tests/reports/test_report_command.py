@@ -33,8 +33,8 @@ FILES = {
         for name in (
             "merge_degradation_qwen2_5_vl",
             "merge_degradation_llava_next",
-            "cost_qwen2_5_vl",
-            "cost_llava_next",
+            "cost_flops_qwen2_5_vl",
+            "cost_flops_llava_next",
             "differences",
         )
         for kind in ("png", "svg")
@@ -71,8 +71,8 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path, run):
         "index.html",
         "plots/categories_pocket_group.png",
         "plots/categories_pocket_group.svg",
-        "plots/cost_pocket.png",
-        "plots/cost_pocket.svg",
+        "plots/cost_flops_pocket.png",
+        "plots/cost_flops_pocket.svg",
         "plots/differences.png",
         "plots/differences.svg",
     }

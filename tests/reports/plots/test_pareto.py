@@ -1,9 +1,10 @@
 import dataclasses
 
+import graded
 import pytest
 
 from reports import load, tables
-from reports.plots import pareto
+from reports.plots import pareto, style
 from reports.plots.pareto import Point
 
 
@@ -47,35 +48,38 @@ def test_no_point_of_the_front_is_beaten_and_every_other_is():
 
 
 def test_points_of_a_study(study):
-    block = load.collect([study]).blocks[0]
-    label, found = pareto.points(tables.compare(block))
-    assert label == "making it (device-seconds)"
+    table = tables.compare(load.collect([study]).blocks[0])
+    block = table.block
+    found = pareto.points(table, pareto.AXES[0])
     by_label = {point.label: point for point in found}
     # The reasoner reads text only, so that it has no score of all; α = 0 is the VLM.
     assert set(by_label) == {"VLM", "SFT", "DRIFT"} | {
         row.label for row in (*block.sweep, *block.rows) if row.alpha and row in block.rows
     } | {row.label for row in block.sweep if row.alpha and row.alpha != block.choice.alpha}
     assert (by_label["VLM"].cost, by_label["VLM"].kind) == (0, "given")
-    assert (by_label["DRIFT"].cost, by_label["DRIFT"].kind) == (9.2, "trained")
-    table = tables.compare(block)
+    assert (by_label["DRIFT"].cost, by_label["DRIFT"].kind) == (2.4e12, "trained")
+    assert {point.cost for point in found if point.kind == "merge"} == {2.4e12}, "as on record"
+    untold = tuple(
+        dataclasses.replace(c, made=dataclasses.replace(c.made, cost={})) for c in block.costs
+    )
+    free = dataclasses.replace(table, block=dataclasses.replace(block, costs=untold))
+    kinds = {point.kind: point.cost for point in pareto.points(free, pareto.AXES[0])}
+    assert kinds == {"given": 0, "merge": 0}, (
+        "a merge computes next to nothing; of SFT nothing is known"
+    )
     assert by_label["DRIFT"].score == 100 * table.line("drift").entries[0].cell.score
 
 
-def test_without_costs_of_making_those_of_asking_count(tmp_path):
-    import graded
+def test_families_are_on_one_scale_and_no_clock_is_an_axis(study):
+    counted = [tables.compare(block) for block in load.collect([study]).blocks]
+    drawn = [style.figure(plot).axes[0] for [plot] in pareto.plots(counted)]
+    assert len({axis.get_xlim() for axis in drawn}) == len({axis.get_ylim() for axis in drawn}) == 1
+    assert not any("second" in axis.label and "processor" not in axis.label for axis in pareto.AXES)
 
+
+def test_without_a_cost_nothing_is_drawn(tmp_path):
     questions = graded.simple_questions(4)
-    for name, seconds in (("a", 3.0), ("b", 6.0)):
+    for name in "ab":
         answers = graded.simple_answers(questions, [1, 0, 1, 1])
-        graded.write_run(tmp_path / name, questions, answers, seconds=seconds)
-    table = tables.compare(load.collect([tmp_path]).blocks[0])
-    label, found = pareto.points(table)
-    assert label == "asking it (seconds)" and [point.cost for point in found] == [3.0, 6.0]
-    rows = tuple(
-        dataclasses.replace(
-            row, run=dataclasses.replace(row.run, card=dataclasses.replace(row.run.card, seconds=0))
-        )
-        for row in table.block.rows
-    )
-    free = dataclasses.replace(table.block, rows=rows)
-    assert pareto.plot(tables.compare(free)) is None
+        graded.write_run(tmp_path / name, questions, answers, seconds=3.0)
+    assert pareto.plots([tables.compare(load.collect([tmp_path]).blocks[0])]) == [[]]

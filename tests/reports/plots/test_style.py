@@ -1,9 +1,11 @@
+import dataclasses
 import itertools
 import json
 import re
 import shutil
 import warnings
 
+import graded
 import pytest
 import synthetic
 
@@ -67,21 +69,31 @@ def test_points_are_at_their_share_and_score_perception_and_reasoning_apart(draw
     assert labels == ["0\nVLM", "0.3", "0.7", "1", "SFT", "DRIFT"]
 
 
-def test_published_sweeps_are_behind_and_named(drawn, figure):
-    [grey] = [
+def test_published_sweeps_are_behind_their_own_task_alone(drawn, figure, tmp_path):
+    grey = [line for axis in figure.axes for line in axis.lines if line.get_color() == plots.GREY]
+    assert (grey, degradation.caption(drawn[0])) == ([], "")
+    questions = graded.simple_questions(4, "pope") + graded.simple_questions(4, "mathvista")
+    for alpha in (0.0, 1.0):
+        run = tmp_path / "qwen2_5_vl" / "runs" / f"merge-{alpha:.2f}"
+        answers = graded.simple_answers(questions, [1, 0] * 4)
+        made = synthetic.made("merge", method="linear", alpha=alpha)
+        graded.write_run(run, questions, answers, made=made)
+    synthetic.record(tmp_path)
+    [block] = load.collect([tmp_path]).blocks
+    [known] = [
         line
         for line in published.sweeps("qwen2_5_vl", "Qwen2.5-VL", ["pope"])
         if line.vlm == "Qwen2.5-VL-7B"
     ]
+    seeing = plots.figure(degradation.single(block, [block])).axes[0]
     found = [
         [tuple(map(float, point)) for point in line.get_xydata()]
-        for line in figure.axes[0].lines
+        for line in seeing.lines
         if line.get_color() == plots.GREY
     ]
-    assert list(grey.points) in found
-    text = degradation.caption(drawn[0])
-    assert "Qwen2.5-VL-7B on pope" in text and "for the shape alone" in text
-    assert grey.source in text
+    assert list(known.points) in found
+    text = degradation.caption(block)
+    assert "Qwen2.5-VL-7B on pope" in text and known.source in text
 
 
 def test_things_differ_by_color_by_dashes_and_by_marker():
@@ -122,7 +134,7 @@ def test_plots_of_like_names_do_not_overwrite_each_other(study):
     twice = [tables.compare(block) for block in material.blocks[:1]] * 2
     names = [plot.name for found in figures.of(material, twice).values() for plot in found]
     assert len(names) == len(set(names))
-    assert {"cost_qwen2_5_vl", "cost_qwen2_5_vl_2"} <= set(names)
+    assert {"cost_flops_qwen2_5_vl", "cost_flops_qwen2_5_vl_2"} <= set(names)
 
 
 def test_a_merge_is_drawn_where_it_went_and_not_where_it_was_asked_to_go(study, tmp_path):
@@ -139,4 +151,14 @@ def test_a_merge_is_drawn_where_it_went_and_not_where_it_was_asked_to_go(study, 
         figure = degradation.single(block, [block]).draw()
     drawn = [list(line.get_xdata()) for axis in figure.axes for line in axis.lines]
     assert [0.0, 0.18, 0.699, 1.0] in drawn and [0.0, 0.3, 0.7, 1.0] not in drawn
-    assert figure.axes[-1].get_xlabel() == "displacement toward the reasoner (ρ)"
+    assert figure.axes[-1].get_xlabel() == "share α of the reasoner, at the ρ that it reached"
+    labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert labels[:4] == ["0\nVLM", "0.3\nρ 0.18", "0.7", "1"]
+
+
+def test_the_ends_and_the_chosen_merge_are_named_before_others(study):
+    block = load.collect([study]).blocks[0]
+    near = dict(zip((0.0, 0.3, 0.7, 1.0), (0.0, 0.01, 0.05, 1.0), strict=True))
+    sweep = tuple(dataclasses.replace(row, alpha=near[row.alpha]) for row in block.sweep)
+    block = dataclasses.replace(block, sweep=sweep, choice=None)
+    assert degradation._ticks(block, 1.0) == {0.0: "0\nVLM", 1.0: "1"}, "no room for the others"

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_lines_are_at_their_steps(tmp_path):
         write(tmp_path / "drift", [step(n, attention=0.1 * n, mlp=-0.1 * n) for n in range(1, 5)])
     )
     with style._settings():
-        figure = training.plot("b", "B", [log]).draw()
+        figure = training.plot("b", "B", [log], training.limits([log])).draw()
     assert [axis.get_ylabel() for axis in figure.axes] == [
         "cos(g, Δ)\nattention",
         "cos(g, Δ)\nmlp",
@@ -64,6 +65,21 @@ def test_lines_are_at_their_steps(tmp_path):
     ]
     assert list(figure.axes[1].lines[0].get_ydata()) == pytest.approx([-0.1, -0.2, -0.3, -0.4])
     assert list(figure.axes[2].lines[0].get_xydata()[:, 1]) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_losses_of_families_are_on_one_scale():
+    def log(name, *losses):
+        steps = [training.Step(i + 1, loss, math.nan, {}) for i, loss in enumerate(losses)]
+        return training.Log(name, tuple(steps))
+
+    logs = [log("sft", 2.0, 1.0), log("drift", 4.0, 0.5)]
+    scales = training.limits(logs)
+    assert scales == {"loss": (-0.2, 4.2)}, "from 0, a twentieth beyond"
+    [plot] = training.plots_of("b", "B", logs[:1], scales)
+    assert plot.name == "loss_b", "nothing pulled"
+    [axis] = style.figure(plot).axes
+    assert axis.get_ylim() == (-0.2, 4.2)
+    assert list(axis.lines[1].get_ydata()) == [2.0, 1.0]
 
 
 def test_no_two_lines_of_a_plot_look_alike():
