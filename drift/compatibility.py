@@ -5,7 +5,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.typed import read_json
-from drift.families import FAMILIES, decoder_keys, read_config, text_config, text_keys
+from drift.families import decoder_keys, language_keys, read_config, row_of, text_config
 from drift.headers import shapes
 
 QWEN_VL = {"num_attention_heads": 64, "num_key_value_heads": 8, "rope_theta": 1e6}
@@ -14,6 +14,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "mistral": {"num_attention_heads": 32, "num_key_value_heads": 8, "rope_theta": 1e4},
     "qwen2": {"num_attention_heads": 32, "num_key_value_heads": 32, "rope_theta": 1e4},
     "qwen3": {"num_attention_heads": 32, "num_key_value_heads": 32, "rope_theta": 1e4},
+    "ministral3": {"num_attention_heads": 32, "num_key_value_heads": 8, "rope_theta": 1e6},
+    "glm4": {"num_attention_heads": 32, "num_key_value_heads": 2, "rope_theta": 1e4},
+    "glm4v_text": {"num_attention_heads": 32, "num_key_value_heads": 2, "rope_theta": 1e4},
+    "cohere2": {"num_attention_heads": 64, "num_key_value_heads": 64, "rope_theta": 1e4},
+    "exaone4": {"num_attention_heads": 32, "num_key_value_heads": 32, "rope_theta": 1e4},
     "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "rope_theta": 1e6},
     "qwen2_vl_text": QWEN_VL,
     "qwen2_5_vl_text": QWEN_VL,
@@ -21,6 +26,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """What a `config.json` leaves out, by the type of the language model: the defaults of the classes
 of transformers 5.19, which take seconds to import."""
+SILENT = {"mistral3": {"rope_theta": 1e9}}
+"""Likewise of a VLM's `config.json` that has no `text_config`, where it is not its type's."""
 
 HEADS = ("num_attention_heads", "num_key_value_heads")
 COMPARED = (
@@ -40,9 +47,8 @@ def refuse_unlike(vlm: Path | str, llm: Path | str) -> None:
         UserError: The language models are of other types, or split their tensors into other heads.
     """
     ours, theirs = settings(vlm), settings(llm)
-    types = ours["model_type"], theirs["model_type"]
-    # Qwen-VL's language models are types of their own (`qwen2_5_vl_text`), which no text model is.
-    if types[0] != types[1] and any(types[0] in family.text_types for family in FAMILIES):
+    if not text_types(vlm) & text_types(llm):
+        types = ours["model_type"], theirs["model_type"]
         raise UserError(
             f"the language model inside {vlm} is a {types[0]}, {llm} is a {types[1]}: give a "
             f"model that was made from the same {types[0]}"
@@ -55,17 +61,24 @@ def refuse_unlike(vlm: Path | str, llm: Path | str) -> None:
             )
 
 
+def text_types(folder: Path | str) -> set[str]:
+    """Return what type of text-only model the language model in `folder` may come from."""
+    kind, family = str(settings(folder)["model_type"]), row_of(folder)
+    # Qwen-VL's language models are types of their own (`qwen2_5_vl_text`), which no text model is.
+    return {kind} if family is None or kind in family.text_types else {*family.text_types}
+
+
 def settings(folder: Path | str) -> dict[str, Any]:
     """Return what `config.json` says of the language model, defaults and `rope_theta` included."""
     config = read_config(folder)
     text = text_config(config)
     kind = text.get("model_type")
-    family = next((one for one in FAMILIES if one.model_type == config.get("model_type")), None)
+    family = row_of(folder)
     if family and (text is config or not kind):
-        own = f"{family.model_type}_text"
-        kind = own if own in DEFAULTS else family.text_types[0]
+        kind = family.inside
     known = {name: value for name, value in text.items() if value is not None}
-    found = {**DEFAULTS.get(str(kind), {}), **known, "model_type": kind}
+    silent = SILENT.get(str(config.get("model_type")), {}) if text is config else {}
+    found = {**DEFAULTS.get(str(kind), {}), **silent, **known, "model_type": kind}
     found.setdefault("num_key_value_heads", found.get("num_attention_heads"))
     for name in HEADS:
         found.setdefault(name, None)
@@ -100,7 +113,7 @@ def warnings(vlm: Path | str, llm: Path | str) -> list[str]:
         if mine is not None and other is not None and mine != other:
             found.append(f"{name} is {mine} in the VLM, {other} in the other")
     there = shapes(vlm)
-    sides = decoder_keys(vlm, there), text_keys(shapes(llm))
+    sides = decoder_keys(vlm, there), language_keys(llm, shapes(llm))
     biased = [any(name.endswith("q_proj.bias") for name in names) for names in sides]
     if biased[0] != biased[1]:
         found.append(f"only {'the VLM' if biased[0] else 'the other'} has attention biases")

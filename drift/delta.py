@@ -26,9 +26,9 @@ from drift.checkpoints import (
     wide,
     write_stream,
 )
-from drift.families import DECODER_ROLES, Role, layer_and_role
+from drift.families import DECODER_ROLES, Role, language_keys, layer_and_role
 from drift.fingerprints import parent
-from drift.headers import read_header
+from drift.headers import read_header, shapes
 from drift.low_rank import factorise, multiply_out
 from drift.pairing import Weight, pair, refuse_unpaired
 
@@ -77,13 +77,13 @@ def build(
     dtype: str = "bfloat16",
     seed: int = 0,
 ) -> Prior:
-    """Describe the prior of `vlm` and the text-only `reasoner`; subtract when it is read.
+    """Describe the prior of `vlm` and `reasoner`; subtract when it is read.
 
     Differences are taken in float32 and rounded once, to `dtype`.
 
     Args:
         vlm: Folder of the VLM.
-        reasoner: Folder of the text-only reasoning model.
+        reasoner: Folder of the reasoning model: text-only, or a VLM, whose language model counts.
         variant: `reasoner-vlm`; `reasoner-base` = reasoner − base, the update of one training
             stage; or a control made of reasoner − VLM: `random` (normal numbers with the norm of
             each tensor), `shuffled` (its entries in random order), `negated`.
@@ -142,12 +142,18 @@ def build(
 
 
 def open_base(folder: Path | str, weights: Iterable[Weight], finite: bool = False) -> Checkpoint:
-    """Open the text-only model that a reasoner was trained from; see `Checkpoint`.
+    """Open the model that a reasoner was trained from, text-only or a VLM; see `Checkpoint`.
+
+    Its tensors go by the names that they have in the reasoner.
 
     Raises:
         UserError: it lacks one of `weights`, or has it in another shape.
     """
-    base = Checkpoint(folder, finite)
+    weights, base = list(weights), Checkpoint(folder, finite)
+    keys = language_keys(folder, shapes(folder))
+    base.entries = {
+        one.llm_key: base.entries[keys[one.name]] for one in weights if one.name in keys
+    }
     wrong = [
         weight.name
         for weight in weights

@@ -1,4 +1,4 @@
-"""How far a text-only model is from the language model inside a VLM, tensor by tensor.
+"""How far a reasoner is from the language model inside a VLM, tensor by tensor.
 
 Says beforehand what a merge or a prior will meet: how large Δ is in each layer and module, and
 whether the two models come from one line at all. Says afterwards how far a checkpoint that was
@@ -19,7 +19,7 @@ from drift import compatibility
 from drift.checkpoints import Checkpoint, side_by_side
 from drift.displacement import Displacement, module_of
 from drift.families import DECODER_ROLES, Role
-from drift.pairing import match
+from drift.pairing import is_same_family, match
 
 UNRELATED = 0.5
 """Relative L2 above which common descent is doubtful (own rule: a fine-tune stays well below 0.1,
@@ -88,14 +88,14 @@ class _Sums:
 
 
 def measure(vlm: Path | str, llm: Path | str) -> Distance:
-    """Compare the decoders of `vlm` and of the text-only `llm`.
+    """Compare the decoders of `vlm` and `llm`; of two VLMs of one family all that they hold.
 
     Where they do not pair completely, what does is measured, and a warning names the rest.
 
     Raises:
         UserError: not one decoder tensor can be compared, or a checkpoint is unsound.
     """
-    pairing, gaps = match(vlm, llm)
+    pairing, gaps = match(vlm, llm, is_same_family(vlm, llm))
     if not any(weight.role in DECODER_ROLES for weight in pairing.weights):
         raise UserError(f"no decoder tensor of {vlm} and {llm} can be compared: {'; '.join(gaps)}")
     from_vlm, from_llm = Checkpoint(vlm), Checkpoint(llm)

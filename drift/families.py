@@ -35,6 +35,8 @@ class Family:
     name: str
     model_type: str
     """`model_type` in the checkpoint's config.json."""
+    inside: str
+    """`model_type` of the language model where config.json names none."""
     text_types: tuple[str, ...]
     """Admitted `model_type` of the text-only partner."""
     layouts: tuple[tuple[str, str], ...]
@@ -49,32 +51,56 @@ _INNER = (
     ("model.language_model.", "lm_head."),
 )
 _QWEN = (("model.", "lm_head."), ("model.language_model.", "lm_head."))
-_QWEN3 = (("model.language_model.", "lm_head."),)
+_PLAIN = (("model.language_model.", "lm_head."),)
 _IDEFICS = (("model.text_model.", "lm_head."),)
 
+_LLAMAS = ("llama", "mistral", "qwen2")
+
+# Name, model_type, that of the language model inside, those of its text-only partners, layouts.
 _ROWS = (
-    ("LLaVA-1.5", "llava", ("llama", "mistral", "qwen2"), _INNER),
-    ("LLaVA-NeXT", "llava_next", ("llama", "mistral", "qwen2"), _INNER),
-    ("LLaVA-OneVision", "llava_onevision", ("qwen2",), _INNER),
-    ("Idefics2", "idefics2", ("mistral",), _IDEFICS),
-    ("Idefics3", "idefics3", ("llama",), _IDEFICS),
-    ("SmolVLM", "smolvlm", ("llama",), _IDEFICS),
-    ("Qwen2-VL", "qwen2_vl", ("qwen2",), _QWEN),
-    ("Qwen2.5-VL", "qwen2_5_vl", ("qwen2",), _QWEN),
-    ("Qwen3-VL", "qwen3_vl", ("qwen3",), _QWEN3),
-    ("InternVL", "internvl", ("qwen2", "qwen3", "llama"), _INNER),
-    ("Gemma 3", "gemma3", ("gemma3_text",), _INNER),
+    ("LLaVA-1.5", "llava", "llama", _LLAMAS, _INNER),
+    ("LLaVA-NeXT", "llava_next", "llama", _LLAMAS, _INNER),
+    ("LLaVA-OneVision", "llava_onevision", "qwen2", ("qwen2",), _INNER),
+    ("Idefics2", "idefics2", "mistral", ("mistral",), _IDEFICS),
+    ("Idefics3", "idefics3", "llama", ("llama",), _IDEFICS),
+    ("SmolVLM", "smolvlm", "llama", ("llama",), _IDEFICS),
+    ("Qwen2-VL", "qwen2_vl", "qwen2_vl_text", ("qwen2",), _QWEN),
+    ("Qwen2.5-VL, MiMo-VL", "qwen2_5_vl", "qwen2_5_vl_text", ("qwen2", "mimo"), _QWEN),
+    ("Qwen3-VL", "qwen3_vl", "qwen3_vl_text", ("qwen3",), _PLAIN),
+    ("InternVL 3, 3.5", "internvl", "qwen2", ("qwen2", "qwen3", "llama"), _INNER),
+    ("Gemma 3", "gemma3", "gemma3_text", ("gemma3_text",), _INNER),
+    ("GLM-4.1V, 4.6V-Flash", "glm4v", "glm4v_text", ("glm4",), _PLAIN),
+    ("GLM-4.6V", "glm46v", "glm4v_text", ("glm4",), _PLAIN),
+    ("Mistral Small 3, Ministral 3", "mistral3", "mistral", ("mistral", "ministral3"), _INNER),
+    ("Command A Vision", "cohere2_vision", "cohere2", ("cohere2",), _PLAIN),
+    ("Ovis2", "ovis2", "qwen2", ("qwen2",), _PLAIN),
+    ("EXAONE 4.5", "exaone4_5", "exaone4", ("exaone4",), _PLAIN),
 )
 FAMILIES: tuple[Family, ...] = tuple(
     Family(
         name=name,
         model_type=model_type,
+        inside=inside,
         text_types=text_types,
         layouts=layouts,
         pixels_per_row=layouts is _IDEFICS,
     )
-    for name, model_type, text_types, layouts in _ROWS
+    for name, model_type, inside, text_types, layouts in _ROWS
 )
+BY_TYPE = {family.model_type: family for family in FAMILIES}
+
+_BY_LAYER = "its layers have tensors of several shapes, some no keys and values of their own"
+NO_ROW = {
+    "gemma3n": _BY_LAYER,
+    "gemma4": _BY_LAYER,
+    "gemma4_unified": _BY_LAYER,
+    "kimi_k25": "its layers are named in two ways, and no reasoner of its text model is published",
+    "lfm2_vl": "most of its layers are convolutions, which no reasoner shares",
+    "llama4": "its experts are stored in a form of their own, and no reasoner has it",
+    "mllama": "its layers of cross-attention are in no text-only model",
+    "phi4_multimodal": "its towers lie inside the language model",
+}
+"""`model_type` → why there is no row."""
 
 
 def read_config(folder: Path | str) -> dict:
@@ -96,20 +122,26 @@ def text_config(config: dict) -> dict:
     return config.get("text_config") or config
 
 
+def row_of(folder: Path | str) -> Family | None:
+    """The row for the VLM in `folder`; None for a text-only model, and for other VLMs."""
+    model_type = read_config(folder).get("model_type")
+    return BY_TYPE.get(model_type) if isinstance(model_type, str) else None
+
+
 def family_of(folder: Path | str) -> Family:
     """Find the row for the VLM in `folder`.
 
     Raises:
         UserError: it is of no known family; the sentence lists those that are.
     """
-    model_type = read_config(folder).get("model_type")
-    for family in FAMILIES:
-        if family.model_type == model_type:
-            return family
-    known = ", ".join(family.model_type for family in FAMILIES)
-    raise UserError(
-        f"{folder} has model_type {model_type!r}, which is no VLM family known here ({known})"
-    )
+    family, model_type = row_of(folder), read_config(folder).get("model_type")
+    if family is None:
+        why = f": {NO_ROW[model_type]}" if model_type in NO_ROW else f" ({', '.join(BY_TYPE)})"
+        raise UserError(
+            f"{folder} has model_type {model_type!r}, which is no VLM family known here{why}; "
+            "`eval` needs no family"
+        )
+    return family
 
 
 def layer_and_role(name: str) -> tuple[int | None, Role] | None:
@@ -188,6 +220,11 @@ def vlm_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[
 def text_keys(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """Canonical name → name on disk, for a text-only model whose tensors are `shapes`."""
     return _canonical(shapes, TEXT_PREFIX, TEXT_HEAD)
+
+
+def language_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """As `decoder_keys`, for a VLM or a text-only model."""
+    return decoder_keys(folder, shapes) if row_of(folder) else text_keys(shapes)
 
 
 # Wrappers that put a segment of their own into parameter names.

@@ -185,6 +185,7 @@ def open_models(
     for recipe in recipes:
         refuse_unpaired(pairing, recipe.modules)
         _check_layers(recipe, pairing.weights)
+    moved = [one for one in pairing.weights if any(one.role in how.modules for how in recipes)]
     kind = "prior" if along_prior else "other" if is_same_family(vlm, other) else "reasoner"
     parents = [("vlm", Path(vlm)), (kind, Path(other))]
     if base is not None:
@@ -193,7 +194,7 @@ def open_models(
         weights={weight.vlm_key: weight for weight in pairing.weights},
         vlm=Checkpoint(vlm, finite=True),
         other=_of_prior(other) if along_prior else _of_partner(Checkpoint(other, finite=True)),
-        base=None if base is None else _of_base(base, vlm, pairing.weights),
+        base=None if base is None else _of_base(base, vlm, moved),
         along_prior=along_prior,
         parents=tuple(parents),
     )

@@ -9,7 +9,7 @@ from common.errors import UserError
 
 Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="The VLM: folder or hub id.")]
 Llm = Annotated[
-    Path, typer.Argument(metavar="LLM", help="The text-only reasoner: folder or hub id.")
+    Path, typer.Argument(metavar="LLM", help="The reasoner, text-only or a VLM: folder or hub id.")
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
 Base = Annotated[Path | None, typer.Option(help="The model that both came from: folder or hub id.")]

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from drift.compatibility import refuse_unlike
+from drift.compatibility import refuse_unlike, text_types
 from drift.families import (
     BRIDGE,
     Family,
     Role,
     decoder_keys,
     family_of,
+    language_keys,
     layer_and_role,
     read_config,
+    row_of,
     text_config,
-    text_keys,
     vlm_keys,
 )
 from drift.headers import Entry, entries, shapes
@@ -43,7 +44,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Pairing:
-    """A VLM beside a text-only model, or beside another VLM of its family."""
+    """A VLM beside a text-only model, or beside another VLM."""
 
     family: Family
     weights: tuple[Weight, ...]
@@ -53,7 +54,7 @@ class Pairing:
 
 
 def pair(vlm: Path | str, llm: Path | str) -> Pairing:
-    """Match every decoder tensor of `vlm` with that of the text-only `llm`.
+    """Match every decoder tensor of `vlm` with that of `llm`, a text-only model or another VLM.
 
     Attention, MLP and norm tensors (weights and biases) must all have a partner of the same shape.
     Embeddings and head may differ in vocabulary or be tied: that becomes a note.
@@ -63,18 +64,18 @@ def pair(vlm: Path | str, llm: Path | str) -> Pairing:
             orphans of both sides.
     """
     family = family_of(vlm)
-    llm_type = read_config(llm).get("model_type")
-    if llm_type not in family.text_types:
+    if not text_types(llm) & {*family.text_types}:
         raise UserError(
-            f"{llm} has model_type {llm_type!r}, but the language model inside {family.name} "
-            f"({vlm}) pairs with {' or '.join(family.text_types)}"
+            f"{llm} has model_type {read_config(llm).get('model_type')!r}, but the language model "
+            f"inside {family.name} ({vlm}) pairs with {' or '.join(family.text_types)}, or with a "
+            "VLM of one of these"
         )
-    return _complete(vlm, llm)
+    return _complete(vlm, llm, whole=False)
 
 
 def pair_vlms(vlm: Path | str, other: Path | str) -> Pairing:
     """Match every tensor of two VLMs of one family, tower and projector included; see `pair`."""
-    return _complete(vlm, other)
+    return _complete(vlm, other, whole=True)
 
 
 def is_same_family(vlm: Path | str, other: Path | str) -> bool:
@@ -82,9 +83,9 @@ def is_same_family(vlm: Path | str, other: Path | str) -> bool:
     return read_config(other).get("model_type") == family_of(vlm).model_type
 
 
-def _complete(vlm: Path | str, other: Path | str) -> Pairing:
+def _complete(vlm: Path | str, other: Path | str, whole: bool) -> Pairing:
     refuse_unlike(vlm, other)
-    pairing, gaps = match(vlm, other)
+    pairing, gaps = match(vlm, other, whole)
     if gaps:
         raise UserError(
             f"the two do not pair tensor by tensor ({'; '.join(gaps)}); "
@@ -93,17 +94,21 @@ def _complete(vlm: Path | str, other: Path | str) -> Pairing:
     return pairing
 
 
-def match(vlm: Path | str, other: Path | str) -> tuple[Pairing, tuple[str, ...]]:
+def match(vlm: Path | str, other: Path | str, whole: bool) -> tuple[Pairing, tuple[str, ...]]:
     """What can be paired of `vlm` and `other`, and a phrase for each way in which it is not all.
+
+    Args:
+        vlm: Folder of the VLM.
+        other: Folder of a text-only model or of another VLM.
+        whole: Tower and projector too, of two VLMs of one family; else the language models.
 
     Raises:
         UserError: The VLM is of no known family, or a checkpoint is unsound.
     """
-    both = is_same_family(vlm, other)
-    sides = ("the VLM", "the other VLM" if both else "the text-only model")
+    sides = ("the VLM", "the other VLM" if row_of(other) else "the text-only model")
     ours, theirs = _sound_shapes(vlm), _sound_shapes(other)
-    our_keys = vlm_keys(vlm, ours) if both else decoder_keys(vlm, ours)
-    their_keys = vlm_keys(other, theirs) if both else text_keys(theirs)
+    our_keys = vlm_keys(vlm, ours) if whole else decoder_keys(vlm, ours)
+    their_keys = vlm_keys(other, theirs) if whole else language_keys(other, theirs)
     weights: list[Weight] = []
     alone: dict[str, list[str]] = {side: [] for side in sides}
     unlike: list[str] = []

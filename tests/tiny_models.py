@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from drift.families import FAMILIES
+from drift.families import BY_TYPE, FAMILIES
 from drift.pocket import models
 from drift.pocket.world import CELL
 
@@ -33,26 +33,34 @@ LETTERS = string.ascii_letters + string.digits + string.punctuation + " \n"
 QWEN, IDEFICS = models.SPECIAL["qwen2_5_vl"], models.SPECIAL["idefics3"]
 INTERNVL = ("<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 GEMMA = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
+GLM = tuple(f"<|{word}|>" for word in ("image", "video", "begin_of_image", "end_of_image"))
+GLM += ("<|begin_of_video|>", "<|end_of_video|>")
+OVIS = ("<IMG_ATOM>", *(f"<IMG_{word}>" for word in ("START", "GRID", "COL", "ROW", "END")))
+MARKS = {
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "exaone4_5"), QWEN),
+    **dict.fromkeys(("glm4v", "glm46v"), GLM),
+    "internvl": INTERNVL,
+    "gemma3": GEMMA,
+    "ovis2": ("<image>", *OVIS),
+    "mistral3": ("<image>", "<break>", "<end>"),
+    "cohere2_vision": ("<image>", "<start>", "<end>", "<break>", "<tile>", "<global>"),
+}
 
 
 def special(family: str) -> tuple[str, ...]:
-    if family.startswith("qwen"):
-        return QWEN
-    return {"internvl": INTERNVL, "gemma3": GEMMA}.get(family, IDEFICS)
+    return MARKS.get(family, IDEFICS)
 
 
 def image_token(family: str) -> str:
     """What each place of a picture is in a row of tokens."""
-    if family.startswith("qwen"):
-        return "<|image_pad|>"
-    return {"internvl": INTERNVL[2], "gemma3": GEMMA[2]}.get(family, "<image>")
+    places = {QWEN: "<|image_pad|>", INTERNVL: INTERNVL[2], GEMMA: GEMMA[2], GLM: GLM[0]}
+    return OVIS[0] if family == "ovis2" else places.get(special(family), "<image>")
 
 
 def mark(family: str) -> str:
     """What stands for a picture in a prompt."""
-    if family.startswith("qwen"):
-        return models.PICTURE["qwen2_5_vl"]
-    return GEMMA[0] if family == "gemma3" else image_token(family)
+    marks = {QWEN: models.PICTURE["qwen2_5_vl"], GLM: GLM[2] + GLM[0] + GLM[3], GEMMA: GEMMA[0]}
+    return "<image>" if family == "ovis2" else marks.get(special(family), image_token(family))
 
 
 def tokenizer(family: str) -> Any:
@@ -78,6 +86,13 @@ def tokenizer(family: str) -> Any:
     elif family == "internvl":
         names = ("start_image_token", "end_image_token", "context_image_token", "video_token")
         named |= dict(zip(names, INTERNVL, strict=True))
+    elif special(family) == GLM:
+        named |= {"video_token": GLM[1]}
+    elif family == "ovis2":
+        named = {"image_token": "<image>"}
+    elif family == "cohere2_vision":
+        names = ("boi_token", "eoi_token", "img_line_break_token", "tile_token", "global_token")
+        named |= dict(zip(names, MARKS[family][1:], strict=True))
     made = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=None if family.startswith("qwen") else "<s>",
@@ -134,12 +149,33 @@ def processor(family: str) -> Any:
         case "gemma3":
             image = tf.Gemma3ImageProcessor(size=SQUARE)
             kind, more = "Gemma3", {"image_seq_length": 4}
+        case "glm4v" | "glm46v":
+            kind = {"glm4v": "Glm4v", "glm46v": "Glm46V"}[family]
+            # Twice as many as of pixels: they count the two frames that a picture is.
+            edges = {"shortest_edge": 2 * CELL**2, "longest_edge": 32 * CELL**2}
+            patches: Any = {"patch_size": CELL // 2, "merge_size": 2}
+            image = getattr(tf, f"{kind}ImageProcessor")(size=edges, **patches)
+            video = getattr(tf, f"{kind}VideoProcessor")(**patches)
+        case "mistral3":
+            size = {"longest_edge": 2 * CELL}
+            image = tf.PixtralImageProcessor(size=size, patch_size=CELL // 2)
+            kind, more = "Pixtral", {"patch_size": CELL // 2, "spatial_merge_size": 2}
+            more |= {"image_break_token": "<break>", "image_end_token": "<end>"}
+        case "cohere2_vision":
+            # Not the patch of the tower: it is the tokens a side of a tile.
+            double = {"height": 2 * CELL, "width": 2 * CELL}
+            image = tf.Cohere2VisionImageProcessor(size=double, patch_size=2, max_patches=2)
+            kind = "Cohere2Vision"
+        case "ovis2":
+            image = tf.Ovis2ImageProcessor(size=SQUARE)
+            kind, more = "Ovis2", {"image_seq_length": 4}
         case _:
             like: Any = models.processor("qwen2_5_vl")
             image, video = like.image_processor, like.video_processor
             if family == "qwen3_vl":
                 video = tf.Qwen3VLVideoProcessor(patch_size=CELL // 2, merge_size=2)
             names = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL"}
+            names |= {"exaone4_5": "Exaone4_5_"}
             kind = names[family]
     if video is not None:
         more = {**more, "video_processor": video}
@@ -170,6 +206,8 @@ def text_config(family: str, kind: str, **more: Any) -> Any:
         "eos_token_id": words.eos_token_id,
         "pad_token_id": words.pad_token_id,
     }
+    if kind == "cohere2":
+        shape["logit_scale"] = 1.0  # transformers' VLM leaves it out
     return AutoConfig.for_model(kind, **(shape | more))
 
 
@@ -222,17 +260,43 @@ def vlm_config(family: str, tied: bool = False) -> Any:
             "vision_config": tower | {"image_size": [CELL] * 2, "patch_size": [CELL // 2] * 2}
         },
         "gemma3": {"vision_config": siglip, "mm_tokens_per_image": 4},
+        "mistral3": {
+            "vision_config": tower | {"model_type": "pixtral", "head_dim": 32},
+            "spatial_merge_size": 2,
+        },
+        "cohere2_vision": {
+            "vision_config": siglip | {"image_size": 2 * CELL},
+            "alignment_intermediate_size": HIDDEN,
+        },
+        "ovis2": {
+            "vision_config": tower | {"vocab_size": 32, "hidden_stride": 1},
+            "visual_indicator_token_ids": [token(word) for word in OVIS[1:]],
+            "vocab_size": len(tokenizer(family)),
+            "hidden_size": HIDDEN,
+        },
+        "exaone4_5": {"vision_config": qwen | {"num_key_value_heads": 2}},
     }
-    kind, more, ids = PARTNERS[family], {}, {}
-    if family.startswith("qwen"):
-        kind = f"{family}_text"
+    glm = qwen | {"image_size": 4 * CELL, "model_type": "glm4v_vision"}
+    parts |= dict.fromkeys(("glm4v", "glm46v"), {"vision_config": glm})
+    kind, more, ids = BY_TYPE[family].inside, {}, {}
+    if kind == "glm4v_text" or family.startswith("qwen"):
         rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
         more = {"rope_parameters": rope}
+    if kind == "glm4v_text":
+        rope |= {"partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]}  # as GLM-4 itself
+        ends = {f"{what}_{end}" for what in ("image", "video") for end in ("start", "end")}
+        words = {"start": "begin", "end": "end"}
+        for place in ends:
+            what, end = place.split("_")
+            ids[f"{place}_token_id"] = token(f"<|{words[end]}_of_{what}|>")
+        ids["video_token_id"] = token("<|video|>")
+    if special(family) == QWEN:
         ids = {"video_token_id": token("<|video_pad|>")}
         ids |= {f"vision_{end}_token_id": token(f"<|vision_{end}|>") for end in ("start", "end")}
     elif family == "gemma3":
         more = {"sliding_window": 16}
-    index = "index" if family.startswith("llava") or family == "gemma3" else "id"
+    by_index = ("llava", "gemma3", "mistral3")
+    index = "index" if family.startswith(by_index) else "id"
     return AutoConfig.for_model(
         family,
         text_config=text_config(family, kind, tie_word_embeddings=tied, **more).to_dict(),

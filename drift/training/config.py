@@ -40,7 +40,7 @@ class TrainConfig:
     """Null; a variant (`reasoner-vlm`, `reasoner-base`, `random`, `shuffled`, `negated`), made from
     `reasoner` on the fly; or a folder that `driftbench prior` wrote."""
     reasoner: str | None = None
-    """The text-only reasoning model: a folder, or a name on the hub."""
+    """The reasoning model, text-only or a VLM: a folder, or a name on the hub."""
     base: str | None = None
     """The model that the reasoner was trained from, likewise: `reasoner-base` only."""
     prior_dtype: Literal["bfloat16", "float32"] = "bfloat16"

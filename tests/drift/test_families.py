@@ -1,6 +1,7 @@
 import doctest
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import tiny_models as tiny
@@ -45,6 +46,20 @@ HUB = {
         "language_model.lm_head.weight",
     ),
     "gemma3": ("language_model.model.layers.0.pre_feedforward_layernorm.weight",),
+    # By transformers' maps between names on the hub and in memory; no hub's index was at hand.
+    "glm4v": ("model.language_model.layers.0.mlp.gate_up_proj.weight", "lm_head.weight"),
+    "glm46v": ("model.language_model.layers.0.mlp.gate_up_proj.weight", "lm_head.weight"),
+    "mistral3": (
+        "language_model.model.layers.0.mlp.up_proj.weight",
+        "language_model.lm_head.weight",
+        "multi_modal_projector.patch_merger.merging_layer.weight",
+    ),
+    "cohere2_vision": ("model.language_model.layers.0.input_layernorm.weight",),
+    "ovis2": ("model.language_model.layers.0.self_attn.q_proj.bias", "lm_head.weight"),
+    "exaone4_5": (
+        "model.language_model.layers.0.post_feedforward_layernorm.weight",
+        "lm_head.weight",
+    ),
 }
 
 
@@ -59,10 +74,11 @@ def test_every_tensor_of_the_partner_is_paired(models, kind):
     assert {weight.llm_key for weight in pairing.weights} == set(partner)
     assert {weight.layer for weight in pairing.weights} == {None, 0, 1}
     per_layer = [weight.role for weight in pairing.weights if weight.layer == 0]
-    biases = 3 if kind in ("llava_onevision", "qwen2_vl", "qwen2_5_vl", "internvl") else 0
-    assert per_layer.count("attention") == 4 + biases
-    assert per_layer.count("mlp") == 3
-    assert per_layer.count("norm") == {"qwen3_vl": 4, "gemma3": 6}.get(kind, 2)
+    biased = ("llava_onevision", "qwen2_vl", "qwen2_5_vl", "internvl", "ovis2", "glm4v", "glm46v")
+    assert per_layer.count("attention") == 4 + 3 * (kind in biased)
+    assert per_layer.count("mlp") == (2 if kind.startswith("glm") else 3)
+    norms = {"qwen3_vl": 4, "gemma3": 6, "cohere2_vision": 1, "exaone4_5": 4}
+    assert per_layer.count("norm") == (4 if kind.startswith("glm") else norms.get(kind, 2))
 
 
 def test_the_decoder_taken_out_by_pair_is_the_text_model(models, kind):
@@ -230,8 +246,11 @@ def test_old_rotary_buffers_are_left_aside(qwen, tmp_path):
 def test_unknown_families_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "paligemma"}))
     with pytest.raises(
-        UserError, match="'paligemma', which is no VLM family known here.*qwen2_5_vl"
+        UserError, match="'paligemma', which is no VLM family known here.*qwen2_5_vl.*`eval` needs"
     ):
+        families.family_of(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mllama"}))
+    with pytest.raises(UserError, match="'mllama', .* here: its layers of cross-attention are in"):
         families.family_of(tmp_path)
     with pytest.raises(UserError, match="holds no config.json"):
         families.family_of(tmp_path / "nowhere")
@@ -255,6 +274,20 @@ def test_unknown_families_are_named(tmp_path):
 )
 def test_roles(name, expected):
     assert layer_and_role(name) == expected
+
+
+def test_the_documents_list_the_families_that_there_are():
+    root = Path(__file__).parents[2]
+    rows = [
+        f"| {one.name} | `{one.model_type}` | {', '.join(one.text_types)} |"
+        for one in families.FAMILIES
+    ]
+    page = (root / "docs" / "adding_a_family.md").read_text()
+    table = page.partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == rows
+    count = f"{len(rows)} families of VLMs"
+    for name in ("README.md", "CHANGELOG.md"):
+        assert count in (root / name).read_text(), f"{name} does not say: {count}"
 
 
 @pytest.mark.parametrize("module", [families, options])

@@ -5,10 +5,11 @@ import shutil
 import pytest
 import torch
 import transformers as tf
-from tiny_models import altered, read
+from tiny_models import altered, make_vlm, read
 
 from common import processes
 from common.errors import UserError
+from drift.displacement import displacement
 from drift.families import decoder
 from drift.fingerprints import fingerprint
 from drift.pairing import pair
@@ -276,6 +277,14 @@ def test_a_stored_prior_and_one_made_on_the_fly_are_one(qwen, models, rows, tmp_
     other = config_of(models / "idefics3", rows, prior=str(tmp_path / "prior"))
     with pytest.raises(UserError, match="was made from another VLM than .*idefics3"):
         training.train(other, tmp_path / "x")
+
+
+def test_the_reasoner_may_be_a_vlm(qwen, rows, tmp_path):
+    other = make_vlm("qwen2_5_vl", tmp_path / "thinking", seed=5)
+    config = config_of(qwen, rows, prior="reasoner-vlm", reasoner=str(other))
+    made = training.train(config, tmp_path / "out")
+    assert made.coverage["decoder_share"] == pytest.approx(0.996, abs=0.001)
+    assert displacement(qwen / "vlm", other, tmp_path / "out").rho > 0
 
 
 @pytest.mark.parametrize(
