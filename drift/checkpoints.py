@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import UserError
 from common.progress import counted
+from drift import experts
 from drift.headers import CODES, Entry, entries, fill, finite, placed, read_header
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 class Checkpoint:
-    """The tensors of one checkpoint folder, read when they are asked for.
+    """The tensors of one checkpoint folder, fused experts apart, read when they are asked for.
 
     Read, not mapped: what was read can be let go, and memory holds what is being worked on.
 
@@ -41,7 +42,8 @@ class Checkpoint:
 
     def __init__(self, folder: Path | str, finite: bool = False) -> None:
         self.folder = Path(folder)
-        self.entries = entries(folder)
+        self.stored = entries(folder)
+        self.entries = experts.apart(self.stored)
         self._sound: set[str] = set(self.entries) if finite else set()
 
     def blocks(self, name: str, step: int = 1) -> "Iterator[torch.Tensor]":
@@ -59,6 +61,13 @@ class Checkpoint:
         import torch
 
         entry = self.entries[name]
+        if entry.columns:
+            tensor = read_tensor(self.folder / entry.file, entry)
+            if name not in self._sound and not finite(tensor_bytes(tensor), entry.dtype):
+                raise UserError(f"{name} in {self.folder} holds a NaN or an infinity")
+            for piece in tensor.flatten().split(CHUNK)[::step]:
+                yield from piece.split(BLOCK)
+            return
         count, kind = prod(entry.shape), _type(entry)
         room = torch.empty(min(CHUNK, count), dtype=kind)
         with (self.folder / entry.file).open("rb", buffering=0) as file:
@@ -77,10 +86,12 @@ def read_tensor(path: Path, entry: Entry) -> "torch.Tensor":
     """Read the tensor that lies at `entry` in `path`."""
     import torch
 
-    tensor = torch.empty(entry.shape, dtype=_type(entry))
+    first, width = entry.columns or (0, 0)
+    shape = (entry.shape[1], width) if entry.columns else entry.shape
+    tensor = torch.empty(shape, dtype=_type(entry))
     with path.open("rb", buffering=0) as file:
         fill(tensor_bytes(tensor), file, entry.start)
-    return tensor
+    return tensor[:, first : first + entry.shape[0]].T.contiguous() if entry.columns else tensor
 
 
 def _type(entry: Entry) -> "torch.dtype":

@@ -1,5 +1,6 @@
 """How far a checkpoint that was made from a VLM has gone toward a reasoner: its displacement ρ."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -36,7 +37,7 @@ class Displacement:
     by_role: dict[str, float]
     """ρ of each role alone."""
     tensors: tuple["Share", ...] = ()
-    """ρ of each tensor alone."""
+    """ρ of each tensor alone, of experts of those of a layer together."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,12 @@ def displacement(
 
     found = side_by_side(sums_of, weights, "measuring")
     by_role: dict[str, list[float]] = {}
+    by_module: dict[tuple[int | None, str], list[float]] = {}
     for weight, sums in zip(weights.values(), found, strict=True):
+        module = by_module.setdefault((weight.layer, module_of(weight)), [0.0, 0.0, 0.0])
         role = by_role.setdefault(weight.role, [0.0, 0.0, 0.0])
-        role[:] = [a + b for a, b in zip(role, sums, strict=True)]
+        for total in (role, module):
+            total[:] = [a + b for a, b in zip(total, sums, strict=True)]
     along, whole, moved = (sum(part) for part in zip(*by_role.values(), strict=True))
     if not whole:
         raise UserError(f"{llm} is the language model of {vlm}: there is no direction to measure")
@@ -105,8 +109,7 @@ def displacement(
         moved=(moved / whole) ** 0.5,
         by_role={role: _along(sums) for role, sums in by_role.items()},
         tensors=tuple(
-            Share(weight.layer, module_of(weight), _along(sums))
-            for weight, sums in zip(weights.values(), found, strict=True)
+            Share(layer, module, _along(sums)) for (layer, module), sums in by_module.items()
         ),
     )
 
@@ -142,8 +145,9 @@ def _adapted(first: Checkpoint, folder: Path | str, weights: dict[str, Weight]) 
 
 
 def module_of(weight: Weight) -> str:
-    """Return a weight's name within its layer."""
-    return weight.name.removeprefix(f"layers.{weight.layer}.")
+    """Return a weight's name within its layer, which all experts of the layer share."""
+    inside = weight.name.removeprefix(f"layers.{weight.layer}.")
+    return re.sub(r"experts\.\d+\.", "experts.", inside)
 
 
 def _along(sums: list[float]) -> float:

@@ -50,7 +50,7 @@ class Distance:
     llm: str
     family: str
     tensors: tuple[Gap, ...]
-    """One for each paired tensor."""
+    """One for each paired tensor, of experts for those of a layer together."""
     layers: tuple[Gap, ...]
     """One for each layer and role."""
     total: Gap
@@ -108,11 +108,13 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
         return sums
 
     weights = {weight.name: weight for weight in pairing.weights}
-    tensors, total = [], _Sums()
+    tensors: dict[tuple[int | None, str, Role], _Sums] = {}
+    total = _Sums()
     layers: dict[tuple[int | None, Role], _Sums] = {}
     measured = side_by_side(sums_of, weights, "measuring")
     for weight, sums in zip(pairing.weights, measured, strict=True):
-        tensors.append(sums.gap(weight.layer, module_of(weight), weight.role))
+        place = weight.layer, module_of(weight), weight.role
+        tensors.setdefault(place, _Sums()).add(sums)
         if weight.role in DECODER_ROLES:
             layers.setdefault((weight.layer, weight.role), _Sums()).add(sums)
         if weight.role in ("attention", "mlp"):
@@ -122,7 +124,7 @@ def measure(vlm: Path | str, llm: Path | str) -> Distance:
         vlm=str(vlm),
         llm=str(llm),
         family=pairing.family.name,
-        tensors=tuple(tensors),
+        tensors=tuple(sums.gap(*place) for place, sums in tensors.items()),
         layers=tuple(sums.gap(layer, role, role) for (layer, role), sums in layers.items()),
         total=whole,
         warnings=(

@@ -17,15 +17,25 @@ from common.typed import read_json
 if TYPE_CHECKING:
     import torch
 
-Role = Literal["attention", "mlp", "norm", "embedding", "head", "projector", "tower"]
+Role = Literal["attention", "mlp", "norm", "embedding", "head", "projector", "tower", "decay"]
 ROLES: tuple[Role, ...] = get_args(Role)
+"""`decay`: rates at which linear attention forgets, whose logarithms a merge would mix."""
 DECODER_ROLES: tuple[Role, ...] = ("attention", "mlp", "norm")
 BRIDGE = re.compile(r"projector|connector|merger|image_newline|perceiver")
 """What a parameter of the projector is known by; all else outside the language model is the
 tower's."""
 
-TEXT_PREFIX = "model."
-TEXT_HEAD = "lm_head."
+TEXT_LAYOUTS = (("model.", "lm_head."), ("model.language_model.", "lm_head."))
+"""Of text-only models: Qwen3.5's lies as its VLM does."""
+IN_LAYER = re.compile(
+    r"layers\.(\d+)\.(?:"
+    r"(self_attn\.|linear_attn\.|mlp\.(?:experts\.\d+\.|shared_experts?\.)?)?(\w+)\.(?:weight|bias)"
+    r"|(mlp\.experts\.(?:gate_up|down)_proj|linear_attn\.(?:A_log|dt_bias)))"
+)
+"""A weight of a layer: the layer, the part and the module, or the whole name of one that is no
+module's `weight` or `bias`: experts as they are in memory, rates of decay."""
+BUFFERS = ("rotary_emb.inv_freq", "mlp.gate.e_score_correction_bias")
+"""Ends of names in a layer that are computed, or set by how often experts were chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +75,16 @@ _ROWS = (
     ("Idefics3", "idefics3", "llama", ("llama",), _IDEFICS),
     ("SmolVLM", "smolvlm", "llama", ("llama",), _IDEFICS),
     ("Qwen2-VL", "qwen2_vl", "qwen2_vl_text", ("qwen2",), _QWEN),
-    ("Qwen2.5-VL, MiMo-VL", "qwen2_5_vl", "qwen2_5_vl_text", ("qwen2", "mimo"), _QWEN),
+    ("Qwen2.5-VL", "qwen2_5_vl", "qwen2_5_vl_text", ("qwen2", "mimo"), _QWEN),
     ("Qwen3-VL", "qwen3_vl", "qwen3_vl_text", ("qwen3",), _PLAIN),
-    ("InternVL 3, 3.5", "internvl", "qwen2", ("qwen2", "qwen3", "llama"), _INNER),
+    ("InternVL", "internvl", "qwen2", ("qwen2", "qwen3", "llama", "qwen3_moe"), _INNER),
+    ("Qwen3-VL-MoE", "qwen3_vl_moe", "qwen3_vl_moe_text", ("qwen3_moe",), _PLAIN),
+    ("Qwen3.5", "qwen3_5", "qwen3_5_text", ("qwen3_5_text",), _PLAIN),
+    ("Qwen3.5-MoE", "qwen3_5_moe", "qwen3_5_moe_text", ("qwen3_5_moe_text",), _PLAIN),
     ("Gemma 3", "gemma3", "gemma3_text", ("gemma3_text",), _INNER),
     ("GLM-4.1V, 4.6V-Flash", "glm4v", "glm4v_text", ("glm4",), _PLAIN),
-    ("GLM-4.6V", "glm46v", "glm4v_text", ("glm4",), _PLAIN),
+    ("GLM-4.6V, dense", "glm46v", "glm4v_text", ("glm4",), _PLAIN),
+    ("GLM-4.5V, 4.6V", "glm4v_moe", "glm4v_moe_text", ("glm4_moe",), _PLAIN),
     ("Mistral Small 3, Ministral 3", "mistral3", "mistral", ("mistral", "ministral3"), _INNER),
     ("Command A Vision", "cohere2_vision", "cohere2", ("cohere2",), _PLAIN),
     ("Ovis2", "ovis2", "qwen2", ("qwen2",), _PLAIN),
@@ -153,6 +167,8 @@ def layer_and_role(name: str) -> tuple[int | None, Role] | None:
     (0, 'norm')
     >>> layer_and_role("norm.weight")
     (None, 'norm')
+    >>> layer_and_role("layers.3.mlp.experts.7.up_proj.weight")
+    (3, 'mlp')
     """
     outside: dict[str, Role] = {
         "embed_tokens.weight": "embedding",
@@ -162,15 +178,17 @@ def layer_and_role(name: str) -> tuple[int | None, Role] | None:
     }
     if name in outside:
         return None, outside[name]
-    match = re.fullmatch(r"layers\.(\d+)\.(?:(self_attn|mlp)\.)?(\w+)\.(weight|bias)", name)
+    match = IN_LAYER.fullmatch(name)
     if match is None:
         return None
-    layer = int(match[1])
+    layer, bare = int(match[1]), match[4]
+    if bare:
+        return (layer, "decay" if bare.startswith("linear") else "mlp")
     if "norm" in match[3]:
         return layer, "norm"
-    if match[2] == "self_attn":
+    if match[2] in ("self_attn.", "linear_attn."):
         return layer, "attention"
-    return (layer, "mlp") if match[2] == "mlp" else None
+    return (layer, "mlp") if match[2] else None
 
 
 def _canonical(keys: Mapping[str, tuple[int, ...]], prefix: str, head: str) -> dict[str, str]:
@@ -178,16 +196,17 @@ def _canonical(keys: Mapping[str, tuple[int, ...]], prefix: str, head: str) -> d
     found = {}
     for key in keys:
         if key.startswith(head):
-            name = TEXT_HEAD + key.removeprefix(head)
+            name = "lm_head." + key.removeprefix(head)
         elif key.startswith(prefix):
             name = key.removeprefix(prefix)
         else:
             continue
         if layer_and_role(name) is not None:
             found[name] = key
-        # inv_freq is a buffer that old checkpoints carry.
-        elif name.startswith(("layers.", TEXT_HEAD)) and not name.endswith("rotary_emb.inv_freq"):
-            raise UserError(f"{key} is no plain weight of a dense decoder (experts, quantised?)")
+        elif name.startswith(("layers.", "lm_head.")) and not name.endswith(BUFFERS):
+            raise UserError(
+                f"{key} is no plain weight of a decoder (quantised, or a form of its own?)"
+            )
     return found
 
 
@@ -198,11 +217,9 @@ def decoder_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> d
         UserError: unknown family, or no decoder under any of the family's prefixes.
     """
     family = family_of(folder)
-    for prefix, head in family.layouts:
-        if f"{prefix}embed_tokens.weight" in shapes and any(
-            key.startswith(f"{prefix}layers.") for key in shapes
-        ):
-            return _canonical(shapes, prefix, head)
+    for layout in family.layouts:
+        if _lies_at(layout[0], shapes):
+            return _canonical(shapes, *layout)
     places = " or ".join(prefix for prefix, _ in family.layouts)
     raise UserError(
         f"{folder} is a {family.name} checkpoint, but no decoder lies under {places} "
@@ -210,16 +227,29 @@ def decoder_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> d
     )
 
 
+def _lies_at(prefix: str, keys: Mapping[str, tuple[int, ...]]) -> bool:
+    layers = any(key.startswith(f"{prefix}layers.") for key in keys)
+    return layers and f"{prefix}embed_tokens.weight" in keys
+
+
 def vlm_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-    """As `decoder_keys`, with tower and projector, under names that all layouts share."""
+    """As `decoder_keys`, with tower and projector, under names that all layouts share.
+
+    Layers that predict several words at once (`mtp.`) are left out: transformers drops them.
+    """
     inside = decoder_keys(folder, shapes)
-    rest = shapes.keys() - inside.values()
+    rest = {
+        key
+        for key in shapes.keys() - inside.values()
+        if not key.startswith("mtp.") and not key.endswith(BUFFERS)
+    }
     return inside | {key.removeprefix("model."): key for key in sorted(rest)}
 
 
 def text_keys(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """Canonical name → name on disk, for a text-only model whose tensors are `shapes`."""
-    return _canonical(shapes, TEXT_PREFIX, TEXT_HEAD)
+    layout = next((one for one in TEXT_LAYOUTS if _lies_at(one[0], shapes)), TEXT_LAYOUTS[0])
+    return _canonical(shapes, *layout)
 
 
 def language_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:

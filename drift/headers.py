@@ -15,7 +15,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.typed import read_json
-from drift import foreign
+from drift import experts, foreign
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -68,6 +68,9 @@ class Entry:
     """First byte in the file."""
     end: int
     """One past the last byte."""
+    columns: tuple[int, int] | None = None
+    """Of one expert among several: it is the transpose of the columns from the first number on of
+    what lies there, in rows of the second number."""
 
 
 def finite(room: memoryview, dtype: str) -> bool:
@@ -245,5 +248,5 @@ def entries(folder: Path | str) -> dict[str, Entry]:
 
 
 def shapes(folder: Path | str) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a checkpoint: see `headers`."""
-    return {name: entry.shape for name, entry in entries(folder).items()}
+    """Return the shape of every tensor of a checkpoint, fused experts apart: see `headers`."""
+    return {name: entry.shape for name, entry in experts.apart(entries(folder)).items()}

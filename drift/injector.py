@@ -24,6 +24,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
+from drift import experts
 from drift.anchor import Anchor, LearntStrength, Toward, projection, refuse_anchor, selective_share
 from drift.delta import Prior
 from drift.equations import MODES, Buffers, Mode, dots, strength, subtract
@@ -131,6 +132,7 @@ class Injector:
         refuse_flat(model)
         params = decoder(model)[1]
         names = wanted(params, modules, layers)
+        prior = experts.fused(prior, names)
         check(names, params, prior)
         goals = toward if anchored else None
         self.targets = [make_target(name, params[name], prior, goals, offload) for name in names]

@@ -25,7 +25,7 @@ from common.errors import UserError
 from common.files import refuse_existing, written_aside
 from common.processes import processor_seconds
 from common.provenance import Made, write_made
-from drift import compatibility
+from drift import compatibility, experts
 from drift.checkpoints import BLOCK, Blocks, Checkpoint, read_tensor, rewrite
 from drift.delta import FILE as PRIOR
 from drift.delta import load, open_base, stream
@@ -118,7 +118,7 @@ def usual_modules(vlm: Path | str, other: Path | str) -> tuple[Role, ...]:
     """
     if is_prior(other) or is_same_family(vlm, other):
         there = {weight.role for weight in _paired(vlm, other).weights}
-        return tuple(role for role in ROLES if role in there)
+        return tuple(role for role in ROLES if role in there and role != "decay")
     return DECODER_ROLES
 
 
@@ -241,7 +241,7 @@ def tensors(
     """Yield every tensor of a merge, whole, with its name: what `merge` would write."""
     import torch
 
-    for key, entry in models.vlm.entries.items():
+    for key, entry in models.vlm.stored.items():
         blocks = _merged_at(key, models, recipe, reached)
         if blocks is None:
             yield key, read_tensor(models.vlm.folder / entry.file, entry)
@@ -254,6 +254,8 @@ def _merged_at(
     key: str, models: Models, recipe: Recipe, reached: Reached
 ) -> "Iterator[torch.Tensor] | None":
     """The tensor at `key` in the VLM, merged; None where nothing of the recipe concerns it."""
+    if fused := experts.parts(key, models.vlm.stored):
+        return _fused_at(key, fused, models, recipe, reached)
     weight = models.weights.get(key)
     if weight is None or weight.role not in recipe.modules or not _moves(recipe):
         return None
@@ -261,6 +263,18 @@ def _merged_at(
     if models.base is not None:
         sources.append(models.base(weight))
     return merged(weight, recipe, sources, reached, models.along_prior)
+
+
+def _fused_at(
+    key: str, parts: list[list[str]], models: Models, recipe: Recipe, reached: Reached
+) -> "Iterator[torch.Tensor] | None":
+    """As `_merged_at`, of experts that lie in one tensor."""
+    found = {part: _merged_at(part, models, recipe, reached) for row in parts for part in row}
+    if all(one is None for one in found.values()):
+        return None
+    return experts.together(
+        key, models.vlm.stored, lambda part: found[part] or models.vlm.blocks(part)
+    )
 
 
 def _moves(recipe: Recipe) -> bool:
@@ -383,7 +397,7 @@ def _write(models: Models, recipe: Recipe, aside: Path, reached: Reached) -> Non
     """Write one merge into `aside`."""
     source = models.vlm.folder
     copy_papers(source, aside)
-    for file in sorted({entry.file for entry in models.vlm.entries.values()}):
+    for file in sorted({entry.file for entry in models.vlm.stored.values()}):
         rewrite(source / file, aside / file, lambda key: _merged_at(key, models, recipe, reached))
     if (source / INDEX).is_file():
         shutil.copyfile(source / INDEX, aside / INDEX)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
+from drift import experts
 from drift.compatibility import refuse_unlike, text_types
 from drift.families import (
     BRIDGE,
@@ -163,7 +164,7 @@ def _sound_shapes(folder: Path | str) -> dict[str, tuple[int, ...]]:
             f"{folder} is quantised ({how.get('quant_method', 'config.json says so')}), and its "
             "numbers cannot be added up; give the checkpoint in bfloat16 or float32"
         )
-    found = entries(folder)
+    found = experts.apart(entries(folder))
     for name, entry in found.items():
         if layer_and_role(name[name.find("layers.") :]) and not FLOATS.fullmatch(entry.dtype):
             raise UserError(

@@ -29,6 +29,36 @@ HIDDEN = 64
 SPREAD = 0.15
 """Of fresh weights: enough for answers that hardly repeat themselves and depend on a picture."""
 
+_QWEN_MOE = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "norm_topk_prob": True,
+}
+_GLM_MOE = {
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "attention_bias": True,
+}
+EXPERTS = {
+    **dict.fromkeys(("qwen3_moe", "qwen3_vl_moe_text"), _QWEN_MOE),
+    "qwen3_5_moe_text": _QWEN_MOE | {"shared_expert_intermediate_size": 16},
+    **dict.fromkeys(("glm4_moe", "glm4v_moe_text"), _GLM_MOE),
+}
+LINEAR = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_conv_kernel_dim": 4,
+    "layer_types": ["linear_attention", "full_attention"],
+}
+
 LETTERS = string.ascii_letters + string.digits + string.punctuation + " \n"
 QWEN, IDEFICS = models.SPECIAL["qwen2_5_vl"], models.SPECIAL["idefics3"]
 INTERNVL = ("<img>", "</img>", "<IMG_CONTEXT>", "<video>")
@@ -38,7 +68,8 @@ GLM += ("<|begin_of_video|>", "<|end_of_video|>")
 OVIS = ("<IMG_ATOM>", *(f"<IMG_{word}>" for word in ("START", "GRID", "COL", "ROW", "END")))
 MARKS = {
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "exaone4_5"), QWEN),
-    **dict.fromkeys(("glm4v", "glm46v"), GLM),
+    **dict.fromkeys(("qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), QWEN),
+    **dict.fromkeys(("glm4v", "glm46v", "glm4v_moe"), GLM),
     "internvl": INTERNVL,
     "gemma3": GEMMA,
     "ovis2": ("<image>", *OVIS),
@@ -149,8 +180,8 @@ def processor(family: str) -> Any:
         case "gemma3":
             image = tf.Gemma3ImageProcessor(size=SQUARE)
             kind, more = "Gemma3", {"image_seq_length": 4}
-        case "glm4v" | "glm46v":
-            kind = {"glm4v": "Glm4v", "glm46v": "Glm46V"}[family]
+        case "glm4v" | "glm46v" | "glm4v_moe":
+            kind = "Glm46V" if family == "glm46v" else "Glm4v"
             # Twice as many as of pixels: they count the two frames that a picture is.
             edges = {"shortest_edge": 2 * CELL**2, "longest_edge": 32 * CELL**2}
             patches: Any = {"patch_size": CELL // 2, "merge_size": 2}
@@ -172,11 +203,11 @@ def processor(family: str) -> Any:
         case _:
             like: Any = models.processor("qwen2_5_vl")
             image, video = like.image_processor, like.video_processor
-            if family == "qwen3_vl":
+            if family.startswith("qwen3"):
                 video = tf.Qwen3VLVideoProcessor(patch_size=CELL // 2, merge_size=2)
             names = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL"}
             names |= {"exaone4_5": "Exaone4_5_"}
-            kind = names[family]
+            kind = names.get(family, "Qwen3VL")
     if video is not None:
         more = {**more, "video_processor": video}
     return getattr(tf, f"{kind}Processor")(
@@ -206,6 +237,9 @@ def text_config(family: str, kind: str, **more: Any) -> Any:
         "eos_token_id": words.eos_token_id,
         "pad_token_id": words.pad_token_id,
     }
+    shape |= EXPERTS.get(kind, {})
+    if "qwen3_5" in kind:
+        shape |= LINEAR
     if kind == "cohere2":
         shape["logit_scale"] = 1.0  # transformers' VLM leaves it out
     return AutoConfig.for_model(kind, **(shape | more))
@@ -278,11 +312,17 @@ def vlm_config(family: str, tied: bool = False) -> Any:
     }
     glm = qwen | {"image_size": 4 * CELL, "model_type": "glm4v_vision"}
     parts |= dict.fromkeys(("glm4v", "glm46v"), {"vision_config": glm})
+    parts["glm4v_moe"] = {"vision_config": glm | {"model_type": "glm4v_moe_vision"}}
+    parts["qwen3_vl_moe"] = parts["qwen3_vl"]
+    hybrid = {"vision_config": qwen | {"num_position_embeddings": 16}}
+    parts |= dict.fromkeys(("qwen3_5", "qwen3_5_moe"), hybrid)
     kind, more, ids = BY_TYPE[family].inside, {}, {}
-    if kind == "glm4v_text" or family.startswith("qwen"):
+    if special(family) == GLM or family.startswith("qwen"):
         rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
         more = {"rope_parameters": rope}
-    if kind == "glm4v_text":
+    if family.startswith("qwen3_5"):
+        rope |= {"partial_rotary_factor": 0.25, "mrope_section": [2, 1, 1]}  # as Qwen3.5 itself
+    if special(family) == GLM:
         rope |= {"partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]}  # as GLM-4 itself
         ends = {f"{what}_{end}" for what in ("image", "video") for end in ("start", "end")}
         words = {"start": "begin", "end": "end"}
@@ -335,6 +375,8 @@ def _make(kind: Any, config: Any, reader: Any, folder: Path, seed: int) -> Path:
             if "norm" in name or name.endswith("bias"):
                 weight.add_(0.1 * torch.randn_like(weight))
     models.write(model, reader, folder)
+    if config.model_type == "qwen3_vl_moe":
+        turn_experts(folder)
     # The settings a chat model ships with; the harness must not let them in.
     GenerationConfig(
         eos_token_id=config.get_text_config().eos_token_id,
@@ -344,6 +386,17 @@ def _make(kind: Any, config: Any, reader: Any, folder: Path, seed: int) -> Path:
         temperature=0.7,
     ).save_pretrained(folder)
     return folder
+
+
+def turn_experts(folder: Path) -> None:
+    """Lay fused experts the other way round: as the hub has them, from what transformers writes."""
+    from safetensors.torch import save_file
+
+    def turned(name: str, tensor: Any) -> Any:
+        return tensor.transpose(1, 2).contiguous() if ".experts." in name else tensor
+
+    tensors = {name: turned(name, tensor) for name, tensor in read(folder).items()}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
 def read(folder: Path) -> dict[str, Any]:

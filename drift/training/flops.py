@@ -14,6 +14,7 @@ import math
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
+from drift.experts import FUSED
 from drift.families import decoder
 from drift.training.trainable import parts
 
@@ -61,6 +62,9 @@ def rates(model: "torch.nn.Module", checkpointing: bool = False) -> Rates:
         if checkpointing and isinstance(module, GradientCheckpointingLayer)
         for param in module.parameters()
     }
+    text: Any = bare.config.get_text_config()
+    experts = getattr(text, "num_experts", None) or getattr(text, "n_routed_experts", None) or 1
+    share = getattr(text, "num_experts_per_tok", experts) / experts  # that see a token
     units = {"projector": "image_token", "tower": "patch"}
     found = dict.fromkeys(("token", "patch", "image_token"), 0.0)
     handed_on, reached = False, None
@@ -74,9 +78,9 @@ def rates(model: "torch.nn.Module", checkpointing: bool = False) -> Rates:
             passes += passes > 1 and id(param) in repeated
             # In 4 bits the parameter is packed, and tells its shape elsewhere.
             shape = getattr(getattr(param, "quant_state", None), "shape", param.shape)
-            found[units.get(part, "token")] += 2 * math.prod(shape) * passes
+            chosen = share if FUSED.fullmatch(name) else 1
+            found[units.get(part, "token")] += 2 * math.prod(shape) * passes * chosen
         handed_on = handed_on or param.requires_grad
-    text: Any = bare.config.get_text_config()
     heads, layers_in_all = text.num_attention_heads, text.num_hidden_layers
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
     behind = 0 if reached is None else layers_in_all - reached

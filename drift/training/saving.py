@@ -92,6 +92,7 @@ def _save(
     kinds = {name: tensor.dtype for name, tensor in fresh.state_dict().items()}
     reached = round_all(state, before, kinds, config.seed)
     fresh.load_state_dict(state)
+    _turn_experts_back(fresh)
     fresh.save_pretrained(final)
     # Architecture, tokenizer, template and generation settings are the VLM's own, unchanged but for
     # words that were added, and for the dtype.
@@ -102,6 +103,19 @@ def _save(
     if fresh.dtype != kind:
         _say_dtype(final / "config.json", written)
     return replace(made, reached={"dtype": written, **reached})
+
+
+def _turn_experts_back(model: Any) -> None:
+    """Have experts written as the hub has them, which transformers turns in loading alone (5.19).
+
+    vLLM reads Qwen3-VL-MoE in no other form.
+    """
+    from transformers.core_model_loading import Transpose
+
+    for conversion in getattr(model, "_weight_conversions", None) or ():
+        for operation in getattr(conversion, "operations", ()):
+            if isinstance(operation, Transpose):
+                operation.check_dims = False
 
 
 def round_all(

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
 from drift import families, options
+from drift.checkpoints import Checkpoint
 from drift.families import decoder, layer_and_role
 from drift.pairing import pair
 
@@ -49,6 +50,13 @@ HUB = {
     # By transformers' maps between names on the hub and in memory; no hub's index was at hand.
     "glm4v": ("model.language_model.layers.0.mlp.gate_up_proj.weight", "lm_head.weight"),
     "glm46v": ("model.language_model.layers.0.mlp.gate_up_proj.weight", "lm_head.weight"),
+    "glm4v_moe": ("model.language_model.layers.1.mlp.experts.3.up_proj.weight", "lm_head.weight"),
+    "qwen3_vl_moe": ("model.language_model.layers.0.mlp.experts.gate_up_proj", "lm_head.weight"),
+    "qwen3_5": ("model.language_model.layers.0.linear_attn.A_log", "lm_head.weight"),
+    "qwen3_5_moe": (
+        "model.language_model.layers.0.linear_attn.A_log",
+        "model.language_model.layers.1.mlp.shared_expert.up_proj.weight",
+    ),
     "mistral3": (
         "language_model.model.layers.0.mlp.up_proj.weight",
         "language_model.lm_head.weight",
@@ -71,24 +79,37 @@ def test_tiny_checkpoints_have_the_names_of_the_hub(models, kind):
 def test_every_tensor_of_the_partner_is_paired(models, kind):
     pairing = pair(models / kind / "vlm", models / kind / "llm")
     partner = load_file(models / kind / "llm" / "model.safetensors")
-    assert {weight.llm_key for weight in pairing.weights} == set(partner)
+    counted = "mlp.gate.e_score_correction_bias"  # of how often experts were chosen
+    assert {weight.llm_key for weight in pairing.weights} == {
+        name for name in partner if not name.endswith(counted)
+    }
     assert {weight.layer for weight in pairing.weights} == {None, 0, 1}
-    per_layer = [weight.role for weight in pairing.weights if weight.layer == 0]
-    biased = ("llava_onevision", "qwen2_vl", "qwen2_5_vl", "internvl", "ovis2", "glm4v", "glm46v")
-    assert per_layer.count("attention") == 4 + 3 * (kind in biased)
-    assert per_layer.count("mlp") == (2 if kind.startswith("glm") else 3)
-    norms = {"qwen3_vl": 4, "gemma3": 6, "cohere2_vision": 1, "exaone4_5": 4}
-    assert per_layer.count("norm") == (4 if kind.startswith("glm") else norms.get(kind, 2))
+    per_layer = [weight.role for weight in pairing.weights if weight.layer == 1]
+    biased = ("llava_onevision", "qwen2_vl", "qwen2_5_vl", "internvl", "ovis2")
+    assert per_layer.count("attention") == 4 + 3 * (kind in biased or kind.startswith("glm"))
+    # A router, four experts of three matrices; one that sees all, with a gate or without.
+    mlp = {"qwen3_vl_moe": 13, "qwen3_5_moe": 17, "glm4v_moe": 16, "glm4v": 2, "glm46v": 2}
+    assert per_layer.count("mlp") == mlp.get(kind, 3)
+    norms = {"gemma3": 6, "cohere2_vision": 1, "glm4v_moe": 2}
+    with_own = kind.startswith(("qwen3", "exaone", "glm"))
+    assert per_layer.count("norm") == norms.get(kind, 4 if with_own else 2)
+    linear = [weight.role for weight in pairing.weights if ".linear_attn." in weight.name]
+    assert sorted(linear) == (
+        (["attention"] * 6 + ["decay"] * 2 + ["norm"]) * kind.startswith("qwen3_5")
+    )
 
 
-def test_the_decoder_taken_out_by_pair_is_the_text_model(models, kind):
+def test_the_decoder_taken_out_by_pair_is_the_text_model(models, kind, tmp_path):
     """Its logits equal those of the VLM on text, to the bit."""
     vlm_folder, llm_folder = models / kind / "vlm", models / kind / "llm"
     vlm = tf.AutoModelForImageTextToText.from_pretrained(vlm_folder).eval()
-    llm = tf.AutoModelForCausalLM.from_pretrained(llm_folder).eval()
-    tensors = load_file(vlm_folder / "model.safetensors")
-    moved = {w.llm_key: tensors[w.vlm_key] for w in pair(vlm_folder, llm_folder).weights}
-    llm.load_state_dict(moved, strict=True)
+    ours, theirs = Checkpoint(vlm_folder), load_file(llm_folder / "model.safetensors")
+    for one in pair(vlm_folder, llm_folder).weights:
+        flat = torch.cat([block.clone() for block in ours.blocks(one.vlm_key)])
+        theirs[one.llm_key] = flat.view(one.shape)
+    shutil.copytree(llm_folder, tmp_path / "llm")
+    save_file(theirs, tmp_path / "llm" / "model.safetensors", {"format": "pt"})
+    llm = tf.AutoModelForCausalLM.from_pretrained(tmp_path / "llm").eval()
     ids = torch.arange(20, 30)[None]
     with torch.no_grad():
         assert torch.equal(vlm(input_ids=ids).logits, llm(input_ids=ids).logits)
@@ -97,11 +118,12 @@ def test_the_decoder_taken_out_by_pair_is_the_text_model(models, kind):
 def test_live_parameters_are_those_on_disk(models, kind):
     folder = models / kind / "vlm"
     model = tf.AutoModelForImageTextToText.from_pretrained(folder)
-    live = decoder(model)[1]
-    tensors = load_file(folder / "model.safetensors")
+    live, ours = decoder(model)[1], Checkpoint(folder)
     weights = pair(folder, models / kind / "llm").weights
-    assert set(live) == {weight.name for weight in weights}
-    assert all(torch.equal(live[weight.name], tensors[weight.vlm_key]) for weight in weights)
+    alone = {weight.name: weight for weight in weights if ".experts." not in weight.name}
+    assert {name for name in live if ".experts." not in name} == set(alone)
+    for name, weight in alone.items():
+        assert torch.equal(live[name].flatten(), torch.cat([*ours.blocks(weight.vlm_key)]))
 
 
 def test_live_parameters_of_a_text_only_model(qwen):
@@ -209,15 +231,15 @@ def test_newer_names_on_disk_pair_too(models, tmp_path):
 @pytest.mark.parametrize(
     "key",
     [
-        "model.layers.0.mlp.experts.0.up_proj.weight",
+        "model.layers.0.mlp.experts.0.up_proj.bias_scale",
         "model.layers.0.mlp.up_proj.weight_scale_inv",
         "lm_head.weight_scale",
     ],
 )
-def test_experts_and_quantised_weights_are_refused(qwen, tmp_path, key):
+def test_strange_and_quantised_weights_are_refused(qwen, tmp_path, key):
     more = {key: torch.zeros(2, 2)}
     llm = tiny.altered(qwen / "llm", tmp_path / "llm", lambda tensors: tensors.update(more))
-    with pytest.raises(UserError, match=f"{key} is no plain weight of a dense decoder"):
+    with pytest.raises(UserError, match=f"{key} is no plain weight of a decoder"):
         pair(qwen / "vlm", llm)
 
 
@@ -292,4 +314,4 @@ def test_the_documents_list_the_families_that_there_are():
 
 @pytest.mark.parametrize("module", [families, options])
 def test_examples_in_docstrings(module):
-    assert doctest.testmod(module) == doctest.TestResults(0, 3 if module is families else 1)
+    assert doctest.testmod(module) == doctest.TestResults(0, 4 if module is families else 1)

@@ -279,6 +279,18 @@ def test_a_stored_prior_and_one_made_on_the_fly_are_one(qwen, models, rows, tmp_
         training.train(other, tmp_path / "x")
 
 
+def test_experts_are_pulled_and_written_as_the_hub_has_them(models, rows, tmp_path):
+    folder = models / "qwen3_vl_moe"
+    config = config_of(folder, rows, prior="reasoner-vlm")
+    training.train(config, tmp_path / "out")
+    before, after = read(folder / "vlm"), read(tmp_path / "out")
+    assert {n: t.shape for n, t in after.items()} == {n: t.shape for n, t in before.items()}
+    name = "model.language_model.layers.0.mlp.experts.gate_up_proj"
+    assert before[name].shape == (4, 64, 48) and not torch.equal(before[name], after[name])
+    gone = displacement(folder / "vlm", folder / "llm", tmp_path / "out", ("mlp",))
+    assert 0 < gone.rho and gone.cosine > 0.5
+
+
 def test_the_reasoner_may_be_a_vlm(qwen, rows, tmp_path):
     other = make_vlm("qwen2_5_vl", tmp_path / "thinking", seed=5)
     config = config_of(qwen, rows, prior="reasoner-vlm", reasoner=str(other))
