@@ -9,12 +9,18 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from common import torch_guard
 from common.errors import UserError
 from harness.checkpoints.kinds import Checkpoint
 from harness.runs.schema import PixelBudget
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+FRAMES = 2
+"""GLM-V's limits are of frames times pixels, and a picture is two frames (transformers 5.19,
+models/glm4v/image_processing_glm4v.py, `smart_resize`)."""
 
 
 def budget_of(
@@ -57,7 +63,9 @@ def own_limits(checkpoint: Checkpoint) -> tuple[float, float]:
     edges = size if isinstance(size, dict) and "merge_size" in pixels else {}
     least = pixels.get("min_pixels"), edges.get("shortest_edge"), 0.0
     most = pixels.get("max_pixels"), edges.get("longest_edge"), math.inf
-    return _number(least), _number(most)
+    config = checkpoint.folder.config if checkpoint.folder else {}
+    frames = FRAMES if str(config.get("model_type")).startswith("glm") else 1
+    return _number(least) / frames, _number(most) / frames
 
 
 def _number(values: Sequence[Any]) -> float:
@@ -101,6 +109,40 @@ def setting(checkpoint: Checkpoint, budget: PixelBudget | None) -> dict[str, Any
         return own_pixels(checkpoint)
     asked = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
     return {**own_pixels(checkpoint), "asked": {k: v for k, v in asked.items() if v is not None}}
+
+
+def undone(checkpoint: Checkpoint, budget: PixelBudget | None) -> str | None:
+    """Return a sentence if the image processor brings pictures to a size of its own all the same.
+
+    It is asked: what it makes of a square as large as the budget, and of one half as wide.
+    """
+    if budget is None or checkpoint.folder is None or not checkpoint.folder.is_multimodal:
+        return None
+    torch_guard.install()
+    from PIL import Image
+    from transformers import AutoImageProcessor
+
+    side = math.isqrt(budget.max_pixels or budget.min_pixels or 1)
+    try:
+        process = AutoImageProcessor.from_pretrained(str(checkpoint.folder.path))
+        made = [
+            process(images=[Image.new("RGB", (edge, edge))], return_tensors="pt")
+            for edge in (side, max(1, side // 2))
+        ]
+        seen = [
+            int(one["pixel_attention_mask"].sum())
+            if "pixel_attention_mask" in one
+            else one["pixel_values"].numel()
+            for one in made
+        ]
+    except Exception:
+        return None  # what is wrong with it is said where it is needed
+    if seen[0] != seen[1]:
+        return None
+    return (
+        "its image processor brings pictures to a size of its own, whatever --min-pixels and "
+        "--max-pixels say: they change how sharp a picture is, not how many tokens it takes"
+    )
 
 
 def differs_from_training(checkpoint: Checkpoint, budget: PixelBudget | None) -> str | None:

@@ -9,8 +9,18 @@ from drift import chat_template
 from drift.adapter_folder import Adapter
 from drift.merge_methods import Recipe
 
-VISION = ("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower")
+VISION = (
+    *("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower"),
+    *("vit_config", "vq_config", "thinker_config"),
+)
 """Fields of a config.json that only a model that takes images has."""
+FLAT = ("fuyu", "molmo", "t5gemma2")
+"""`model_type` of models that take images and have no field that says so."""
+
+
+def sees(config: dict[str, Any]) -> bool:
+    """Whether the model of a `config.json` takes images."""
+    return config.get("model_type") in FLAT or any(name in config for name in VISION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +72,7 @@ class ModelFolder(Identity):
     @property
     def is_multimodal(self) -> bool:
         """Whether it takes images."""
-        return any(name in self.config for name in VISION)
+        return sees(self.config)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from drift import chat_template, foreign
 from drift.adapter_folder import ADAPTER_CONFIG, is_adapter, open_adapter, refuse_other_base
 from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, sha256, shaping
 from drift.headers import entries, headers
-from harness.checkpoints.kinds import VISION, AdaptedModel, ModelFolder
+from harness.checkpoints.kinds import AdaptedModel, ModelFolder, sees
 
 PIXELS = (
     "size",
@@ -36,6 +36,14 @@ PIXELS = (
     "do_resize",
     "do_image_splitting",
     "do_pad",
+    # Gemma 3 and 4
+    *("do_pan_and_scan", "max_soft_tokens", "pooling_kernel_size"),
+    # LFM2-VL, Mllama, Llama 4
+    *("min_image_tokens", "max_image_tokens", "tile_size", "min_tiles", "max_tiles"),
+    *("downsample_factor", "encoder_patch_size", "max_image_tiles", "resize_to_max_canvas"),
+    # InternVL, Ovis2, Cohere; MiniCPM-V; DeepSeek-VL; Kimi-VL
+    *("crop_to_patches", "slice_mode", "max_slice_nums", "scale_resolution", "downsample_mode"),
+    *("min_size", "in_token_limit"),
 )
 """Settings of an image processor that decide how many pixels the model sees."""
 
@@ -106,7 +114,7 @@ def look(path: Path, name: str, template: str | None) -> ModelFolder:
         UserError: It cannot be used.
     """
     config = _config(path)
-    is_multimodal = any(field in config for field in VISION)
+    is_multimodal = sees(config)
     headers(path)
     prompting = template or chat_template.own(path, is_multimodal) or ""
     _check_companions(path, is_multimodal, has_template=bool(prompting))

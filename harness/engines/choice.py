@@ -17,16 +17,15 @@ def maker(engine: str | Maker, checkpoint: Checkpoint, old: RunCard | None) -> M
     if engine == "auto" and old is not None and old.engine in makers:
         engine = old.engine
     elif engine == "auto":
-        if vllm.installed() is not None and not vllm.knows(folder_of(checkpoint).architecture):
+        if vllm.installed() is not None and vllm.lacks(folder_of(checkpoint)):
             return _instead_of_vllm
         engine = "vllm" if vllm.installed() else "hf"
     return makers[engine]
 
 
 def _instead_of_vllm(checkpoint: Checkpoint) -> Engine:
-    from harness.engines import hf
+    from harness.engines import hf, vllm
 
-    architecture = folder_of(checkpoint).architecture
-    said = f"vLLM does not have {architecture}: transformers answers, which is slower"
+    said = f"{vllm.lacks(folder_of(checkpoint))}: transformers answers, which is slower"
     print(f"driftbench: {said}", file=sys.stderr)
     return hf.HfEngine(checkpoint, (said,))

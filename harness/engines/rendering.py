@@ -24,6 +24,9 @@ SAMPLE = "What is 6 times 7?"
 WAIT_SECONDS = 60.0
 """For the process that renders it; its own bound is of the processor's time."""
 
+WITHOUT_KEYS = ("linear_attention", "conv", "mamba")
+"""Types of layers whose memory does not grow with the text, in transformers' words."""
+
 LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
 
@@ -121,14 +124,23 @@ def context(language: Any) -> int:
 def cache_bytes(language: Any, itemsize: int) -> int:
     """Return the bytes of keys and values that one token takes, of a `language_config`.
 
+    Layers may differ in their heads (Gemma 4), and some keep none: linear attention, convolutions,
+    layers that share those of another.
+
     Args:
         language: The settings of the language model.
         itemsize: Bytes of one number.
     """
-    heads = language.num_attention_heads
-    kv_heads = getattr(language, "num_key_value_heads", None) or heads
-    head = getattr(language, "head_dim", None) or language.hidden_size // heads
-    return 2 * itemsize * language.num_hidden_layers * kv_heads * head
+    count = language.num_hidden_layers
+    kinds = getattr(language, "layer_types", None) or ["full_attention"] * count
+    keeping = count - (getattr(language, "num_kv_shared_layers", None) or 0)
+    layers = getattr(language, "per_layer_config", None) or [language] * count
+    numbers = 0
+    for layer in (layers[i] for i in range(keeping) if kinds[i] not in WITHOUT_KEYS):
+        heads = layer.num_attention_heads
+        head = getattr(layer, "head_dim", None) or layer.hidden_size // heads
+        numbers += (getattr(layer, "num_key_value_heads", None) or heads) * head
+    return 2 * itemsize * max(1, numbers)
 
 
 def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:

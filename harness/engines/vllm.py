@@ -19,7 +19,9 @@ from typing import Any
 from common import processes, torch_guard
 from common.errors import UserError
 from common.text import said
+from drift import experts
 from drift.adapter_folder import Adapter
+from drift.headers import entries
 from harness.checkpoints.kinds import (
     AdaptedModel,
     Checkpoint,
@@ -74,12 +76,45 @@ def installed() -> tuple[str, bool] | None:
 
 
 def knows(architecture: str) -> bool:
-    """Whether vLLM has this architecture; imports vLLM."""
+    """Whether vLLM has this architecture, or takes transformers' own; imports vLLM."""
     found = installed()
     _settle(on_cpu=bool(found and found[1]))
     from vllm import ModelRegistry
+    from vllm.model_executor.models import registry
 
-    return architecture in ModelRegistry.get_supported_archs()
+    if architecture in ModelRegistry.get_supported_archs():
+        return True
+    removed = architecture in registry._PREVIOUSLY_SUPPORTED_MODELS
+    return not removed and _counts_pictures(architecture)
+
+
+def _counts_pictures(architecture: str) -> bool:
+    """Whether transformers' processor tells how many tokens a picture takes.
+
+    vLLM's backend over transformers' models asks it (0.32, transformers/multimodal.py).
+    """
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    model = getattr(transformers, architecture, None)
+    kind = getattr(getattr(model, "config_class", None), "model_type", None)
+    processor = getattr(transformers, str(PROCESSOR_MAPPING_NAMES.get(str(kind))), None)
+    return hasattr(processor, "_get_num_multimodal_tokens")
+
+
+def lacks(folder: ModelFolder) -> str:
+    """Return why vLLM cannot serve a checkpoint, nothing where it can; imports vLLM."""
+    if not knows(folder.architecture):
+        return f"vLLM does not have {folder.architecture}"
+    if folder.config.get("model_type") == "qwen3_vl_moe":
+        stored = entries(folder.path)
+        fused = next((name for name in stored if experts.FUSED.fullmatch(name)), None)
+        if fused and not experts.is_turned(fused, stored):
+            return (
+                "vLLM reads its experts as the hub has them, and here they lie as transformers 5 "
+                "writes them"
+            )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +156,9 @@ class VllmEngine:
         self.version, self._on_cpu = found
         # A CPU computes in float32, except with weights that were packed for another type.
         config = folder_of(checkpoint).config
-        plain = self._on_cpu and not quantization(config)
+        # Linear attention it computes in bfloat16 alone (vLLM 0.32).
+        linear = "linear_attention" in str((config.get("text_config") or config).get("layer_types"))
+        plain = self._on_cpu and not quantization(config) and not linear
         self.dtype = "float32" if plain else declared_dtype(config)
         self._room = room or Room()
         self.context = self._room.context
@@ -383,6 +420,8 @@ def _sampling_params(request: Request) -> Any:
 
 def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
     folder = folder_of(checkpoint)
+    if why := lacks(folder):
+        raise UserError(f"{folder.path}: {why}: use --engine hf")
     if on_cpu:
         _check_arithmetic(folder)
     _settle(on_cpu)

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import write_whole
 from common.provenance import git_commit
-from harness.checkpoints.image_size import differs_from_training, setting
+from harness.checkpoints.image_size import differs_from_training, setting, undone
 from harness.evaluate.grade import drop_scored
 from harness.evaluate.requests import Job, make_keys
 from harness.runs.folder import read_card, read_cells, write_json
@@ -126,6 +126,8 @@ def card_of(job: Job) -> RunCard:
     notes = [*checkpoint.notes, *engine.notes]
     if unlike := differs_from_training(checkpoint, workload.budget(checkpoint)):
         notes.append(unlike)
+    if undoes := undone(checkpoint, workload.budget(checkpoint)):
+        notes.append(undoes)
     model = checkpoint.folder
     day = model.day if model and model.tells_day else None
     if day:

@@ -219,7 +219,7 @@ def test_distance_and_families(qwen, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if line.startswith("Qwen2.5-VL"))
     words = row.split()
-    assert words[1:4] == ["qwen2_5_vl", "model.layers.*", "qwen2"]
+    assert words[1:4] == ["qwen2_5_vl", "model.layers.*", "qwen2,"]
     assert row.rstrip().endswith("Qwen2.5-VL-7B-Instruct + DeepSeek-R1-Distill-Qwen-7B")
     assert sum(line.split(" ")[0] != "" for line in lines) == 1 + len(FAMILIES)
 
