@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from common.errors import UserError, near
-from reports import costs, formats, study, study_text, tables
+from reports import costs, formats, study_csv, study_read, tables
 from reports.blocks import Block, Material
 from reports.tables import Entry
 
@@ -75,9 +75,9 @@ class Results:
         Raises:
             UserError: It is no study, or has one seed.
         """
-        if (found := study.of(self.material)) is None:
+        if (found := study_read.of(self.material)) is None:
             raise UserError("there are findings of studies of several training seeds alone")
-        return _frame(study_text.findings_csv(found))
+        return _frame(study_csv.findings(found))
 
     @property
     def answers(self) -> "pandas.DataFrame":
@@ -118,7 +118,7 @@ class Results:
 
         counted = [*self._tables, *(t for own in self._tables for t in categories.tables(own))]
         found = [p for own in figures.of(self.material, counted).values() for p in own]
-        if whole := study.of(self.material):
+        if whole := study_read.of(self.material):
             found += over_seeds.plots(whole)
         return {plot.name: plot for plot in found}
 

@@ -147,6 +147,8 @@ class Material:
     notes: tuple[str, ...]
     study: Design | None = None
     """What a study compares; None of any other runs."""
+    folder: Path = Path()
+    """Of a study."""
     parts: tuple[Part, ...] = ()
     """Of a study; the blocks are of its first seed."""
     steps: tuple[Step, ...] = ()

@@ -50,7 +50,8 @@ def report(
     Writes index.html; comparison.md, .csv and .tex; scores.csv; cost.csv, published.csv and
     training.csv where there is something to say; merge_degradation.png and .svg of a sweep of
     merges; and in plots/ every plot of the page as PNG and SVG. Of a study of several seeds
-    study.md, .csv and .tex and findings.csv say what it supports. Pictures for which the page has
+    study.md and .tex say what it supports, and study_scores.csv, study_trials.csv and findings.csv
+    hold all that they are made from. Pictures for which the page has
     no room lie in pictures/.
     """
     wanted = None if tasks is None else tuple(filter(None, map(str.strip, tasks.split(","))))
@@ -79,7 +80,7 @@ def write(
     """
     from rich.console import Console
 
-    from reports import headline, load, study, tables
+    from reports import headline, load, study_read, tables
     from reports.page import page
     from reports.plots import categories, figures
 
@@ -89,7 +90,7 @@ def write(
         material = load.collect(paths, baseline, tasks)
         material = replace(material, title=title or material.title)
         status.update("counting")
-        over_seeds = study.of(material)
+        over_seeds = study_read.of(material)
         counted = [tables.compare(block) for block in material.blocks]
         counted += [each for table in counted for each in categories.tables(table)]
         out.mkdir(parents=True, exist_ok=True)
@@ -134,7 +135,7 @@ def _put_tables(
 
 def _put_study(folder: Path, found: "Study") -> str:
     """Write what a study says over its seeds; return the head of the page."""
-    from reports import study_text
+    from reports import study_csv, study_document
     from reports.page import study as study_page
     from reports.plots import study as study_plots
     from reports.plots import style
@@ -142,10 +143,10 @@ def _put_study(folder: Path, found: "Study") -> str:
     planned = study_plots.plots(found)
     drawn = [(plot, style.save(plot, folder / "plots")) for plot in planned]
     named = [(f"plots/{plot.name}.png", f"{plot.title}. {plot.text}") for plot in planned]
-    _put(folder / "study.md", study_text.markdown(found, named))
-    _put(folder / "study.tex", study_text.latex(found))
-    _put(folder / "study.csv", study_text.long_form(found))
-    _put(folder / "findings.csv", study_text.findings_csv(found))
+    _put(folder / "study.md", study_document.markdown(found, named))
+    _put(folder / "study.tex", study_document.latex(found))
+    for name, content in study_csv.files(found).items():
+        _put(folder / name, content)
     return study_page.html(found, drawn)
 
 

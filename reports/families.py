@@ -95,19 +95,20 @@ def collect(
             "seeds."
         )
     planned = dict.fromkeys(run.family for method in design.methods for run in method.runs)
-    notes += [f"{_title(one)} has no run yet." for one in planned if one not in first]
+    notes += [f"{_title(one, design)} has no run yet." for one in planned if one not in first]
     return Material(
         title=path.resolve().name,
         blocks=blocks,
         notes=tuple(notes),
         study=design,
+        folder=path,
         parts=parts,
         steps=steps,
     )
 
 
-def _title(family: str) -> str:
-    return {one.model_type: one.name for one in FAMILIES}.get(family, family)
+def _title(family: str, design: Design) -> str:
+    return {**{one.model_type: one.name for one in FAMILIES}, **design.titles}.get(family, family)
 
 
 # Parts
@@ -122,6 +123,7 @@ def _parts(path: Path, design: Design) -> tuple[Part, ...]:
             mine.setdefault(method.name, []).append(path / run.folder)
     order = list(dict.fromkeys(family for _, family in places))
     named = {folder for own in places.values() for folders in own.values() for folder in folders}
+    named |= {path / trial.folder for trial in design.trials}
     found = []
     for seed, family in sorted(places, key=lambda place: (place[0], order.index(place[1]))):
         folders = places[seed, family]
@@ -167,7 +169,7 @@ def _part(
     place = next(iter(folders.values()))[0].parents[1]
     return Part(
         family=family,
-        title=_title(family),
+        title=_title(family, design),
         seed=seed,
         folder=place,
         columns=_columns(

@@ -1,25 +1,13 @@
-"""A study over seeds as text: what is supported, what is not, what cannot be told; its tables.
-
-Every sentence is made from the numbers.
-"""
+"""A study over seeds in sentences made from its numbers: what helps, what not, what is open."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from common.text import (
-    csv_text,
-    in_markdown,
-    latex_row,
-    latex_table,
-    markdown_table,
-    p_value,
-    percent,
-    probability,
-    signed,
-    with_error,
-)
-from reports.study import FamilyStudy, Finding, Mean, Scored, Study
+from common.text import listed, percent, probability, signed
+from reports.study import Finding, Study
+from reports.study_tuning import MOST
 
 HEADINGS = {
     "supported": "Supported",
@@ -32,18 +20,97 @@ HEADINGS = {
 }
 """What the families say of a claim together → heading, in the order of the report."""
 
+EXPLORATORY = "Exploratory: p is corrected for nothing, and the words are hints"
+
+
+# Sentences
+
+
+def lead(study: Study) -> str:
+    """What helps, what does not, what is undecided: one paragraph, of the primary claims."""
+    primary = [one for one in study.findings if one.claim.primary]
+    if not primary:
+        return ""
+    parts = [
+        f"Of {study.declared} declared tests, corrected together, "
+        + listed(
+            [
+                f"{sum(one.verdict == word for one in primary)} came out {said}"
+                for word, said in (("supported", "as claimed"), ("contradicted", "the other way"))
+            ]
+        )
+        + "."
+    ]
+    heads = {
+        "helps": "What helps:",
+        "supported": "Also as claimed:",
+        "contradicted": "Not as claimed but the other way round:",
+        "below the floor": "Told apart, but below what guessing from a part reaches:",
+        "undecided": "Undecided:",
+    }
+    for word, head in heads.items():
+        own = [one for one in primary if _kind(one) == word]
+        if own or word == "helps":
+            said = [
+                f"{_lower(text)} ({listed([_brief(study, one) for one in found])})"
+                for text, found in _by_claim(own)
+            ]
+            parts.append(f"{head} {'; '.join(said) or 'nothing of what was claimed'}.")
+    if study.missing:
+        places = [f"{_lower(claim.text)} in {study.title(f)}" for claim, f in study.missing]
+        parts.append(f"Not yet run: {'; '.join(places)}.")
+    return " ".join(parts)
+
+
+def _kind(one: Finding) -> str:
+    if one.verdict in ("inside the noise", "cannot be told"):
+        return "undecided"
+    return "helps" if one.verdict == "supported" and one.claim.sign > 0 else one.verdict
+
+
+def _by_claim(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
+    for claim, found in groupby(findings, key=lambda one: one.claim):
+        yield claim.text, list(found)
+
+
+def _lower(text: str) -> str:
+    """A claim inside a sentence: `Merging raises …` → `merging raises …`; `DRIFT` stays."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+
+def _brief(study: Study, one: Finding) -> str:
+    return f"{study.title(one.family)} {signed(one.found.difference)}"
+
 
 def intro(study: Study) -> str:
     """What was done, in a few sentences."""
-    names = ", ".join(family.title for family in study.families)
-    return (
-        f"{study.seeds} seeds of {names}; of each, every checkpoint answered up to "
-        f"{study.questions:,} test questions ({study.answers:,} answers in all, those on "
-        "validation questions included). Scores are means over seeds in percent, ± their standard "
-        "error over seeds. Differences are paired by question and judged over seeds by an exact "
-        "test of their signs, where seeds were asked alike by t over questions too; p is corrected "
-        "(Holm) over all that the study claims of any family."
+    names = ", ".join(f"{family.title} ({family.seeds})" for family in study.families)
+    text = (
+        f"Seeds of {names}; {study.answers:,} answers to test questions. Scores are means over "
+        "seeds in percent, ± their standard error over seeds. Differences are paired by question "
+        "and judged over seeds: by an exact test of their signs, or by t over questions too where "
+        "the seeds were asked alike. Intervals are of t over seeds. "
     )
+    if study.declared:
+        text += (
+            f"The {study.declared} tests of the primary claims were declared before and are "
+            f"corrected together (Holm); all other claims are exploratory. "
+        )
+    if study.floors:
+        floors = listed([f"{percent(v)} % on {group}" for group, v in study.floors.items()])
+        text += (
+            "No difference counts whose better side scores no more than who knows part of an "
+            f"answer and guesses the rest ({floors})."
+        )
+    return text.strip()
+
+
+def most_asked(study: Study) -> list[str]:
+    """The groups, those of which most primary claims are first."""
+    counts = Counter(one.claim.group for one in study.findings if one.claim.primary)
+    counts = counts or Counter(one.claim.group for one in study.findings)
+    every = dict.fromkeys(group for family in study.families for group in family.groups)
+    return list(dict.fromkeys((*(group for group, _ in counts.most_common()), *every)))
 
 
 def together(findings: Sequence[Finding]) -> str:
@@ -55,29 +122,42 @@ def together(findings: Sequence[Finding]) -> str:
         return "mixed" if "supported" in said else "contradicted"
     if "supported" in said:
         return "in part"
-    if "below the floor" in said:
-        return "below the floor"
-    return "inside the noise" if "inside the noise" in said else "cannot be told"
+    rest = ("below the floor", "inside the noise")
+    return next((word for word in rest if word in said), "cannot be told")
 
 
-def sentences(study: Study) -> dict[str, list[tuple[str, str]]]:
-    """Heading → claims under it, each with what the families say."""
-    titles = {family.name: family.title for family in study.families}
+def sentences(study: Study, *, primary: bool) -> dict[str, list[tuple[str, str]]]:
+    """Heading → claims under it, each with what the families say.
+
+    Args:
+        study: It.
+        primary: Those of the declared family of tests; else the exploratory ones.
+    """
     found: dict[str, list[tuple[str, str]]] = {key: [] for key in HEADINGS}
-    for claim, group in groupby(study.findings, key=lambda finding: finding.claim):
-        findings = list(group)
-        said = "; ".join(_said(finding, titles[finding.family]) for finding in findings)
-        found[together(findings)].append((claim.text, said))
+    own = [one for one in study.findings if one.claim.primary == primary]
+    for text, findings in _by_claim(own):
+        said = "; ".join(_said(study, finding) for finding in findings)
+        found[together(findings)].append((text, said))
     return {HEADINGS[key]: lines for key, lines in found.items() if lines}
 
 
-def _said(finding: Finding, title: str) -> str:
+def _said(study: Study, finding: Finding) -> str:
     versus = finding.found
     words = {"supported": "", "contradicted": "the contrary, "}
     said = words.get(finding.verdict, f"{finding.verdict}, ")
-    return (
-        f"{title} {said}{signed(versus.difference)} ({interval(finding)}, {probability(finding.p)})"
-    )
+    inside = [interval(finding), probability(finding.p)]
+    if count := seeds(finding):
+        inside.append(f"{count} seeds")
+    if _turned(finding):
+        a, b = finding.readable
+        inside.append(f"among readable answers the other way, {signed(a - b)}")
+    return f"{study.title(finding.family)} {said}{signed(versus.difference)} ({', '.join(inside)})"
+
+
+def _turned(finding: Finding) -> bool:
+    """Whether the difference comes from answers that could not be read."""
+    a, b = finding.readable
+    return (a - b) * finding.found.difference < 0
 
 
 def interval(finding: Finding) -> str:
@@ -88,136 +168,28 @@ def interval(finding: Finding) -> str:
     return f"{signed(found.low)} to {signed(found.high)}"
 
 
-def score(mean: Mean | None) -> str:
-    """`62.5 ± 3.4`, in percent."""
-    return with_error(mean.mean, mean.stderr) if mean else "–"
+def seeds(finding: Finding) -> str:
+    """`9 of 10`: seeds that came out as their mean did; empty where they are not told apart."""
+    own = finding.found.differences
+    agree = sum(one * finding.found.difference > 0 for one in own)
+    return f"{agree} of {len(own)}" if own else ""
 
 
-def plain(mean: Mean | None) -> str:
-    """`0.86 ± 0.02`."""
-    if mean is None:
-        return "–"
-    if math.isnan(mean.stderr):
-        return f"{mean.mean:.2f}"
-    return f"{mean.mean:.2f} ± {mean.stderr:.2f}".replace("-", "−")
-
-
-def header(family: FamilyStudy) -> list[str]:
-    """Titles of the columns."""
-    return ["", *family.groups, "unread", "ρ", "moved", "seconds"]
-
-
-def lines(family: FamilyStudy) -> list[list[str]]:
-    """The rows of a family's table, the guess floor last."""
-    found = [_line(family, method) for method in family.methods]
-    if family.floors:
-        floors = [family.floors.get(group) for group in family.groups]
-        shown = ["–" if floor is None else percent(floor) for floor in floors]
-        found.append(["always the same answer", *shown, "", "", "", ""])
-    return found
-
-
-def _line(family: FamilyStudy, method: Scored) -> list[str]:
-    scores = [score(method.scores.get(group)) for group in family.groups]
-    seconds = "" if method.seconds is None else f"{method.seconds:.0f}"
-    unread = f"{100 * method.unread:.1f}"
-    return [method.label, *scores, unread, plain(method.rho), plain(method.moved), seconds]
-
-
-LEGEND = (
-    "unread: percent of answers that were unparsed (no answer could be read) or truncated; they "
-    "count as wrong. ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖², moved = ‖w − w₀‖ / ‖Δ‖, over attention and MLPs: how "
-    "far toward the reasoner, and how far in all. seconds: of training, one thread."
-)
-
-
-def markdown(study: Study, figures: Sequence[tuple[str, str]] = ()) -> str:
-    """The whole study as Markdown.
-
-    Args:
-        study: What was found.
-        figures: File names and captions, shown after the sentences.
-    """
-    parts = ["# What the study says", intro(study)]
-    for heading, claims in sentences(study).items():
-        parts += [f"## {heading}", "\n".join(f"- {text}. {said}." for text, said in claims)]
-    parts += [f"![{caption}]({name})" for name, caption in figures]
-    for family in study.families:
-        parts += [f"## {family.title}", _table([header(family), *lines(family)])]
-    parts += [LEGEND, "## Every difference"]
-    parts += [_table([FINDING, *(finding_line(study, one) for one in study.findings)])]
-    return "\n\n".join(parts) + "\n"
-
-
-FINDING = ["claim", "family", "group", "difference", "95 %", "p", "p (Holm)", ""]
-
-
-def finding_line(study: Study, finding: Finding) -> list[str]:
-    """One row of the table of differences."""
-    titles = {family.name: family.title for family in study.families}
-    found = finding.found
-    return [
-        finding.claim.text,
-        titles[finding.family],
-        finding.claim.group,
-        f"{signed(found.difference)} ± {percent(found.stderr)}",
-        interval(finding),
-        p_value(found.p),
-        p_value(finding.p),
-        finding.verdict,
-    ]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    heads, *lines = ([in_markdown(cell) for cell in row] for row in rows)
-    return markdown_table(heads, lines, "l" + "r" * (len(heads) - 1))
-
-
-def latex(study: Study) -> str:
-    """A booktabs table a family, ready to paste."""
-    found = []
-    for family in study.families:
-        rows = [header(family), *lines(family)]
-        shown = list(map(latex_row, rows))
-        columns = "l" + "r" * (len(rows[0]) - 1)
-        caption = f"{family.title}: means over {study.seeds} seeds, in percent."
-        body = [shown[0], r"\midrule", *shown[1:]]
-        found.append(latex_table(caption, f"study-{family.name}", columns, body))
-    return "\n".join(found)
-
-
-def long_form(study: Study) -> str:
-    """CSV, a line for each family, method, group and seed."""
-    rows = []
-    for family in study.families:
-        for method in family.methods:
-            moves = {"rho": method.rho, "moved": method.moved}
-            for quantity, mean in {**method.scores, **moves}.items():
-                for seed, value in enumerate(mean.values if mean else ()):
-                    rows.append((family.name, method.name, quantity, seed, _short(value)))
-    fields = ("family", "method", "quantity", "seed", "value")
-    return csv_text(fields, (dict(zip(fields, row, strict=True)) for row in rows))
-
-
-def findings_csv(study: Study) -> str:
-    """CSV, a line for each claim and family, the differences of the seeds last."""
-    seeds = [f"seed_{place}" for place in range(study.seeds)]
-    numbers = ("difference", "stderr", "stderr_questions", "low", "high", "p")
-    rows = []
-    for one in study.findings:
-        claim = one.claim
-        row: dict[str, object] = {"claim": claim.text, "family": one.family, "group": claim.group}
-        row |= {
-            "method": claim.method,
-            "against": claim.against,
-            "verdict": one.verdict,
-            "p_holm": _short(one.p),
-        }
-        row |= {name: _short(getattr(one.found, name)) for name in numbers}
-        rows.append(row | dict(zip(seeds, map(_short, one.found.differences), strict=False)))
-    names = ("claim", "family", "method", "against", "group", *numbers, "p_holm", "verdict", *seeds)
-    return csv_text(names, rows)
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+def tuning_intro(study: Study) -> str:
+    """By which rule settings were chosen, and on what."""
+    rule = study.tuning
+    if rule is None or not study.settings:
+        return ""
+    text = (
+        f"Each method was tried on seeds that count for nothing else, and its setting chosen by "
+        f"the score on {rule.group} of {rule.task}"
+    )
+    if rule.keeps:
+        text += (
+            f" among those that lose no more than {rule.points:g} points of {rule.keeps} (kept); "
+            "where none keeps so much, the one that loses least"
+        )
+    return (
+        f"{text}. The last column is the least computation among the settings of a method that "
+        f"reach {100 * MOST:.0f} % of the best score of any."
+    )

@@ -186,15 +186,16 @@ def over_seeds(
 
     found = np.array(a) - np.array(b)
     variance, freedom = _variance(found)
-    middle, reach = float(found.mean()), _reach(variance, freedom)
+    first, second, middle = (math.fsum(side) / len(found) for side in (a, b, found.tolist()))
+    reach = _reach(variance, freedom)
     moved = int((np.abs(found) > 1e-12).sum())
     return SeedDifference(
         n=0,
         clusters=0,
         test=f"exact sign flip over {len(found)} paired seeds, each with questions of its own",
-        score_a=float(np.mean(a)),
+        score_a=first,
         stderr_a=math.sqrt(_variance(np.array(a))[0]),
-        score_b=float(np.mean(b)),
+        score_b=second,
         stderr_b=math.sqrt(_variance(np.array(b))[0]),
         difference=middle,
         differences=tuple(found.tolist()),

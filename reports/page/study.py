@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from reports import study_text
+from reports import study_tables, study_text
+from reports.plots.study_tuning import CURVES
 from reports.plots.style import Plot
 from reports.study import Study
 
@@ -13,28 +14,54 @@ def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
 
     Args:
         study: What was found.
-        figures: Plots, each with its SVG element.
+        figures: Plots, each with its SVG element; the first stands beside what the study says.
     """
-    parts = [f"<p>{escape(study_text.intro(study))}</p>"]
-    for heading, claims in study_text.sentences(study).items():
-        items = "".join(
-            f"<li><strong>{escape(text)}.</strong> {escape(said)}.</li>" for text, said in claims
-        )
-        parts.append(f"<h3>{escape(heading)}</h3><ul>{items}</ul>")
-    for plot, svg in figures:
-        parts.append(
-            f'<figure class="wide study"><figcaption>{escape(plot.title)}</figcaption>'
-            f'<div class="scroll">{svg}</div><p class="muted">{escape(plot.text)}</p></figure>'
-        )
+    shown = [_figure(plot, svg) for plot, svg in figures if not plot.name.startswith(CURVES)]
+    parts = [f"<p><strong>{escape(study_text.lead(study))}</strong></p>", *shown[:1]]
+    parts.append(f"<p>{escape(study_text.intro(study))}</p>")
+    parts += [_claims(heading, own) for heading, own in _sentences(study, primary=True)]
+    parts += shown[1:]
     for family in study.families:
-        rows = study_text.lines(family)
-        parts.append(f"<h3>{escape(family.title)}</h3>{_table(study_text.header(family), rows)}")
-    parts.append(f"<p>{escape(study_text.LEGEND)}</p>")
-    differences = [study_text.finding_line(study, one) for one in study.findings]
-    table = _table(study_text.FINDING, differences)
-    parts.append(f"<details><summary>Every difference</summary>{table}</details>")
+        rows = study_tables.lines(family)
+        parts.append(f"<h3>{escape(family.title)}</h3>{_table(study_tables.header(family), rows)}")
+    parts.append(f"<p>{escape(study_tables.LEGEND)}</p>")
+    tried = [_figure(plot, svg) for plot, svg in figures if plot.name.startswith(CURVES)]
+    for title, rows in study_tables.tuning_lines(study).items():
+        tried.append(f"<h3>{escape(title)}</h3>{_table(study_tables.TUNING, rows)}")
+    if tried:
+        about = f"<p>{escape(study_text.tuning_intro(study))}</p>"
+        parts.append(_closed("What was tried", about + "".join(tried)))
+    other = [_claims(heading, own) for heading, own in _sentences(study, primary=False)]
+    if other:
+        parts.append(_closed(study_text.EXPLORATORY, "".join(other)))
+    differences = [study_tables.finding_line(study, one) for one in study.findings]
+    table = _table(study_tables.FINDING, differences)
+    table += f"<p>{escape(study_tables.DIFFERENCES)}</p>"
+    parts.append(_closed("Every difference", table))
     inside = "\n".join(parts)
     return f'<section class="study"><h2>What the study says</h2>\n{inside}\n</section>'
+
+
+def _sentences(study: Study, *, primary: bool) -> list[tuple[str, list[tuple[str, str]]]]:
+    return list(study_text.sentences(study, primary=primary).items())
+
+
+def _claims(heading: str, claims: Sequence[tuple[str, str]]) -> str:
+    items = "".join(
+        f"<li><strong>{escape(text)}.</strong> {escape(said)}.</li>" for text, said in claims
+    )
+    return f"<h3>{escape(heading)}</h3><ul>{items}</ul>"
+
+
+def _figure(plot: Plot, svg: str) -> str:
+    return (
+        f'<figure class="wide study"><figcaption>{escape(plot.title)}</figcaption>'
+        f'<div class="scroll">{svg}</div><p class="muted">{escape(plot.text)}</p></figure>'
+    )
+
+
+def _closed(summary: str, inside: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

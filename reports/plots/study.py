@@ -1,18 +1,21 @@
-"""Plots of a study over seeds: score against displacement, and every method seed by seed."""
+"""Plots of a study over seeds: its differences, score against displacement, each method by seed."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from reports.plots import forest, study_frontier, study_tuning
+from reports.plots.forest import Effect
 from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, line
-from reports.study import FamilyStudy, Mean, Study
+from reports.study import FamilyStudy, Study
+from reports.study_rows import Mean
+from reports.study_text import most_asked
 
 
 def plots(study: Study) -> list[Plot]:
     """The plots that this study has something for."""
-    found = []
+    found = _differences(study)
     if any(family.sweep for family in study.families):
         found.append(
             Plot(
@@ -23,7 +26,7 @@ def plots(study: Study) -> list[Plot]:
                 partial(_displacement, study),
             )
         )
-    groups = _asked_most(study)
+    groups = most_asked(study)[:2]
     found.append(
         Plot(
             "methods_by_seed",
@@ -33,7 +36,45 @@ def plots(study: Study) -> list[Plot]:
             partial(_methods, study, groups),
         )
     )
-    return found
+    return [*found, *study_frontier.plots(study), *study_tuning.plots(study)]
+
+
+def _differences(study: Study) -> list[Plot]:
+    """A forest of the primary claims' differences; of all where none is primary."""
+    primary = [one for one in study.findings if one.claim.primary]
+    shown = primary or study.findings
+    if not shown:
+        return []
+    labels = {m.name: m.label for f in reversed(study.families) for m in f.methods}
+    effects = [
+        Effect(
+            label=f"{_short(labels[one.claim.method])} − {_short(labels[one.claim.against])}",
+            difference=one.found.difference,
+            low=one.found.low,
+            high=one.found.high,
+            supported=one.verdict in ("supported", "contradicted"),
+            group=one.claim.group,
+            family=study.title(one.family),
+        )
+        for one in shown
+    ]
+    what = "primary claims" if primary else "claims, all of them exploratory"
+    return [
+        Plot(
+            "differences",
+            f"What helps: the differences of the {what}",
+            "The first method less the second in points, mean over seeds with the 95 % interval of "
+            "t over seeds. Filled: told apart from 0 by the exact test"
+            + (f", corrected for all {study.declared}" if primary else "")
+            + ", and above the floor.",
+            partial(forest.figure, effects, "points"),
+        )
+    ]
+
+
+def _short(label: str) -> str:
+    """A label without what is said of it in brackets."""
+    return label.partition(" (")[0]
 
 
 def _displacement(study: Study) -> Any:
@@ -96,13 +137,6 @@ def _panel(
 
 def _bar(mean: Mean, factor: float) -> float:
     return 0.0 if math.isnan(mean.stderr) else factor * mean.stderr
-
-
-def _asked_most(study: Study) -> list[str]:
-    """The two groups of which most claims are, else the first two."""
-    counts = Counter(claim.group for claim in {finding.claim for finding in study.findings})
-    every = dict.fromkeys(group for family in study.families for group in family.groups)
-    return [*dict.fromkeys((*(group for group, _ in counts.most_common()), *every))][:2]
 
 
 def _methods(study: Study, groups: Sequence[str]) -> Any:

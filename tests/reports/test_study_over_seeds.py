@@ -13,7 +13,7 @@ import synthetic
 from scipy import stats
 
 from harness.studies.pocket import CLAIMS, IMAGE, LABELS, PERCEPTION
-from reports import cli, load, study, study_text
+from reports import cli, load, study_csv, study_document, study_read, study_text
 from reports.page import study as study_page
 from reports.plots import study as study_plots
 from reports.plots.style import save
@@ -22,7 +22,7 @@ GROUPS = (IMAGE, PERCEPTION)
 
 
 def read(folder):
-    return study.of(load.collect([folder]))
+    return study_read.of(load.collect([folder]))
 
 
 def record(folder, **more):
@@ -91,13 +91,13 @@ def test_one_seed_is_no_study_over_seeds(folder):
 def test_scores_displacements_and_the_merge_chosen_by_each_seed(folder):
     found = read(folder)
     (family,) = found.families
-    assert (found.seeds, found.questions, family.groups) == (3, 8, GROUPS)
-    assert found.answers == 3 * 8 * 16
+    assert (found.seeds, family.seeds, family.groups) == (3, 3, GROUPS)
+    assert found.answers == 3 * 8 * 6  # of each method, the chosen merge among them
     drift = family.method("drift")
     assert drift.scores[IMAGE].values == (0.75, 1.0, 0.5)
     assert drift.scores[IMAGE].stderr == pytest.approx(stats.sem([0.75, 1.0, 0.5]))
     assert drift.rho.mean == pytest.approx(0.8) and drift.moved.mean == pytest.approx(1.6)
-    assert drift.seconds == 10.0
+    assert drift.readable[IMAGE].mean == 0.75 and drift.converged == (0, 0)
     # Where merges tie on validation the smallest share is kept.
     assert family.method("best_merge").label == "best merge (α 0, 0.5, 0.5)"
     assert family.method("best_merge").scores[IMAGE].values == (0.25, 0.5, 0.5)
@@ -111,7 +111,7 @@ def test_a_claim_is_judged_by_the_signs_of_its_seeds(folder):
     findings = {(f.claim.method, f.claim.against, f.claim.group): f for f in read(folder).findings}
     versus = findings["drift", "sft", IMAGE]
     assert versus.found.differences == (0.5, 0.75, 0.5)
-    assert versus.found.p == 2 / 8 and versus.verdict == "cannot be told"
+    assert versus.p == versus.found.p == 2 / 8 and versus.verdict == "cannot be told"
     none = findings["drift", "random", IMAGE]
     assert none.found.differences == (0.25, 0.0, 0.0) and none.found.p == 1.0
     assert ("drift", "merge_then_sft", IMAGE) not in findings  # nobody ran it
@@ -129,24 +129,26 @@ def test_seeds_that_asked_the_same_questions_are_judged_over_questions_too(folde
 
 def test_the_words_say_what_the_numbers_say(folder):
     found = read(folder)
-    said = study_text.sentences(found)
+    said = study_text.sentences(found, primary=False)
+    assert study_text.sentences(found, primary=True) == {} and study_text.lead(found) == ""
     assert any(
         text == "DRIFT reasons better over pictures than SFT" and "told, +58.3 (" in detail
         for text, detail in said["Cannot be told"]
     )
     texts = [text for text, _ in said["Cannot be told"]]
     assert "It is the direction: Δ beats a random one of its norms" in texts
-    page = study_text.markdown(found)
+    page = study_document.markdown(found)
     assert "| DRIFT | 75.0 ± 14.4 | 75.0 ± 0.0 |" in page and "0.80 ± 0.06" in page
     assert "best merge (α 0, 0.5, 0.5)" in page
-    rows = list(csv.DictReader(io.StringIO(study_text.findings_csv(found))))
+    rows = list(csv.DictReader(io.StringIO(study_csv.findings(found))))
     row = next(
         r for r in rows if (r["method"], r["against"], r["group"]) == ("drift", "sft", IMAGE)
     )
-    assert [float(row[f"seed_{i}"]) for i in range(3)] == [0.5, 0.75, 0.5]
-    values = list(csv.DictReader(io.StringIO(study_text.long_form(found))))
-    rho = [v["value"] for v in values if (v["method"], v["quantity"]) == ("drift", "rho")]
-    assert rho == ["0.7", "0.8", "0.9"]
+    assert (float(row["p"]), row["p_holm"], row["seeds"]) == (2 / 8, "", "3")
+    values = list(csv.DictReader(io.StringIO(study_csv.files(found)["study_scores.csv"])))
+    own = [v for v in values if (v["method"], v["group"]) == ("drift", IMAGE)]
+    assert [float(v["rho"]) for v in own] == pytest.approx([0.7, 0.8, 0.9])
+    assert [float(v["score"]) for v in own] == [0.75, 1.0, 0.5]
 
 
 def test_a_difference_that_every_seed_shows_alike_is_not_called_sure(folder):
@@ -162,9 +164,10 @@ def test_a_difference_that_every_seed_shows_alike_is_not_called_sure(folder):
 def test_the_plots_are_drawn_for_what_was_run(folder, tmp_path):
     found = read(folder)
     figures = [(plot, save(plot, tmp_path)) for plot in study_plots.plots(found)]
-    assert [plot.name for plot, _ in figures] == ["displacement", "methods_by_seed"]
+    names = ["differences", "displacement", "methods_by_seed"]
+    assert [plot.name for plot, _ in figures] == names
     page = study_page.html(found, figures)
-    assert page.count("<svg") == 2 and "best merge" in page
+    assert page.count("<svg") == 3 and "best merge" in page
     assert LABELS["sft_then_merge"] not in page  # nobody ran it
 
 
@@ -186,7 +189,7 @@ def test_a_method_that_no_claim_knows_is_in_every_table(folder, tmp_path):
     out = tmp_path / "report"
     cli.write([folder], out)
     for name in ("comparison.md", "comparison.tex", "comparison.csv", "study.md", "study.tex",
-                 "study.csv"):  # fmt: skip
+                 "study_scores.csv"):  # fmt: skip
         text = (out / name).read_text()
         assert "adaptive" in text and "mine" in text, name
     (family,) = read(folder).families

@@ -1,0 +1,92 @@
+"""The document of the pocket study follows from the tables beside it."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tuned
+
+from common.errors import UserError
+from reports import load, study_csv, study_document, study_read
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "pocket" / "recompute.py"
+
+
+@pytest.fixture(scope="module")
+def recompute():
+    spec = importlib.util.spec_from_file_location("recompute", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tuned.write(tmp_path_factory.mktemp("tuned"), families=("llava_next",))
+    return study_read.of(load.collect([folder]))
+
+
+@pytest.fixture
+def tables(study, tmp_path):
+    for name, text in study_csv.files(study).items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_what_the_report_wrote_follows_from_its_tables(recompute, study, tables):
+    document = tables / "study.md"
+    document.write_text(study_document.markdown(study))
+    assert len(study_document.MARKED.findall(document.read_text())) == 6
+    assert recompute.main(tables, (document,)) == []
+
+
+def test_a_number_that_was_changed_is_found(recompute, study, tables):
+    document = tables / "study.md"
+    document.write_text(study_document.markdown(study).replace("+18.8", "+18.9"))
+    assert recompute.main(tables, (document,)) == [
+        f"{document}: the part {name!r} differs from what the tables say"
+        for name in ("lead", "claims", "differences")
+    ]
+    assert recompute.main(tables, (document,), write=True) == []
+    assert document.read_text() == study_document.markdown(study)
+    findings = tables / "findings.csv"
+    findings.write_text(findings.read_text().replace(",supported", ",contradicted", 1))
+    assert recompute.main(tables, ()) == [f"{findings} differs from what the scores say"]
+
+
+def test_a_score_that_was_changed_changes_what_is_said(recompute, study, tables):
+    scores = tables / "study_scores.csv"
+    lines = [
+        line.replace("0.65", "0.35") if line.startswith("llava_next,LLaVA-NeXT,drift,") else line
+        for line in scores.read_text().splitlines(keepends=True)
+    ]
+    scores.write_text("".join(lines))
+    document = tables / "study.md"
+    document.write_text(study_document.markdown(study))
+    wrong = recompute.main(tables, (document,))
+    assert f"{tables / 'findings.csv'} differs from what the scores say" in wrong
+    assert any("'claims'" in one for one in wrong)
+
+
+def test_what_is_not_there_is_named(recompute, study, tables):
+    document = tables / "study.md"
+    document.write_text(study_document.marked("weather", "fine"))
+    with pytest.raises(UserError, match="the part 'weather', which the tables do not tell of"):
+        recompute.main(tables, (document,))
+    (tables / "findings.csv").write_text("claim,family\n")
+    with pytest.raises(UserError, match="has no column method"):
+        recompute.main(tables, ())
+    (tables / "findings.csv").unlink()
+    with pytest.raises(UserError, match=r"there is no .*findings\.csv"):
+        recompute.main(tables, ())
+
+
+def test_the_document_follows_from_the_tables_beside_it():
+    if not (SCRIPT.parent / study_csv.SCORES).exists():
+        pytest.skip("the study is being run again: its tables are not there")
+    done = subprocess.run(
+        [sys.executable, "-P", str(SCRIPT)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
