@@ -80,7 +80,7 @@ class Made:
     """How a checkpoint came to be."""
 
     method: str
-    """`sft`, `drift`, `merge`, `prior`, …"""
+    """`sft`, `drift`, `l2_sp`, `digrap`, `spd`, `grpo`, `merge`, `prior`, …"""
     name: AnyText = ""
     parents: tuple[Parent, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)

@@ -57,6 +57,7 @@ def prior(
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[
         str, typer.Argument(help="YAML file, or a bundled one such as qwen2_5_vl_drift.")
     ],
@@ -77,7 +78,7 @@ def train(
         typer.Option(min=0.001, help="GiB of a GPU, for --plan; without it, of the one here."),
     ] = None,
 ) -> None:
-    """Fine-tune a VLM: SFT, or DRIFT when the recipe names a prior."""
+    """Fine-tune a VLM: SFT; DRIFT when the recipe names a prior; GRPO when it names a reward."""
     from drift.training import config as recipes
 
     given = recipes.from_settings(settings or [])
@@ -93,7 +94,7 @@ def train(
     with imports.lean("datasets"):  # rows of files that need it find it again
         from drift.training.trainer import train as run
 
-    run(config, out, overwrite)
+    run(config, out, overwrite, context.obj and context.obj(config.reward))
 
 
 def distance(

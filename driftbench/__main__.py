@@ -12,6 +12,7 @@ from common.command_line import guarded
 from drift import cli as drift
 from drift import merge_cli
 from drift.pocket import cli as pocket
+from driftbench import rewards
 from harness.commands import (
     agree,
     compact,
@@ -81,6 +82,7 @@ def driftbench(
         print(f"driftbench {installed('driftbench')}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
+    context.obj = rewards.rule
 
 
 def run(words: list[str]) -> int:

@@ -25,7 +25,7 @@ MOST_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One run: SFT when `prior` is null, DRIFT otherwise."""
+    """One run: GRPO with a `reward`; without one DRIFT, or SFT when `prior` is null too."""
 
     vlm: str
     """The VLM to start from: a folder, or `owner/name[@revision]` on the hub."""
@@ -68,6 +68,23 @@ class TrainConfig:
     weights, `spd` a share of w − A where the step went back: see `drift.anchor`."""
     anchor_strength: float = 0.0
     """λ of `anchor`."""
+    reward: Literal["word", "math"] | None = None
+    """Sample answers and learn from their verdicts (GRPO, arXiv 2402.03300), the answers of the
+    rows being what they are compared with: `word`, the last word after the thought is that of the
+    row's; `math`, the answer that is stated is the row's in value, or its letter. Null: learn the
+    answers of the rows."""
+    questions: int = 8
+    """Per device and optimizer step, of which answers are sampled."""
+    generations: int = 8
+    """Answers sampled to a question: the group within which rewards are compared."""
+    answer_tokens: int = 512
+    """At which a sampled answer is cut; a cut one is worth nothing."""
+    temperature: float = 1.0
+    """Of sampling."""
+    beta: float = 0.0
+    """Weight of the divergence from the model at the start."""
+    engine: Literal["hf", "vllm"] = "hf"
+    """What samples: transformers, or vLLM on the same GPU."""
     offload: bool = False
     """Keep Δ in host memory and fetch it in each step: see `drift.injector.Injector`."""
     train: tuple[Role, ...] = ("attention", "mlp")
@@ -99,7 +116,7 @@ class TrainConfig:
     """Optimizer steps; null: `epochs`."""
     epochs: float = 1.0
     batch: int = 1
-    """Samples per device and micro-batch."""
+    """Samples per device and micro-batch; with a `reward` sampled answers."""
     accumulate: int = 1
     """Micro-batches per optimizer step."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -196,7 +213,7 @@ def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:
 
 def check(config: TrainConfig, where: str) -> TrainConfig:
     """Stop at values that cannot be meant together."""
-    positive = ["lr", "batch", "accumulate", "epochs"]
+    positive = ["lr", "batch", "accumulate", "epochs", "questions", "answer_tokens", "temperature"]
     positive += [
         name
         for name in ("steps", "max_tokens", "adapter_rank", "adapter_alpha")
@@ -205,7 +222,7 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
     for name in positive:
         if getattr(config, name) <= 0:
             raise UserError(f"{where}: {name} is {getattr(config, name)}; give more than 0")
-    for name in ("alpha", "warmup", "weight_decay", "clip", "save_every"):
+    for name in ("alpha", "warmup", "weight_decay", "clip", "save_every", "beta"):
         if getattr(config, name) < 0:
             raise UserError(f"{where}: {name} is {getattr(config, name)}; give 0 or more")
     try:
@@ -258,7 +275,39 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
             f"{where}: the prior {config.prior} needs a reasoner: a folder, or a name on the hub"
         )
     _check_adapter(config, where)
+    if config.reward is not None:
+        _check_reward(config, where)
     return config
+
+
+def _check_reward(config: TrainConfig, where: str) -> None:
+    """Stop at values that GRPO has no use for."""
+    if config.prior is not None:
+        raise UserError(
+            f"{where}: prior is {config.prior} and reward {config.reward}: the pull is on what is "
+            "learnt from rows; set prior: null, and start from what DRIFT made (vlm)"
+        )
+    if config.generations < 2:
+        raise UserError(
+            f"{where}: generations is {config.generations}; give 2 or more, as rewards are "
+            "compared within the answers to a question"
+        )
+    sampled = config.questions * config.generations
+    if sampled % config.batch:
+        raise UserError(
+            f"{where}: {config.questions} questions × {config.generations} generations do not part "
+            f"into micro-batches of {config.batch} answers; set batch to a divisor of {sampled}"
+        )
+    if config.accumulate != 1:
+        raise UserError(
+            f"{where}: accumulate is {config.accumulate}, but with a reward a step takes questions "
+            "× generations answers, batch at a time; leave accumulate out"
+        )
+    if config.add_tokens:
+        raise UserError(
+            f"{where}: add_tokens with a reward: a model does not sample words that it never saw; "
+            "add them in fine-tuning, and start from that"
+        )
 
 
 def _check_adapter(config: TrainConfig, where: str) -> None:

@@ -38,12 +38,13 @@ class Rates:
         return round(sum(a * b for a, b in zip(astuple(self), counts, strict=True)))
 
 
-def rates(model: "torch.nn.Module", checkpointing: bool = False) -> Rates:
+def rates(model: "torch.nn.Module", checkpointing: bool = False, backward: bool = True) -> Rates:
     """What training `model` takes, with the parameters frozen that are frozen now.
 
     Args:
         model: A VLM or text-only model, not wrapped.
         checkpointing: Whether the forward of each layer is repeated in the backward.
+        backward: False: what its forward alone takes.
     """
     from torch.nn import Embedding
     from transformers.modeling_layers import GradientCheckpointingLayer
@@ -69,18 +70,20 @@ def rates(model: "torch.nn.Module", checkpointing: bool = False) -> Rates:
     found = dict.fromkeys(("token", "patch", "image_token"), 0.0)
     handed_on, reached = False, None
     for name, part, param in parts(model):
-        if id(param) in layers and reached is None and (handed_on or param.requires_grad):
+        trained = backward and param.requires_grad
+        if id(param) in layers and reached is None and (handed_on or trained):
             reached = int(next(word for word in name.split(".") if word.isdigit()))
         # A tied head comes last, whatever its place among the parameters.
-        before = handed_on or (id(param) in tied and any(p.requires_grad for p in names.values()))
+        below = backward and any(p.requires_grad for p in names.values())
+        before = handed_on or (id(param) in tied and below)
         if param.ndim > 1 and id(param) not in lookups:
-            passes = 1 + param.requires_grad + before
+            passes = 1 + trained + before
             passes += passes > 1 and id(param) in repeated
             # In 4 bits the parameter is packed, and tells its shape elsewhere.
             shape = getattr(getattr(param, "quant_state", None), "shape", param.shape)
             chosen = share if FUSED.fullmatch(name) else 1
             found[units.get(part, "token")] += 2 * math.prod(shape) * passes * chosen
-        handed_on = handed_on or param.requires_grad
+        handed_on = handed_on or trained
     heads, layers_in_all = text.num_attention_heads, text.num_hidden_layers
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
     behind = 0 if reached is None else layers_in_all - reached

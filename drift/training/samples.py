@@ -11,6 +11,19 @@ CACHE_BYTES = 2 << 30
 """Prepared samples are kept in memory up to this much; the rest is prepared anew each epoch."""
 
 
+def prompt_length(sample: Sample) -> int:
+    """How many tokens of a sample stand before its last answer."""
+    return int((sample["labels"] == IGNORED).nonzero()[-1]) + 1
+
+
+def prompt(sample: Sample) -> Sample:
+    """A sample without its last answer, as `encode` makes them; pictures are before it."""
+    count = prompt_length(sample)
+    parts = {key: value for key, value in sample.items() if key != "labels"}
+    rows = ("input_ids", *KINDS)
+    return {key: value[:count] if key in rows else value for key, value in parts.items()}
+
+
 def collate(samples: list[Sample], pad: int, per_row: bool = False) -> Sample:
     """Samples → one batch, padded on the right.
 
@@ -64,6 +77,7 @@ class Samples:
         max_pixels: int | None = None,
         day: str = "",
         bad: list[str] | None = None,
+        sampled: int | None = None,
     ) -> None:
         """Prepare every row once, to know its length; keep what the cache holds.
 
@@ -76,6 +90,8 @@ class Samples:
             max_pixels: See `open_image`.
             day: See `stretches`.
             bad: As of `read_rows`.
+            sampled: Tokens of an answer that is sampled in place of the row's last one, where one
+                is; what must fit is then the question and so many.
 
         Raises:
             UserError: no row fits, or, without `bad`, one cannot be used.
@@ -83,6 +99,7 @@ class Samples:
         self._encode = lambda row: encode(
             row, processor, ends, per_row, max_pixels=max_pixels, day=day
         )
+        self.per_row = per_row
         self._cache: dict[int, Sample] = {}
         self.rows: list[Row] = []
         self.longest = 0
@@ -96,7 +113,9 @@ class Samples:
                     raise
                 bad.append(str(error))
                 continue
-            length = len(sample["input_ids"])
+            length = (
+                len(sample["input_ids"]) if sampled is None else prompt_length(sample) + sampled
+            )
             if length > max_tokens:
                 self.dropped.append(f"{row.where} ({length} tokens)")
                 continue

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ from drift.training import adapters, added_tokens, flops, low_memory, memory, pl
 from drift.training.config import TrainConfig
 from drift.training.encode import IGNORED
 from drift.training.memory import Sizes
+from drift.training.rl.rules import Rule, judged
 from drift.training.rows import read_rows
 from drift.training.samples import Samples, collate
 from drift.training.saving import LOG, finish
@@ -135,7 +137,7 @@ class DriftMixin:
             )
         if str(trainer.args.optim.value).endswith(("lomo", "layerwise")):
             raise UserError(IN_BACKWARD)
-        own_loss = type(trainer).compute_loss is not Trainer.compute_loss
+        own_loss = super().compute_loss.__func__ is not Trainer.compute_loss  # type: ignore[misc]
         if not own_loss and trainer.compute_loss_func is None:
             trainer.compute_loss_func = answer_loss  # a Trainer with a loss of its own keeps it
         self.injector: Injector | AdapterInjector | None = None
@@ -144,6 +146,7 @@ class DriftMixin:
         self._log_path = log
         self._micro: list[torch.Tensor] = []
         self._rows: list[torch.Tensor] = []
+        self._micro_sizes: list[torch.Tensor | float] = []
         self._edits: dict[str, Any] = {}
         self._edited_step = -1
         self._started = 0.0
@@ -181,23 +184,33 @@ class DriftMixin:
             print(f"pulling {self.injector.coverage().line()}")
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One micro-batch: forward and backward. `rows`, if given, are their numbers."""
-        trainer: Any = self
+        """One micro-batch: forward and backward."""
+        loss = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        exact = exact_dtype(loss.device)
+        numbers = [torch.as_tensor(one) for one in (loss, *self._micro_sizes)]
+        self._micro.append(torch.stack([one.to(loss.device, exact) for one in numbers]))
+        return loss
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's. `rows`, if given, are the numbers of those in this micro-batch."""
+        self._micro_sizes = self._sizes(model, inputs)
         rows = inputs.pop("rows", None)
+        self._rows.append(torch.empty(0) if rows is None else rows)
+        return super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def _sizes(self, model: Any, inputs: dict[str, Any]) -> list[torch.Tensor | float]:
+        """Tokens of a micro-batch, their pairs within rows, image tokens, patches, and rows."""
+        trainer: Any = self
         ids = inputs["input_ids"]
         mask = inputs.get("attention_mask")
-        exact = exact_dtype(ids.device)
-        lengths = (torch.ones_like(ids) if mask is None else mask).sum(-1, dtype=exact)
+        lengths = (torch.ones_like(ids) if mask is None else mask).sum(
+            -1, dtype=exact_dtype(ids.device)
+        )
         config = trainer.accelerator.unwrap_model(model).config
         image = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
         shown = torch.zeros_like(ids) if image is None else ids == image
         seen = flops.patches(trainer.model, inputs.get("pixel_values"))
-        counts = [lengths.sum(), (lengths**2).sum(), shown.sum()]
-        loss = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        numbers = [loss, *counts, torch.tensor(seen), torch.tensor(len(ids))]
-        self._micro.append(torch.stack([one.to(loss.device, exact) for one in numbers]))
-        self._rows.append(ids.new_empty(0) if rows is None else rows)
-        return loss
+        return [lengths.sum(), (lengths**2).sum(), shown.sum(), seen, len(ids)]
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Nothing: `_edit` counts, where transformers would walk all parameters each batch."""
@@ -253,7 +266,7 @@ class DriftMixin:
     def _stop(self, what: str, rows: list[torch.Tensor]) -> None:
         """Stop before the weights are harmed, naming the step and the rows (of all processes)."""
         trainer: Any = self
-        data = trainer.train_dataset
+        data = getattr(trainer, "samples", trainer.train_dataset)
         numbers = sorted(gather_object([row for batch in rows for row in batch.tolist()]))
         named = [data.rows[row].where for row in numbers] if isinstance(data, Samples) else []
         among = f" (in {', '.join(named[:8])}{' …' if len(named) > 8 else ''})" if named else ""
@@ -348,11 +361,19 @@ class DriftTrainer(DriftMixin, Trainer):
     """transformers' Trainer with the pull."""
 
 
-def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made:
+def train(
+    config: TrainConfig, out: Path | str, overwrite: bool = False, rule: Rule | None = None
+) -> Made:
     """Train as `config` says and write the checkpoint `out`.
 
     While it runs, `<out>.partial` holds the log and the checkpoints to resume from; a second call
     with the same settings takes up the newest of them.
+
+    Args:
+        config: Of the run.
+        out: Folder to write.
+        overwrite: Replace what is at `out`.
+        rule: By which a `config.reward` judges.
 
     Returns:
         What is written to `made.json`.
@@ -363,13 +384,15 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
     began = processor_seconds()
     out = Path(out)
     refuse_existing(out, overwrite)
+    if config.reward is not None:
+        _refuse_reward(config, rule)
     given, config = config, at_hand(config)
     family = family_of(config.vlm)
     entries(config.vlm)  # sound and safe to read, before anything heavy begins
     work = out.with_name(f"{out.name}.partial")
     given = replace(given, day=_day(work, given))
     config = replace(config, day=given.day)
-    data = _data(config, family)
+    data = _data(config, family, rule)
     outline = plan.outline(config.vlm)
     freeze(outline, config.train)
     sizes = memory.sizes(outline, config, data.samples.longest)
@@ -388,7 +411,7 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
         trainer.count_from(began)
         trainer.train(resume_from_checkpoint=resume)
         made = Made(
-            method="sft" if prior is None else "drift",
+            method=_method(config),
             name=out.name,
             parents=parents,
             settings=asdict(given if _tells_day(data.processor) else replace(given, day=None)),
@@ -406,6 +429,35 @@ def train(config: TrainConfig, out: Path | str, overwrite: bool = False) -> Made
         # Kept only while there is something in it to go on from or to look at.
         if not any(work.glob("checkpoint-*")) and not (work / LOG).exists():
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _method(config: TrainConfig) -> str:
+    """How `made.json` names what was done."""
+    if config.reward is not None:
+        return "grpo"
+    if config.prior is None:
+        return "sft"
+    if config.anchor is not None and config.alpha == 0:
+        return config.anchor
+    if config.mode in ("project", "project_learnt"):
+        return "digrap"
+    # The gradient of λ/2 ‖w − A‖², which `absolute` with a live Δ is, term by term.
+    return "l2_sp" if config.live and config.mode == "absolute" else "drift"
+
+
+def _refuse_reward(config: TrainConfig, rule: Rule | None) -> None:
+    """Stop before anything is read where GRPO cannot run here."""
+    if rule is None:
+        raise UserError(
+            f"the reward {config.reward} is a task's own rule, which `driftbench train` gives; "
+            "give train(…, rule=…) a function of a row's answer and a sampled one"
+        )
+    if config.engine == "vllm" and not torch.cuda.is_available():
+        raise UserError(
+            "engine: vllm samples on the GPU that trains, and there is none here; set engine: hf"
+        )
+    if find_spec("trl") is None:
+        raise UserError("a reward needs TRL, which is not installed: pip install 'driftbench[rl]'")
 
 
 def at_hand(config: TrainConfig) -> TrainConfig:
@@ -440,11 +492,18 @@ class Data:
     """A sentence for each row that is left out."""
     pad: int
     """Token id of the padding."""
+    ends: frozenset[int]
+    """Token ids that stop a generation."""
+    rule: Rule | None
+    """Judges answers that are sampled; None: those of the rows are learnt."""
 
 
-def _data(config: TrainConfig, family: Family) -> Data:
+def _data(config: TrainConfig, family: Family, rule: Rule | None) -> Data:
     bad: list[str] = []
     rows = read_rows(config.data, config.images, bad)
+    rule = rule if config.reward is not None else None
+    if rule is not None:
+        rows = judged(rows, rule, bad)
     if bad and not (config.skip_bad_rows and rows):
         raise UserError(
             f"{bad[0]} ({len(bad)} of {len(rows) + len(bad)} rows cannot be used; "
@@ -467,6 +526,7 @@ def _data(config: TrainConfig, family: Family) -> Data:
         max_pixels=config.image_max_pixels,
         day=str(config.day),
         bad=bad if config.skip_bad_rows else None,
+        sampled=None if rule is None else config.answer_tokens,
     )
     pad = processor.tokenizer.pad_token_id
     return Data(
@@ -475,6 +535,8 @@ def _data(config: TrainConfig, family: Family) -> Data:
         samples=samples,
         bad=bad,
         pad=min(ends) if pad is None else pad,
+        ends=ends,
+        rule=rule,
     )
 
 
@@ -522,16 +584,25 @@ def _trainer(
         model.gradient_checkpointing_enable({"use_reentrant": False})
         # What transformers does for adapters; here it would differentiate a frozen tower.
         model.disable_input_require_grads()
-    trainer = DriftTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=data.samples,
-        processing_class=data.processor,
-        data_collator=lambda batch: collate(batch, data.pad, family.pixels_per_row),
-        join=None if prior is None else lambda live: _injector(live, prior, config),
-        log=Path(str(arguments.output_dir)) / LOG,
-        optimizer_cls_and_kwargs=low_memory.optimizer(arguments) if low else None,
-    )
+    log = Path(str(arguments.output_dir)) / LOG
+    if data.rule is None:
+        trainer: Any = DriftTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=data.samples,
+            processing_class=data.processor,
+            data_collator=lambda batch: collate(batch, data.pad, family.pixels_per_row),
+            join=None if prior is None else lambda live: _injector(live, prior, config),
+            log=log,
+        )
+    else:
+        from drift.training.rl.trainer import GroupTrainer
+
+        trainer = GroupTrainer(
+            config=config, data=data, rule=data.rule, model=model, args=arguments, log=log
+        )
+    if low:
+        trainer.optimizer_cls_and_kwargs = low_memory.optimizer(arguments)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         for line in prior.warnings if prior else ():
@@ -606,10 +677,19 @@ def _injector(
 
 
 def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
-    return TrainingArguments(
+    kind: Any = TrainingArguments
+    accumulate = config.accumulate
+    further: dict[str, Any] = {}
+    if config.reward is not None:
+        from drift.training.rl.trainer import further_arguments
+
+        kind, further = further_arguments(config)
+        accumulate = config.questions * config.generations // config.batch
+    return kind(
+        **further,
         output_dir=str(work),
         per_device_train_batch_size=config.batch,
-        gradient_accumulation_steps=config.accumulate,
+        gradient_accumulation_steps=accumulate,
         max_steps=config.steps or -1,
         num_train_epochs=config.epochs,
         learning_rate=config.lr,

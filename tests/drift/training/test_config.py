@@ -9,6 +9,7 @@ from drift.training import config as recipe
 from drift.training.config import BUNDLED, parse
 
 WHICH = {"vlm": "v", "data": "d"}
+WORD = {"reward": "word"}
 
 
 @pytest.mark.parametrize("path", sorted(BUNDLED.glob("*.yaml")), ids=lambda path: path.stem)
@@ -185,6 +186,17 @@ def test_settings_win_over_the_file(tmp_path):
         ({"anchor": "spd", "anchor_strength": 1}, "anchor is spd and prior null; name a prior"),
         ({"mode": "project_learnt", "save_every": 9}, "save_every is 9, but what project_learnt"),
         ({"prior": "random", "train": ["mlp"]}, "modules names attention, which train leaves"),
+        ({"reward": "points"}, "reward is one of word, math"),
+        (
+            WORD | {"prior": "random", "reasoner": "r"},
+            "prior is random and reward word: .* set prior: null",
+        ),
+        (WORD | {"generations": 1}, "generations is 1; give 2 or more"),
+        (WORD | {"batch": 5}, "8 questions × 8 generations .* a divisor of 64"),
+        (WORD | {"accumulate": 2}, "accumulate is 2, .* leave accumulate out"),
+        (WORD | {"add_tokens": ["<a>"]}, "add them in fine-tuning, and start from that"),
+        (WORD | {"beta": -1}, "beta is -1.0; give 0 or more"),
+        (WORD | {"temperature": 0}, "temperature is 0.0; give more than 0"),
     ],
 )
 def test_a_slip_is_one_sentence(fields, sentence):

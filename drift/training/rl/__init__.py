@@ -1,0 +1,1 @@
+"""GRPO: learning from verdicts on answers of one's own."""
