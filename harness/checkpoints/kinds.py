@@ -39,6 +39,8 @@ class Identity:
     """What `made.json` says of it."""
     notes: tuple[str, ...] = ()
     """What a reader of its scores must know, a sentence each."""
+    template_args: dict[str, Any] = field(default_factory=dict)
+    """What its chat template is told beside the messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,13 +145,19 @@ def takes_images(checkpoint: Checkpoint) -> bool:
     return checkpoint.folder is None or checkpoint.folder.is_multimodal
 
 
-def on_day(checkpoint: Any, day: str) -> Any:
-    """Return a checkpoint, of the same kind, whose chat template tells the model this day."""
+def prompted(checkpoint: Any, **settings: Any) -> Any:
+    """Return a checkpoint, of the same kind, whose chat template is told something.
+
+    Args:
+        checkpoint: Of any kind.
+        **settings: `day`, `template_args`: fields of a `ModelFolder`.
+    """
     if isinstance(checkpoint, ModelFolder):
-        return replace(checkpoint, day=day)
+        return replace(checkpoint, **settings)
     part = "weights" if isinstance(checkpoint, ServedModel) else "folder"
     inner = getattr(checkpoint, part)
-    return replace(checkpoint, **{part: on_day(inner, day)}) if inner else checkpoint
+    own = {name: value for name, value in settings.items() if name != "day"}
+    return replace(checkpoint, **own, **{part: prompted(inner, **settings) if inner else None})
 
 
 def swappable(a: Checkpoint, b: Checkpoint) -> bool:

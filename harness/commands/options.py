@@ -1,7 +1,8 @@
 """The options of a run, for every command that makes one, and what they choose."""
 
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from harness.engines import Maker
     from harness.evaluate.config import EvalConfig, Shard
     from tasks import Task
+
+RESERVED = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now")
 
 ENGINES = ("auto", "vllm", "hf", "server", "ray")
 
@@ -47,6 +50,10 @@ class RunOptions:
         float, Option(min=0.0, max=1.0, help="Sample from the likeliest words of this share.")
     ] = 1.0
     top_k: Annotated[int, Option(min=0, help="Sample from so many words; 0 is all.")] = 0
+    presence_penalty: Annotated[
+        float,
+        Option(min=-2.0, max=2.0, help="Taken off the logit of tokens that the answer has."),
+    ] = 0.0
     seed: Annotated[int, Option(min=0, help="Of the sampling.")] = 0
     n: Annotated[int, Option(min=1, help="Answers per question.")] = 1
     force_answer: Annotated[
@@ -81,6 +88,13 @@ class RunOptions:
     ] = False
     chat_template: Annotated[
         Path | None, Option(metavar="FILE", help="Instead of the checkpoint's own, if it has one.")
+    ] = None
+    template_args: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME=VALUE",
+            help="Tell the chat template, as enable_thinking=true; may be repeated.",
+        ),
     ] = None
     tensor_parallel: Annotated[int, Option(min=1, help="vLLM: GPUs that share every layer.")] = 1
     data_parallel: Annotated[
@@ -160,12 +174,14 @@ def chosen(options: RunOptions) -> Chosen:
         seed=options.seed,
         n=options.n,
         force=options.force_answer,
+        presence_penalty=options.presence_penalty,
     )
     config = EvalConfig(
         data=options.data,
         limit=options.limit,
         sampling=sampling,
         max_tokens=options.max_tokens,
+        template_args=_template_args(options.template_args or ()),
         min_pixels=options.min_pixels,
         max_pixels=options.max_pixels,
         overwrite=options.overwrite,
@@ -177,6 +193,24 @@ def chosen(options: RunOptions) -> Chosen:
         engine=_engine(options),
         shard=_shard(options.shard) if options.shard else None,
     )
+
+
+def _template_args(words: Sequence[str]) -> dict[str, Any]:
+    """Read `enable_thinking=true`: a JSON value, or else a word as it stands."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(
+                f"--template-args takes NAME=VALUE, as enable_thinking=true, not {word}"
+            )
+        if name in RESERVED:
+            raise UserError(f"--template-args {name} is what every chat template is given")
+        try:
+            found[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            found[name] = {"True": True, "False": False}.get(text, text)
+    return found
 
 
 def _tasks(names: str, protocol: str | None) -> "list[Task]":

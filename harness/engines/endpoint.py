@@ -21,6 +21,9 @@ NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """Sent so that the sampling defaults of the checkpoint's generation config, which vLLM and SGLang
 apply, do not come in; left out where an endpoint refuses them."""
 
+ASKED = {"presence_penalty": "presence-penalty", "chat_template_kwargs": "template-args"}
+"""Sent only where the user asks for it → by which option."""
+
 BEYOND = ("context length", "max_model_len")
 """Said of a request that is too long, by vLLM, SGLang and OpenAI."""
 
@@ -71,6 +74,8 @@ class Endpoint:
         """
         self.tokens: Tokens | None = None
         """To be set where the endpoint is vLLM's and serves a checkpoint that is at hand."""
+        self.template_args: dict[str, Any] = {}
+        """What the chat template there is to be told."""
         self.url = url
         self.left_out: set[str] = set()
         """Fields of a request that this endpoint refuses."""
@@ -185,6 +190,10 @@ class Endpoint:
             settings["seed"] = request.seed
         if sampling.stop:
             settings["stop"] = list(sampling.stop)
+        if sampling.presence_penalty:
+            settings["presence_penalty"] = sampling.presence_penalty
+        if self.template_args:
+            settings["chat_template_kwargs"] = self.template_args
         if self.tokens:
             settings["add_special_tokens"] = self.tokens.special(request.prompt)
             settings["return_token_ids"] = True
@@ -200,6 +209,9 @@ class Endpoint:
             # The bound alone, or with the prompt: without it, the answer ends at the context.
             del body[self._bound]
             return True
+        for name, flag in ASKED.items():
+            if name in body and _names(words, name):
+                raise Closed(f"it takes no {name}: leave --{flag} out ({words})")
         named = {name for name in (*NEUTRAL, "seed") if _names(words, name)} & body.keys()
         for name in named & NEUTRAL.keys():
             if body[name] != NEUTRAL[name]:

@@ -180,15 +180,19 @@ class HfEngine:
             raise MemoryError("too little memory for so many questions at a time")
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
         ends = self._ends | {tokenizer.eos_token_id} - {None}
-        draw = _Draw(sampling, [request.seed for request, _ in rows], self.device)
+        width = inputs["input_ids"].shape[1]
+        processors: list[Any] = []
+        if sampling.presence_penalty:
+            processors.append(_Presence(sampling.presence_penalty, width))
+        if sampling.temperature > 0:
+            processors.append(_Draw(sampling, [request.seed for request, _ in rows], self.device))
         with torch.inference_mode():
             # (rows, prompt + answer)
             ids = self._model.generate(
                 **self._moved(inputs),
                 generation_config=_generation(new, ends, tokenizer),
-                logits_processor=[draw] if sampling.temperature > 0 else [],
+                logits_processor=processors,
             )
-        width = inputs["input_ids"].shape[1]
         seconds = round(time.monotonic() - began, 4)
         responses = []
         for row, (request, _) in enumerate(rows):
@@ -249,6 +253,22 @@ class HfEngine:
         config = folder_of(self._checkpoint).config
         token = config.get("image_token_id", config.get("image_token_index"))
         return 0 if token is None else int((ids == token).sum())
+
+
+class _Presence:
+    """Takes a penalty off the tokens that an answer has already, as vLLM does before it draws."""
+
+    def __init__(self, penalty: float, width: int) -> None:
+        self._penalty = penalty
+        self._width = width  # of the prompts
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Return scores, (rows, vocabulary) → the same."""
+        import torch
+
+        made = torch.zeros_like(scores, dtype=torch.bool)
+        made.scatter_(1, input_ids[:, self._width :], True)
+        return scores - self._penalty * made
 
 
 class _Draw:

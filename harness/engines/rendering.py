@@ -58,13 +58,16 @@ def _prove(processor: Any, folder: ModelFolder) -> None:
     """Render a short question within bounds, before the template is let loose on all.
 
     Raises:
-        UserError: The template does not end, takes too much, refuses, or loses the question.
+        UserError: The template does not end, takes too much, refuses, loses the question, or does
+            not read what it is told.
     """
     parts = [{"type": "text", "text": SAMPLE}] if folder.is_multimodal else SAMPLE
+    known = getattr(processor, "tokenizer", processor).special_tokens_map
     request = {
         "template": folder.template,
         "messages": [{"role": "user", "content": parts}],
-        "variables": getattr(processor, "tokenizer", processor).special_tokens_map,
+        "variables": {**folder.template_args, **known},
+        "told": sorted(folder.template_args),
     }
     if trouble := _trouble(json.dumps(request, default=str)):
         raise UserError(
@@ -94,6 +97,12 @@ def _trouble(request: str) -> str:
     told = json.loads(done.stdout)
     if "error" in told:
         return shown(told["error"])
+    if told["unread"]:
+        reads = ", ".join(told["reads"]) or "none"
+        raise UserError(
+            f"--template-args {shown(told['unread'][0])} would change nothing: the chat template "
+            f"reads no such name (of its own it reads {shown(reads)})"
+        )
     if re.search("""['"]type['"]: *['"]text""", told["text"]):
         return "it is for plain text, and writes the parts of a message as code"
     return "" if SAMPLE in told["text"] else "it leaves the question out"
@@ -156,7 +165,7 @@ def render(processor: Any, checkpoint: Checkpoint, question: Question) -> str:
     clock = chat_template.clock(folder.template, folder.day)
     try:
         return processor.apply_chat_template(
-            [message], tokenize=False, add_generation_prompt=True, **clock
+            [message], tokenize=False, add_generation_prompt=True, **clock, **folder.template_args
         )
     except Exception as error:
         name = f"{question.task}/{question.id}"

@@ -119,6 +119,8 @@ class ServerEngine:
         self._folder = checkpoint.folder
         self._processor: Any = None
         self._endpoints = service.endpoints()
+        for endpoint in self._endpoints:
+            endpoint.template_args = checkpoint.template_args
         self.version = self._served.software or "unknown"
         self.device = " ".join(service.addresses)
 
@@ -128,6 +130,8 @@ class ServerEngine:
         place = self._weights and self._weights.path
         taken = f"they are taken to be those of {place}" if place else "only its name is known"
         notes = [f"{self._served.model} is served: its weights could not be verified, {taken}"]
+        if self._endpoints[0].template_args and self._folder is None:
+            notes.append("whether the server and its chat template heed --template-args is unknown")
         for endpoint in self._endpoints:
             if endpoint.left_out:
                 fields = ", ".join(sorted(endpoint.left_out))

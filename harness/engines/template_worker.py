@@ -1,8 +1,11 @@
 """Renders a chat template in a process that has little time and memory, and tells what came of it.
 
-    echo '{"template": …, "messages": […], "variables": {…}}' | python -P template_worker.py
+    echo '{"template": …, "messages": […], "variables": {…}, "told": […]}' \
+        | python -P template_worker.py
 
-The answer is `{"text": …}` or `{"error": …}`. The environment is that of transformers 5.19
+The answer is `{"text": …, "reads": […], "unread": […]}` or `{"error": …}`: the prompt, the names
+that the template reads and nobody else sets, and those of `told` that it does not read. The
+environment is that of transformers 5.19
 (utils/chat_template_utils.py, `_cached_compile_jinja_template`). Imports nothing of ours.
 """
 
@@ -15,6 +18,8 @@ SECONDS = 3
 BYTES = 1 << 30
 LONGEST = 1_000_000
 """Characters of a prompt."""
+GIVEN = ("messages", "tools", "documents", "add_generation_prompt")
+"""What every template is given."""
 
 
 def main() -> None:
@@ -28,12 +33,23 @@ def main() -> None:
     except (ImportError, ValueError, OSError):
         pass
     try:
-        told = {"text": render(**request)}
+        wanted = request.pop("told", [])
+        reads = names(request["template"]) - {*request["variables"]} | {*wanted}
+        unread = sorted({*wanted} - names(request["template"]))
+        told = {"text": render(**request), "reads": sorted(reads - {*unread}), "unread": unread}
     except MemoryError:
         told = {"error": f"it takes more than {BYTES >> 30} GiB of memory"}
     except Exception as error:
         told = {"error": str(error)[:LONGEST] or type(error).__name__}
     json.dump(told, sys.stdout)
+
+
+def names(template: str) -> set[str]:
+    """Return the variables that a template reads, but for those that are always set."""
+    from jinja2 import meta
+
+    world = environment()
+    return meta.find_undeclared_variables(world.parse(template)) - {*GIVEN, *world.globals}
 
 
 def render(template: str, messages: list[dict[str, Any]], variables: dict[str, Any]) -> str:
@@ -43,6 +59,23 @@ def render(template: str, messages: list[dict[str, Any]], variables: dict[str, A
         ValueError: It is longer than any.
         Exception: Whatever the template raises.
     """
+    made, size = [], 0
+    for piece in (
+        environment()
+        .from_string(template)
+        .generate(
+            messages=messages, tools=None, documents=None, add_generation_prompt=True, **variables
+        )
+    ):
+        made.append(piece)
+        size += len(piece)
+        if size > LONGEST:
+            raise ValueError(f"it makes a prompt of more than {LONGEST:,} characters")
+    return "".join(made)
+
+
+def environment() -> Any:
+    """Return the sandbox that templates are rendered in."""
     from jinja2 import TemplateError, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -68,15 +101,7 @@ def render(template: str, messages: list[dict[str, Any]], variables: dict[str, A
     world.filters["tojson"] = tojson
     world.globals["raise_exception"] = refuse
     world.globals["strftime_now"] = datetime.now().strftime
-    made, size = [], 0
-    for piece in world.from_string(template).generate(
-        messages=messages, tools=None, documents=None, add_generation_prompt=True, **variables
-    ):
-        made.append(piece)
-        size += len(piece)
-        if size > LONGEST:
-            raise ValueError(f"it makes a prompt of more than {LONGEST:,} characters")
-    return "".join(made)
+    return world
 
 
 if __name__ == "__main__":

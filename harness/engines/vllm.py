@@ -409,6 +409,7 @@ def _sampling_params(request: Request) -> Any:
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
+        presence_penalty=sampling.presence_penalty,
         max_tokens=sampling.max_tokens,
         seed=request.seed if sampling.temperature > 0 else None,
         stop=list(sampling.stop),

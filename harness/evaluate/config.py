@@ -1,8 +1,9 @@
 """What is asked: the user's settings, the questions that they choose, a part of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness.checkpoints.image_size import budget_of
 from harness.checkpoints.kinds import Checkpoint
@@ -22,6 +23,8 @@ class EvalConfig:
     """`max_tokens` in it is not used."""
     max_tokens: int | None = None
     """Upper bound of generated tokens, instead of the tasks' own."""
+    template_args: dict[str, Any] = field(default_factory=dict)
+    """What the chat template is told beside the messages: `{"enable_thinking": True}`."""
     min_pixels: int | None = None
     """Smaller pictures are enlarged to so many pixels; None: as the checkpoint does."""
     max_pixels: int | None = None

@@ -117,4 +117,5 @@ def _key(job: Job, task: str, prompt: str, images: list[str], sample: int) -> st
         version=engine.version,
         dtype=engine.dtype,
         context=engine.context,
+        template_args=checkpoint.template_args,
     )

@@ -1,5 +1,6 @@
 """A run folder begun, or gone on with: what lies there, and whether it is of the same run."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def join(job: Job) -> None:
 
 def check_same(folder: Path, old: RunCard, new: RunCard) -> None:
     """Refuse to mix two runs in one folder; more questions or answers of the same run are fine."""
-    fields = ("fingerprint", "engine", "engine_version", "dtype", "pixels", "context")
+    fields = "fingerprint engine engine_version dtype pixels context template_args".split()
     differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
     if replace(old.sampling, n=0) != replace(new.sampling, n=0):
         differ.append("sampling")
@@ -128,6 +129,9 @@ def card_of(job: Job) -> RunCard:
         notes.append(unlike)
     if undoes := undone(checkpoint, workload.budget(checkpoint)):
         notes.append(undoes)
+    if told := checkpoint.template_args:
+        words = ", ".join(f"{name}={json.dumps(value)}" for name, value in told.items())
+        notes.append(f"its chat template was told {words}")
     model = checkpoint.folder
     day = model.day if model and model.tells_day else None
     if day:
@@ -153,6 +157,7 @@ def card_of(job: Job) -> RunCard:
         seconds=0.0,
         notes=tuple(notes),
         day=day,
+        template_args=checkpoint.template_args,
     )
 
 

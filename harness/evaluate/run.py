@@ -16,7 +16,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.provenance import package_versions
 from harness.checkpoints.image_size import budget_of
-from harness.checkpoints.kinds import Checkpoint, on_day, swappable, takes_images
+from harness.checkpoints.kinds import Checkpoint, prompted, swappable, takes_images
 from harness.engines import Engine, Maker
 from harness.engines.choice import maker
 from harness.evaluate.config import EvalConfig, Shard, Workload
@@ -94,7 +94,7 @@ def plans(
     found = []
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         old = read_card(folder) if (folder / "run.json").exists() else None
-        checkpoint = _on_its_day(checkpoint, old)
+        checkpoint = _prompted(checkpoint, old, config)
         job = _job(folder, checkpoint, workload, maker(engine, checkpoint, old)(checkpoint))
         if old is not None and not config.overwrite:
             check_same(folder, old, card_of(job))
@@ -221,16 +221,17 @@ def _run_one(
         raise UserError(f"{folder} cannot be made: {error.strerror}") from error
     with locks.locked(folder, shard.name if shard else ""):
         old = read_card(folder) if (folder / "run.json").exists() else None
-        checkpoint = _on_its_day(checkpoint, old)
+        checkpoint = _prompted(checkpoint, old, workload.config)
         engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
         job = _job(folder, checkpoint, workload, engine)
         return _run_alone(job) if shard is None else _run_shard(job, shard)
 
 
-def _on_its_day(checkpoint: Checkpoint, old: RunCard | None) -> Checkpoint:
-    """Fix the day that a chat template tells: a run that goes on keeps that of its beginning."""
+def _prompted(checkpoint: Checkpoint, old: RunCard | None, config: EvalConfig) -> Checkpoint:
+    """Fix what a chat template is told, and the day: a run that goes on keeps its beginning's."""
     begun = old.day if old and old.fingerprint == checkpoint.fingerprint else None
-    return on_day(checkpoint, begun or date.today().isoformat())
+    day = begun or date.today().isoformat()
+    return prompted(checkpoint, day=day, template_args=config.template_args)
 
 
 def _job(folder: Path, checkpoint: Checkpoint, workload: Workload, engine: Engine) -> Job:

@@ -48,6 +48,7 @@ def results(run: Run) -> str:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
+            "presence_penalty": sampling.presence_penalty,
         },
         "random_seed": sampling.seed,
         "limit": card.limit,

@@ -73,6 +73,8 @@ class Sampling:
     """Answers drawn per question."""
     force: int = 0
     """Tokens for an answer after a thought that was cut at the limit; 0: none is forced."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of each token that the answer has already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +246,8 @@ class RunCard:
     """What day the chat template told the model (`2026-01-31`); None: it tells none."""
     context: int | None = None
     """Tokens of prompt and answer together that `--context` allowed; None: the model's own."""
+    template_args: dict[str, Any] = field(default_factory=dict)
+    """What the chat template was told beside the messages (`enable_thinking`)."""
 
 
 def key(
@@ -259,6 +263,7 @@ def key(
     version: str,
     dtype: str,
     context: int | None = None,
+    template_args: dict[str, Any] | None = None,
 ) -> str:
     """Content address of one answer: sha256 over everything that could change it.
 
@@ -274,11 +279,13 @@ def key(
         version: Of the engine.
         dtype: That the engine computes in.
         context: Tokens of prompt and answer together, where the user set a limit.
+        template_args: What the chat template is told beside the messages.
     """
     settings = dict(vars(sampling))
     del settings["n"]
-    if not sampling.force:
-        del settings["force"]
+    for name in ("force", "presence_penalty"):
+        if not settings[name]:
+            del settings[name]
     content = {
         "fingerprint": fingerprint,
         "adapter": adapter,
@@ -289,4 +296,8 @@ def key(
         "sample": sample,
         "engine": [engine, version, dtype],
     }
-    return digest(content if context is None else content | {"context": context})
+    if context is not None:
+        content["context"] = context
+    if template_args:
+        content["template_args"] = template_args
+    return digest(content)

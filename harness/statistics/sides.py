@@ -249,6 +249,7 @@ def _settings(card: RunCard, task: str) -> dict[str, Any]:
         found["pixels"] = card.pixels
     found |= dataclasses.asdict(card.sampling)
     del found["max_tokens"]  # the task's own holds
+    found["template arguments"] = card.template_args
     for own in card.tasks:
         if own.name == task:
             for name in ("version", "revision", "protocol", "max_tokens"):

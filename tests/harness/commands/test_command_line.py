@@ -9,8 +9,10 @@ import pytest
 from scripted import checkpoint
 
 import tasks
+from common.errors import UserError
 from driftbench import __main__
 from harness.commands import cells
+from harness.commands.options import RunOptions, chosen
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate import grade
 from harness.evaluate import run as room
@@ -154,3 +156,23 @@ def test_doctor_and_reproduce_hand_on_what_was_typed(monkeypatch):
         ("pocket", 26, Path("runs/pocket"), None, 1),
         ("pocket", 321, Path("o"), 2, 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("enable_thinking", "takes NAME=VALUE, as enable_thinking=true, not enable_thinking"),
+        ("two words=1", "takes NAME=VALUE"),
+        ("messages=[]", "messages is what every chat template is given"),
+    ],
+)
+def test_switches_of_a_template_are_a_name_and_a_value(tmp_path, word, said):
+    options = RunOptions(tasks="pocket", out=tmp_path, template_args=[word])
+    with pytest.raises(UserError, match=said):
+        chosen(options)
+
+
+def test_values_of_switches_are_json_or_a_word(tmp_path):
+    words = ["a=true", "b=False", "c=3", "d=high", 'e="7"']
+    config = chosen(RunOptions(tasks="pocket", out=tmp_path, template_args=words)).config
+    assert config.template_args == {"a": True, "b": False, "c": 3, "d": "high", "e": "7"}

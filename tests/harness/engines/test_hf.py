@@ -196,6 +196,22 @@ def test_generation_defaults_of_a_checkpoint_do_not_leak(kind, checkpoints, tmp_
     assert max(tokens_out for *_, tokens_out, _ in said_by[0].values()) > 3
 
 
+def test_a_presence_penalty_falls_on_what_the_answer_has_and_not_on_the_prompt():
+    import torch
+
+    penalise = hf._Presence(1.5, width=3)
+    ids = torch.tensor([[1, 2, 3, 5, 5], [1, 2, 3, 4, 0]])
+    scores = penalise(ids, torch.zeros(2, 6))
+    assert scores.tolist() == [[0, 0, 0, 0, 0, -1.5], [-1.5, 0, 0, 0, -1.5, 0]]
+
+
+def test_under_a_large_penalty_no_token_comes_twice(checkpoints):
+    engine = HfEngine(open_checkpoint(checkpoints["llava_next-a"]))
+    wanted = requests(engine, mixed(3), presence_penalty=1e4)
+    texts = [text for text, *_ in said(engine, wanted).values()]
+    assert all(len({*text}) == len(text) for text in texts) and any(texts)
+
+
 def test_a_family_that_vllm_lacks_is_answered_by_transformers_and_it_is_said(
     lacking, world, tmp_path, capsys
 ):

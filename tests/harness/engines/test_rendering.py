@@ -6,7 +6,7 @@ import scripted
 import tiny_models as tiny
 
 from common.errors import UserError
-from harness.checkpoints.kinds import ModelFolder, on_day
+from harness.checkpoints.kinds import ModelFolder, prompted
 from harness.checkpoints.preflight import open_checkpoint
 from harness.engines import rendering, template_worker
 
@@ -122,11 +122,27 @@ def test_what_transformers_renders_passes(checkpoints, tmp_path, template, text_
     assert "what?" in rendering.render(processor, folder, tiny.question("1", "what?"))
 
 
+THINKS = "{% if enable_thinking is defined and enable_thinking %}<think>{% endif %}" + SAY
+
+
+def test_a_template_is_told_what_it_reads_and_nothing_else(checkpoints, tmp_path):
+    folder = opened(checkpoints, tmp_path, THINKS)
+    question = tiny.question("1", "what?")
+    for told, made in (({}, "what?"), ({"enable_thinking": True}, "<think>what?")):
+        switched = prompted(folder, template_args=told)
+        processor = rendering.load_processor(switched)
+        assert rendering.render(processor, switched, question) == made
+    with pytest.raises(
+        UserError, match=r"--template-args thinking would .*\(of its own it reads enable_thinking\)"
+    ):
+        rendering.load_processor(prompted(folder, template_args={"thinking": True}))
+
+
 def test_the_day_that_a_template_tells_is_the_runs(checkpoints, tmp_path):
     folder = opened(checkpoints, tmp_path, "{{ strftime_now('%d %b %Y %H:%M') }} " + SAY)
     assert folder.tells_day
     processor = rendering.load_processor(folder)
-    dated = on_day(folder, "2026-01-31")
+    dated = prompted(folder, day="2026-01-31")
     rendered = rendering.render(processor, dated, tiny.question("1", "what?"))
     assert rendered == "31 Jan 2026 00:00 what?"
     assert dated.fingerprint == folder.fingerprint

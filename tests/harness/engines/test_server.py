@@ -130,6 +130,37 @@ def test_each_drawn_answer_is_a_request_of_its_own_seed(tmp_path, world):
     }
 
 
+def test_a_penalty_and_switches_of_the_template_are_sent_where_they_are_asked_for(tmp_path, world):
+    told = {"enable_thinking": False}
+    with Pretend() as pretend:
+        evaluate(tmp_path / "plain", world, pretend, limit=1)
+        (card,) = evaluate(
+            tmp_path / "vlm", world, pretend, limit=1,
+            sampling=Sampling(presence_penalty=1.5), template_args=told,
+        )  # fmt: skip
+        with pytest.raises(UserError, match="other sampling, |other template_args"):
+            evaluate(tmp_path / "vlm", world, pretend, limit=1)
+    plain, asked = pretend.bodies[:2]
+    assert not plain.keys() & {"presence_penalty", "chat_template_kwargs"}
+    assert (asked["presence_penalty"], asked["chat_template_kwargs"]) == (1.5, told)
+    assert card.template_args == told
+    assert "its chat template was told enable_thinking=false" in card.notes
+    assert any("heed --template-args is unknown" in note for note in card.notes)
+
+
+@pytest.mark.parametrize(
+    ("field", "flag"),
+    [("presence_penalty", "presence-penalty"), ("chat_template_kwargs", "template-args")],
+)
+def test_an_endpoint_that_does_not_know_them_ends_the_run(tmp_path, world, field, flag):
+    def refuses(number, body):
+        return 400, {"error": {"message": f"Unrecognized request argument: {field}"}}
+
+    settings = {"sampling": Sampling(presence_penalty=1.0), "template_args": {"thinking": True}}
+    with Pretend(refuses) as pretend, pytest.raises(UserError, match=f"leave --{flag} out"):
+        evaluate(tmp_path / "vlm", world, pretend, limit=1, **settings)
+
+
 def request(*data: bytes) -> Request:
     images = tuple(Image("", ".png", one) for one in data)
     return Request(

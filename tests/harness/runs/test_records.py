@@ -44,6 +44,8 @@ BASE = {
         {"sampling": Sampling(temperature=0.6, top_k=9)},
         {"sampling": Sampling(temperature=0.6, max_tokens=9)},
         {"sampling": Sampling(temperature=0.6, seed=1)},
+        {"sampling": Sampling(temperature=0.6, presence_penalty=1.5)},
+        {"template_args": {"enable_thinking": True}},
         {"sampling": Sampling(temperature=0.6, stop=("x",))},
         {"sample": 1},
         {"engine": "hf"},
