@@ -6,13 +6,14 @@ What is named by its content is named by the sha256 of its canonical JSON.
 import dataclasses
 import hashlib
 import json
+import math
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from common.files import write_whole
 from common.typed import AnyText, read_json, record
@@ -100,6 +101,19 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What was spent on something before a checkpoint could be made from it."""
+
+    name: AnyText
+    method: AnyText
+    """As of `Made`; `rows` is the sampling of what is learnt from."""
+    fingerprint: AnyText
+    """Of the checkpoint; of rows, the digest of their note."""
+    flops: float | None = None
+    processor_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """What all costs of checkpoints tell alike; None where it is not known."""
 
@@ -111,6 +125,8 @@ class Cost:
     device: str | None = None
     devices: int | None = None
     peak_memory_bytes: float | None = None
+    before: tuple[Spent, ...] = ()
+    """On what it was made from, each thing once, what a study begins with not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +146,45 @@ def cost_of(made: Made | None) -> Cost:
     """
     cost = made.cost if made else None
     return record(Cost, cost or {}, f"{MADE} of {made.name if made else ''}: cost", part=True)
+
+
+def whole(cost: Cost, what: Literal["flops", "processor_seconds"]) -> float | None:
+    """Return what a checkpoint took with all that it was made from; None if a part is not known."""
+    parts = [getattr(one, what) for one in (cost, *cost.before)]
+    return None if None in parts else math.fsum(parts)
+
+
+def lineage(parents: Iterable[Parent], notes: Iterable[Path] = ()) -> tuple[Spent, ...]:
+    """Return what was spent on the parents of a checkpoint and on what they were made from.
+
+    A parent is counted if its `made.json` tells how many operations it took: others, such as a
+    published model or a pocket model as it was grown, are what all methods begin with.
+
+    Args:
+        parents: Folders, where they are at hand.
+        notes: Files as `driftbench rows` writes beside its rows.
+
+    Raises:
+        UserError: A note, or `made.json`, is not what is written.
+    """
+    known = [(one.fingerprint, read_made(Path(one.path))) for one in parents]
+    for note in notes:
+        made = read_note(note)
+        known.append((digest(dataclasses.asdict(made)), made))
+    found: dict[str, Spent] = {}
+    for fingerprint, one in known:
+        cost = cost_of(one)
+        before = {spent.fingerprint: spent for spent in cost.before}
+        if one is not None and (cost.flops is not None or one.method == "rows"):
+            before[fingerprint] = Spent(
+                name=one.name,
+                method=one.method,
+                fingerprint=fingerprint,
+                flops=cost.flops,
+                processor_seconds=cost.processor_seconds,
+            )
+        found |= before
+    return tuple(found.values())
 
 
 def coverage_of(made: Made) -> Coverage:
@@ -156,4 +211,9 @@ def read_made(folder: Path) -> Made | None:
         UserError: It is not what `write_made` writes.
     """
     path = folder / MADE
-    return record(Made, read_json(path), path) if path.exists() else None
+    return read_note(path) if path.exists() else None
+
+
+def read_note(path: Path) -> Made:
+    """Read a file as `made.json` is, see `read_made`."""
+    return record(Made, read_json(path), path)

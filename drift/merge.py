@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import refuse_existing, written_aside
 from common.processes import processor_seconds
-from common.provenance import Made, write_made
+from common.provenance import Made, lineage, write_made
 from drift import compatibility, experts
 from drift.checkpoints import BLOCK, Blocks, Checkpoint, read_tensor, rewrite
 from drift.delta import FILE as PRIOR
@@ -372,6 +372,7 @@ def merge(
         refuse_existing(out, overwrite)
     models = open_models(vlm, other, list(jobs.values()), base)
     parents = tuple(parent(role, folder) for role, folder in models.parents)
+    before = [asdict(one) for one in lineage(parents)]
     for out, recipe in jobs.items():
         with written_aside(out, overwrite) as aside:
             started, began, reached = time.perf_counter(), processor_seconds(), Reached()
@@ -386,6 +387,8 @@ def merge(
                 cost={
                     "seconds": time.perf_counter() - started,
                     "processor_seconds": processor_seconds() - began,
+                    "flops": 0,
+                    "before": before,
                     "device": "cpu",
                 },
             )

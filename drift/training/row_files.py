@@ -51,6 +51,16 @@ def find(place: Path | str) -> Found:
     return found
 
 
+def notes(place: Path | str) -> list[Path]:
+    """Return the files beside the rows of a place that tell what sampling them took."""
+    text = str(place)
+    path = Path(text if Path(text).exists() else text.rpartition(":")[0])
+    if path.is_dir():
+        return sorted(path.glob(f"*.{MADE}"))
+    note = path.with_suffix(f".{MADE}")
+    return [note] if note.is_file() else []
+
+
 def _plain_rows(place: str) -> Found:
     path = Path(place)
     if path.is_dir():

@@ -51,7 +51,7 @@ from common.files import refuse_existing, unlinked, write_whole
 from common.hub import local
 from common.processes import processor_seconds
 from common.progress import Bar
-from common.provenance import Made, Parent
+from common.provenance import Made, Parent, lineage
 from common.typed import read_json
 from drift import chat_template
 from drift import delta as priors
@@ -64,7 +64,16 @@ from drift.headers import entries
 from drift.injector import Injector
 from drift.joined import local_part
 from drift.rounding import refuse_lost_steps
-from drift.training import adapters, added_tokens, flops, low_memory, memory, plan, sharding
+from drift.training import (
+    adapters,
+    added_tokens,
+    flops,
+    low_memory,
+    memory,
+    plan,
+    row_files,
+    sharding,
+)
 from drift.training.config import TrainConfig
 from drift.training.encode import IGNORED
 from drift.training.memory import Sizes
@@ -400,6 +409,7 @@ def train(
     given = replace(given, memory=config.memory)
     sharded = _shared(config, data, sizes)
     prior, parents = _prior(config)
+    before = [asdict(one) for one in lineage(parents, row_files.notes(config.data))]
     arguments = _arguments(config, work)
     if sharded:
         arguments = replace(arguments, **sharding.arguments(outline, config))
@@ -416,7 +426,7 @@ def train(
             parents=parents,
             settings=asdict(given if _tells_day(data.processor) else replace(given, day=None)),
             coverage=asdict(trainer.injector.coverage()) if trainer.injector else None,
-            cost=_cost(trainer, data),
+            cost=_cost(trainer, data) | {"before": before},
             tokens=added or None,
         )
         return finish(trainer, made, config, work, out)

@@ -5,12 +5,12 @@ run(points, tasks, Path("runs/sweep"), engine="vllm")
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from common.errors import UserError
 from common.hub import local
-from common.provenance import Made, Parent, digest
+from common.provenance import Made, Parent, digest, lineage
 from drift.fingerprints import fingerprint
 from drift.merge import is_prior, merge, open_models, warnings
 from drift.merge_methods import Recipe
@@ -68,6 +68,7 @@ def merges(
         Parent(role, str(folder), one)
         for (role, folder), one in zip(models.parents, prints, strict=True)
     )
+    cost = {"flops": 0, "before": [asdict(one) for one in lineage(parents)]}
     points = []
     for name, how in zip(names, recipes, strict=True):
         settings = {
@@ -83,7 +84,7 @@ def merges(
                 surroundings=ours.surroundings,
                 folder=ours,
                 fingerprint=digest(content),
-                made=Made(method="merge", name=name, parents=parents, settings=settings),
+                made=Made(method="merge", name=name, parents=parents, settings=settings, cost=cost),
                 llm=theirs,
                 base=place,
                 recipe=how,

@@ -6,6 +6,7 @@ beside the rows says what sampling them cost, wrong answers included.
 """
 
 import json
+import math
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -14,7 +15,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_whole
-from common.provenance import MADE, Made, Parent, git_commit, package_versions
+from common.provenance import MADE, Made, Parent, git_commit, lineage, package_versions
+from drift.headers import shapes
 from drift.training.forms import MARK, conversation
 from harness.runs.folder import image_path, read_questions
 from harness.runs.log import read_responses
@@ -147,12 +149,21 @@ def _row(
     }
 
 
+def _parameters(checkpoint: Path) -> int | None:
+    """How many a model has; None where it is not at hand, or an adapter."""
+    if not (checkpoint / "config.json").is_file():
+        return None
+    return sum(math.prod(shape) for shape in shapes(checkpoint).values())
+
+
 def _note(run: Run, responses: list[Response], written: Written, settings: dict[str, Any]) -> bytes:
-    card = run.card
+    card, tokens = run.card, sum(one.tokens_in + one.tokens_out for one in responses)
+    parents = (Parent("sampled", card.checkpoint, card.fingerprint),)
+    parameters = _parameters(Path(card.checkpoint))
     made = Made(
         method="rows",
         name=card.name,
-        parents=(Parent("sampled", card.checkpoint, card.fingerprint),),
+        parents=parents,
         settings={
             **settings,
             "run": str(root(run.folder).resolve()),
@@ -162,9 +173,14 @@ def _note(run: Run, responses: list[Response], written: Written, settings: dict[
         coverage=asdict(written),
         cost={
             "seconds": card.seconds,
+            # A card of before they were counted holds none.
+            "processor_seconds": card.processor_seconds or None,
             "samples": len(responses),
-            "tokens": sum(one.tokens_in + one.tokens_out for one in responses),
+            "tokens": tokens,
             "tokens_out": sum(one.tokens_out for one in responses),
+            # arXiv 2001.08361, section 2.1: 2 for each parameter and token of a forward pass.
+            "flops": None if parameters is None else 2 * parameters * tokens,
+            "before": [asdict(one) for one in lineage(parents)],
             "device": card.device,
         },
         packages=package_versions(),

@@ -9,6 +9,7 @@ from tiny_models import altered, make_vlm, read
 
 from common import processes
 from common.errors import UserError
+from common.provenance import Made, cost_of, whole
 from drift.displacement import displacement
 from drift.families import decoder
 from drift.fingerprints import fingerprint
@@ -111,6 +112,26 @@ def test_the_tokens_are_those_of_the_samples(qwen, rows, tmp_path):
     once = sum(len(samples[i]["input_ids"]) for i in range(len(samples)))
     assert made.cost is not None
     assert (made.cost["tokens"], made.cost["samples"]) == (2 * once, 32)
+
+
+def test_the_sampling_of_its_rows_and_the_training_of_its_vlm_are_costs_of_a_training(
+    qwen, rows, tmp_path
+):
+    data = tmp_path / "data"
+    shutil.copytree(rows.parent, data)
+    sampled = Made(method="rows", name="own", cost={"flops": 70, "processor_seconds": 0.5})
+    note = (data / rows.name).with_suffix(".made.json")
+    note.write_text(json.dumps(dataclasses.asdict(sampled)))
+    first = training.train(config_of(qwen, data / rows.name, reasoner=None), tmp_path / "first")
+    config = config_of(qwen, data / rows.name, reasoner=None)
+    config = dataclasses.replace(config, vlm=str(tmp_path / "first"))
+    second = cost_of(training.train(config, tmp_path / "second"))
+    one = cost_of(first)
+    assert [(part.name, part.flops) for part in one.before] == [("own", 70)]
+    # The second learnt from the same rows, which were sampled once.
+    assert whole(second, "flops") == second.flops + one.flops + 70
+    wholes = second.processor_seconds + one.processor_seconds + 0.5
+    assert whole(second, "processor_seconds") == pytest.approx(wholes)
 
 
 def test_sft_needs_no_reasoner_and_says_sft(qwen, rows, tmp_path):

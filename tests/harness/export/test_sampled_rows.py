@@ -2,15 +2,20 @@
 
 import json
 import random
+from dataclasses import replace
 
 import graded
 import pytest
+import safetensors.torch
 import synthetic
+import torch
 
+from common.provenance import Made, cost_of, read_note, whole, write_made
 from drift.training.forms import Turn
+from drift.training.row_files import notes
 from drift.training.rows import read_rows
 from driftbench import __main__
-from harness.runs.folder import read_card
+from harness.runs.folder import read_card, write_json
 from harness.runs.schema import Question
 
 RIGHT, OTHER = "<think> 3 + 4 = 7 </think> 7", "<think> 4 + 3 = 7 </think> 7"
@@ -41,7 +46,8 @@ def run(tmp_path):
         "q5": [wrong, wrong, wrong],
     }
     said = {("pocket", id): given for id, given in answers.items()}
-    return graded.write_run(tmp_path / "runs" / "reasoner", questions, said)
+    cost = {"processor_seconds": 4.5}
+    return graded.write_run(tmp_path / "runs" / "reasoner", questions, said, **cost)
 
 
 def command(run, out, *words):
@@ -96,8 +102,30 @@ def test_the_note_says_whose_they_are_and_what_sampling_cost(run, tmp_path):
     # 18 answers of 20 + 9 tokens, those that are wrong among them.
     assert (note["cost"]["samples"], note["cost"]["tokens"]) == (18, 18 * 29)
     assert (note["cost"]["tokens_out"], note["coverage"]["rows"]) == (18 * 9, 3)
-    # A folder with rows and their note is a data set.
+    assert note["cost"]["processor_seconds"] == card.processor_seconds == 4.5
+    assert note["cost"]["flops"] is None  # the model is not at hand
+    # A folder with rows and their note is a data set, and the note is found by either name.
+    written = [tmp_path / "rows" / "own.made.json"]
+    assert notes(out) == notes(out.parent) == notes(f"{out.parent}:train") == written
+    assert notes(run / "questions.jsonl") == []
     assert len(read_rows(out.parent)) == 3
+
+
+def test_sampling_takes_two_operations_a_parameter_and_token(run, tmp_path):
+    model, out = tmp_path / "reasoner", tmp_path / "own.jsonl"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    tensors = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
+    safetensors.torch.save_file(tensors, model / "model.safetensors")
+    own = Made(method="sft", name="reasoner", cost={"flops": 100, "processor_seconds": 2.0})
+    write_made(model, own)
+    write_json(run / "run.json", replace(read_card(run), checkpoint=str(model)))
+    assert command(run, out) == 0
+    cost = cost_of(read_note(tmp_path / "own.made.json"))
+    assert cost.flops == 2 * 17 * 18 * 29
+    # The model that wrote them was trained.
+    assert whole(cost, "flops") == cost.flops + 100
+    assert whole(cost, "processor_seconds") == 4.5 + 2.0
 
 
 def test_what_cannot_be_written_is_one_sentence(run, tmp_path, capsys):
