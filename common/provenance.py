@@ -9,18 +9,23 @@ import json
 import math
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from common.errors import UserError
 from common.files import write_whole
 from common.typed import AnyText, read_json, record
 
 MADE = "made.json"
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "driftbench")
 """Those that shape a checkpoint."""
+Amount = Literal["flops", "processor_seconds"]
+AMOUNTS: tuple[Amount, ...] = get_args(Amount)
+"""What a method is judged to cost by: no other program on the machine changes them."""
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -148,7 +153,7 @@ def cost_of(made: Made | None) -> Cost:
     return record(Cost, cost or {}, f"{MADE} of {made.name if made else ''}: cost", part=True)
 
 
-def whole(cost: Cost, what: Literal["flops", "processor_seconds"]) -> float | None:
+def whole(cost: Cost, what: Amount) -> float | None:
     """Return what a checkpoint took with all that it was made from; None if a part is not known."""
     parts = [getattr(one, what) for one in (cost, *cost.before)]
     return None if None in parts else math.fsum(parts)
@@ -165,9 +170,12 @@ def lineage(parents: Iterable[Parent], notes: Iterable[Path] = ()) -> tuple[Spen
         notes: Files as `driftbench rows` writes beside its rows.
 
     Raises:
-        UserError: A note, or `made.json`, is not what is written.
+        UserError: A note is not what is written.
     """
-    known = [(one.fingerprint, read_made(Path(one.path))) for one in parents]
+    known: list[tuple[str, Made | None]] = []
+    for parent in parents:
+        with suppress(UserError):  # somebody else's file of this name: then it was given
+            known.append((parent.fingerprint, read_made(Path(parent.path))))
     for note in notes:
         made = read_note(note)
         known.append((digest(dataclasses.asdict(made)), made))

@@ -91,7 +91,8 @@ def train(
         return
     if out is None:
         raise UserError("train needs --out, the folder to write (or --plan, which writes nothing)")
-    with imports.lean("datasets"):  # rows of files that need it find it again
+    # TRL, which a reward needs, hands transformers a data set; rows of files find it again.
+    with imports.lean(*(() if config.reward else ("datasets",))):
         from drift.training.trainer import train as run
 
     run(config, out, overwrite, context.obj and context.obj(config.reward))

@@ -75,7 +75,7 @@ class Cost:
     made: Made | None
     """None where nothing tells."""
     asking: float | None
-    """Seconds of its run; None if it was not asked."""
+    """Processor seconds of its run; None if it was not asked, or nobody counted."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from common.provenance import Made, cost_of, coverage_of
+from common.provenance import AMOUNTS, Made, cost_of, coverage_of, whole
 from common.text import (
     csv_text,
     in_markdown,
@@ -16,9 +16,14 @@ from common.text import (
 from reports.blocks import Block, Cost
 
 HEADS = (
-    "checkpoint", "method", "samples", "tokens", "computation", "processor time", "making",
-    "peak memory", "device", "asking",
+    "checkpoint", "method", "samples", "tokens", "computation", "in all", "processor time",
+    "in all", "peak memory", "device", "asking",
 )  # fmt: skip
+LEGEND = (
+    "In all: with what the checkpoint was made from, sampling included, what the study begins with "
+    "not. Processor time is of all cores, of making a checkpoint and of asking it; seconds on the "
+    "clock depend on what else a machine does."
+)
 
 
 def lines(block: Block) -> list[list[str]]:
@@ -36,14 +41,14 @@ def markdown(blocks: Sequence[Block]) -> str:
         rows = [list(map(in_markdown, line)) for line in lines(block)]
         table = markdown_table(HEADS, rows, "l" + "r" * (len(HEADS) - 1))
         parts += [f"## {in_markdown(block.title)}", table]
-    return "\n\n".join(parts) + "\n" if len(parts) > 1 else ""
+    return "\n\n".join([*parts, LEGEND]) + "\n" if len(parts) > 1 else ""
 
 
 def latex(blocks: Sequence[Block]) -> str:
     """Write the costs of some blocks in LaTeX, one `table*` each."""
     return "\n".join(
         latex_table(
-            f"{block.title}: what each checkpoint took to make and to ask.",
+            f"{block.title}: what each checkpoint took to make and to ask. {LEGEND}",
             f"cost-{block.name}",
             "ll" + "r" * (len(HEADS) - 2),
             [latex_row(HEADS), r"\midrule", *map(latex_row, lines(block))],
@@ -54,8 +59,8 @@ def latex(blocks: Sequence[Block]) -> str:
 
 
 FIELDS = (
-    "block checkpoint method samples tokens flops processor_seconds seconds devices device "
-    "peak_memory_bytes asking_seconds"
+    "block checkpoint method samples tokens flops whole_flops processor_seconds "
+    "whole_processor_seconds seconds devices device peak_memory_bytes asking_processor_seconds"
 ).split()
 
 
@@ -64,11 +69,14 @@ def long_form(blocks: Sequence[Block]) -> str:
     return csv_text(
         FIELDS,
         (
-            asdict(cost_of(cost.made))
-            | {"block": block.name, "checkpoint": cost.name, "asking_seconds": cost.asking}
+            {name: value for name, value in asdict(spent).items() if name != "before"}
+            | {f"whole_{what}": whole(spent, what) for what in AMOUNTS}
+            | {"block": block.name, "checkpoint": cost.name}
+            | {"asking_processor_seconds": cost.asking}
             | {"method": cost.made.method if cost.made else None}
             for block in blocks
             for cost in block.costs
+            for spent in [cost_of(cost.made)]
         ),
     )
 
@@ -76,8 +84,9 @@ def long_form(blocks: Sequence[Block]) -> str:
 def _sum(costs: Sequence[Cost]) -> Cost:
     """The merges of a sweep as one line: amounts added, the peak the highest."""
     parts = [cost_of(cost.made) for cost in costs]
-    total: dict[str, Any] = {}
-    for field in ("samples", "tokens", "flops", "processor_seconds", "seconds"):
+    every = {one.fingerprint: asdict(one) for part in parts for one in part.before}
+    total: dict[str, Any] = {"before": list(every.values())}
+    for field in ("samples", "tokens", *AMOUNTS, "seconds"):
         known = [value for part in parts if (value := getattr(part, field)) is not None]
         total[field] = sum(known) if known else None
     peaks = [part.peak_memory_bytes for part in parts if part.peak_memory_bytes]
@@ -95,9 +104,10 @@ def _line(cost: Cost) -> list[str]:
         cost.made.method if cost.made else "–",
         _amount(spent.samples),
         _amount(spent.tokens),
-        _flops(spent.flops),
+        flops(spent.flops),
+        flops(whole(spent, "flops")),
         duration(spent.processor_seconds),
-        duration(spent.seconds),
+        duration(whole(spent, "processor_seconds")),
         size(spent.peak_memory_bytes),
         spent.device or "–",
         duration(cost.asking),
@@ -125,7 +135,8 @@ def _amount(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
-def _flops(value: float | None) -> str:
+def flops(value: float | None) -> str:
+    """`367 GFLOP`; a dash where there was none, or none is known."""
     if not value:
         return "–"
     for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):

@@ -298,11 +298,11 @@ def _costs(made: Mapping[str, Path], runs: Iterable[Run]) -> Iterator[Cost]:
     """Of every checkpoint of a family, asked or not."""
     asked = {run.name: run for run in runs}
     for name, place in made.items():
-        seconds = asked[name].card.seconds if name in asked else None
-        yield Cost(name, read_made(place.parent), seconds)
+        asking = asked[name].card.processor_seconds or None if name in asked else None
+        yield Cost(name, read_made(place.parent), asking)
     for name, run in asked.items():
         if name not in made:
-            yield Cost(name, run.card.made, run.card.seconds)
+            yield Cost(name, run.card.made, run.card.processor_seconds or None)
 
 
 def _steps(folder: Path) -> tuple[Step, ...]:

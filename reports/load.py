@@ -119,7 +119,10 @@ def _block(rows: tuple[Row, ...], base: Row, tasks: Sequence[str] | None) -> Blo
         baseline=base,
         sweep=(),
         choice=None,
-        costs=tuple(Cost(row.label, row.run.card.made, row.run.card.seconds) for row in rows),
+        costs=tuple(
+            Cost(row.label, row.run.card.made, row.run.card.processor_seconds or None)
+            for row in rows
+        ),
         questions=questions_of(row.run for row in rows),
         notes=(),
         logs=tuple(log for log in logs if log),

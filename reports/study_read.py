@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common.provenance import cost_of
+from common.provenance import cost_of, whole
 from harness.runs.folder import read_questions
 from harness.runs.schema import Cell
 from harness.statistics import pairing, scores
@@ -186,8 +186,8 @@ def trained_as(run: Run, path: Path, rho: float | None = None) -> Training:
         loss=mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
         converged=converged(losses),
         rho=rho,
-        flops=spent.flops,
-        processor_seconds=spent.processor_seconds,
+        flops=whole(spent, "flops"),
+        processor_seconds=whole(spent, "processor_seconds"),
     )
 
 

@@ -35,7 +35,7 @@ class Training:
     rho: float | None = None
     """Displacement along Δ, ⟨w − w₀, Δ⟩ / ‖Δ‖²."""
     flops: float | None = None
-    """Floating point operations, those of what it was made from included."""
+    """Floating point operations, those of what it was made from and of sampling included."""
     processor_seconds: float | None = None
     """Likewise."""
 

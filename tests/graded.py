@@ -30,6 +30,7 @@ def card(name="run", *, tasks=("pocket",), n=4, protocol="official", **changes):
         "packages": {"vllm": "0.32.0"},
         "device": "cpu",
         "seconds": 12.5,
+        "processor_seconds": 11.5,
         "finished": True,
     }
     return RunCard(**{**fields, **changes})

@@ -114,6 +114,7 @@ def render(
         published_caption=published.CAPTION,
         costs=[_costs(block) for block in material.blocks if block.costs],
         cost_heads=costs.HEADS,
+        cost_legend=costs.LEGEND,
         steps=[
             (s.name, costs.duration(s.seconds), costs.size(s.peak_memory_bytes))
             for s in material.steps

@@ -1,11 +1,11 @@
 """Cost against score: what each checkpoint took to make, and which are not beaten on both."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from common.provenance import Cost, cost_of
+from common.provenance import Amount, cost_of, whole
 from harness.statistics.compare import MEAN
 from reports.blocks import Block, Row
 from reports.plots import style
@@ -19,7 +19,7 @@ class Point:
 
     label: str
     cost: float
-    """Of making it of the VLM and the reasoner; 0 of the VLM."""
+    """Of making it of what the study begins with, sampling included; 0 of the VLM."""
     score: float
     """Percent."""
     stderr: float
@@ -37,12 +37,12 @@ class Axis:
 
     name: str
     label: str
-    of: Callable[[Cost], float | None]
+    amount: Amount
 
 
 AXES = (
-    Axis("flops", "computation of making it (FLOPs)", lambda cost: cost.flops),
-    Axis("processor", "processor seconds of making it", lambda cost: cost.processor_seconds),
+    Axis("flops", "computation of making it (FLOPs)", "flops"),
+    Axis("processor", "processor seconds of making it", "processor_seconds"),
 )
 
 
@@ -69,8 +69,11 @@ def _making(block: Block, row: Row, axis: Axis) -> float | None:
     if row.run.name in GIVEN or row.alpha == 0:
         return 0.0
     made = next((cost.made for cost in block.costs if cost.name == row.run.name), None)
-    spent = axis.of(cost_of(made or row.run.card.made))
-    return 0.0 if spent is None and row.alpha is not None else spent
+    spent = cost_of(made or row.run.card.made)
+    if row.alpha is not None:
+        own = {"flops": spent.flops or 0.0, "processor_seconds": spent.processor_seconds or 0.0}
+        spent = replace(spent, **own)  # type: ignore[arg-type]
+    return whole(spent, axis.amount)
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -39,7 +39,7 @@ def test_a_study_is_read_family_by_family(study):
     assert names[0] == "world" and names[-2:] == ["evaluate", "all, side by side"]
     costs = [cost for cost in block.costs if not cost.name.startswith("merge-")]
     assert [cost.name for cost in costs] == ["base", "vlm", "reasoner", "sft", "drift"]
-    assert costs[0].asking is None and costs[3].asking == 12.5
+    assert costs[0].asking is None and costs[3].asking == 11.5
 
 
 def test_the_best_merge_is_the_best_on_validation_not_on_the_test(tmp_path):

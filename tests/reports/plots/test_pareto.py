@@ -70,10 +70,26 @@ def test_points_of_a_study(study):
     assert by_label["DRIFT"].score == 100 * table.line("drift").entries[0].cell.score
 
 
+def test_what_a_checkpoint_was_made_from_counts_too(study):
+    table = tables.compare(load.collect([study]).blocks[0])
+    before = {"name": "sft", "method": "sft", "fingerprint": "f", "flops": 1e12}
+    costs = []
+    for one in table.block.costs:
+        cost = one.made.cost | {"before": [before]}
+        costs.append(dataclasses.replace(one, made=dataclasses.replace(one.made, cost=cost)))
+    block = dataclasses.replace(table.block, costs=tuple(costs))
+    table = dataclasses.replace(table, block=block)
+    flops, processor = (pareto.points(table, axis) for axis in pareto.AXES)
+    assert {point.cost for point in flops if point.label == "DRIFT"} == {3.4e12}
+    assert "DRIFT" not in {point.label for point in processor}, "what SFT took is not known"
+
+
 def test_families_are_on_one_scale_and_no_clock_is_an_axis(study):
     counted = [tables.compare(block) for block in load.collect([study]).blocks]
-    drawn = [style.figure(plot).axes[0] for [plot] in pareto.plots(counted)]
-    assert len({axis.get_xlim() for axis in drawn}) == len({axis.get_ylim() for axis in drawn}) == 1
+    for found in zip(*pareto.plots(counted), strict=True):  # one for FLOPs, one for processor time
+        drawn = [style.figure(plot).axes[0] for plot in found]
+        assert len({axis.get_xlim() for axis in drawn}) == 1
+        assert len({axis.get_ylim() for axis in drawn}) == 1
     assert not any("second" in axis.label and "processor" not in axis.label for axis in pareto.AXES)
 
 
