@@ -209,7 +209,7 @@ def _method(rows: Sequence[Scored]) -> MethodStudy:
     label = rows[0].label
     shares = [f"{row.alpha:g}" for row in each if row.alpha is not None]
     if len(shares) == len(each) > 1:
-        label += f" (α {', '.join(shares)})"
+        label += f" (α {shares[0] if len(set(shares)) == 1 else ', '.join(shares)})"
     return MethodStudy(
         name=rows[0].method,
         label=label,

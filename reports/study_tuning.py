@@ -6,7 +6,7 @@ And how much computation reaches most of the best score.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.statistics.choice import best
+from harness.statistics import choice
 from harness.studies.step import Tuning
 from reports.study_rows import Mean, Tried, known, over_seeds
 
@@ -33,6 +33,8 @@ class Setting:
     """Trainings that converged, of those of which it is known."""
     rho: Mean | None
     flops: Mean | None
+    keeps: bool
+    """Whether what is to be kept was."""
     chosen: bool
 
     @property
@@ -42,9 +44,15 @@ class Setting:
         return ", ".join(parts) or "as it is"
 
     @property
+    def axis(self) -> str:
+        """Setting that is the axis of its curve: the step size, else the first number."""
+        numbers = [name for name, value in self.settings.items() if not isinstance(value, str)]
+        return STEP_SIZE if STEP_SIZE in numbers else numbers[0] if numbers else ""
+
+    @property
     def line(self) -> str:
-        """`alpha 0.1`: what sets a curve over step sizes apart from others of its method."""
-        others = {name: value for name, value in self.settings.items() if name != STEP_SIZE}
+        """`alpha 0.1`: what sets a curve apart from others of its method."""
+        others = {name: value for name, value in self.settings.items() if name != self.axis}
         return ", ".join(f"{name} {_number(value)}" for name, value in others.items())
 
 
@@ -62,28 +70,29 @@ def settings(trials: Sequence[Tried], rule: Tuning) -> list[Setting]:
     for (family, method, _), own in places.items():
         tried.setdefault((family, method), []).append(own)
     found = []
-    for (family, _), alike in tried.items():
-        kept = _chosen(alike, rule, _least(trials, rule, family))
-        found += [_setting(one, place == kept) for place, one in enumerate(alike)]
+    for alike in tried.values():
+        scores = {i: over_seeds(t.score for t in one).mean for i, one in enumerate(alike)}
+        kept = {i: m.mean if (m := known(t.kept for t in one)) else 0.0
+                for i, one in enumerate(alike)}  # fmt: skip
+        least = _least(trials, rule, alike[0])
+        able = choice.keeping(scores, kept, least)
+        best = choice.best_keeping(scores, kept, least)
+        found += [_setting(own, i in able, i == best) for i, own in enumerate(alike)]
     return found
 
 
-def _least(trials: Sequence[Tried], rule: Tuning, family: str) -> float:
+def _least(trials: Sequence[Tried], rule: Tuning, own: Sequence[Tried]) -> float:
     """Score that the group to be kept may not fall below; −1 where nothing is to be kept."""
-    before = known(t.kept for t in trials if (t.family, t.method) == (family, rule.against))
+    seeds = {one.seed for one in own}
+    before = known(
+        t.kept
+        for t in trials
+        if (t.family, t.method) == (own[0].family, rule.against) and t.seed in seeds
+    )
     return before.mean - rule.points / 100 if rule.keeps and before else -1.0
 
 
-def _chosen(own: Sequence[Sequence[Tried]], rule: Tuning, least: float) -> int:
-    """Place of the setting that the rule chooses, see `Tuning`."""
-    kept = [mean.mean if (mean := known(t.kept for t in one)) else 0.0 for one in own]
-    scores = {place: over_seeds(t.score for t in one).mean for place, one in enumerate(own)}
-    # Means of shares differ by rounding where they are equal.
-    allowed = {place: s for place, s in scores.items() if kept[place] >= least - 1e-12}
-    return best(allowed or dict(enumerate(kept)))
-
-
-def _setting(trials: Sequence[Tried], chosen: bool) -> Setting:
+def _setting(trials: Sequence[Tried], keeps: bool, chosen: bool) -> Setting:
     one = trials[0]
     settled = [t.training.converged for t in trials if t.training.converged is not None]
     return Setting(
@@ -98,6 +107,7 @@ def _setting(trials: Sequence[Tried], chosen: bool) -> Setting:
         converged=(sum(settled), len(settled)),
         rho=known(t.training.rho for t in trials),
         flops=known(t.training.flops for t in trials),
+        keeps=keeps,
         chosen=chosen,
     )
 
@@ -105,19 +115,20 @@ def _setting(trials: Sequence[Tried], chosen: bool) -> Setting:
 def until_most(tried: Sequence[Setting]) -> dict[tuple[str, str], float | None]:
     """Say how much computation each method needs for `MOST` of the best score of its family.
 
+    Settings that lose too much of what is to be kept are left out.
+
     Returns:
         Family and method → the fewest floating point operations among its settings that reach it;
         None where none does. Methods of which no costs are known are left out.
     """
     best_of: dict[str, float] = {}
-    for one in tried:
+    able = [one for one in tried if one.keeps]
+    for one in able:
         best_of[one.family] = max(best_of.get(one.family, 0.0), one.score.mean)
     found: dict[tuple[str, str], float | None] = {}
-    for one in tried:
-        if one.flops is None:
-            continue
+    for one in (one for one in able if one.flops):
         place = one.family, one.method
         before = found.setdefault(place, None)
-        if one.score.mean >= MOST * best_of[one.family]:
+        if one.flops and one.score.mean >= MOST * best_of[one.family]:
             found[place] = min(one.flops.mean, one.flops.mean if before is None else before)
     return found

@@ -15,3 +15,25 @@ def best(scores: Mapping[T, float]) -> T:
     0.1
     """
     return max(scores, key=scores.__getitem__)
+
+
+def keeping(scores: Mapping[T, float], kept: Mapping[T, float], least: float) -> list[T]:
+    """Return the candidates of which enough is kept.
+
+    Args:
+        scores: Of the candidates.
+        kept: Their scores on what is to be kept.
+        least: That these may not fall below. Equal means of shares differ by rounding: that much
+            below is not below.
+    """
+    return [one for one in scores if kept[one] >= least - 1e-12]
+
+
+def best_keeping(scores: Mapping[T, float], kept: Mapping[T, float], least: float) -> T:
+    """Choose the best of those that keep enough; where none does, the one that keeps most.
+
+    >>> best_keeping({"mild": 0.5, "strong": 0.7}, {"mild": 0.95, "strong": 0.6}, 0.9)
+    'mild'
+    """
+    able = keeping(scores, kept, least)
+    return best({one: scores[one] for one in able} or kept)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from harness.studies.step import Tuning
 from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, file_name, line, plain
 from reports.study import Study
 from reports.study_rows import Mean
@@ -20,79 +21,81 @@ def plots(study: Study) -> list[Plot]:
     if rule is None or not study.settings:
         return []
     found = []
-    for family in study.families:
-        own = [one for one in study.settings if one.family == family.name]
-        if any(STEP_SIZE in one.settings for one in own):
+    for family in dict.fromkeys((one.family, one.title) for one in study.settings):
+        own = [one for one in study.settings if one.family == family[0]]
+        if any(one.axis for one in own):
             found.append(
                 Plot(
-                    f"{CURVES}{file_name(family.name)}",
-                    f"What was tried: {family.title}",
-                    f"Score on {rule.group} of {rule.task} against step size, a panel a method and "
-                    "a line for each of its other settings; grey, the same trials' score on "
-                    f"{rule.keeps or 'it'}. The ring is the setting that was chosen.",
+                    f"{CURVES}{file_name(family[0])}",
+                    f"What was tried: {family[1]}",
+                    f"Score on {rule.group} of {rule.task} against step size, or the method's own "
+                    "setting, a panel a method and a line for each of its other settings, which "
+                    f"stand beside it; grey, the same trials' score on {rule.keeps or 'it'}. The "
+                    "ring is the setting that was chosen.",
                     partial(_curves, own),
                 )
             )
-    found.append(
-        Plot(
-            "trade",
-            f"{rule.group} against {rule.keeps}" if rule.keeps else rule.group,
-            "Every setting of every method, means over the trials' seeds; the ring is the setting "
-            f"that was chosen. Left of the dotted line more than {rule.points:g} points of "
-            f"{rule.keeps} are lost.",
-            partial(_trade, study),
+    if rule.keeps:
+        found.append(
+            Plot(
+                "trade",
+                f"{rule.group} against {rule.keeps}",
+                "Every method at the setting that was chosen for it, means over the trials' seeds; "
+                "grey, at the others. Left of the dotted line more than "
+                f"{rule.points:g} points of {rule.keeps} are lost.",
+                partial(_trade, study.settings, rule),
+            )
         )
-    )
-    return found if rule.keeps else found[:-1]
+    return found
 
 
 def _curves(tried: Sequence[Setting]) -> Any:
     from matplotlib.figure import Figure
 
-    methods = list(dict.fromkeys(one.method for one in tried if STEP_SIZE in one.settings))
+    methods = list(dict.fromkeys(one.method for one in tried if one.axis))
     columns = min(4, len(methods))
     rows = math.ceil(len(methods) / columns)
-    figure = Figure(figsize=(2 * INCHES, 0.4 + 1.45 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure = Figure(figsize=(2 * INCHES, 0.2 + 1.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axis in axes.flat[len(methods) :]:
         axis.set_visible(False)
     for axis, method in zip(axes.flat, methods, strict=False):
-        own = [one for one in tried if one.method == method and STEP_SIZE in one.settings]
+        own = [one for one in tried if one.method == method and one.axis]
         _curve(axis, own)
-        axis.set_title(plain(own[0].label, 30), loc="left")
+        axis.set_title(plain(own[0].label, 30), loc="left", fontsize=6.5)
     axes[0][0].set_ylim(0, 103)
-    sizes = sorted({_step_size(one) for one in tried if STEP_SIZE in one.settings})
-    axes[0][0].set_xticks(sizes, [f"{size:g}" for size in sizes])
-    axes[0][0].set_xticks([], minor=True)
     for row in axes:
         row[0].set_ylabel("accuracy (%)")
-    for place in range(len(methods)):
-        if place + columns >= len(methods):
-            axes.flat[place].set_xlabel("step size")
-            axes.flat[place].tick_params(labelbottom=True)
     return figure
 
 
 def _curve(axis: Any, tried: Sequence[Setting]) -> None:
-    lines = list(dict.fromkeys(one.line for one in tried))
-    axis.set_xscale("log")
+    name = tried[0].axis
+    places = sorted({_place(one) for one in tried})
+    if name == STEP_SIZE:
+        axis.set_xscale("log")
+    axis.set_xticks(places, [f"{place:g}" for place in places], rotation=60, fontsize=5)
+    axis.set_xticks([], minor=True)
+    axis.margins(x=0.12)
+    axis.set_xlabel("step size" if name == STEP_SIZE else plain(name), fontsize=6)
     axis.grid(linewidth=0.4, alpha=0.25, color=INK)
-    for name, look in zip(lines, (STYLES * len(lines)), strict=False):
-        own = sorted((one for one in tried if one.line == name), key=_step_size)
-        x = [_step_size(one) for one in own]
-        kept = [100 * one.kept.mean if one.kept else math.nan for one in own]
+    lines = list(dict.fromkeys(one.line for one in tried))
+    for text, look in zip(lines, STYLES * len(lines), strict=False):
+        own = sorted((one for one in tried if one.line == text), key=_place)
+        x, y = [_place(one) for one in own], [_percent(one.score) for one in own]
         grey = line(look) | {"color": GREY, "linewidth": 0.7, "markersize": 2}
-        axis.plot(x, kept, **grey)
-        axis.plot(x, [100 * one.score.mean for one in own], label=plain(name, 24), **line(look))
+        axis.plot(x, [_percent(one.kept) for one in own], **grey)
+        axis.plot(x, y, **line(look))
+        if text:
+            said = {"xytext": (2, 3), "textcoords": "offset points", "fontsize": 4.5}
+            axis.annotate(plain(text, 24), (x[0], y[0]), color=look.color, **said)
     for one in (one for one in tried if one.chosen):
-        axis.plot(_step_size(one), 100 * one.score.mean, **RING)
-    if any(lines):
-        axis.legend(loc="best", fontsize=5, handlelength=2, labelspacing=0.2)
+        axis.plot(_place(one), _percent(one.score), **RING)
 
 
 RING: dict[str, Any] = {
     "marker": "o",
-    "markersize": 8,
+    "markersize": 7,
     "markerfacecolor": "none",
     "markeredgecolor": INK,
     "markeredgewidth": 0.9,
@@ -100,37 +103,54 @@ RING: dict[str, Any] = {
 }
 
 
-def _step_size(one: Setting) -> float:
-    return float(one.settings[STEP_SIZE])
+def _place(one: Setting) -> float:
+    return float(one.settings[one.axis])
 
 
-def _trade(study: Study) -> Any:
+def _trade(tried: Sequence[Setting], rule: Tuning) -> Any:
     from matplotlib.figure import Figure
 
-    rule = study.tuning
-    families = [f for f in study.families if any(s.family == f.name for s in study.settings)]
-    figure = Figure(figsize=(2 * INCHES, 2.9), layout="constrained")
-    axes = figure.subplots(1, len(families), sharex=True, sharey=True, squeeze=False)[0]
-    looks = dots({one.method: one.label for one in study.settings})
+    families = dict.fromkeys((one.family, one.title) for one in tried if one.kept)
+    looks = dots(dict.fromkeys(one.method for one in tried))
+    columns = min(3, len(families))
+    rows = math.ceil(len(families) / columns)
+    height = 2.3 * rows + 0.12 * len(looks) / 3
+    figure = Figure(figsize=(2 * INCHES, 0.4 + height), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[len(families) :]:
+        axis.set_visible(False)
     handles: dict[str, Any] = {}
-    for axis, family in zip(axes, families, strict=True):
-        own = [one for one in study.settings if one.family == family.name and one.kept]
-        for one in own:
-            (dot,) = axis.plot(_percent(one.kept), _percent(one.score), **looks[one.method])
-            handles.setdefault(plain(one.label, 30), dot)
+    for axis, (family, title) in zip(axes.flat, families, strict=False):
+        for one in sorted((t for t in tried if t.family == family and t.kept), key=_chosen):
+            look = looks[one.method] if one.chosen else OTHER
+            (dot,) = axis.plot(_percent(one.kept), _percent(one.score), **look)
             if one.chosen:
-                axis.plot(_percent(one.kept), _percent(one.score), **RING)
-        before = [one for one in own if rule and one.method == rule.against]
-        if rule and before:
-            axis.axvline(
-                _percent(before[0].kept) - rule.points, color=GREY, linewidth=0.8, linestyle=":"
-            )
-        axis.set_title(family.title, loc="left", fontweight="bold")
+                handles.setdefault(plain(one.label, 34), dot)
+            if one.method == rule.against:
+                lost = _percent(one.kept) - rule.points
+                axis.axvline(lost, color=GREY, linewidth=0.8, linestyle=":")
+        axis.set_title(plain(title), loc="left", fontweight="bold")
         axis.grid(linewidth=0.4, alpha=0.25, color=INK)
-        axis.set_xlabel(f"{rule.keeps if rule else ''} (%)")
-    axes[0].set_ylabel(f"{rule.group if rule else ''} (%)")
+    for axis in axes[-1]:
+        axis.set_xlabel(f"{rule.keeps} (%)")
+    for row in axes:
+        row[0].set_ylabel(f"{rule.group} (%)")
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=6)
     return figure
+
+
+OTHER: dict[str, Any] = {
+    "marker": ".",
+    "color": GREY,
+    "markersize": 3,
+    "markeredgewidth": 0,
+    "alpha": 0.6,
+    "linestyle": "none",
+}
+
+
+def _chosen(one: Setting) -> bool:
+    return one.chosen
 
 
 def dots(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
