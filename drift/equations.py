@@ -19,7 +19,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 TINY = 1e-30
 """Keeps a zero norm from dividing; far below any norm that float32 can resolve."""
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Entries worked on at a time, so that what is read once is still in the cache when it is used."""
 BLOCK_ON_DEVICE = 1 << 22
 ROW = 1024

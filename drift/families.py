@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from common.errors import UserError
 from common.typed import read_json
+from drift import foreign
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +127,8 @@ def read_config(folder: Path | str) -> dict:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise UserError(
-            f"{folder} holds no config.json; give a folder with a Hugging Face checkpoint"
+            foreign.told(Path(folder))
+            or f"{folder} holds no config.json; give a folder with a Hugging Face checkpoint"
         )
     return read_json(path)
 

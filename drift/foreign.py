@@ -1,4 +1,4 @@
-"""Weights in forms that are not read here: what they are, and the command that converts them."""
+"""Weights in forms that are not read here: what they are, and what converts them."""
 
 import json
 import shlex
@@ -16,6 +16,11 @@ def told(folder: Path) -> str | None:
 
     A sentence; None where nothing in the folder is known.
     """
+    if _first(folder, "adapter_config.json") and not _first(folder, "config.json"):
+        return (
+            f"{folder} is an adapter, without the model that it lies on: write it whole (train "
+            "with merge_adapter: true, or peft's merge_and_unload)"
+        )
     out = folder.with_name(f"{folder.name}-safetensors")
     if found := _first(folder, "*.gguf"):
         code = (

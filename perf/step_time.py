@@ -93,17 +93,17 @@ def bytes_of(param: Any) -> int:
 
 
 def peak(kind: str, config: tf.PreTrainedConfig, batches: list[dict], device: str) -> None:
-    """Print the bytes that three steps of `kind` hold at most, and of it what is what."""
+    """Print the bytes that two steps of `kind` hold at most, and of it what is what."""
     held = hold([kind], config, device, checkpointing=True)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        found = [step(held, kind, batches, device) for _ in range(3)][-1]
+        found = [step(held, kind, batches, device) for _ in range(2)][-1]
         print(json.dumps(found | {"peak": torch.cuda.max_memory_allocated()}))
         return
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as seen:
-        found = [step(held, kind, batches, device) for _ in range(3)][-1]
+        found = [step(held, kind, batches, device) for _ in range(2)][-1]
     events = [one for one in seen.profiler.kineto_results.events() if one.name() == "[memory]"]
     sizes = [one.nbytes() for one in sorted(events, key=lambda one: one.start_ns())]
     more = int(torch.tensor(sizes).cumsum(0).max())

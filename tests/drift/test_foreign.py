@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import make_vlm, read
 
+from common.errors import UserError
 from drift import foreign
+from drift.families import read_config
 
 
 def laid(folder, *names):
@@ -47,6 +49,12 @@ def test_a_step_of_deepspeeds_is_converted_from_the_folder_above(tmp_path):
     laid(tmp_path / "run", "global_step7/mp_rank_00_model_states.pt")
     told = foreign.told(tmp_path / "run" / "global_step7")
     assert f"zero_to_fp32 {tmp_path / 'run'} " in told
+
+
+def test_an_adapter_given_as_a_model_is_told(tmp_path):
+    laid(tmp_path, "adapter_config.json", "adapter_model.safetensors")
+    with pytest.raises(UserError, match="is an adapter, .* merge_adapter: true"):
+        read_config(tmp_path)
 
 
 def test_what_a_trainer_leaves_is_no_weight(tmp_path):
