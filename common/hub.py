@@ -20,9 +20,9 @@ COMMIT = re.compile("[0-9a-f]{40}")
 FILES = (".json", ".jsonl", ".parquet", ".yaml")
 """Endings of a data file: no data set on the hub is meant."""
 
-PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 """What is fetched of a model beside its safetensors. Weights in other formats would double the
-download, and pickles are never read."""
+download, and pickles are never read. Code is named by its digest, and run by no default."""
 
 COPIES = ("consolidated*", "*/*.safetensors", "*/*.json", "*/*.model", "*/*.txt", "*/*.tiktoken")
 """The same model again for other programs, at the top or in folders (`onnx/`, `original/`)."""

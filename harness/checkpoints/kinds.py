@@ -8,6 +8,7 @@ from common.provenance import Made
 from drift import chat_template
 from drift.adapter_folder import Adapter
 from drift.merge_methods import Recipe
+from harness.checkpoints.own_code import Code
 
 VISION = (
     *("vision_config", "visual", "img_processor", "vision_tower", "mm_vision_tower"),
@@ -53,6 +54,8 @@ class ModelFolder(Identity):
     """The image processor's size settings; empty for a text-only model."""
     template: str = ""
     """The chat template."""
+    code: Code | None = None
+    """Code of its own that it may run; None: no code is."""
     day: str = ""
     """What day a template that tells the model one is to tell (`2026-01-31`); empty: today."""
 

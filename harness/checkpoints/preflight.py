@@ -21,6 +21,7 @@ from drift.adapter_folder import ADAPTER_CONFIG, is_adapter, open_adapter, refus
 from drift.fingerprints import PROCESSORS, TOKENIZERS, digests, sha256, shaping
 from drift.headers import entries, headers
 from harness.checkpoints.kinds import AdaptedModel, ModelFolder, sees
+from harness.checkpoints.own_code import admit
 
 PIXELS = (
     "size",
@@ -63,7 +64,10 @@ def declared_dtype(config: dict[str, Any]) -> str:
 
 
 def open_checkpoint(
-    where: str | Path, base: str | Path | None = None, template: Path | None = None
+    where: str | Path,
+    base: str | Path | None = None,
+    template: Path | None = None,
+    trusted: str | None = None,
 ) -> ModelFolder | AdaptedModel:
     """Find a checkpoint, check it, and name it by its content.
 
@@ -71,6 +75,7 @@ def open_checkpoint(
         where: Folder or hub id of a model, or of a LoRA adapter.
         base: The model under an adapter, instead of the one that it names.
         template: File with a chat template, instead of the checkpoint's own.
+        trusted: Digest of the code of its own that it may run: see `own_code`.
 
     Raises:
         UserError: It cannot be used; the sentence says what is wrong with it.
@@ -79,15 +84,22 @@ def open_checkpoint(
     given = None if template is None else chat_template.given(template)
     notes = (f"asked with the chat template of {template}",) if given else ()
     if is_adapter(path):
+        if trusted:
+            raise UserError(f"{path} is an adapter, and no code is run for those")
         return _open_adapter(path, name, base, given, notes)
     if base:
         raise UserError(f"{path} is a whole model: --base is for an adapter")
-    return replace(_open_model(path, name, given), notes=notes)
+    found = _open_model(path, name, given, trusted)
+    return replace(found, notes=(*notes, *([found.code.note()] if found.code else [])))
 
 
-def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
-    found = look(path, name, template)
+def _open_model(
+    path: Path, name: str, template: str | None, trusted: str | None = None
+) -> ModelFolder:
+    found = look(path, name, template, trusted)
     tables, files = headers(path), shaping(path)
+    if found.code:
+        files |= found.code.files
     if template is not None:
         files["--chat-template"] = sha256(template.encode())
     tensors = {
@@ -102,18 +114,20 @@ def _open_model(path: Path, name: str, template: str | None) -> ModelFolder:
     )
 
 
-def look(path: Path, name: str, template: str | None) -> ModelFolder:
+def look(path: Path, name: str, template: str | None, trusted: str | None = None) -> ModelFolder:
     """Check a model's folder without reading its weights; its fingerprints are left empty.
 
     Args:
         path: The folder.
         name: What to call it.
         template: A chat template, instead of its own.
+        trusted: Digest of the code of its own that it may run.
 
     Raises:
         UserError: It cannot be used.
     """
     config = _config(path)
+    code = admit(path, config, trusted)
     is_multimodal = sees(config)
     headers(path)
     prompting = template or chat_template.own(path, is_multimodal) or ""
@@ -128,6 +142,7 @@ def look(path: Path, name: str, template: str | None) -> ModelFolder:
         made=read_made(path),
         pixels=_pixels(path) if is_multimodal else {},
         template=prompting,
+        code=code,
     )
 
 

@@ -49,6 +49,10 @@ def evaluate(
         str | None,
         Option(metavar="CKPT", help="Model under an adapter, instead of the one that it names."),
     ] = None,
+    trust_code: Annotated[
+        str | None,
+        Option(metavar="DIGEST", help="Run the checkpoint's own code, which is just this."),
+    ] = None,
 ) -> None:
     """Ask checkpoints the questions of tasks; grade the answers.
 
@@ -59,8 +63,10 @@ def evaluate(
     if options.engine == "server" or (endpoint and options.engine == "auto"):
         if options.force_answer:
             raise UserError("--force-answer goes on from inside an answer, which no endpoint does")
-        if base or options.chat_template:
-            raise UserError("--base and --chat-template are for weights, not for endpoints")
+        if base or options.chat_template or trust_code:
+            raise UserError(
+                "--base, --chat-template and --trust-code are for weights, not for endpoints"
+            )
         opened, maker = serve_check.at_endpoints(
             checkpoints, endpoint or [], key_env, checkpoint, timeout
         )
@@ -70,7 +76,9 @@ def evaluate(
     else:
         from harness.checkpoints.preflight import open_checkpoint
 
-        opened = [open_checkpoint(where, base, options.chat_template) for where in checkpoints]
+        opened = [
+            open_checkpoint(where, base, options.chat_template, trust_code) for where in checkpoints
+        ]
     carry_out(opened, options.out, options, what)
 
 

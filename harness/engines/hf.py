@@ -353,6 +353,7 @@ def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
         raise UserError("merges are loaded into vLLM alone: use --engine vllm")
     _settle()
     import torch
+    import transformers as tf
     from transformers import (
         AutoModelForCausalLM,
         AutoModelForImageTextToText,
@@ -362,12 +363,15 @@ def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, set[int], str]:
 
     logging.disable_progress_bar()
     kind: Any = AutoModelForImageTextToText if folder.is_multimodal else AutoModelForCausalLM
+    if folder.code and kind.__name__ not in folder.code.classes:
+        own = ("AutoModelForCausalLM", "AutoModel")
+        kind = next((getattr(tf, one) for one in own if one in folder.code.classes), kind)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model, loaded = kind.from_pretrained(
             str(folder.path),
             dtype=getattr(torch, dtype),
-            trust_remote_code=False,
+            trust_remote_code=bool(folder.code),
             use_safetensors=True,
             output_loading_info=True,
         )

@@ -43,7 +43,7 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     folder = folder_of(checkpoint)
     kind = AutoProcessor if folder.is_multimodal else AutoTokenizer
     try:
-        processor = kind.from_pretrained(str(folder.path), trust_remote_code=False)
+        processor = kind.from_pretrained(str(folder.path), trust_remote_code=bool(folder.code))
     except Exception as error:
         raise UserError(
             f"{folder.path}: its {'processor' if folder.is_multimodal else 'tokenizer'} "
@@ -119,7 +119,7 @@ def language_config(checkpoint: Checkpoint) -> Any:
     folder = folder_of(checkpoint)
     try:
         return AutoConfig.from_pretrained(
-            str(folder.path), trust_remote_code=False
+            str(folder.path), trust_remote_code=bool(folder.code)
         ).get_text_config()
     except Exception as error:
         raise UserError(f"{folder.path}: its config does not load: {said(error)}") from error

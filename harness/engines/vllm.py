@@ -453,7 +453,7 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
             max_model_len=longest,
             use_tqdm_on_load=False,
             worker_extension_cls="harness.engines.vllm_worker.Weights",
-            trust_remote_code=False,
+            trust_remote_code=bool(folder.code),
             disable_log_stats=True,
             **arguments,
         )
