@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,10 @@ def trained_as(run: Run, path: Path, rho: float | None = None) -> Training:
     losses = [step.loss for step in log.steps if math.isfinite(step.loss)] if log else []
     if rho is None and log and math.isfinite(log.steps[-1].rho):
         rho = log.steps[-1].rho
-    spent = cost_of(run.card.made)
+    made = run.card.made
+    spent = cost_of(made)
+    if made and made.method == "merge" and spent.flops is None:
+        spent = replace(spent, flops=0.0)  # sums of weights: nothing beside any training
     return Training(
         loss=mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
         converged=converged(losses),

@@ -82,9 +82,9 @@ def answers(folder, task, right, prompt, made, losses=()):
         (checkpoint / "drift_log.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
 
 
-def made(flops, **settings):
+def made(flops, method="drift", **settings):
     cost = {"seconds": 5.0, "flops": flops} if flops else {"seconds": 1.0}
-    return {"method": "drift", "settings": settings, "cost": cost}
+    return {"method": method, "settings": settings, "cost": cost}
 
 
 SETTLED = [1.0] * 10 + [0.2] * 90
@@ -101,7 +101,8 @@ def write(folder, families=("llava_next", "qwen2_5_vl"), seeds=10):
                 more = SHIFTS[family][seed] if name == "drift" else 0
                 right = (image + more + seed % 3, perception - seed % 2)
                 losses = SETTLED if name == "drift" else FALLING if flops else ()
-                answers(at / "runs" / name, "pocket", right, at.parent.name, made(flops), losses)
+                origin = made(flops, "merge" if name == "best_merge" else "drift")
+                answers(at / "runs" / name, "pocket", right, at.parent.name, origin, losses)
         for seed in (100, 101):
             for name, settings in TRIED.items():
                 for values, right in settings.items():

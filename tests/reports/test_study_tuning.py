@@ -117,10 +117,11 @@ def test_a_training_has_converged_where_its_second_half_brought_little(losses, e
 
 def test_the_frontier_joins_what_nothing_beats_at_its_cost(study):
     found = {p.kind: p for p in study_frontier.points(study.families[0], "flops", IMAGE)}
-    assert set(found) == {"sft", "drift", "random", "sft_16"}
+    assert set(found) == {"best_merge", "sft", "drift", "random", "sft_16"}
+    assert found["best_merge"].cost == 0.0
     assert found["sft_16"].cost == 64e11 and found["drift"].score == pytest.approx(66.0)
     best = study_frontier.pareto.front(list(found.values()))
-    assert [point.kind for point in best] == ["drift", "sft_16"]
+    assert [point.kind for point in best] == ["best_merge", "drift", "sft_16"]
 
 
 def test_every_plot_is_drawn_and_the_page_begins_with_what_helps(study, tmp_path):
