@@ -28,9 +28,9 @@ setup: $(VENV)/ready-$(EXTRA)
 
 # --no-compile: byte code is made on first import, for what is used only.
 $(VENV)/ready-$(EXTRA): pyproject.toml constraints.txt
-	@echo "driftbench: installing the $(EXTRA) stack into $(VENV) (a GPU was $(if $(filter gpu,$(EXTRA)),,not )found)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	@echo "driftbench: installing the $(EXTRA) stack into $(VENV) (a GPU was $(if $(filter gpu,$(EXTRA)),,not )found); it takes minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	@touch $@
 
 clean:

@@ -114,6 +114,41 @@ def counted(what: str, items: Iterable[T], total: int) -> Iterator[T]:
 
 
 @contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Say what goes on where it takes long: a moving line on a terminal, else a line for each.
+
+    Args:
+        what: What goes on, for the reader.
+
+    Yields:
+        A function to be told what goes on next.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status(what) as status:
+            yield status.update
+        return
+    now = [what]
+    ended = threading.Event()
+
+    def tell() -> None:
+        said = ""
+        while not ended.wait(QUIET_SECONDS):
+            if now[0] != said:
+                said = now[0]
+                print(f"{said} …", file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield lambda text: now.__setitem__(0, text)
+    finally:
+        ended.set()
+        teller.join()
+
+
+@contextmanager
 def reading(what: str, size: int) -> Iterator[Callable[[int], None]]:
     """Show how far large files are read; elsewhere than on a terminal say at once that they are.
 

@@ -1,5 +1,6 @@
 """Tables on a terminal, in which no name is markup or steers it."""
 
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,15 @@ def console(width: int = 200) -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else width)
+
+
+def print_next(*words: object) -> None:
+    """Print the command that usually comes next, to be copied; `…` stands for what is one's own."""
+    print(printable(f"next: driftbench {' '.join(_word(str(word)) for word in words)}"))
+
+
+def _word(text: str) -> str:
+    return text if text == "…" else shlex.quote(text)
 
 
 def print_table(

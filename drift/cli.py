@@ -1,5 +1,6 @@
 """The command line: `driftbench prior | distance | train | families`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,8 @@ import typer
 from common import imports
 from common.errors import UserError
 from common.hub import link, local
+from common.progress import working
+from common.terminal import print_next
 from drift.options import Base, Llm, Out, Overwrite, Seed, Vlm, roles
 
 
@@ -92,10 +95,14 @@ def train(
     if out is None:
         raise UserError("train needs --out, the folder to write (or --plan, which writes nothing)")
     # TRL, which a reward needs, hands transformers a data set; rows of files find it again.
-    with imports.lean(*(() if config.reward else ("datasets",))):
+    lean = imports.lean(*(() if config.reward else ("datasets",)))
+    with working("starting to train"), lean:
         from drift.training.trainer import train as run
 
     run(config, out, overwrite, context.obj and context.obj(config.reward))
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"{out}: the checkpoint, made.json (of what, how, at what cost), drift_log.jsonl")
+        print_next("eval", out, "--tasks", "…", "--out", f"runs/{out.name}")
 
 
 def distance(
@@ -121,12 +128,16 @@ def distance(
 
     counted = roles(modules)
     vlm, llm = local(vlm), local(llm)
-    gone = tuple(displacement(vlm, llm, local(made), counted) for made in of or ())
-    found = replace(distances.measure(vlm, llm), displacements=gone)
-    distances.save(found, out)
-    if plot is not None:
-        distances.heat_map(found, plot)
+    with working("reading both models") as say:
+        gone = tuple(displacement(vlm, llm, local(made), counted) for made in of or ())
+        found = replace(distances.measure(vlm, llm), displacements=gone)
+        distances.save(found, out)
+        if plot is not None:
+            say("drawing")
+            distances.heat_map(found, plot)
     print(distances.table(found))
+    print(f"wrote {out}" + (f" and {plot}" if plot else ""))
+    print_next("merge", vlm, llm, "--alphas", "0,0.1,0.3,0.5", "--out-dir", "…")
 
 
 def fetch(

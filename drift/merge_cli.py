@@ -8,6 +8,7 @@ import typer
 
 from common.errors import UserError
 from common.hub import local
+from common.terminal import print_next
 from drift.options import Base, Method, Overwrite, Seed, Vlm, numbers, roles
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def merge(
         assert made.reached is not None
         alpha, reached = made.settings["alpha"], made.reached["rho"]
         print(f"{out}: alpha {alpha:.5g}; rho {reached:.5g}, wanted {rho:.5g}")
+        print_next("eval", out, "--tasks", "…", "--out", f"runs/{out.name}")
         return
     if before is not None:
         raise UserError("--before goes with --rho-of")
@@ -148,7 +150,9 @@ def merge(
     }
     _warn(vlm, other, recipe)
     for place, made in merging.merge(vlm, other, jobs, base, overwrite):
-        print(_line(place, jobs[place], made))
+        print(_line(place, jobs[place], made), flush=True)
+    name = out_dir.name if out_dir else next(iter(jobs)).name
+    print_next("eval", *jobs, "--tasks", "…", "--out", f"runs/{name}")
 
 
 def _places(alphas: str, out_dir: Path) -> dict[Path, float | None]:

@@ -78,18 +78,17 @@ def write(
     Raises:
         UserError: Something at the paths, or at `out`, is not as expected.
     """
-    from rich.console import Console
-
+    from common.progress import working
     from reports import headline, load, study_read, tables
     from reports.page import page
     from reports.plots import categories, figures
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
-    with Console(stderr=True).status("reading runs") as status:
+    with working("reading runs") as say:
         material = load.collect(paths, baseline, tasks)
         material = replace(material, title=title or material.title)
-        status.update("counting")
+        say("counting")
         over_seeds = study_read.of(material)
         counted = [tables.compare(block) for block in material.blocks]
         counted += [each for table in counted for each in categories.tables(table)]
@@ -98,10 +97,10 @@ def write(
         try:
             said = [] if over_seeds else headline.sentences(counted)
             _put_tables(aside, material, counted, said=said)
-            status.update("drawing")
+            say("drawing")
             drawn = _put_plots(aside, figures.of(material, counted))
             lead = _put_study(aside, over_seeds) if over_seeds else ""
-            status.update("writing the page")
+            say("writing the page")
             beside = aside / "pictures"
             files = [str(path.relative_to(aside)) for path in sorted(aside.rglob("*.*"))]
             text = page.render(material, counted, lead, drawn=drawn, beside=beside, files=files)

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from common import torch_guard
+from common import progress, torch_guard
 from common.terminal import print_table
 from common.text import gib
 from harness.engines.gpus import visible
@@ -35,10 +35,8 @@ class Finding:
 
 def run() -> int:
     """Print the findings; 1 when something fails, else 0."""
-    from rich.console import Console
-
-    with Console(stderr=True).status("looking at this machine"):
-        findings = examine()
+    with progress.working("looking at this machine") as say:
+        findings = examine(say)
     rows = []
     for finding in findings:
         rows.append((MARKS[finding.state], finding.what, finding.found))
@@ -48,8 +46,8 @@ def run() -> int:
     return int(any(finding.state == "fail" for finding in findings))
 
 
-def examine() -> list[Finding]:
-    """All findings, in the order shown."""
+def examine(say: Callable[[str], None] = lambda _: None) -> list[Finding]:
+    """All findings, in the order shown; `say` is told what is looked at."""
     checks: tuple[Callable[[], Finding], ...] = (
         python,
         torch,
@@ -62,7 +60,11 @@ def examine() -> list[Finding]:
         disk,
         hub,
     )
-    return [check() for check in checks]
+    findings = []
+    for check in checks:
+        say(f"looking at {check.__name__}")
+        findings.append(check())
+    return findings
 
 
 def python() -> Finding:

@@ -3,11 +3,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.studies.process import Running
     from harness.studies.runner import Scheduler
+
+QUIET = 60.0
+"""Seconds after which a pipe hears that all goes on."""
+
+FRESH = 2.0
+"""Seconds for which the time left is not worked out anew."""
 
 UNSAID = ("it/s]", "Warning", "warn")
 
@@ -34,45 +41,71 @@ class _Display:
         self.scheduler, self.console = scheduler, console
         self.live: Any = None
         self.told: set[str] = set()
-        self.started = time.monotonic()
+        self.started = self.said = time.monotonic()
+        self.asked = self.end = 0.0
 
     def update(self) -> None:
         """Tell what has ended since the last call; redraw the panel."""
         for name, seconds in self.scheduler.done.items():
             if name not in self.told:
                 self.told.add(name)
-                left = "" if self.live else f", about {clock(self.left())} left"
-                said = f"{self._count()} {name}: done in {seconds:.0f} s{left}"
-                self.console.print(said, markup=False)
+                self._say(f"{name}: done in {seconds:.0f} s{self._left()}")
         for name, why in self.scheduler.failed.items():
             if name not in self.told:
                 self.told.add(name)
-                self.console.print(f"{self._count()} {why}", markup=False)
+                self._say(why)
         if self.live:
             self.live.update(self._panel())
+        elif time.monotonic() - self.said > QUIET and self.scheduler.running:
+            now = time.time()
+            running = (
+                f"{r.step.name} for {clock(now - r.started)}" for r in self.scheduler.running
+            )
+            self._say(f"running {', '.join(running)}{self._left()}")
+
+    def _say(self, text: str) -> None:
+        self.said = time.monotonic()
+        self.console.print(f"{self._count()} {text}", markup=False, soft_wrap=True)
+
+    def _left(self) -> str:
+        return "" if self.live else f", about {clock(self.left())} left"
 
     def finish(self, seconds: float) -> None:
         """The closing line."""
         ran, skipped = len(self.scheduler.done), self.scheduler.skipped
         unchanged = f", {skipped} unchanged and skipped" if skipped else ""
-        out = self.scheduler.out
-        written = [
-            out / path / "index.html" for step in self.scheduler.steps for path in step.writes
-        ]
-        pages = [page for page in written if page.is_file()]
         self.console.print(f"{ran} steps run{unchanged}, {clock(seconds)}")
-        for place in pages or [out]:
-            self.console.print(str(place), markup=False, soft_wrap=True)
+        found = [(place, what) for place, what in self._worth() if place.exists()]
+        if found:
+            self.console.print("Worth opening:")
+        for place, what in found or [(self.scheduler.out, "")]:
+            self.console.print(f"{shortened(place)}  {what}".strip(), markup=False, soft_wrap=True)
+
+    def _worth(self) -> Iterator[tuple[Path, str]]:
+        out = self.scheduler.out
+        for folder in (out / path for step in self.scheduler.steps for path in step.writes):
+            if (folder / "index.html").exists():
+                yield folder / "index.html", "what came out, with every question and answer"
+                yield folder / "study.md", "what the study says, as text"
+                yield folder / "comparison.md", "the tables, as text"
+                yield out / "steps", "what each step did, and its log"
 
     def left(self) -> float:
-        """Seconds until the end: the steps' figures, scaled by how they came true so far."""
-        steps = {step.name: step.seconds for step in self.scheduler.steps}
-        expected = sum(steps[name] for name in self.scheduler.done)
-        pace = sum(self.scheduler.done.values()) / expected if expected else 1.0
-        rest = sum(step.seconds for step in self.scheduler.waiting)
-        for run in self.scheduler.running:
-            rest += max(0.0, run.step.seconds - (time.time() - run.started) / pace)
-        return rest * pace / min(self.scheduler.jobs, max(1, len(steps)))
+        """Seconds until the end; worked out anew every few seconds."""
+        from harness.studies.forecast import left
+
+        scheduler, now = self.scheduler, time.time()
+        if now - self.asked > FRESH:
+            steps = {step.name: step for step in scheduler.steps}
+            rest = left(
+                scheduler.waiting,
+                {run.step: now - run.started for run in scheduler.running},
+                {steps[name]: seconds for name, seconds in scheduler.done.items()},
+                scheduler.after,
+                jobs=scheduler.jobs,
+            )
+            self.asked, self.end = now, now + rest
+        return max(0.0, self.end - now)
 
     def _count(self) -> str:
         ended = len(self.scheduler.done) + len(self.scheduler.failed) + self.scheduler.skipped
@@ -101,6 +134,11 @@ def _saying(run: "Running") -> str:
 
     lines = [line for line in last_lines(run.log, 20) if not any(w in line for w in UNSAID)]
     return lines[-1] if lines else ""
+
+
+def shortened(path: Path) -> Path:
+    """A path as it is typed here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def clock(seconds: float) -> str:

@@ -1,6 +1,8 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-from common.progress import Bar, counted, reading
+from common import progress
+from common.progress import Bar, counted, reading, working
 
 
 def test_reading_a_small_file_is_silent_and_a_large_one_says_so(capsys):
@@ -21,6 +23,18 @@ def test_reading_a_large_file_moves_a_bar_on_a_terminal(clock, screen, monkeypat
         moved(1 << 29)
     assert "reading [/] a" in screen.getvalue()
     assert "1.1/2.1 GB" in screen.getvalue()
+
+
+def test_work_that_takes_long_says_once_what_it_does(capsys, monkeypatch):
+    with working("looking"):
+        pass
+    assert capsys.readouterr().err == "", "what is over at once is not told"
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.01)
+    with working("looking") as say:
+        time.sleep(0.2)
+        say("drawing")
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "looking …\ndrawing …\n"
 
 
 def test_items_are_passed_on_and_counted(clock, capsys):

@@ -31,6 +31,8 @@ def test_merge_and_a_sweep_are_the_same(qwen, tmp_path, capsys):
     assert all(torch.equal(one[name], same[name]) for name in one)
     said = capsys.readouterr().out
     assert "merge-0.30: linear, alpha 0.3, 25 tensors, 100.0% of the decoder" in said
+    assert said.splitlines()[1] == f"next: driftbench eval {tmp_path / 'm'} --tasks … --out runs/m"
+    assert said.endswith(f"{tmp_path / 's' / 'merge-1.00'} --tasks … --out runs/s\n")
 
 
 def test_models_on_the_hub_are_named_as_folders_are(qwen, tmp_path, hub, capsys):
@@ -169,6 +171,10 @@ def test_prior_then_train(qwen, rows, tmp_path, capsys):
     assert made["settings"]["batch"] == 2
     said = capsys.readouterr().out
     assert "random, 25 tensors of Qwen2.5-VL" in said
+    assert said.splitlines()[-2].startswith(f"{tmp_path / 'out'}: the checkpoint, made.json")
+    assert said.splitlines()[-1] == (
+        f"next: driftbench eval {tmp_path / 'out'} --tasks … --out runs/out"
+    )
     assert "pulling 20 tensors (14 attention, 6 mlp), 73,984 parameters, 99.6%" in said
 
 
@@ -213,6 +219,8 @@ def test_distance_and_families(qwen, tmp_path, capsys):
     assert found["family"] == "Qwen2.5-VL"
     assert found["displacements"][0]["by_role"] == {"mlp": 0.0}
     assert "<svg" in plot.read_text()
+    said = capsys.readouterr().out
+    assert f"wrote {out} and {plot}\n" in said and "\nnext: driftbench merge " in said
     assert run("families", "--check", qwen / "vlm", qwen / "llm") == 0
     assert "Qwen2.5-VL: 27 tensors paired" in capsys.readouterr().out
     assert run("families") == 0

@@ -38,7 +38,7 @@ def test_little_memory_and_disk_are_notes(monkeypatch):
 @pytest.mark.parametrize(("state", "status"), [("ok", 0), ("note", 0), ("fail", 1)])
 def test_the_exit_status_tells_whether_something_fails(monkeypatch, capsys, state, status):
     finding = doctor.Finding("thing", state, "as found", "mend it")
-    monkeypatch.setattr(doctor, "examine", lambda: [finding])
+    monkeypatch.setattr(doctor, "examine", lambda _: [finding])
     assert doctor.run() == status
     shown = capsys.readouterr().out
     assert "thing" in shown and "→ mend it" in shown
