@@ -1,6 +1,7 @@
 """Every question with every answer, as the data of the page's browser."""
 
 import base64
+import bisect
 import gzip
 import io
 import json
@@ -191,13 +192,16 @@ class _Texts:
     def fitting(self, room: int) -> list[str]:
         """Return all texts, answers cut as little as it takes to be `room` bytes when packed."""
         texts = list(self._places)
-        sample = list(enumerate(texts))[::SHARE] if len(texts) > 100 * SHARE else None
-        for limit in LIMITS:
+        share = SHARE if len(texts) > 100 * SHARE else 1
+        sample = list(enumerate(texts))[::share]
+
+        def fits(limit: int) -> bool:
+            some = [self._cut(i, text, limit) for i, text in sample]
             # Every text once more in numbers: what points to it takes room as well.
-            some = [self._cut(i, text, limit) for i, text in sample or enumerate(texts)]
-            if len(packed(some)) * (SHARE if sample else 1) + 12 * len(texts) <= room:
-                break
-        return [self._cut(i, text, limit) for i, text in enumerate(texts)]
+            return len(packed(some)) * share + 12 * len(texts) <= room
+
+        first = bisect.bisect_left(LIMITS, True, hi=len(LIMITS) - 1, key=fits)
+        return [self._cut(i, text, LIMITS[first]) for i, text in enumerate(texts)]
 
     def _cut(self, place: int, text: str, limit: int) -> str:
         if len(text) <= limit or place not in self._said:
@@ -264,9 +268,11 @@ def _data_uri(path: Path) -> str:
     with Pillow.open(io.BytesIO(data)) as picture:
         if max(picture.size) > PIXELS:
             picture.thumbnail((PIXELS, PIXELS))
-            opaque = Pillow.new("RGB", picture.size, "white")
-            rgba = picture.convert("RGBA")
-            opaque.paste(rgba, mask=rgba.getchannel("A"))
+            opaque = picture.convert("RGB")
+            if picture.has_transparency_data:
+                rgba = picture.convert("RGBA")
+                opaque = Pillow.new("RGB", picture.size, "white")
+                opaque.paste(rgba, mask=rgba.getchannel("A"))
             file = io.BytesIO()
             opaque.save(file, "JPEG", quality=80)
             data, kind = file.getvalue(), "jpeg"

@@ -76,6 +76,7 @@ def save(plot: Plot, folder: Path) -> str:
     with _settings():
         figure = plot.draw()
         figure.savefig(folder / f"{plot.name}.png", dpi=200, metadata={"Software": None})
+        figure.set_layout_engine("none")  # it is laid out: not again for every file
         nothing = {"Date": None, "Creator": None}
         figure.savefig(folder / f"{plot.name}.svg", metadata=nothing)
         return _inline(figure)
@@ -186,8 +187,10 @@ def _settings() -> Iterator[None]:
         "axes.facecolor": GROUND,
         "savefig.facecolor": GROUND,
     }
-    # The user's own matplotlibrc must not change the figure.
-    defaults: Any = matplotlib.rcParamsDefault
+    # The user's own matplotlibrc must not change the figure. To set a backend, even to what it is,
+    # would import pyplot, which no figure here needs.
+    defaults: Any = dict(matplotlib.rcParamsDefault)
+    del defaults["backend"]
     with matplotlib.rc_context({**defaults, **own}), warnings.catch_warnings():
         # Names may hold any letter; the page and the tables show those that this font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing")
