@@ -98,7 +98,9 @@ def _said(name: str, own: Sequence[tuple[Table, Line]], several: bool) -> Said:
     verdict = "mixed" if len(told) == 2 else told[0] if told else "undecided"
     parts = list(_parts(whole, baselines.most_common(1)[0][0] if baselines else ""))
     if not parts:
-        return Said(name, "undecided", "answered a part of the questions only: see the table.")
+        validation = "is compared on validation questions alone, which are no headline."
+        part = "answered a part of the questions only: see the table."
+        return Said(name, "undecided", validation if baselines else part)
     text = "; ".join(parts) + "."
     for kind, places in besides.items():
         if places:

@@ -99,6 +99,7 @@ def render(
                     "title": p.title,
                     "text": p.text,
                     "svg": Markup(svg),
+                    "wide": _wide(svg),
                     "column": families.index(p.family) + 1 if p.family in families else 0,
                     "files": [f for f in files if f.startswith(f"plots/{p.name}.")],
                 }
@@ -258,6 +259,12 @@ def _compact(counted: Sequence[Table]) -> list[dict[str, Any]]:
         }
         for own in compact.together(counted)
     ]
+
+
+def _wide(svg: str) -> bool:
+    """Whether a drawing is broader than a printed column."""
+    found = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+    return found is not None and float(found[1]) > 1.1 * 72 * plots.INCHES
 
 
 def _merged(block: Block) -> dict[str, Any]:

@@ -431,6 +431,14 @@ def test_an_address_holds_what_is_on_show(study, tmp_path):
     assert said["nothing of the kind"][0].endswith(" of 48")
 
 
+def test_what_is_as_broad_as_a_column_is_not_blown_up(study, tmp_path):
+    text = render(study, draw=True)
+    assert text.count('<figure class="wide">') == 1, "the differences of two families"
+    runs = study / "llava_next" / "runs"
+    text = render(runs / "sft", runs / "drift", draw=True)
+    assert 'id="headline"' in text and 'class="wide"' not in text
+
+
 def test_counts_lead_to_their_questions_and_files_are_offered(pair):
     text = html.unescape(render(pair, files=["scores.csv", "plots/x.png", "comparison.tex"]))
     assert '<a href="scores.csv" download>' in text and '<a href="comparison.tex" download>' in text
