@@ -35,6 +35,8 @@ FILES = {
             "merge_degradation_llava_next",
             "cost_flops_qwen2_5_vl",
             "cost_flops_llava_next",
+            "cost_processor_qwen2_5_vl",
+            "cost_processor_llava_next",
             "differences",
         )
         for kind in ("png", "svg")
@@ -73,6 +75,8 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path, run):
         "plots/categories_pocket_group.svg",
         "plots/cost_flops_pocket.png",
         "plots/cost_flops_pocket.svg",
+        "plots/cost_processor_pocket.png",
+        "plots/cost_processor_pocket.svg",
         "plots/differences.png",
         "plots/differences.svg",
     }
