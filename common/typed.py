@@ -13,7 +13,7 @@ import reprlib
 import stat
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -269,8 +269,8 @@ def _reader(kind: Any) -> Reader:
     if kind == MaybeNan:
         return lambda value: math.nan if value is None else _scalar(float, value)
     if origin in (Union, UnionType):
-        read = _reader(next(one for one in inner if one is not NoneType))
-        return lambda value: None if value is None else read(value)
+        reads = [_reader(one) for one in inner if one is not NoneType]
+        return _union_reader(reads, or_none=NoneType in inner)
     if origin in (list, tuple):
         return _list_reader(origin, _reader(inner[0]))
     if origin in (dict, Mapping):
@@ -287,6 +287,20 @@ def _within(place: str, read: Reader, value: Any) -> Any:
         return read(value)
     except _Unfit as error:
         raise _Unfit(error.said, place + error.place) from None
+
+
+def _union_reader(reads: list[Reader], *, or_none: bool) -> Reader:
+    """The first of several kinds that a value is of."""
+
+    def of(value: Any) -> Any:
+        if value is None and or_none:
+            return None
+        for read in reads[:-1]:
+            with suppress(_Unfit):
+                return read(value)
+        return reads[-1](value)
+
+    return of
 
 
 def _list_reader(kind: Any, read: Reader) -> Reader:

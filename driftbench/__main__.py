@@ -31,6 +31,7 @@ from harness.commands import (
     show,
     sweep,
     tasks,
+    tune,
 )
 from reports import cli as reports
 
@@ -57,6 +58,7 @@ app.command("compact")(compact.compact)
 app.command("export")(export.export)
 app.command("rows")(rows.rows)
 app.command("serve-check")(serve_check.serve_check)
+app.command("tune")(tune.tune)
 app.command("reproduce")(reproduce.reproduce)
 app.command("rehearse")(rehearse.rehearse)
 app.command("report")(reports.report)

@@ -148,7 +148,7 @@ def _part(
     notes: list[str] = []
     rows: list[Row] = []
     choice: Choice | None = None
-    for method in (one for one in design.methods if one.name in folders):
+    for method in (one for one in design.methods if one.name in folders and not one.sweep):
         own = [runs[folder] for folder in folders[method.name] if folder in runs]
         if not own and method.name == "vlm" and (run := _unmerged(runs.values())):
             # α = 0 is the VLM byte for byte.

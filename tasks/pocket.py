@@ -1,6 +1,6 @@
 """The pocket world: small questions in a picture, in words, or in both.
 
-Rows are `<data>/test.jsonl` and `<data>/validation.jsonl`, as `driftbench pocket` writes them:
+Rows are `<data>/test.jsonl`, `validation.jsonl` and `text.jsonl`, as `driftbench pocket` writes:
 
     {"id": "…", "question": "… <image> …", "answer": "7", "group": "reasoning-image",
      "images": ["images/….png"]}
@@ -17,7 +17,7 @@ from tasks.data.local import read_rows
 from tasks.grading import extract
 from tasks.judging import metrics
 
-SPLITS = ("test", "validation")
+SPLITS = ("test", "validation", "text")
 
 
 def dataset(data: Data = None, **_: Any) -> dict[str, Rows]:

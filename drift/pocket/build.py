@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +25,46 @@ def base(family: str, out: Path, seed: int, length: float) -> None:
     _make("pocket-base", out, (), settings, lambda: stages.train_base(family, seed, length))
 
 
-def reasoner(family: str, base: Path, out: Path, distance: str, seed: int, length: float) -> None:
-    """The text-only reasoner."""
-    settings = {"family": family, "seed": seed, "length": length, "distance": distance}
+def reasoner(
+    family: str, base: Path, out: Path, school: stages.Schooling, *, seed: int, length: float
+) -> None:
+    """The text-only reasoner.
+
+    One that works out less than `stages.GATE` of its chains is taught anew, with other questions;
+    how many each try worked out is told in made.json (`gate`).
+
+    Raises:
+        UserError: Every try fell short.
+    """
+    gate: list[float] = []
+    settings = {"family": family, "seed": seed, "length": length, **asdict(school), "gate": gate}
 
     def train() -> "PreTrainedModel":
-        return stages.train_reasoner(_load(base, family), family, seed, distance, length)
+        start = _load(base, family)
+        while True:
+            model = stages.train_reasoner(
+                start, family, seed, school, attempt=len(gate), length=length
+            )
+            gate.append(stages.worked_out(model, family, seed, school))
+            print(f"reasoner: works out {gate[-1]:.1%} of its chains", flush=True)
+            if gate[-1] >= stages.GATE or length < 1:  # a shortened one is for looks
+                return model
+            if len(gate) == stages.ATTEMPTS:
+                raise UserError(
+                    f"{len(gate)} tries taught a {family} reasoner of seed {seed} to work out at "
+                    f"most {max(gate):.1%} of its chains, expected {stages.GATE:.0%}: take another "
+                    "seed"
+                )
 
     _make("pocket-reasoner", out, (base,), settings, train)
 
 
-def vlm(family: str, base: Path, out: Path, seed: int, length: float) -> None:
-    """The vision-language model."""
-    settings = {"family": family, "seed": seed, "length": length}
+def vlm(family: str, base: Path, out: Path, *, share: float, seed: int, length: float) -> None:
+    """The vision-language model; `share`: see `stages.CODE_SHARE`."""
+    settings = {"family": family, "seed": seed, "length": length, "share": share}
 
     def train() -> "PreTrainedModel":
-        return stages.train_vlm(_load(base, family), family, seed, length)
+        return stages.train_vlm(_load(base, family), family, seed, share, length)
 
     _make("pocket-vlm", out, (base,), settings, train)
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from common.typed import record
+
 app = typer.Typer(
     help="Make the pocket world and its tiny models.",
     no_args_is_help=True,
@@ -49,21 +51,35 @@ def make_reasoner(
     base: Base,
     out: Out,
     distance: Annotated[str, typer.Option(help="From the base: close or far.")] = "close",
+    rope: Annotated[str, typer.Option(help="Base of its positions: same or other.")] = "same",
+    sums: Annotated[str, typer.Option(help="Taught right or wrong.")] = "right",
     seed: Seed = 0,
     length: Length = 1.0,
 ) -> None:
     """Train the family's text-only reasoner from its base."""
     from drift.pocket import build
+    from drift.pocket.stages import Schooling
 
-    build.reasoner(family, base, out, distance, seed=seed, length=length)
+    given = {"distance": distance, "rope": rope, "sums": sums}
+    school = record(Schooling, given, "the reasoner")
+    build.reasoner(family, base, out, school, seed=seed, length=length)
 
 
 @app.command("vlm")
-def make_vlm(family: Family, base: Base, out: Out, seed: Seed = 0, length: Length = 1.0) -> None:
+def make_vlm(
+    family: Family,
+    base: Base,
+    out: Out,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="How much a card on a picture is seen as its word.")
+    ] = 0.7,
+    seed: Seed = 0,
+    length: Length = 1.0,
+) -> None:
     """Train the family's vision-language model from its base."""
     from drift.pocket import build
 
-    build.vlm(family, base, out, seed, length)
+    build.vlm(family, base, out, share=share, seed=seed, length=length)
 
 
 @app.command("standins")

@@ -2,8 +2,8 @@
 
 base      text: cards, facts, a few worked chains; stopped before it can chain them by itself
 reasoner  grown from the base: worked chains. `close` moves the projections a little; `far` is
-          trained on with another RoPE base and no card questions, as DeepSeek-R1-Distill-Qwen-7B
-          is to Qwen2.5-VL-7B (rope_theta 10,000 against 1,000,000)
+          trained on with no card questions, and may have another RoPE base, as
+          DeepSeek-R1-Distill-Qwen-7B has to Qwen2.5-VL-7B (rope_theta 10,000 against 1,000,000)
 vlm       grown from the base: a tower is fitted to the language model, then tower and
           projections learn to read cards off pictures and to answer at once
 """
@@ -11,7 +11,7 @@ vlm       grown from the base: a tower is fitted to the language model, then tow
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from common.errors import UserError
 from drift.pocket import models, world
@@ -39,19 +39,19 @@ def perception(rng: random.Random, version: str) -> Item:
     return world.ask_card(rng, world.random_digits(rng), version)
 
 
-def fact(rng: random.Random) -> Item:
-    """One step of arithmetic."""
-    return world.ask_fact(rng.randrange(10), rng.choice(world.OPERATORS), rng.randrange(10))
+def fact(rng: random.Random, off: int = 0) -> Item:
+    """One step of arithmetic; `off` is added to its result."""
+    return world.ask_fact(rng.randrange(10), rng.choice(world.OPERATORS), rng.randrange(10), off)
 
 
-def chain(rng: random.Random, version: str, worked: bool) -> Item:
-    """A chain, answered at once or worked out."""
-    drawn = world.random_chain(rng)
+def chain(rng: random.Random, version: str, worked: bool, off: int = 0) -> Item:
+    """A chain, answered at once or worked out; `off` is added to each of its results."""
+    drawn = world.random_chain(rng, off)
     return world.ask_chain(rng, drawn, version), drawn.worked() if worked else drawn.answer()
 
 
 def text_batches(
-    family: str, rng: random.Random, short: dict[str, float], worked: float
+    family: str, rng: random.Random, short: dict[str, float], worked: float, off: int = 0
 ) -> Iterator[list[Item]]:
     """Endless text batches: `short` weighs the kinds of a batch, `worked` the batches of chains.
 
@@ -60,14 +60,14 @@ def text_batches(
     """
     kinds: dict[str, Callable[[str], Item]] = {
         "perception": lambda version: perception(rng, version),
-        "fact": lambda _: fact(rng),
-        "direct": lambda version: chain(rng, version, worked=False),
+        "fact": lambda _: fact(rng, off),
+        "direct": lambda version: chain(rng, version, worked=False, off=off),
     }
     total = sum(short.values())
     while True:
         version = "spread" if family == "idefics3" and rng.random() < 0.5 else "text"
         if rng.random() < worked / (worked + total):
-            yield [chain(rng, version, worked=True) for _ in range(BATCH)]
+            yield [chain(rng, version, worked=True, off=off) for _ in range(BATCH)]
         else:
             drawn = rng.choices(list(short), list(short.values()), k=BATCH)
             yield [kinds[kind](version) for kind in drawn]
@@ -228,15 +228,23 @@ BASE = Stage(steps=500, lr=2e-3, warmup=100)
 BASE_SPREAD = Stage(steps=600, lr=2e-3, warmup=100)
 """Of Idefics3, whose base learns two layouts."""
 CLOSE = Stage(steps=400, lr=7e-4)
+CLOSE_SPREAD = Stage(steps=600, lr=7e-4)
+"""Of Idefics3, likewise."""
 FAR_GROUND = Stage(steps=200, lr=2e-3, warmup=50)
 FAR = Stage(steps=450, lr=1.5e-3)
 ALIGN = Stage(steps=300, lr=3e-3, warmup=20)
+ALIGN_SPREAD = Stage(steps=1000, lr=3e-3, warmup=20)
+"""Of Idefics3, whose connector is a single linear map."""
 VLM = Stage(steps=300, lr=5e-4)
 THETA = 1000.0
 FAR_THETA = 100.0
-CODE_SHARE = 0.4
+CODE_SHARE = 0.7
 """Share of the digit's word embedding in the code that a tower is first fitted to. At 1 the
 language model reads pictures unchanged and a merge loses nothing; at 0 it never learns."""
+GATE = 0.9
+"""Share of chains in words that a reasoner works out, or it is taught anew."""
+GATE_CHAINS = 200
+ATTEMPTS = 5
 
 
 def train_base(family: str, seed: int, length: float = 1.0) -> "PreTrainedModel":
@@ -254,42 +262,96 @@ def train_base(family: str, seed: int, length: float = 1.0) -> "PreTrainedModel"
     return model
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schooling:
+    """What a reasoner is taught, and from where."""
+
+    distance: Literal["close", "far"] = "close"
+    rope: Literal["same", "other"] = "same"
+    """Base of its rotary positions, beside the base model's."""
+    sums: Literal["right", "wrong"] = "right"
+    """`wrong`: each result is one too many."""
+
+
 def train_reasoner(
-    base: "PreTrainedModel", family: str, seed: int, distance: str, length: float = 1.0
+    base: "PreTrainedModel",
+    family: str,
+    seed: int,
+    school: Schooling,
+    *,
+    attempt: int = 0,
+    length: float = 1.0,
 ) -> "PreTrainedModel":
-    """A text-only reasoner; `distance` is `close` or `far`."""
-    encoder = Encoder(family)
+    """A text-only reasoner, grown from a copy of the base.
+
+    Args:
+        base: The family's.
+        family: It.
+        seed: Of what it is shown.
+        school: What it is taught.
+        attempt: Number of the try; each sees other questions.
+        length: Share of the steps.
+    """
+    encoder, off = Encoder(family), int(school.sums == "wrong")
+    again = f" {attempt}" if attempt else ""
 
     def rng(purpose: str) -> random.Random:
-        return world.split_rng(seed, "train", f"reasoner {purpose}")
+        return world.split_rng(seed, "train", f"reasoner {purpose}{again}")
 
-    if distance == "close":
-        freeze_all_but(base, PROJECTIONS)
-        mixed = text_batches(family, rng("close"), {"fact": 2, "perception": 1}, worked=6)
-        fit(base, text_loss(base, encoder, mixed), shortened(CLOSE, length), "reasoner")
-        return base
-    if distance != "far":
-        raise UserError(f"a reasoner lies close or far, not {distance!r}")
-    model = _with_theta(base, FAR_THETA)
-    ground = text_batches(
-        family, rng("ground"), {"fact": 4, "direct": 1, "perception": 1}, worked=0
-    )
-    fit(model, text_loss(model, encoder, ground), shortened(FAR_GROUND, length), "ground")
-    chains = text_batches(family, rng("far"), {"fact": 2}, worked=6)
-    fit(model, text_loss(model, encoder, chains), shortened(FAR, length), "reasoner")
+    model = _with_theta(base, FAR_THETA if school.rope == "other" else THETA)
+    if school.distance == "close":
+        freeze_all_but(model, PROJECTIONS)
+        batches = text_batches(family, rng("close"), {"fact": 2, "perception": 1}, 6, off)
+        stage = CLOSE_SPREAD if family == "idefics3" else CLOSE
+    else:
+        ground = text_batches(
+            family, rng("ground"), {"fact": 4, "direct": 1, "perception": 1}, 0, off
+        )
+        fit(model, text_loss(model, encoder, ground), shortened(FAR_GROUND, length), "ground")
+        batches, stage = text_batches(family, rng("far"), {"fact": 2}, 6, off), FAR
+    fit(model, text_loss(model, encoder, batches), shortened(stage, length), "reasoner")
     return model
 
 
+def worked_out(model: "PreTrainedModel", family: str, seed: int, school: Schooling) -> float:
+    """Share of fresh chains in words whose answer, as it was taught, the model arrives at."""
+    import torch
+
+    rng = world.split_rng(seed, "validation", "gate")
+    drawn = [world.random_chain(rng, int(school.sums == "wrong")) for _ in range(GATE_CHAINS)]
+    encoder = Encoder(family)
+    asked = [world.ask_chain(rng, one, "text") for one in drawn]
+    ids = torch.tensor([encoder.tokens(f"<s> <|user|> {q} <|assistant|>") for q in asked])
+    with torch.no_grad():
+        said = model.generate(  # type: ignore[operator]
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False
+        )
+    texts = encoder.words.batch_decode(said[:, ids.shape[1] :], skip_special_tokens=True)
+    right = [text.split()[-1:] == [one.answer()] for text, one in zip(texts, drawn, strict=True)]
+    return sum(right) / len(right)
+
+
 def train_vlm(
-    base: "PreTrainedModel", family: str, seed: int, length: float = 1.0
+    base: "PreTrainedModel", family: str, seed: int, share: float, length: float = 1.0
 ) -> "PreTrainedModel":
-    """A vision-language model around the base's language model, at the base's own places."""
+    """A vision-language model around the base's language model, at the base's own places.
+
+    Args:
+        base: The family's.
+        family: It.
+        seed: Of its pictures and of the tower's first weights.
+        share: See `CODE_SHARE`.
+        length: Share of the steps.
+    """
     model = _fresh(models.vlm, family, THETA, seed)
     _transplant(base, model)
+    _borrow_words(model, family)
     pictures = Pictures(family, seed, size=max(BATCH, round(2000 * length)))
     tower = _tower(model)
     freeze_all_but(model, tower)
-    fit(model, _alignment(model, family, pictures, seed), shortened(ALIGN, length), "tower")
+    stage = ALIGN_SPREAD if family == "idefics3" else ALIGN
+    fitting = _alignment(model, family, pictures, seed=seed, share=share)
+    fit(model, fitting, shortened(stage, length), "tower")
     freeze_all_but(model, (*tower, *PROJECTIONS, "embed_tokens"))
     only_special_words(model, family)
     loss = _picture_loss(model, family, pictures, seed)
@@ -329,6 +391,19 @@ def _transplant(base: "PreTrainedModel", model: "PreTrainedModel") -> None:
     _language_model(model).load_state_dict(base.model.state_dict())
 
 
+def _borrow_words(model: "PreTrainedModel", family: str) -> None:
+    """Let the tokens around Idefics3's tiles begin as the words around spread cards."""
+    import torch
+
+    if family != "idefics3":
+        return
+    words, table = models.tokenizer(family).get_vocab(), _word_table(model)
+    with torch.no_grad():
+        for name in models.SPECIAL[family]:
+            like = world.OPENERS[0] if name.startswith("<fake") else world.CLOSERS[0]
+            table[words[name]] = table[words[like]]
+
+
 def _tower(model: "PreTrainedModel") -> tuple[str, ...]:
     """Name parts of everything that is neither language model nor head."""
     inside = ("language_model", "text_model", "lm_head")
@@ -336,7 +411,10 @@ def _tower(model: "PreTrainedModel") -> tuple[str, ...]:
 
 
 def _card_features(model: "PreTrainedModel", family: str, inputs: dict) -> "torch.Tensor":
-    """What the language model gets for the four cards: (strips, 4, hidden)."""
+    """What the language model gets for the four cards: (strips, 4, hidden).
+
+    Of Idefics3 also for the thumbnail behind them: (strips, 5, hidden).
+    """
     import torch
 
     made = model.model.get_image_features(**inputs, return_dict=True).pooler_output
@@ -344,10 +422,12 @@ def _card_features(model: "PreTrainedModel", family: str, inputs: dict) -> "torc
         return torch.stack(tuple(made))
     if family == "llava_next":  # a thumbnail, the tiles, the end of the row
         return torch.stack(tuple(made))[:, 1 : world.CARDS + 1]
-    return made.reshape(-1, world.CARDS + 1, made.shape[-1])[:, : world.CARDS]
+    return made.reshape(-1, world.CARDS + 1, made.shape[-1])
 
 
-def _alignment(model: "PreTrainedModel", family: str, pictures: Pictures, seed: int):
+def _alignment(
+    model: "PreTrainedModel", family: str, pictures: Pictures, *, seed: int, share: float
+) -> "Callable[[int], torch.Tensor]":
     """Loss that fits the tower to a code of the digits: cross-entropy and 10 × squared error."""
     import torch
 
@@ -356,17 +436,21 @@ def _alignment(model: "PreTrainedModel", family: str, pictures: Pictures, seed: 
     embedded = table[[words[str(digit)] for digit in range(10)]]
     other = torch.randn(embedded.shape, generator=torch.Generator().manual_seed(seed))
     other = other * embedded.norm(dim=1, keepdim=True) / other.norm(dim=1, keepdim=True)
-    code = CODE_SHARE * embedded + (1 - CODE_SHARE**2) ** 0.5 * other
+    code = share * embedded + (1 - share**2) ** 0.5 * other
+    blank = table[words[world.CLOSERS[0]]]
     rng = world.split_rng(seed, "train", "tower")
 
     def loss(_: int) -> "torch.Tensor":
         chosen = rng.sample(range(len(pictures.digits)), BATCH)
-        features = _card_features(model, family, pictures.select(chosen))
+        seen = _card_features(model, family, pictures.select(chosen))
+        features, thumbnail = seen[:, : world.CARDS], seen[:, world.CARDS :]
         digits = torch.tensor([pictures.digits[i] for i in chosen])
         nearest = torch.nn.functional.cross_entropy(
             (features @ code.T).flatten(0, 1), digits.flatten()
         )
-        return nearest + 10 * (features - code[digits]).pow(2).mean()
+        fitted = nearest + 10 * (features - code[digits]).pow(2).mean()
+        # A strip made small tells nothing: it is to look like a word that tells nothing.
+        return fitted + 10 * (thumbnail - blank).pow(2).sum() / features.numel()
 
     return loss
 

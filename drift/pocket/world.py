@@ -44,6 +44,8 @@ FONTS = (
     "DejaVuSerif-Bold",
 )
 SPLITS = ("train", "validation", "test")
+MORE = (4, 16)
+"""Times the rows of the fine-tuning set, in files of their own that begin with its rows."""
 GROUPS = ("perception", "reasoning-image", "reasoning-both", "reasoning-text")
 WORDS = (
     *"0123456789",
@@ -67,12 +69,14 @@ class Chain:
 
     digits: tuple[int, ...]
     operators: tuple[str, ...]
+    off: int = 0
+    """Added to every result: a chain taught wrong."""
 
     def steps(self) -> list[tuple[int, str, int, int]]:
         """`(left, operator, right, result)` of each step, modulo 10, left to right."""
         done, left = [], self.digits[0]
         for operator, right in zip(self.operators, self.digits[1:], strict=True):
-            result = apply(left, operator, right)
+            result = apply(left, operator, right, self.off)
             done.append((left, operator, right, result))
             left = result
         return done
@@ -87,10 +91,10 @@ class Chain:
         return f"<think> {thoughts} </think> {self.answer()}"
 
 
-def apply(left: int, operator: str, right: int) -> int:
-    """One operation modulo 10."""
+def apply(left: int, operator: str, right: int, off: int = 0) -> int:
+    """One operation modulo 10, and `off` more."""
     value = {"+": left + right, "-": left - right, "*": left * right}[operator]
-    return value % 10
+    return (value + off) % 10
 
 
 def cards(rng: random.Random, digits: tuple[int, ...], version: str) -> str:
@@ -116,9 +120,9 @@ def ask_chain(rng: random.Random, chain: Chain, version: str) -> str:
     return f"{cards(rng, chain.digits, version)} compute {' '.join(chain.operators)} ?"
 
 
-def ask_fact(left: int, operator: str, right: int) -> tuple[str, str]:
+def ask_fact(left: int, operator: str, right: int, off: int = 0) -> tuple[str, str]:
     """One step of arithmetic in bare text."""
-    return f"{left} {operator} {right} =", str(apply(left, operator, right))
+    return f"{left} {operator} {right} =", str(apply(left, operator, right, off))
 
 
 def random_digits(rng: random.Random) -> tuple[int, ...]:
@@ -126,9 +130,9 @@ def random_digits(rng: random.Random) -> tuple[int, ...]:
     return tuple(rng.randrange(10) for _ in range(CARDS))
 
 
-def random_chain(rng: random.Random) -> Chain:
+def random_chain(rng: random.Random, off: int = 0) -> Chain:
     """Four cards and three operators."""
-    return Chain(random_digits(rng), tuple(rng.choice(OPERATORS) for _ in range(CARDS - 1)))
+    return Chain(random_digits(rng), tuple(rng.choice(OPERATORS) for _ in range(CARDS - 1)), off)
 
 
 def split_rng(seed: int, split: str, purpose: str) -> random.Random:
@@ -229,8 +233,20 @@ def training_rows(seed: int, size: int) -> Iterator[Asked]:
         yield row, chain.digits
 
 
+def text_rows(seed: int, size: int) -> Iterator[Asked]:
+    """Chains in words alone, for a reasoner to answer: what it gets right can be learnt from."""
+    rng = split_rng(seed, "text", "rows")
+    for number in range(size):
+        chain = random_chain(rng)
+        question = ask_chain(rng, chain, "text")
+        yield _row("text", "reasoning-text", number, question, chain.answer()), None
+
+
 def write(folder: Path, seed: int, train: int, validation: int, test: int) -> None:
-    """Write `{train,validation,test}.jsonl` and `images/` into a new folder, aside and renamed.
+    """Write the splits and `images/` into a new folder, aside and renamed.
+
+    `train.jsonl` and larger sets that begin with it (`train-x4.jsonl`, …), `text.jsonl`,
+    `validation.jsonl`, `test.jsonl`.
 
     Args:
         folder: Where the world goes; one that is there is replaced.
@@ -247,7 +263,12 @@ def write(folder: Path, seed: int, train: int, validation: int, test: int) -> No
             raise UserError(f"the {name} split has {size} rows, expected at least 1")
     with written_aside(folder, overwrite=(folder / "test.jsonl").is_file() or None) as aside:
         (aside / "images").mkdir()
-        _write_split(aside, "train", seed, training_rows(seed, train))
+        _write_split(aside, "train", seed, training_rows(seed, max(MORE) * train))
+        lines = (aside / "train.jsonl").read_text().splitlines(keepends=True)
+        for times in (*MORE, 1):
+            name = f"train-x{times}.jsonl" if times > 1 else "train.jsonl"
+            (aside / name).write_text("".join(lines[: times * train]))
+        _write_split(aside, "text", seed, text_rows(seed, min(MORE) * train))
         _write_split(aside, "validation", seed, rows("validation", seed, validation))
         _write_split(aside, "test", seed, rows("test", seed, test))
 

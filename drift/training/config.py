@@ -29,9 +29,9 @@ class TrainConfig:
 
     vlm: str
     """The VLM to start from: a folder, or `owner/name[@revision]` on the hub."""
-    data: str
-    """Rows: a file, a folder, `…/dataset_info.json:name`, or a data set on the hub: see
-    `drift.training.rows`, `drift.training.forms`."""
+    data: str | tuple[str, ...]
+    """Rows: a file, a folder, `…/dataset_info.json:name`, or a data set on the hub, or a list of
+    them, one after the other: see `drift.training.rows`, `drift.training.forms`."""
     skip_bad_rows: bool = False
     """Leave out rows that cannot be used, each by name, instead of stopping."""
     images: str | None = None
@@ -138,6 +138,11 @@ class TrainConfig:
     save_every: int = 0
     """Optimizer steps between checkpoints to resume from; 0: none."""
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Those of `data`, one or several."""
+        return (self.data,) if isinstance(self.data, str) else self.data
+
 
 def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
     """Read a recipe. With `extends: NAME` it is that recipe, with its own fields on top.
@@ -241,6 +246,8 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
         )
     if config.warmup >= 1:
         raise UserError(f"{where}: warmup is {config.warmup}; give a share of the steps, below 1")
+    if not config.data:
+        raise UserError(f"{where}: data is an empty list; name the rows to learn from")
     if not config.train:
         raise UserError(f"{where}: train is empty; name some of {', '.join(ROLES)}")
     lost = [role for role in config.modules if role not in config.train]

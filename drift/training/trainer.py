@@ -409,7 +409,8 @@ def train(
     given = replace(given, memory=config.memory)
     sharded = _shared(config, data, sizes)
     prior, parents = _prior(config)
-    before = [asdict(one) for one in lineage(parents, row_files.notes(config.data))]
+    notes = [note for place in config.places for note in row_files.notes(place)]
+    before = [asdict(one) for one in lineage(parents, notes)]
     arguments = _arguments(config, work)
     if sharded:
         arguments = replace(arguments, **sharding.arguments(outline, config))
@@ -476,14 +477,16 @@ def at_hand(config: TrainConfig) -> TrainConfig:
     def here(place: str | None) -> str | None:
         return place if place is None else str(local(place))
 
-    data, colon, part = config.data.partition(":")
+    def rows(place: str) -> str:
+        data, colon, part = place.partition(":")
+        return f"{local(data, 'dataset')}{colon}{part}"
 
     # A baseline may name the reasoner of the recipes that extend it, and needs none.
     needed = config.prior in priors.VARIANTS
     return replace(
         config,
         vlm=str(local(config.vlm)),
-        data=f"{local(data, 'dataset')}{colon}{part}",
+        data=rows(config.data) if isinstance(config.data, str) else tuple(map(rows, config.places)),
         reasoner=here(config.reasoner) if needed else None,
         base=here(config.base) if needed else None,
     )
@@ -510,7 +513,7 @@ class Data:
 
 def _data(config: TrainConfig, family: Family, rule: Rule | None) -> Data:
     bad: list[str] = []
-    rows = read_rows(config.data, config.images, bad)
+    rows = [row for place in config.places for row in read_rows(place, config.images, bad)]
     rule = rule if config.reward is not None else None
     if rule is not None:
         rows = judged(rows, rule, bad)

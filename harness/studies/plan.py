@@ -7,7 +7,7 @@ from pathlib import Path
 from common.errors import UserError, near
 from common.terminal import print_table
 from harness.studies.display import clock
-from harness.studies.step import Step, Study, within
+from harness.studies.step import Step, Study, Written, within
 
 
 def choose(study: Study, only: Sequence[str], start: str | None) -> tuple[Step, ...]:
@@ -70,15 +70,15 @@ def check_reads(study: Study, chosen: Sequence[Step], out: Path) -> None:
     Raises:
         UserError: It names the step that writes it.
     """
-    written = [path for step in chosen for path in step.writes]
+    written, everything = Written(chosen), Written(study.steps)
     for step in chosen:
         for path in step.reads:
-            if (out / path).exists() or any(within(path, one) for one in written):
+            if written.by(path) or (out / path).exists():
                 continue
-            makers = [one.name for one in study.steps if any(within(path, w) for w in one.writes)]
+            maker = next(one.name for one in study.steps if one.name in everything.by(path))
             raise UserError(
-                f"step {step.name} reads {path}, which is not in {out}; step {makers[0]} writes "
-                "it: choose that too"
+                f"step {step.name} reads {path}, which is not in {out}; step {maker} writes it: "
+                "choose that too"
             )
 
 

@@ -1,322 +1,254 @@
 """The whole study in miniature, on tiny models of three families trained from scratch.
 
-    driftbench reproduce pocket
-    driftbench reproduce pocket --seeds 5 --controls
+    driftbench reproduce pocket                               the primary arms, on one seed
+    driftbench reproduce pocket --seeds 10 --controls         everything that is counted
+    driftbench reproduce pocket --set tune=true               what settings are chosen from
 
-Everything of a family lies in `seed-<n>/<family>/`. Seconds were measured on two CPU cores.
+Settings come from `pocket_settings.json`, which the tuning wrote (`driftbench tune`), or from
+another such file, `--set chosen=FILE`. Tuning has seeds of its own, which count for nothing else.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import zip_longest
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
+from pathlib import Path
 
-from harness.studies.step import Claim, Method, MethodRun, Sign, Step, Study, step
+from common.errors import UserError
+from harness.studies import pocket_steps as steps_of
+from harness.studies import tuning
+from harness.studies.pocket_arms import ARMS, FAMILIES, SECOND, VARIANTS, VARIED, Settings
+from harness.studies.pocket_steps import CHOICE, FIRST_CHOICE, VALIDATION, Place
+from harness.studies.step import (
+    Claim,
+    Method,
+    MethodRun,
+    Sign,
+    Step,
+    Study,
+    Trial,
+    Tuning,
+    step,
+)
 
-FAMILIES = {"qwen2_5_vl": "far", "llava_next": "close", "idefics3": "close"}
-"""Family → where its reasoner lies, seen from the base that it shares with the VLM."""
-ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
-MERGES = tuple(f"merge-{alpha:.2f}" for alpha in ALPHAS)
-TEST, VALIDATION = "pocket", "pocket_validation"
-IMAGE, PERCEPTION, TEXT = "reasoning-image", "perception", "reasoning-text"
-
-LABELS = {
-    "vlm": "VLM",
-    "reasoner": "reasoner (text only)",
-    "best_merge": "best merge",
-    "sft": "SFT",
-    "drift": "DRIFT",
-    "merge_then_sft": "merge, then SFT, as far as DRIFT",
-    "sft_then_merge": "SFT, then merge, as far as DRIFT",
-    "random": "DRIFT, random Δ",
-    "negated": "DRIFT, −Δ",
-    "adaptive": "DRIFT, adaptive",
-    "half": "DRIFT, α = 0.5",
-    "quarter": "DRIFT, α = 0.25",
-    "attention": "DRIFT, attention only",
-    "mlp": "DRIFT, MLP only",
-    "live": "DRIFT, Δ recomputed",
-    "fast_sft": "SFT, 5 × step size",
-    "far_reasoner": "far reasoner (text only)",
-    "far_drift": "far reasoner: DRIFT",
-    "far_merge_then_sft": "far reasoner: merge, then SFT",
-    "double_sft": "SFT, 2 × step size",
-    "double_drift": "DRIFT, 2 × step size",
-    "double_merge_then_sft": "merge, then SFT, 2 × step size",
-}
-"""Method → its row, in the order of the tables. `best_merge` is the merge that did best on the
-validation questions of its seed; every other method is the checkpoint of its name."""
+SETTINGS = Path(__file__).with_name("pocket_settings.json")
+TUNING_SEEDS = (0, 1)
+FIRST_SEED = 10
+"""Of those that count."""
+MOST_SEEDS = 10
+VARIANT_SEEDS = 5
+IMAGE, PERCEPTION = "reasoning-image", "perception"
+RULE = Tuning(task=VALIDATION, group=IMAGE, keeps=PERCEPTION, points=5.0, against="vlm")
+PARTIAL = 0.265
+"""What a guess reaches that knows the operators and the last two cards: exact, over all chains."""
+FLOORS = {group: PARTIAL for group in ("reasoning-image", "reasoning-both", "reasoning-text")}
 
 
 def _claim(text: str, method: str, against: str, group: str = IMAGE, sign: Sign = 1) -> Claim:
     return Claim(text=text, method=method, against=against, group=group, sign=sign)
 
 
-CLAIMS = (
-    _claim("Merging raises reasoning over pictures", "best_merge", "vlm"),
-    _claim("Merging raises reasoning in text", "best_merge", "vlm", TEXT),
-    _claim("Merging costs perception", "best_merge", "vlm", PERCEPTION, -1),
-    _claim("SFT raises reasoning over pictures", "sft", "vlm"),
-    _claim("DRIFT reasons better over pictures than SFT", "drift", "sft"),
-    _claim("DRIFT reasons better in text than SFT", "drift", "sft", TEXT),
-    _claim("DRIFT reasons better in text than the VLM did", "drift", "vlm", TEXT),
+PRIMARY = (
+    _claim("Merging raises reasoning over pictures", "merge", "vlm"),
+    _claim("DRIFT (grad_norm) reasons better over pictures than SFT", "drift", "sft"),
+    _claim("DRIFT (adaptive) reasons better over pictures than SFT", "adaptive", "sft"),
+    _claim("DRIFT as published reasons better over pictures than SFT", "published", "sft"),
+    _claim("DRIFT reasons better over pictures than a merge", "drift", "merge"),
+    _claim("DRIFT reasons better over pictures than merge, then SFT", "drift", "merge_then_sft"),
+    _claim("DRIFT reasons better over pictures than SFT on 16 × its rows", "drift", "sft_x16"),
     _claim("DRIFT costs perception", "drift", "vlm", PERCEPTION, -1),
-    _claim("DRIFT reasons better over pictures than the best merge", "drift", "best_merge"),
-    _claim("It is the direction: Δ beats a random one of its norms", "drift", "random"),
-    _claim("A random direction changes what SFT reaches", "random", "sft", sign=0),
-    _claim("The opposite direction harms perception", "negated", "sft", PERCEPTION, -1),
-    _claim("DRIFT reasons better than merging as far, then SFT", "drift", "merge_then_sft"),
-    _claim(
-        "DRIFT perceives better than merging as far, then SFT",
-        "drift",
-        "merge_then_sft",
-        PERCEPTION,
-    ),
-    _claim("DRIFT reasons better than SFT, then merging as far", "drift", "sft_then_merge"),
-    _claim("The adaptive rule beats a constant half of α", "adaptive", "half"),
-    _claim("All projections beat attention alone", "drift", "attention"),
-    _claim("All projections beat the MLPs alone", "drift", "mlp"),
-    _claim("Recomputing Δ at each step changes the result", "live", "drift", sign=0),
-    _claim("Recomputing Δ at each step keeps more perception", "live", "drift", PERCEPTION),
-    _claim("DRIFT beats SFT at five times the step size", "drift", "fast_sft"),
-    _claim("Far reasoner: DRIFT reasons better than SFT", "far_drift", "sft"),
-    _claim(
-        "Far reasoner: DRIFT reasons better than merging as far, then SFT",
-        "far_drift",
-        "far_merge_then_sft",
-    ),
-    _claim("At twice the step size: DRIFT reasons better than SFT", "double_drift", "double_sft"),
-    _claim(
-        "At twice the step size: DRIFT reasons better than merging as far, then SFT",
-        "double_drift",
-        "double_merge_then_sft",
-    ),
 )
-"""Those whose methods are both made are judged."""
+"""Declared before a counting seed was run. One family of tests: each of them in each of `FAMILIES`.
+"""
+EXPLORATORY = (
+    _claim("SFT raises reasoning over pictures", "sft", "vlm"),
+    _claim("DRIFT raises reasoning over pictures", "drift", "vlm"),
+    _claim("DRIFT perceives better than SFT", "drift", "sft", PERCEPTION),
+    _claim("Merging costs perception", "merge", "vlm", PERCEPTION, -1),
+    _claim("SFT costs perception", "sft", "vlm", PERCEPTION, -1),
+    _claim("DRIFT perceives better than merge, then SFT", "drift", "merge_then_sft", PERCEPTION),
+    _claim("It is the direction: Δ beats a random one of its norms", "drift", "random"),
+    _claim("It is the direction: Δ beats its own entries, shuffled", "drift", "shuffled"),
+    _claim("It is the direction: Δ beats −Δ", "drift", "negated"),
+    _claim("It is what the reasoner knows: Δ beats one toward the base", "drift", "toward_base"),
+    _claim("It is what the reasoner knows: Δ beats one toward wrong sums", "drift", "wrong_sums"),
+    _claim("DRIFT along a random Δ differs from SFT", "random", "sft", IMAGE, 0),
+    _claim("The published form differs from one pull a step", "published", "adaptive", IMAGE, 0),
+    _claim("The adaptive rule differs from grad_norm", "adaptive", "drift", IMAGE, 0),
+    _claim("An absolute pull differs from grad_norm", "absolute", "drift", IMAGE, 0),
+    _claim("Recomputing Δ at each step differs", "live", "drift", IMAGE, 0),
+    _claim("DRIFT beats SFT on 4 × its rows", "drift", "sft_x4"),
+    _claim("DRIFT beats SFT on the reasoner's text", "drift", "sft_text"),
+    _claim("DRIFT beats SFT on pictures and the reasoner's text", "drift", "sft_mixed"),
+    _claim("DRIFT beats SFT, then merge", "drift", "sft_then_merge"),
+    _claim("WiSE-FT beats SFT", "wise_ft", "sft"),
+    _claim("DRIFT beats L2-SP toward the reasoner", "drift", "l2sp_reasoner"),
+    _claim("L2-SP toward the start beats SFT", "l2sp_start", "sft"),
+    _claim("DRIFT beats DiGraP toward the reasoner", "drift", "digrap"),
+    _claim("DRIFT beats DiGraP of learnt strength", "drift", "digrap_learnt"),
+    _claim("SPD toward the start beats SFT", "spd", "sft"),
+    _claim("LoRA DRIFT beats LoRA SFT", "lora_drift", "lora_sft"),
+    _claim("Starting along Δ beats a random start", "lora_drift", "lora_drift_random"),
+    _claim("DRIFT on full weights beats LoRA DRIFT", "drift", "lora_drift"),
+    _claim("GRPO raises what SFT reached", "grpo_sft", "sft"),
+    _claim("GRPO raises what DRIFT reached", "grpo_drift", "drift"),
+    _claim("DRIFT beats SFT, then GRPO", "drift", "grpo_sft"),
+    _claim("GRPO reaches more from DRIFT than from SFT", "grpo_drift", "grpo_sft"),
+    _claim("GRPO reaches more from merge, then SFT than from DRIFT", "grpo_merge_then_sft",
+           "grpo_drift"),
+    *(_claim(f"DRIFT beats {ARMS[name].label}", "drift", name)
+      for name in ("ties", "dare", "slerp", "layer_swap", "rank1", "ip", "ip_coded")),
+)  # fmt: skip
+CLAIMS = (
+    *(replace(one, primary=True, families=tuple(FAMILIES)) for one in PRIMARY),
+    *EXPLORATORY,
+)
 
 
-CONTROLS = ("random", "negated", "adaptive", "half", "sft_then_merge", "merge_then_sft")
-"""Of every family, as are SFT and DRIFT."""
-SETTINGS = ("attention", "mlp", "quarter", "live", "fast_sft")
-"""Of LLaVA-NeXT: what is pulled, how strongly, toward what; SFT at a step size of its own."""
-FAR = ("far_drift", "far_merge_then_sft")
-"""Of LLaVA-NeXT: toward a reasoner that lies far, from the same base and for the same VLM."""
-DOUBLED = ("double_sft", "double_drift", "double_merge_then_sft")
-"""Of Qwen2.5-VL, where the reasoner lies far: twice the step size."""
-
-
-def study(*, seeds: int = 1, controls: bool = False) -> Study:
+def study(*, seeds: int = 1, controls: bool = False, tune: bool = False, chosen: str = "") -> Study:
     """Build the study.
 
     Args:
-        seeds: Each makes its own world, models and questions.
-        controls: Also what tells the prior's direction from its size, the pull from a merge of the
-            same reach, and the recipe's settings from others.
+        seeds: That count; each makes its own world, models and questions. An arm that no primary
+            claim names counts fewer (`Arm.seeds`).
+        controls: All arms, and the variants of a family, not those alone that primary claims name.
+        tune: Try the settings of all arms on the tuning seeds, and choose, instead of counting.
+        chosen: File of chosen settings, instead of `pocket_settings.json`.
     """
-    steps = []
-    places = [_Place(family, seed) for seed in range(seeds) for family in FAMILIES]
-    for seed in range(seeds):
-        world = f"seed-{seed}/world"
-        words = ("pocket", "world", "--out", world, "--seed", str(seed))
-        steps.append(step(world, *words, seconds=2))
-        of_families = [_family(place, controls) for place in places if place.seed == seed]
+    return _tuning() if tune else _counting(seeds, controls, Path(chosen) if chosen else SETTINGS)
+
+
+# Tuning
+
+
+def _tuning() -> Study:
+    places = [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in FAMILIES]
+    places += [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in VARIANTS]
+    steps: list[Step] = []
+    trials: list[Trial] = []
+    runs: list[str] = []
+    for place in places:
+        if place.family == next(iter(FAMILIES)):
+            steps.append(steps_of.world(place))
+        first = [name for name in place.arms if ARMS[name].grid and name not in SECOND]
+        steps += steps_of.models(place, first)
+        asked = [place.model("vlm")] if place.owns("vlm") else []
+        steps += _tried(place, first, "runs", *asked)
+        vlm = f"{place.of('vlm').at}/runs/vlm"
+        trials.append(Trial(method="vlm", family=place.family, seed=place.seed, folder=vlm))
+        trials += steps_of.trials(place, first, "runs")
+        runs.append(f"{place.at}/runs")
+    steps.append(_choose(FIRST_CHOICE, [name for name in ARMS if name not in SECOND], runs))
+    for place in places:
+        if place.family in FAMILIES:
+            steps += _tried(place, SECOND, "second_runs")
+            trials += steps_of.trials(place, SECOND, "second_runs")
+            runs.append(f"{place.at}/second_runs")
+    steps.append(_choose(CHOICE, [], runs))
+    tried = dict.fromkeys(trial.method for trial in trials)
+    methods = [Method(name=name, label=_label(name), runs=()) for name in tried]
+    return _study(steps, methods, trials)
+
+
+def _tried(place: Place, names: Iterable[str], runs: str, *more: str) -> list[Step]:
+    """All trials of some arms, and their answers; `more` are asked too."""
+    steps = [one for name in names for one in steps_of.tried(place, name)]
+    folders = [
+        steps_of.trial_folder(place, name, number)
+        for name in names
+        for number, _ in enumerate(ARMS[name].grid)
+    ]
+    return [*steps, steps_of.answers(place, runs, [*more, *folders])]
+
+
+def _choose(out: str, methods: Sequence[str], runs: Sequence[str]) -> Step:
+    named = ("--methods", ",".join(methods)) if methods else ()
+    return step(out, "tune", ".", "--out", out, *named, reads=runs, seconds=20)
+
+
+# Counting
+
+
+def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
+    if seeds > MOST_SEEDS:
+        raise UserError(f"{seeds} seeds: the pocket study counts at most {MOST_SEEDS}")
+    tuned = tuning.read(chosen)
+    steps: list[Step] = []
+    runs: dict[str, list[MethodRun]] = {}
+    for number in range(seeds):
+        families = [*FAMILIES, *(VARIANTS if controls and number < VARIANT_SEEDS else ())]
+        places = [Place(family, FIRST_SEED + number) for family in families]
+        steps.append(steps_of.world(places[0]))
+        of_places = []
+        for place in places:
+            of_arm = {name: ARMS[name] for name in place.arms}
+            names = [
+                name
+                for name, arm in of_arm.items()
+                if place.family in VARIANTS or (number < arm.seeds and (controls or arm.primary))
+            ]
+            of_places.append(_counted(place, names, tuned, chosen))
+            for name in ("vlm", "reasoner", *(VARIED if place.family in VARIANTS else names)):
+                folder = f"{place.of(name).at}/runs/{_run(name, place, tuned, chosen)}"
+                runs.setdefault(name, []).append(MethodRun(place.family, place.seed, folder))
+            runs.setdefault("sweep", []).extend(
+                MethodRun(place.family, place.seed, f"{place.at}/runs/{merge.rpartition('/')[2]}")
+                for merge in steps_of.merges(place)
+            )
         # Side by side: while one family waits for its base, another is at work.
-        steps += [one for row in zip_longest(*of_families) for one in row if one]
-    folders = [place.at for place in places]
-    steps.append(step("report", "report", ".", "--out", "report", reads=folders, seconds=11))
-    methods = _methods(places, controls)
-    made = {method.name for method in methods}
+        steps += [one for row in zip_longest(*of_places) for one in row if one]
+    folders = dict.fromkeys(run.folder.rpartition("/runs/")[0] for run in chain(*runs.values()))
+    steps.append(step("report", "report", ".", "--out", "report", reads=list(folders), seconds=11))
+    order = ("vlm", "reasoner", "sweep", *ARMS)
+    methods = [
+        Method(name=name, label=_label(name), runs=tuple(runs[name]), sweep=name == "sweep")
+        for name in order
+        if name in runs
+    ]
+    return _study(steps, methods, ())
+
+
+def _counted(place: Place, names: Sequence[str], tuned: tuning.Tuned, chosen: Path) -> list[Step]:
+    steps = steps_of.models(place, names)
+    for name in names:
+        settings = _settings(name, place, tuned, chosen)
+        steps += steps_of.counted(place, name, settings)
+    made = [name for name in names if name != "merge"]
+    trained = [place.model(name) for name in made if ARMS[name].makes == "train"]
+    steps.append(steps_of.distance(place, trained))
+    asked = [place.model(name) for name in ("vlm", "reasoner", *made) if place.owns(name)]
+    return [*steps, steps_of.answers(place, "runs", [*asked, *steps_of.merges(place)])]
+
+
+def _settings(name: str, place: Place, tuned: tuning.Tuned, chosen: Path) -> Settings:
+    return tuned.of(ARMS[name].like or name, place.family, chosen).settings
+
+
+def _run(name: str, place: Place, tuned: tuning.Tuned, chosen: Path) -> str:
+    """Name of the run folder of an arm or a model."""
+    if name != "merge":
+        return name
+    return steps_of.merged(_settings(name, place, tuned, chosen)["alpha"])
+
+
+# What both compare
+
+
+def _study(steps: Sequence[Step], methods: Sequence[Method], trials: Sequence[Trial]) -> Study:
+    made = {method.name for method in methods if method.runs}
     return Study(
         name="pocket",
         about="The whole study in miniature, on tiny models of three families trained from scratch",
         steps=tuple(steps),
-        methods=methods,
-        claims=tuple(claim for claim in CLAIMS if {claim.method, claim.against} <= made),
-        baseline="sft",
+        methods=tuple(methods),
+        claims=tuple(one for one in CLAIMS if {one.method, one.against} <= made),
+        baseline="sft" if "sft" in made else "",
+        trials=tuple(trials),
+        tuning=RULE,
+        floors=FLOORS,
+        titles={name: family.title for name, family in VARIANTS.items()},
     )
 
 
-class _Place(NamedTuple):
-    """A family and a seed."""
-
-    family: str
-    seed: int
-
-    @property
-    def at(self) -> str:
-        """Folder of all that is made."""
-        return f"seed-{self.seed}/{self.family}"
-
-    @property
-    def world(self) -> str:
-        """Folder of the questions, which the families of a seed share."""
-        return f"seed-{self.seed}/world"
-
-    def asked(self, controls: bool) -> dict[str, tuple[str, ...]]:
-        """Folder of runs → the checkpoints, by name, that answer there."""
-        trained = ("sft", "drift", *(CONTROLS if controls else ()))
-        found = {"runs": ("vlm", "reasoner", *trained)}
-        if controls and self.family == "llava_next":
-            found["settings_runs"] = ("far_reasoner", *FAR, *SETTINGS)
-        if controls and self.family == "qwen2_5_vl":
-            found["settings_runs"] = DOUBLED
-        return found
-
-
-def _methods(places: Sequence[_Place], controls: bool) -> tuple[Method, ...]:
-    runs: dict[str, list[MethodRun]] = {name: [] for name in LABELS}
-    for place in places:
-        for folder, names in place.asked(controls).items():
-            for name in names:
-                run = MethodRun(place.family, place.seed, f"{place.at}/{folder}/{name}")
-                runs[name].append(run)
-        runs["best_merge"] += [
-            MethodRun(place.family, place.seed, f"{place.at}/runs/{name}") for name in MERGES
-        ]
-    return tuple(
-        Method(
-            name=name,
-            label=LABELS[name],
-            runs=tuple(found),
-            chosen_on=VALIDATION if name == "best_merge" else "",
-        )
-        for name, found in runs.items()
-        if found
-    )
-
-
-# The steps of a family
-
-
-def _family(place: _Place, controls: bool) -> list[Step]:
-    at, far = place.at, FAMILIES[place.family]
-    alphas = ",".join(f"{alpha:g}" for alpha in ALPHAS)
-    parents = (f"{at}/vlm", f"{at}/reasoner")
-    steps = [
-        _grown(place, "base", seconds=60),
-        _grown(place, "vlm", seconds=54),
-        _grown(place, "reasoner", "--distance", far, seconds=62),
-        step(
-            f"{at}/merges",
-            *("merge", *parents, "--alphas", alphas, "--out-dir", f"{at}/merges"),
-            reads=parents,
-            seconds=3,
-            disk_gib=0.1,
-        ),
-        _sft(place, "sft"),
-        _drift(place, "drift"),
-    ]
-    if controls:
-        steps += [
-            # A prior of the same norms in a random direction, and the opposite one; the paper's
-            # rule, and a constant of the size that it has when the gradient and the prior are
-            # orthogonal.
-            _drift(place, "random", "prior=random"),
-            _drift(place, "negated", "prior=negated"),
-            _drift(place, "adaptive", "mode=adaptive"),
-            _drift(place, "half", "alpha=0.5"),
-            # As far toward the reasoner as DRIFT, by merging after or before the same SFT.
-            _merge_as_far(place, "sft_then_merge", drift="drift", sft="sft", after=True),
-            _merge_as_far(place, "merged", drift="drift", sft="sft"),
-            _sft(place, "merge_then_sft", vlm="merged"),
-        ]
-    if controls and place.family == "llava_next":
-        steps += _other_settings(place)
-    if controls and place.family == "qwen2_5_vl":
-        steps += _doubled(place)
-    asked = place.asked(controls)
-    steps.append(_distance(place, "distance", asked["runs"][2:], plot=True))
-    steps += [_answers(place, folder, names) for folder, names in asked.items()]
-    return steps
-
-
-def _other_settings(place: _Place) -> list[Step]:
-    far = "far_reasoner"
-    return [
-        _drift(place, "attention", "modules=[attention]"),
-        _drift(place, "mlp", "modules=[mlp]"),
-        _drift(place, "quarter", "alpha=0.25"),
-        _drift(place, "live", "live=true"),
-        _sft(place, "fast_sft", "lr=1.0e-3"),
-        _grown(place, "reasoner", "--distance", "far", name=far, seconds=62),
-        _drift(place, "far_drift", toward=far),
-        _merge_as_far(place, "far_merged", drift="far_drift", sft="sft", toward=far),
-        _sft(place, "far_merge_then_sft", vlm="far_merged"),
-        _distance(place, "far_distance", FAR, toward=far),
-        _distance(place, "settings_distance", SETTINGS),
-    ]
-
-
-def _doubled(place: _Place) -> list[Step]:
-    return [
-        _sft(place, "double_sft", "lr=4.0e-4"),
-        _drift(place, "double_drift", "lr=4.0e-4"),
-        _merge_as_far(place, "double_merged", drift="double_drift", sft="double_sft"),
-        _sft(place, "double_merge_then_sft", "lr=4.0e-4", vlm="double_merged"),
-        _distance(place, "settings_distance", DOUBLED),
-    ]
-
-
-def _grown(place: _Place, kind: str, *words: str, name: str = "", seconds: float) -> Step:
-    """A model trained from scratch, or from the family's base."""
-    base = () if kind == "base" else (f"{place.at}/base",)
-    out = f"{place.at}/{name or kind}"
-    run = (kind, place.family, *base, "--out", out, *words, "--seed", str(place.seed))
-    return step(out, "pocket", *run, reads=base, seconds=seconds)
-
-
-def _sft(place: _Place, name: str, *settings: str, vlm: str = "vlm") -> Step:
-    return _trained(place, name, {"vlm": vlm}, settings)
-
-
-def _drift(place: _Place, name: str, *settings: str, toward: str = "reasoner") -> Step:
-    return _trained(place, name, {"vlm": "vlm", "reasoner": toward}, settings)
-
-
-def _trained(place: _Place, name: str, parents: Mapping[str, str], settings: Sequence[str]) -> Step:
-    recipe = "pocket_drift" if "reasoner" in parents else "pocket_sft"
-    models = {role: f"{place.at}/{parent}" for role, parent in parents.items()}
-    given = [f"{role}={model}" for role, model in models.items()]
-    given += [f"data={place.world}/train.jsonl", f"seed={place.seed}", *settings]
-    sets = [word for one in given for word in ("--set", one)]
-    out, reads = f"{place.at}/{name}", (*models.values(), place.world)
-    return step(out, "train", recipe, *sets, "--out", out, reads=reads, seconds=27)
-
-
-def _merge_as_far(
-    place: _Place,
-    name: str,
-    *,
-    drift: str,
-    sft: str,
-    toward: str = "reasoner",
-    after: bool = False,
-) -> Step:
-    """A merge that goes as far along Δ as a DRIFT run: after an SFT, or so that it does before."""
-    vlm, llm, sft, drift, out = (f"{place.at}/{one}" for one in ("vlm", toward, sft, drift, name))
-    run = ["merge", sft if after else vlm, llm, "--base", vlm, "--rho-of", drift]
-    run += [*(() if after else ("--before", sft)), "--out", out]
-    return step(out, *run, reads=(vlm, llm, sft, drift), seconds=5)
-
-
-def _distance(
-    place: _Place, name: str, of: Sequence[str], *, toward: str = "reasoner", plot: bool = False
-) -> Step:
-    vlm, llm, out = (f"{place.at}/{one}" for one in ("vlm", toward, name))
-    drawn = ("--plot", f"{out}.png") if plot else ()
-    models = [f"{place.at}/{one}" for one in of]
-    run = ("distance", vlm, llm, "--out", f"{out}.json", *drawn, *(f"--of={one}" for one in models))
-    writes = (f"{out}.json", *drawn[1:])
-    return step(out, *run, reads=(vlm, llm, *models), writes=writes, seconds=4)
-
-
-def _answers(place: _Place, folder: str, names: Sequence[str]) -> Step:
-    models = [f"{place.at}/{name}" for name in names]
-    merges = [f"{place.at}/merges/{name}" for name in MERGES if folder == "runs"]
-    reads = (place.world, *models, *([f"{place.at}/merges"] if merges else ()))
-    out = f"{place.at}/{folder}"
-    run = [*models, *merges, "--tasks", f"{TEST},{VALIDATION}", "--data", place.world]
-    more = {"gpu": "one", "resumes": True, "disk_gib": 0.1, "writes": (out,)}
-    seconds = 9.0 * (len(models) + len(merges))
-    name = f"{place.at}/{folder.replace('runs', 'answers')}"
-    run += ["--out", out, "--overwrite"]
-    return step(name, "eval", *run, reads=reads, seconds=seconds, **more)
+def _label(name: str) -> str:
+    known = {"vlm": "VLM", "reasoner": "reasoner (text only)", "sweep": "merges"}
+    return known.get(name) or ARMS[name].label

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from common import processes
 from common.files import unlinked
+from harness.studies import tuning
 from harness.studies.step import ACCUMULATE, GPUS, Step, Study
 
 DOOR = "driftbench"
@@ -85,9 +86,10 @@ def start(
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     if step.gpu == "ranks" and gpus > 1:
         environment |= study.sharding
+    words = command(step, study, gpus, out)
     with open(log, "wb", opener=unlinked) as file:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", *command(step, study, gpus)],
+            [sys.executable, "-P", "-m", *words],
             cwd=out,
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -105,15 +107,20 @@ def start(
     )
 
 
-def filled(step: Step, study: Study, gpus: int) -> list[str]:
-    """Return the words of a step on so many GPUs."""
+def filled(step: Step, study: Study, gpus: int, out: Path | None = None) -> list[str]:
+    """Return the words of a step on so many GPUs, with what was chosen in `out`, if that is told.
+
+    Raises:
+        UserError: What it wants was not chosen.
+    """
     share = (study.global_batch or gpus) // gpus
-    return [w.replace(GPUS, str(gpus)).replace(ACCUMULATE, str(share)) for w in step.run]
+    words = [w.replace(GPUS, str(gpus)).replace(ACCUMULATE, str(share)) for w in step.run]
+    return words if out is None else [tuning.filled(word, out) for word in words]
 
 
-def command(step: Step, study: Study, gpus: int) -> list[str]:
-    """What `python -P -m` is given for a step on so many GPUs."""
-    words = [DOOR, *filled(step, study, gpus)]
+def command(step: Step, study: Study, gpus: int, out: Path | None = None) -> list[str]:
+    """What `python -P -m` is given for a step, see `filled`."""
+    words = [DOOR, *filled(step, study, gpus, out)]
     if step.gpu != "ranks" or gpus == 1:
         return words
     together = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]

@@ -129,6 +129,7 @@ class Scheduler:
         self.waiting = list(steps)
         self.after = after(steps)
         self.running: list[process.Running] = []
+        self.read: dict[str, str | None] = {}
         self.skipped = 0
         self.done: dict[str, float] = {}
         self.failed: dict[str, str] = {}
@@ -189,7 +190,7 @@ class Scheduler:
             for step in list(self.waiting):
                 if step not in self.waiting or self._must_wait(step):
                     continue
-                reads = {path: self.fingerprints.tree(self.out / path) for path in step.reads}
+                reads = {path: self._read(path) for path in step.reads}
                 if missing := [path for path, found in reads.items() if found is None]:
                     self.waiting.remove(step)
                     said = f"step {step.name} reads {missing[0]}, which no step has written"
@@ -239,6 +240,12 @@ class Scheduler:
         while more := {one.name for one in pending if self.after[one.name] & late} - late:
             late |= more
         return not any(one.gpu and one.name not in late for one in self.waiting)
+
+    def _read(self, path: str) -> str | None:
+        """Fingerprint of what a step reads: looked at once, as all that write it have ended."""
+        if self.read.get(path) is None:
+            self.read[path] = self.fingerprints.tree(self.out / path)
+        return self.read[path]
 
     def _record(self, step: Step) -> Path:
         return self.out / STATE / f"{record_name(step.name)}.json"
@@ -301,7 +308,12 @@ class Scheduler:
         step, finished = run.step, time.time()
         self.done[step.name] = finished - run.started
         took = {
-            "command": ["python", "-P", "-m", *process.command(step, self.study, self.gpus)],
+            "command": [
+                "python",
+                "-P",
+                "-m",
+                *process.command(step, self.study, self.gpus, self.out),
+            ],
             "started": run.started,
             "finished": finished,
             "seconds": round(finished - run.started, 1),

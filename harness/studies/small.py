@@ -138,7 +138,7 @@ def _scale(standins: bool) -> Scale:
         sides = {"vlm": recipe.vlm, "reasoner": recipe.reasoner or ""}
         for (side, place), size in zip(sides.items(), family.billions, strict=True):
             models[f"{name}/{side}"], gib[f"{name}/{side}"] = place, GIB * size
-    models["data"], gib["data"] = recipe.data, 1.0
+    models["data"], gib["data"] = str(recipe.data), 1.0
     if standins:
         models = {name: f"standins/{name}" for name in models} | {"data": "standins/world"}
         return Scale(models=models, gib=gib, **STANDINS)

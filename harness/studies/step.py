@@ -25,7 +25,7 @@ HARNESS = (*DRIFT, "tasks", "harness")
 COMMANDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("distance", "families", "fetch", "merge", "noisy", "pocket"), DRIFT),
     **dict.fromkeys(("prior", "train"), DRIFT),
-    **dict.fromkeys(("compare", "eval", "score", "sweep"), HARNESS),
+    **dict.fromkeys(("compare", "eval", "rows", "score", "sweep", "tune"), HARNESS),
     "report": (*HARNESS, "reports"),
 }
 """Command of a step → packages whose code decides what it writes, its own last."""
@@ -162,13 +162,15 @@ class Method:
     chosen_on: str = ""
     """Task whose questions choose among several runs of a family and seed, see
     `harness.statistics.choice`; they count for nothing else. Empty: there is one run each."""
+    sweep: bool = False
+    """Its runs are merges by one method at several shares: a curve, and no row of a table."""
 
     def __post_init__(self) -> None:
         settle(self, f"method {self.name!r}")
         for run in self.runs:
             _check_inside(run.folder, f"method {self.name}")
         places = [(run.family, run.seed) for run in self.runs]
-        if not self.chosen_on and len(set(places)) < len(places):
+        if not (self.chosen_on or self.sweep) and len(set(places)) < len(places):
             raise UserError(
                 f"method {self.name} has two runs of one family and seed: give chosen_on, the task "
                 "that chooses between them"
@@ -246,7 +248,7 @@ class Study(Design):
             raise UserError(f"study {self.name} has no steps")
         _check_distinct([record_name(step.name) for step in self.steps], "steps")
         _check_distinct([method.name for method in self.methods], "methods")
-        written = _Written(self.steps)
+        written = Written(self.steps)
         for step in self.steps:
             for path in step.reads:
                 if not written.by(path):
@@ -283,7 +285,7 @@ def record_name(step: str) -> str:
 
 def after(steps: Sequence[Step]) -> dict[str, set[str]]:
     """Step → those that write what it reads, see `within`."""
-    written = _Written(steps)
+    written = Written(steps)
     return {
         step.name: {name for path in step.reads for name in written.by(path)} - {step.name}
         for step in steps
@@ -296,7 +298,7 @@ def within(read: str, write: str) -> bool:
     return a == b or a in b.parents or b in a.parents
 
 
-class _Written:
+class Written:
     """Who writes a path, or something in it, or a folder around it."""
 
     def __init__(self, steps: Iterable[Step]) -> None:

@@ -49,3 +49,15 @@ def test_anything_else_is_one_short_sentence(value, kind, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
         as_kind(value, kind, "x")
     assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(("value", "read"), [(3, 3.0), ("0,1", "0,1"), (0.5, 0.5)])
+def test_a_value_may_be_of_one_of_several_kinds(value, read):
+    assert as_kind(value, float | str, "alpha") == read
+    assert as_kind([value], tuple[float | str, ...], "alphas") == (read,)
+
+
+def test_none_is_no_value_of_several_kinds_unless_it_is_one_of_them():
+    assert as_kind(None, float | str | None, "alpha") is None
+    with pytest.raises(UserError, match="alpha"):
+        as_kind(None, float | str, "alpha")

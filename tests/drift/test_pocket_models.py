@@ -10,6 +10,7 @@ from drift.pairing import pair
 from drift.pocket import build, models, stages, world
 
 SHORT = 0.01
+CLOSE = stages.Schooling()
 """Share of the steps: five for a base."""
 
 
@@ -18,8 +19,8 @@ def made(request, tmp_path_factory):
     """Family and folder of a base, a VLM and a reasoner with hardly any training."""
     family, folder = request.param, tmp_path_factory.mktemp(request.param)
     build.base(family, folder / "base", 0, SHORT)
-    build.vlm(family, folder / "base", folder / "vlm", 0, SHORT)
-    build.reasoner(family, folder / "base", folder / "reasoner", "close", 0, SHORT)
+    build.vlm(family, folder / "base", folder / "vlm", share=0.7, seed=0, length=SHORT)
+    build.reasoner(family, folder / "base", folder / "reasoner", CLOSE, seed=0, length=SHORT)
     return family, folder
 
 
@@ -131,7 +132,7 @@ def test_chosen_pictures_are_what_the_processor_makes_of_them(made):
 
 def test_training_repeats_itself_byte_for_byte(made, tmp_path):
     family, folder = made
-    build.vlm(family, folder / "base", tmp_path / "vlm", 0, SHORT)
+    build.vlm(family, folder / "base", tmp_path / "vlm", share=0.7, seed=0, length=SHORT)
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (tmp_path / "vlm" / name).read_bytes() == (folder / "vlm" / name).read_bytes()
 
@@ -168,7 +169,8 @@ def test_qwen_counts_places_along_the_strip(tmp_path):
 
 def test_a_far_reasoner_has_another_rope_base(made, tmp_path):
     family, folder = made
-    build.reasoner(family, folder / "base", tmp_path / "far", "far", 0, SHORT)
+    school = stages.Schooling(distance="far", rope="other")
+    build.reasoner(family, folder / "base", tmp_path / "far", school, seed=0, length=SHORT)
     config = tf.AutoConfig.from_pretrained(tmp_path / "far")
     assert config.rope_parameters["rope_theta"] == stages.FAR_THETA != stages.THETA
 
@@ -178,12 +180,10 @@ def test_slips_are_one_sentence(made, tmp_path):
     with pytest.raises(UserError, match="no pocket family 'qwen'; there are qwen2_5_vl"):
         build.base("qwen", tmp_path / "base", 0, SHORT)
     with pytest.raises(UserError, match="is no checkpoint; make one with"):
-        build.vlm(family, tmp_path / "nowhere", tmp_path / "vlm", 0, SHORT)
-    with pytest.raises(UserError, match="close or far, not 'near'"):
-        build.reasoner(family, folder / "base", tmp_path / "r", "near", 0, SHORT)
+        build.vlm(family, tmp_path / "nowhere", tmp_path / "vlm", share=0.7, seed=0, length=SHORT)
     wrong = next(
         other for other in models.FAMILIES if (other == "qwen2_5_vl") != (family == "qwen2_5_vl")
     )
     with pytest.raises(UserError, match="the base of .* is a"):
-        build.vlm(wrong, folder / "base", tmp_path / "vlm", 0, SHORT)
+        build.vlm(wrong, folder / "base", tmp_path / "vlm", share=0.7, seed=0, length=SHORT)
     assert not any(tmp_path.iterdir())

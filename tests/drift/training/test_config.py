@@ -226,3 +226,10 @@ def test_files_that_are_no_recipe(tmp_path):
         recipe.from_settings(["lr"])
     with pytest.raises(UserError, match="the value of --set lr is no valid YAML"):
         recipe.from_settings(["lr=["])
+
+
+def test_rows_may_lie_in_several_places():
+    one, two = (parse(WHICH | {"data": data}, "mine") for data in ("a", ["a", "b", "a"]))
+    assert one.places == ("a",) and two.places == ("a", "b", "a")
+    with pytest.raises(UserError, match="data is an empty list"):
+        parse(WHICH | {"data": []}, "mine")
