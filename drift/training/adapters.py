@@ -1,6 +1,7 @@
 """LoRA adapters in training: put on a VLM, taken up again, written as a folder or folded in."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,20 @@ def save(model: Any, config: TrainConfig, vlm: str, folder: Path) -> None:
     told = read_json(folder / CONFIG)
     told["target_modules"] = sorted(told["target_modules"])  # a set, in peft
     write_whole(folder / CONFIG, (json.dumps(told, indent=2) + "\n").encode())
+
+
+def live_weights(model: Any) -> "Iterator[tuple[str, torch.Tensor]]":
+    """Name → tensor of the VLM under adapters, these folded in, as it is in memory now."""
+    for name, param in model.named_parameters():
+        owner, base, rest = name.rpartition(".base_layer.")
+        if base:
+            layer = model.get_submodule(owner)
+            plain = param.data
+            if rest == "weight":
+                plain = (plain.float() + layer.get_delta_weight("default").float()).to(plain.dtype)
+            yield f"{owner}.{rest}", plain
+        elif ".lora_" not in name:
+            yield name, param.data
 
 
 def folded(

@@ -310,6 +310,11 @@ def _check_reward(config: TrainConfig, where: str) -> None:
             f"{where}: accumulate is {config.accumulate}, but with a reward a step takes questions "
             "× generations answers, batch at a time; leave accumulate out"
         )
+    if config.engine == "vllm" and config.adapter_base == "nf4":
+        raise UserError(
+            f"{where}: engine: vllm takes up the trained weights after each step, and "
+            "adapter_base: nf4 has none in bfloat16; set adapter_base: vlm, or engine: hf"
+        )
     if config.add_tokens:
         raise UserError(
             f"{where}: add_tokens with a reward: a model does not sample words that it never saw; "

@@ -128,7 +128,7 @@ def estimate(sizes: Sizes, config: TrainConfig, devices: int, sharded: bool) -> 
         within = kept * sizes.layers
     copied = number == 2 and not sharded and not low  # by autocast, for a forward
     return Memory(
-        weights=_weights(sizes, config) // share,
+        weights=(_weights(sizes, config) + _beside(sizes, config)) // share,
         gradients=held * sizes.trained // share,
         buckets=buckets,
         moments=(2 * sizes.trained + 8 * sizes.trained // BLOCK if low else 8 * sizes.trained)
@@ -145,6 +145,18 @@ def _weights(sizes: Sizes, config: TrainConfig) -> int:
     number = 2 if config.dtype == "bfloat16" else 4
     # 4 bits and, for every 64, a float32 scale (arXiv 2305.14314, section 3).
     return number * (sizes.parameters - packed) + packed * 9 // 16 + 4 * sizes.trained
+
+
+def _beside(sizes: Sizes, config: TrainConfig) -> int:
+    """Bytes of what GRPO holds beside: the model at the start, and a vLLM's own, in bfloat16.
+
+    Left out is the cache that sampling needs, which is gone when gradients come.
+    """
+    if config.reward is None:
+        return 0
+    whole = config.adapter_rank is None and config.memory != "low"
+    first = (4 if whole or config.dtype == "float32" else 2) if config.beta else 0
+    return (first + 2 * (config.engine == "vllm")) * sizes.parameters
 
 
 def _per_pulled(config: TrainConfig) -> int:

@@ -109,7 +109,10 @@ def settings(sizes: Sizes, config: TrainConfig, room: int | None) -> list[Settin
     config = replace(config, memory=config.memory or "float32")
     exact: list[dict[str, Any]] = [{}]
     if config.batch > 1:
-        exact.append({"batch": 1, "accumulate": config.accumulate * config.batch})
+        smaller: dict[str, Any] = {"batch": 1}
+        if config.reward is None:  # whose step takes the same answers at any batch
+            smaller["accumulate"] = config.accumulate * config.batch
+        exact.append(smaller)
     if not config.gradient_checkpointing:
         exact.append(exact[-1] | {"gradient_checkpointing": True})
     cheap = exact[-1]

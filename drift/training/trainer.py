@@ -556,6 +556,11 @@ def _data(config: TrainConfig, family: Family, rule: Rule | None) -> Data:
 def _shared(config: TrainConfig, data: Data, sizes: Sizes) -> bool:
     """Whether devices share the model."""
     sharded = sharding.choose(sizes, config, sharding.processes(), sharding.device_bytes())
+    if sharded and config.reward is not None:
+        raise UserError(
+            "GRPO samples from a whole copy of the model on each device, and it does not fit; take "
+            "adapters (adapter_rank), beta: 0, or a smaller batch"
+        )
     seen = [bool(row.images) for row in data.samples.rows]
     if sharded and {"tower", "projector"} & set(config.train) and any(seen) and not all(seen):
         raise UserError(

@@ -60,7 +60,8 @@ def sample(
     cache = DynamicCache(config=model.config.get_text_config())
     with torch.no_grad():
         seen = model(**prompts, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_repeat_interleave(repeats)
+        each: Any = torch.arange(len(prompts["input_ids"]), device=model.device)
+        cache.reorder_cache(each.repeat_interleave(repeats))
         logits = seen.logits[:, -1].repeat_interleave(repeats, 0)
         mask = prompts["attention_mask"].repeat_interleave(repeats, 0)
         place = _next_place(model, prompts).repeat_interleave(repeats, 0)

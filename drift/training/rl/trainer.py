@@ -14,7 +14,7 @@ import torch
 
 from common.errors import UserError
 from drift.equations import exact_dtype
-from drift.training import flops
+from drift.training import adapters, flops
 from drift.training.config import TrainConfig
 from drift.training.encode import KINDS, Sample, open_image
 from drift.training.rl.rules import Rule
@@ -70,6 +70,7 @@ def further_arguments(config: TrainConfig) -> tuple[type, dict[str, Any]]:
         "use_vllm": config.engine == "vllm",
         "vllm_mode": "colocate",
         "vllm_gpu_memory_utilization": VLLM_SHARE,
+        "vllm_max_model_length": config.max_tokens,
     }
 
 
@@ -118,6 +119,10 @@ class GroupTrainer(DriftMixin, GRPOTrainer):
             **kwargs,
         )
         self.eos_token_ids = self._ends
+        if self.use_vllm and config.adapter_rank:
+            # TRL folds the adapters of peft's own wrapper alone.
+            engine: Any = self.vllm_generation
+            engine._iter_named_params = lambda: adapters.live_weights(self.model)
         self.spent |= {"sampled_tokens": 0}
         self._forward: flops.Rates | None = None
 
