@@ -144,9 +144,30 @@ def fetch(
     place: Annotated[str, typer.Argument(help="owner/name[@revision] on the hub, or a folder.")],
     out: Annotated[Path, typer.Option(help="Link to lay to it.")],
     data: Annotated[bool, typer.Option("--data", help="It is a data set, not a model.")] = False,
+    written_by: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="Of a data set: note what this model took, at least, to write it."
+        ),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(metavar="FILE", help="That holds its rows, where it has several.")
+    ] = "",
 ) -> None:
-    """Get a model or a data set from the hub's cache or the hub, and lay a link to it."""
+    """Get a model or a data set from the hub's cache or the hub, and lay a link to it.
+
+    With --written-by a note beside the link, OUT.made.json, tells what the answers took to sample,
+    and training on them counts it.
+    """
+    if written_by and not data:
+        raise UserError("--written-by is of a data set: add --data")
     print(f"{out} -> {link(place, out, 'dataset' if data else 'model')}")
+    if written_by:
+        from drift.training import authorship
+
+        made = authorship.write(out / rows, local(written_by), written_by.name, out)
+        cost = made.cost or {}
+        print(f"{out}: {cost['tokens']:,} tokens of {written_by.name}, {cost['flops']:.2g} FLOP")
 
 
 def noisy(

@@ -1,4 +1,4 @@
-"""GSM8K: 1,319 test problems of grade-school mathematics, in words alone.
+"""GSM8K: problems of grade-school mathematics, in words alone: 1,319 to test, 7,473 to train on.
 
 Paper: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", arXiv 2110.14168. Its
 own rule wants `#### 18` at the end, which only a model trained on it writes. `official` is
@@ -26,7 +26,7 @@ def _row(row: Row) -> Row:
     }
 
 
-dataset = loader("gsm8k", _row, ["question", "answer"], questions("gsm8k", "test.jsonl"))
+dataset = loader("gsm8k", _row, ["question", "answer"], questions("gsm8k", "{split}.jsonl"))
 
 
 def to_prompt(row: Row) -> str:

@@ -80,13 +80,15 @@ def test_every_step_runs(study, out):
 @pytest.mark.slow
 def test_what_was_asked_is_what_was_made(study, out):
     """As many checkpoints as run folders, each of its own weights, and none of them empty."""
-    folders = [path for step in study.steps for path in step.writes if "/runs/" in path]
+    folders = {path for step in study.steps for path in step.writes if "/runs/" in path}
+    assert folders >= {run.folder for method in study.methods for run in method.runs}
     cards = {folder: read_card(out / folder) for folder in folders}
     for folder, card in cards.items():
         assert card.name == Path(folder).name
-        assert card.tasks and all(task.n == 3 for task in card.tasks)
+        asked = 4 if folder.startswith("tuning-") else 3
+        assert card.tasks and all(task.n == asked for task in card.tasks)
     prints = [card.fingerprint for card in cards.values()]
-    assert len(set(prints)) == len(prints) and len(prints) == 67
+    assert len(set(prints)) == len(prints) == len(folders)
     assert (out / "report" / "index.html").stat().st_size > 10_000
 
 
@@ -103,6 +105,7 @@ def test_recipes_of_the_tables_differ_where_they_say(out):
         "drift_stage": {"prior": "reasoner-base"},
         "negated": {"prior": "negated"},
         "half": {"mode": "grad_norm", "alpha": 0.5},
+        "drift_published": {"when": "backward", "accumulate": 8},
     }
     for name, settings in different.items():
         found = made(out, name)["settings"]
@@ -119,3 +122,22 @@ def test_the_merge_controls_go_as_far_as_drift(out):
     for name in ("sft_then_merge", "merge_then_sft"):
         assert rho[name] == pytest.approx(rho["drift"], rel=0.02)
     assert rho["negated"] < rho["sft"]
+
+
+@pytest.mark.slow
+def test_what_counts_is_made_at_what_was_chosen(study, out):
+    """By the rule, of the trials of its family; what was not chosen is not counted."""
+    chosen = json.loads((out / "tuned.json").read_text())["methods"]
+    for family in ("llava_next", "qwen2_5_vl"):
+        for name in ("best_sft", "best_drift", "best_published", "best_merge_then_sft"):
+            found = json.loads((out / f"seed-0/{family}/{name}/made.json").read_text())["settings"]
+            settings = chosen[name][family]["settings"]
+            assert chosen[name][family]["trials"] == 3 and chosen[name][family]["seeds"] == 2
+            start = settings.pop("start", None)
+            assert {key: found[key] for key in settings} == settings
+            assert found["vlm"].endswith(f"merges/{start}" if start else f"{family}/vlm")
+        wise = json.loads((out / "tuned-later.json").read_text())["methods"]["wise_ft"][family]
+        merge = json.loads((out / f"seed-0/{family}/wise_ft/made.json").read_text())
+        assert merge["settings"]["alpha"] == wise["settings"]["alpha"]
+    rows = (out / QWEN / "said.jsonl").read_text().splitlines()
+    assert len(rows) == 1  # of three sums the one that is 7

@@ -85,7 +85,10 @@ def write(study: str, folder: Path, seed: int) -> None:
                 models.write(_vlm(family, theta), _processor(family), aside / name)
             else:
                 words = models.tokenizer(LIKE.get(family, family))
-                models.write(_text(family, theta), words, aside / name)
+                model = _text(family, theta)
+                if kind == "reasoner":
+                    _answer_seven(model, words)
+                models.write(model, words, aside / name)
         world.write(aside / "world", seed, train=12, validation=1, test=2)
         (aside / "text").mkdir()
         rows = [
@@ -93,7 +96,8 @@ def write(study: str, folder: Path, seed: int) -> None:
             for a in range(2, 5)
         ]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (aside / "text" / "test.jsonl").write_text(lines)
+        for split in ("train", "test"):
+            (aside / "text" / f"{split}.jsonl").write_text(lines)
 
 
 def _text(family: str, theta: float) -> "PreTrainedModel":
@@ -106,6 +110,22 @@ def _text(family: str, theta: float) -> "PreTrainedModel":
     elif family == "qwen3_vl":
         config = tf.Qwen3Config(**_shape(config), head_dim=HEAD)
     return _untied(tf.AutoModelForCausalLM.from_config, config)
+
+
+def _answer_seven(model: Any, words: Any) -> None:
+    """Let a text model answer 7 and stop, so that it is right now and then.
+
+    The embedding of the last word outweighs what the layers add, and the head reads it.
+    """
+    import torch
+
+    ids = words.get_vocab()
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    with torch.no_grad():
+        embedding.mul_(100)
+        for last, said in (("<|assistant|>", "7"), ("7", "</s>")):
+            row = embedding[ids[last]]
+            head[ids[said]] = 0.08 * row / row.square().mean().sqrt()
 
 
 def _vlm(family: str, theta: float) -> "PreTrainedModel":

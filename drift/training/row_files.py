@@ -52,13 +52,16 @@ def find(place: Path | str) -> Found:
 
 
 def notes(place: Path | str) -> list[Path]:
-    """Return the files beside the rows of a place that tell what sampling them took."""
+    """Return the files beside the rows of a place that tell what sampling them took.
+
+    Beside a folder they lie as beside a file: `data.made.json` tells of the rows in `data`.
+    """
     text = str(place)
     path = Path(text if Path(text).exists() else text.rpartition(":")[0])
-    if path.is_dir():
-        return sorted(path.glob(f"*.{MADE}"))
-    note = path.with_suffix(f".{MADE}")
-    return [note] if note.is_file() else []
+    inside = sorted(path.glob(f"*.{MADE}")) if path.is_dir() else [path.with_suffix(f".{MADE}")]
+    folder = path if path.is_dir() else path.parent
+    found = [*inside, folder.with_name(f"{folder.name}.{MADE}")] if folder.name else inside
+    return [note for note in found if note.is_file()]
 
 
 def _plain_rows(place: str) -> Found:

@@ -12,8 +12,8 @@ from reports/published, not run again.
 from collections.abc import Sequence
 from typing import Literal
 
+from harness.studies import arms, paper_arms, parts
 from harness.studies import paper_steps as tables
-from harness.studies import parts
 from harness.studies.paper_scale import POCKET, REAL
 from harness.studies.scale import given
 from harness.studies.step import Claim, Method, MethodRun, Study
@@ -23,7 +23,7 @@ LABELS = {
     "reasoner": "reasoner (text only)",
     "teacher": "teacher of the data",
     **{f"merge-{alpha:.2f}": f"merge, α = {alpha:g}" for alpha in tables.ALPHAS},
-    "tuned": "merge, α tuned",
+    "tuned": "merge, tuned",
     "task_arithmetic": "Task Arithmetic",
     "slerp": "SLERP",
     "ties": "TIES",
@@ -32,6 +32,10 @@ LABELS = {
     "layer_swap": "layer swap",
     "sft": "SFT",
     "drift": "DRIFT",
+    "drift_published": "DRIFT, a pull per micro-batch",
+    **{name: arm.label for name, arm in paper_arms.ARMS.items()},
+    arms.WISE: "WiSE-FT, tuned",
+    **{name: arm.label for name, arm in paper_arms.RIVALS.items()},
     "merge_then_sft": "merge, then SFT, as far as DRIFT",
     "sft_then_merge": "SFT, then merge, as far as DRIFT",
     "random": "DRIFT, random Δ",
@@ -60,6 +64,7 @@ BENCHMARKS = {
     "wemath": "We-Math",
     "logicvista": "LogicVista",
 }
+PRIMARY = ("mathvista", "mathvision")
 SHARDING = {
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
@@ -96,7 +101,11 @@ def study(
     for seed in range(seeds):
         for family in tables.TRAINED:
             steps += tables.compared(chosen, family, seed, controls)
-    steps += [*tables.studied_once(chosen), *tables.answers(chosen, seeds, controls)]
+    steps += [*tables.studied_once(chosen), *paper_arms.tried(chosen, controls)]
+    for seed in range(seeds):
+        for family in tables.TRAINED:
+            steps += paper_arms.counted(chosen, family, seed, controls)
+    steps += tables.answers(chosen, seeds, _trained(controls))
     steps.append(tables.report(seeds))
     about = (
         "DRIFT as published, on the published models, data and benchmarks, and what was asked of it"
@@ -112,10 +121,20 @@ def study(
         methods=methods,
         claims=_claims({method.name for method in methods}),
         baseline="sft",
+        trials=(*paper_arms.first_trials(controls), *paper_arms.wise_trials()),
+        tuning=chosen.rule,
         threads=1 if scale else 8,
         global_batch=8,
         sharding={} if scale else SHARDING,
     )
+
+
+def _trained(controls: bool) -> dict[str, tuple[str, ...]]:
+    """Family → what of it is trained for each seed."""
+    return {
+        family: (*tables.trained(controls), *paper_arms.names(family, controls))
+        for family in tables.TRAINED
+    }
 
 
 def _methods(seeds: int, controls: bool) -> tuple[Method, ...]:
@@ -130,7 +149,7 @@ def _methods(seeds: int, controls: bool) -> tuple[Method, ...]:
         if family in tables.SWEPT:
             found(family, 0, [f"merge-{alpha:.2f}" for alpha in tables.ALPHAS])
         for seed in range(seeds if family in tables.TRAINED else 0):
-            found(family, seed, tables.trained(controls))
+            found(family, seed, _trained(controls)[family])
     found("qwen2_5_vl", 0, tables.ablations())
     return tuple(
         Method(name=name, label=LABELS[name], runs=tuple(own)) for name, own in runs.items() if own
@@ -138,16 +157,37 @@ def _methods(seeds: int, controls: bool) -> tuple[Method, ...]:
 
 
 def _claims(methods: set[str]) -> tuple[Claim, ...]:
-    """Of each benchmark of the paper, those whose methods are both made."""
+    """Of each benchmark of the paper, those whose methods are both made.
+
+    Primary are those of arms at their own best on the two benchmarks that the paper begins with.
+    """
+    best = (
+        ("DRIFT beats SFT, each at its best", "best_drift", "best_sft"),
+        ("DRIFT as published beats SFT, each at its best", "best_published", "best_sft"),
+        ("DRIFT beats merge, then SFT, each at its best", "best_drift", "best_merge_then_sft"),
+    )
     asked = (
         ("DRIFT scores higher than SFT", "drift", "sft"),
+        ("DRIFT as published scores higher than SFT", "drift_published", "sft"),
+        ("DRIFT at its best scores higher than the VLM", "best_drift", "vlm"),
+        ("DRIFT beats the best merge", "best_drift", arms.TUNED),
+        ("DRIFT beats WiSE-FT, each at its best", "best_drift", arms.WISE),
+        ("DRIFT beats SFT on the reasoner's text, each at its best", "best_drift", "text_sft"),
+        ("DRIFT beats SFT on pictures and that text", "best_drift", "mixed_sft"),
+        ("DRIFT beats GRPO, each at its best", "best_drift", "grpo"),
         ("It is the direction: Δ beats a random one of its norms", "drift", "random"),
         ("DRIFT scores higher than merging as far, then SFT", "drift", "merge_then_sft"),
         ("DRIFT scores higher than SFT, then merging as far", "drift", "sft_then_merge"),
     )
     return tuple(
-        Claim(text=f"{text}: {title}", method=a, against=b, group=task)
-        for text, a, b in asked
+        Claim(
+            text=f"{text}: {title}",
+            method=a,
+            against=b,
+            group=task,
+            primary=(text, a, b) in best and task in PRIMARY,
+        )
+        for text, a, b in (*best, *asked)
         if {a, b} <= methods
         for task, title in BENCHMARKS.items()
     )

@@ -1,6 +1,6 @@
 """What the steps of the paper's study are given."""
 
-from harness.studies.scale import STANDINS, Scale
+from harness.studies.scale import RULE, STANDINS, Scale
 
 MODELS = {
     "llava_next/vlm": ("llava-hf/llama3-llava-next-8b-hf", 15.6),
@@ -22,6 +22,8 @@ MODELS = {
 """What comes from the hub → its name there, and GiB."""
 
 
+TEACHER = "seed-0/qwen2_5_vl/teacher"
+"""arXiv 2510.15050v2, section 4.1: the answers are ThinkLite-VL-7B's."""
 GIB = {name: gib for name, (_, gib) in MODELS.items()}
 REAL = Scale(
     models={name: place for name, (place, _) in MODELS.items()},
@@ -33,12 +35,14 @@ REAL = Scale(
     everything="paper,mathvision_testmini,perception,text",
     reasoning="paper",
     text="text",
-    validation="mmmu",
+    rule=RULE,
+    teacher=TEACHER,
     options=("--max-tokens", "4096"),
 )
 POCKET = Scale(
     models={name: f"standins/{name}" for name in MODELS} | {"data": "standins/world"},
     gib=GIB,
     swapped="2,3",
+    teacher=TEACHER,
     **STANDINS,
 )

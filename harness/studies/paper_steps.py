@@ -84,7 +84,8 @@ def baselines(family: str) -> tuple[str, ...]:
 
 def trained(controls: bool) -> tuple[str, ...]:
     """Return what is trained for each seed, by name."""
-    return ("sft", "drift", *((*CONTROLS, "sft_then_merge", "merge_then_sft") if controls else ()))
+    more = (*CONTROLS, "sft_then_merge", "merge_then_sft") if controls else ()
+    return ("sft", "drift", "drift_published", *more)
 
 
 def ablations() -> tuple[str, ...]:
@@ -99,27 +100,13 @@ def distances() -> list[Step]:
 
 
 def sweeps(scale: Scale) -> list[Step]:
-    """Table 1: merges of four families, over alpha; 0.1 is the paper's. And tuned ones.
-
-    Tuned on a validation split, as its reviewers asked: the best that a merge can do.
-    """
+    """Table 1: merges of four families, over alpha; 0.1 is the paper's."""
     steps = []
     for family in SWEPT:
         here, pair = f"seed-0/{family}", parts.pair(family)
-        words = ("--alphas", ",".join(map(str, ALPHAS)), "--tasks", scale.seeing)
-        steps += [
-            step(
-                f"{here}/sweep",
-                *("sweep", *pair, *words, "--out", f"{here}/runs", *scale.options),
-                reads=(*pair, *scale.standins),
-                writes=tuple(f"{here}/runs/merge-{alpha:.2f}" for alpha in ALPHAS),
-                gpu="one",
-                stage="table-1",
-                seconds=11400,
-                resumes=True,
-            ),
-            parts.tuned(scale, f"{here}/tuned", pair, ALPHAS, stage="tuned-merges", seconds=1500),
-        ]
+        words = (scale.seeing, f"{here}/runs")
+        more: dict[str, Any] = {"stage": "table-1", "seconds": 11400}
+        steps.append(parts.swept(scale, f"{here}/sweep", pair, ALPHAS, *words, **more))
     for alpha in WRITTEN:
         run = (f"seed-0/idefics2/merge-{alpha}", parts.pair("idefics2"), "--alpha", alpha)
         steps.append(parts.merge(scale, *run, stage="table-1", seconds=180))
@@ -147,6 +134,7 @@ def compared(scale: Scale, family: str, seed: int, controls: bool) -> list[Step]
     steps = [
         _trained(scale, sft, f"{family}_sft", {"vlm": vlm}, own),
         _trained(scale, drift, *pull, own),
+        _trained(scale, f"{at}/drift_published", *pull, (*own, "when=backward")),
     ]
     if controls:
         more: dict[str, Any] = {"stage": "controls"}
@@ -181,17 +169,22 @@ def studied_once(scale: Scale) -> list[Step]:
     # is not said.
     made: dict[str, Any] = {"reads": ("data",), "stage": "table-7", "seconds": 60, "disk_gib": 1}
     steps.append(step("noisy", "noisy", scale.rows, "--out", "noisy", **made))
-    more: dict[str, Any] = {"rows": "noisy/rows.jsonl", "stage": "table-7", "seconds": 21600}
+    more: dict[str, Any] = {"rows": ["noisy/rows.jsonl"], "stage": "table-7", "seconds": 21600}
     for way in ("sft", "drift"):
         recipe = (f"qwen2_5_vl_{way}", {"vlm": vlm, "reasoner": llm})
         steps.append(_trained(scale, f"{QWEN}/{way}_noisy", *recipe, **more))
     return steps
 
 
-def answers(scale: Scale, seeds: int, controls: bool) -> list[Step]:
+def answers(scale: Scale, seeds: int, names: Mapping[str, Sequence[str]]) -> list[Step]:
     """Each checkpoint on the benchmarks of the tables, on perception (table 6) and on text.
 
     Text shows what training keeps, and the reasoner's own lift, to hold the transfer against.
+
+    Args:
+        scale: What stands for the benchmarks.
+        seeds: Of training.
+        names: Family → what is trained for each seed.
     """
     steps: list[Step] = []
     seconds = {"idefics2": 26000, "qwen2_5_vl": 19500}
@@ -205,11 +198,10 @@ def answers(scale: Scale, seeds: int, controls: bool) -> list[Step]:
             _answers(scale, f"{here}/baseline_answers", baselines(family), **more),
             _answers(scale, f"{here}/reasoner_answers", ("reasoner",), seconds=thinking),
         ]
-    names = trained(controls)
     for seed in range(seeds):
-        for family in TRAINED:
-            more = {"seconds": 4400 + 2160 * (len(names) - 2)}
-            steps.append(_answers(scale, f"seed-{seed}/{family}/answers", names, **more))
+        for family, own in names.items():
+            more = {"seconds": 4400 + 2160 * (len(own) - 2)}
+            steps.append(_answers(scale, f"seed-{seed}/{family}/answers", own, **more))
     steps.append(_answers(scale, f"{QWEN}/ablation_answers", ablations(), seconds=17600))
     return steps
 

@@ -20,11 +20,19 @@ def fetched(scale: Scale) -> list[Step]:
     """Models and data: links into the hub's cache."""
     steps = []
     for name, place in scale.models.items():
-        out, kind = (name, ("--data",)) if name == "data" else (f"seed-0/{name}", ())
         size = scale.gib[name]
         more: dict[str, Any] = {"stage": "models", "seconds": 20 * size, "download_gib": size}
+        out, kind, reads = f"seed-0/{name}", [], list(scale.standins)
+        if name == "data":
+            out, kind = name, ["--data"]
+            more["writes"] = _data(scale)
+            if scale.teacher:
+                kind += ["--written-by", scale.teacher]
+                reads.append(scale.teacher)
+                if scale.rows != name:
+                    kind += ["--rows", scale.rows.removeprefix(f"{name}/")]
         run = ("fetch", place, *kind, "--out", out)
-        steps.append(step(out, *run, reads=scale.standins, **more))
+        steps.append(step(out, *run, reads=reads, **more))
     return steps
 
 
@@ -64,20 +72,31 @@ def merge(
     return step(out, *run, reads=(*both, *reads), disk_gib=scale.disk(out), **more)
 
 
-def tuned(
-    scale: Scale, out: str, both: Sequence[str], alphas: Sequence[float], **more: Any
+def _data(scale: Scale) -> tuple[str, ...]:
+    """The study's rows, and what is known of their making."""
+    return ("data", *(["data.made.json"] if scale.teacher else []))
+
+
+def swept(
+    scale: Scale,
+    name: str,
+    both: Sequence[str],
+    alphas: Sequence[float],
+    tasks: str,
+    out: str = "",
+    reads: Sequence[str] = (),
+    **more: Any,
 ) -> Step:
-    """The merge that does best on the validation benchmark, written; the runs lie beside it."""
-    place, _, name = out.rpartition("/")
-    runs = f"{place}/tuning" if name == "tuned" else f"{out}_tuning"
-    words = ("--alphas", ",".join(map(str, alphas)), "--tasks", scale.validation)
+    """Merges at several shares in one engine; runs in `out`, or in a folder of the step's name."""
+    out = out or name
+    words = ("--alphas", ",".join(map(str, alphas)), "--tasks", tasks, "--out", out)
     return step(
-        out,
-        *("sweep", *both, *words, "--out", runs, "--best", out, *scale.options),
-        reads=(*both, *scale.standins),
-        writes=(runs, out),
+        name,
+        *("sweep", *both, *words, *scale.options),
+        reads=(*(reads or both), *scale.standins),
+        writes=tuple(f"{out}/merge-{alpha:.2f}" for alpha in alphas),
         gpu="one",
-        disk_gib=scale.disk(out),
+        resumes=True,
         **more,
     )
 
@@ -88,18 +107,37 @@ def trained(
     recipe: str,
     parents: Mapping[str, str],
     settings: Sequence[str] = (),
-    rows: str = "",
+    rows: Sequence[str] = (),
+    reads: Sequence[str] = (),
     **more: Any,
 ) -> Step:
-    """A training; on the study's GPUs together, each with its share of the global batch, or one."""
+    """A training; on the study's GPUs together, each with its share of the global batch, or one.
+
+    Args:
+        scale: What stands for the rest.
+        out: Folder of the checkpoint.
+        recipe: Its name.
+        parents: Role → model.
+        settings: `field=value`.
+        rows: Files of rows; none: the study's.
+        reads: What it reads instead of the parents, whose place may be chosen when it starts.
+        more: Of the step.
+    """
     together = more.setdefault("gpu", "ranks") == "ranks"
+    data = ",".join(rows or [scale.rows])
     given = [f"{role}={model}" for role, model in parents.items()]
-    given.append(f"data={rows or scale.rows}")
-    given += [*([f"accumulate={ACCUMULATE}"] if together else ()), *settings]
-    sets = [word for one in given for word in ("--set", one)]
-    run = ("train", recipe, *sets, *scale.training, "--out", out)
-    reads = (*parents.values(), rows.split("/")[0] or "data")
-    return step(out, *run, reads=reads, **{"disk_gib": scale.disk(out), **more})
+    given.append(f"data=[{data}]" if rows[1:] else f"data={data}")
+    if together:
+        given.append(f"accumulate={ACCUMULATE}")
+    sets, own = ([word for one in some for word in ("--set", one)] for some in (given, settings))
+    run = ("train", recipe, *sets, *scale.training, *own, "--out", out)
+    read = [
+        path
+        for one in rows or [scale.rows]
+        for path in (_data(scale) if one == scale.rows else [one])
+    ]
+    more = {"disk_gib": scale.disk(out), **more}
+    return step(out, *run, reads=(*(reads or parents.values()), *read), **more)
 
 
 def answers(

@@ -17,8 +17,8 @@ from common import hub
 from common.errors import UserError
 from common.text import gib
 from drift.families import DECODER_ROLES
-from drift.pairing import Pairing, pair, refuse_unpaired
-from harness.studies import rehearsed_answers, rehearsed_training
+from drift.pairing import Pairing, is_same_family, pair, pair_vlms, refuse_unpaired
+from harness.studies import rehearsed_answers, rehearsed_training, tuning
 from harness.studies.display import clock
 from harness.studies.process import filled
 from harness.studies.rehearsed_models import Model, Models, parsed, recipe
@@ -57,12 +57,29 @@ def rehearse(study: Study, steps: Sequence[Step], out: Path, machine: Machine) -
         out: Its folder; what is there counts as done.
         machine: Where it would run.
     """
-    ready = [replace(one, run=tuple(filled(one, study, machine.gpus))) for one in study.steps]
     wanted = {step.name for step in steps}
     with TemporaryDirectory(prefix="driftbench-rehearsal-") as scratch:
+        suppose(study, Path(scratch))
+        ready = [
+            replace(one, run=tuple(filled(one, study, machine.gpus, Path(scratch))))
+            for one in study.steps
+        ]
         looking = _Rehearsal(Models(ready, out, Path(scratch)), machine)
         findings = [looking.of(step) for step in ready if step.name in wanted]
         return [*findings, *_disks(looking, steps, out), _gpus(steps, machine)]
+
+
+def suppose(study: Study, folder: Path) -> None:
+    """Write what the study will choose, as if the first setting that it tries were the best."""
+    methods: dict[str, dict[str, tuning.Chosen]] = {}
+    for trial in reversed(study.trials):
+        methods.setdefault(trial.method, {})[trial.family] = tuning.Chosen(
+            settings=trial.settings, trial=Path(trial.folder).name, score=0.0, seeds=1, trials=1
+        )
+    for one in study.steps:
+        if one.run[0] == "tune" and study.tuning:
+            found = tuning.Tuned(rule=study.tuning, methods=methods)
+            tuning.write(folder / parsed(one.run).one("--out"), found)
 
 
 class _Rehearsal:
@@ -160,7 +177,8 @@ class _Rehearsal:
 
     def _pair(self, vlm: Model, llm: Model) -> tuple[Pairing, str]:
         with vlm.named(), llm.named():
-            pairing = pair(vlm.folder, llm.folder)
+            alike = is_same_family(vlm.folder, llm.folder)
+            pairing = (pair_vlms if alike else pair)(vlm.folder, llm.folder)
         return pairing, f"{len(pairing.weights)} tensors pair"
 
     def _base(self, path: str, pairing: Pairing) -> None:

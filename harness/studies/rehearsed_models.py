@@ -102,7 +102,7 @@ class Models:
         Raises:
             UserError: Nothing is known of it.
         """
-        step = self._makers.get(path)
+        step = self._makers.get(path) or self._makers.get(str(Path(path).parent))
         place = str(self.out / path) if step and (self.out / path).is_dir() else path
         if step and place == path:
             if step.run[0] == "fetch":

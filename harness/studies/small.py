@@ -11,8 +11,8 @@ Seconds are estimates for one GPU of 24 GB that computes 71 TFLOP/s in bfloat16 
                 recomputation (6 under adapters, whose base has no gradient), at a third of the
                 peak, and as much again for batches of one sample
     evaluation  3,531 questions with answers of about 300 tokens: 270 s for a billion parameters,
-                and a minute to start; a share of a merge on the 900 of validation: 80 s, and a
-                minute
+                and a minute to start; the 4,329 questions of validation have short answers, 120 s,
+                or 240 s after training
 
 What fits is what `driftbench rehearse small --device-memory 24` says.
 """
@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from drift.training import config as recipes
-from harness.studies import parts
-from harness.studies.scale import STANDINS, Scale, given
-from harness.studies.step import Claim, Method, MethodRun, Step, Study
+from harness.studies import arms, parts
+from harness.studies.arms import Arm, grid
+from harness.studies.scale import RULE, STANDINS, Scale, given
+from harness.studies.step import Claim, Method, MethodRun, Step, Study, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,15 @@ FAMILIES = {
 """By the name of their recipes. The reasoners that think long are asked as their cards say."""
 STEPS = 200
 ALPHAS = (0.05, 0.1, 0.2, 0.4)
+TUNED_IN = "smolvlm"
+"""Family in which the settings are chosen that all families take: the smallest."""
+BEST = {
+    "sft": grid("lr", at=[[2e-6], [1e-5], [5e-5]]),
+    "drift": grid("lr", "alpha", at=[[2e-6, 1.0], [1e-5, 0.3], [5e-5, 0.1]]),
+    "lora_sft": grid("lr", at=[[2e-5], [1e-4], [5e-4]]),
+    "lora_drift": grid("lr", "alpha", at=[[2e-5, 1.0], [1e-4, 0.3], [5e-4, 0.1]]),
+}
+"""Recipe → what is tried of it."""
 CONTROLS = {
     "random": ("drift", "prior=random"),
     "published": ("drift", "when=backward"),
@@ -67,10 +77,10 @@ prior; a pull for each micro-batch; adapters that begin where others do."""
 LABELS = {
     "vlm": "VLM",
     "reasoner": "reasoner (text only)",
-    "tuned": "merge, α tuned",
+    arms.TUNED: "merge, tuned",
     "sft": "SFT",
     "drift": "DRIFT",
-    "merge_then_sft": "merge, α tuned, then SFT",
+    "merge_then_sft": "merge, tuned, then SFT",
     "lora_sft": "LoRA SFT",
     "lora_drift": "LoRA DRIFT",
     "random": "DRIFT, random Δ",
@@ -108,6 +118,8 @@ def study(
     steps = parts.fetched(chosen)
     for name in FAMILIES:
         steps += parts.checked(name, stage="distances", seconds=60)
+    steps += _tuning(chosen)
+    for name in FAMILIES:
         steps += _asked_once(chosen, name)
     for seed in range(seeds):
         for name in FAMILIES:
@@ -125,6 +137,8 @@ def study(
         methods=_methods(seeds, controls),
         claims=_claims(),
         baseline="sft",
+        trials=tuple(_trials()),
+        tuning=chosen.rule,
         titles={name: family.title for name, family in FAMILIES.items()},
         threads=1 if scale else 8,
     )
@@ -150,7 +164,7 @@ def _scale(standins: bool) -> Scale:
         everything=f"{asked},{TEXT}",
         reasoning=asked,
         text=TEXT,
-        validation="mmmu",
+        rule=RULE,
         options=("--max-tokens", "2048", "--context", "8192"),
         options_text=("--max-tokens", "6144", "--context", "8192", "--limit", "400"),
         training=("--set", f"steps={STEPS}"),
@@ -161,7 +175,7 @@ def _methods(seeds: int, controls: bool) -> tuple[Method, ...]:
     runs: dict[str, list[MethodRun]] = {name: [] for name in LABELS}
     for name in FAMILIES:
         for seed in range(seeds):
-            once = ("vlm", "reasoner", "tuned") if seed == 0 else ()
+            once = ("vlm", "reasoner", arms.TUNED) if seed == 0 else ()
             for method in (*once, *_arms(name, controls)):
                 folder = f"seed-{seed}/{name}/runs/{method}"
                 runs[method].append(MethodRun(name, seed, folder))
@@ -199,59 +213,82 @@ def _claims() -> tuple[Claim, ...]:
 # The steps of a family
 
 
-def _arms(name: str, controls: bool) -> tuple[str, ...]:
+def _arms(name: str, controls: bool) -> dict[str, Arm]:
     """What is trained for each seed, by method."""
-    full = ("sft", "drift", "merge_then_sft") if FAMILIES[name].full else ()
-    more = CONTROLS if controls and full else ()
-    return (*full, "lora_sft", "lora_drift", *more)
+    family = FAMILIES[name]
+
+    def arm(method: str, recipe: str, *fixed: str, like: str = "", start: str = "vlm") -> Arm:
+        adapters = recipe.startswith("lora")
+        cost: dict[str, Any] = {"gpu": "one"}
+        cost["seconds"] = (810 if adapters else 1080) * family.billions[0]
+        if adapters:
+            cost["disk_gib"] = 0.5
+        label, tried = LABELS[method], BEST[recipe]
+        return Arm(
+            label=label, recipe=recipe, grid=tried, fixed=fixed, cost=cost, like=like, start=start
+        )
+
+    found = {one: arm(one, one) for one in BEST if family.full or one.startswith("lora")}
+    if family.full:
+        found["merge_then_sft"] = arm("merge_then_sft", "sft", like="sft", start=arms.TUNED)
+    if family.full and controls:
+        for method, (recipe, fixed) in CONTROLS.items():
+            found[method] = arm(method, recipe, fixed, like=recipe)
+    return found
+
+
+def _tuning(scale: Scale) -> list[Step]:
+    """The settings: of trainings in the smallest family, of merges in each."""
+    billions = {name: family.billions[0] for name, family in FAMILIES.items()}
+    steps = []
+    for name, size in billions.items():
+        own, seconds = _seeing(scale, name), 60 + 120 * size
+        steps += arms.merges_tried(own, name, ALPHAS, seconds=seconds)
+    own, tried = _seeing(scale, TUNED_IN), _arms(TUNED_IN, controls=False)
+    steps += arms.tried(own, TUNED_IN, tried, seconds=240 * billions[TUNED_IN])
+    steps.append(arms.choose(arms.CHOSEN, _trials()))
+    more: dict[str, Any] = {"stage": "at-their-best", "seconds": 60}
+    return [*steps, *(arms.merge_chosen(scale, name, **more) for name in FAMILIES)]
+
+
+def _trials() -> list[Trial]:
+    merges = [one for name in FAMILIES for one in arms.merge_trials(name, ALPHAS)]
+    return [*merges, *arms.trials(TUNED_IN, _arms(TUNED_IN, controls=False))]
 
 
 def _asked_once(scale: Scale, name: str) -> list[Step]:
-    """The VLM, the reasoner in text, and the merge that does best on validation."""
+    """The VLM, the merge that was chosen, and the reasoner in text."""
     at, family = f"seed-0/{name}", FAMILIES[name]
-    own = _seeing(scale, name)
-    seconds = 60 + len(ALPHAS) * (60 + 80 * family.billions[0])
     asked = (*family.thinking, *scale.options_text)
     thought = 60 + 400 * family.billions[1]
     return [
-        parts.tuned(own, f"{at}/tuned", parts.pair(name), ALPHAS, stage="merges", seconds=seconds),
-        _answers(own, f"{at}/baseline_answers", ("vlm", "tuned")),
+        _answers(scale, f"{at}/baseline_answers", ("vlm", arms.TUNED)),
         parts.answers(
-            own, f"{at}/reasoner_answers", ("reasoner",), own.text, asked, seconds=thought
+            scale, f"{at}/reasoner_answers", ("reasoner",), scale.text, asked, seconds=thought
         ),
     ]
 
 
 def _trained(scale: Scale, name: str, seed: int, controls: bool) -> list[Step]:
-    """Every arm of a training seed: its recipe, its training, its answers."""
-    at, family, (vlm, llm) = f"seed-{seed}/{name}", FAMILIES[name], parts.pair(name)
-    steps = []
-    for method in _arms(name, controls):
-        recipe, *more = CONTROLS.get(method, (method,))
-        parents = {"vlm": vlm, "reasoner": llm}
-        if method == "merge_then_sft":
-            recipe, parents = "sft", {"vlm": f"seed-0/{name}/tuned"}
-        adapters = recipe.startswith("lora")
-        cost: dict[str, Any] = {"seconds": (810 if adapters else 1080) * family.billions[0]}
-        if adapters:
-            cost["disk_gib"] = 0.5
-        given = (f"seed={seed}", *more)
-        run = (f"{at}/{method}", f"{name}_{recipe}", parents, given)
-        steps.append(parts.trained(scale, *run, gpu="one", stage="training", **cost))
-    whole = [f"{at}/{method}" for method in _arms(name, controls) if "lora" not in method]
+    """Every arm of a training seed, and its answers."""
+    at, found = f"seed-{seed}/{name}", _arms(name, controls)
+    steps = [
+        arms.counted(scale, f"{at}/{method}", arm, seed, TUNED_IN) for method, arm in found.items()
+    ]
+    whole = [f"{at}/{method}" for method in found if "lora" not in method]
     if whole:
         moved: dict[str, Any] = {"of": whole, "stage": "distances", "seconds": 60}
-        steps.append(parts.distance(f"{at}/trained_distance", (vlm, llm), **moved))
-    return [*steps, _answers(_seeing(scale, name), f"{at}/answers", _arms(name, controls))]
+        steps.append(parts.distance(f"{at}/trained_distance", parts.pair(name), **moved))
+    return [*steps, _answers(scale, f"{at}/answers", tuple(found))]
+
+
+def _answers(scale: Scale, name: str, names: Sequence[str]) -> Step:
+    family = name.split("/")[1]
+    own, seconds = _seeing(scale, family), 60 + len(names) * 270 * FAMILIES[family].billions[0]
+    return parts.answers(own, name, names, own.everything, own.options, seconds=seconds)
 
 
 def _seeing(scale: Scale, name: str) -> Scale:
     """With the options of the family; stand-ins are of other sizes."""
     more = () if scale.standins else FAMILIES[name].seeing
     return replace(scale, options=(*more, *scale.options))
-
-
-def _answers(scale: Scale, name: str, names: Sequence[str]) -> Step:
-    billions = FAMILIES[name.split("/")[1]].billions[0]
-    seconds = 60 + len(names) * 270 * billions
-    return parts.answers(scale, name, names, scale.everything, scale.options, seconds=seconds)

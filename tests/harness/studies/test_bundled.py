@@ -3,20 +3,26 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
+import typer
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from common.errors import UserError
 from drift.pocket.world import CARDS, OPERATORS, Chain
-from harness.studies import load, pocket
+from driftbench.__main__ import app
+from harness.studies import load, pocket, process, rehearsal, rehearsed_models
 from harness.studies.paper_steps import FAMILIES
 from harness.studies.pocket_arms import ARMS
 from harness.studies.pocket_arms import FAMILIES as FAMILIES_OF_POCKET
 from harness.studies.small import FAMILIES as FAMILIES_SMALL
 from harness.studies.step import within
+
+SAMPLED = {"pocket_text", "gsm8k_train"}
+"""What is asked to learn from the answers."""
 
 
 def words(study, name):
@@ -125,8 +131,9 @@ def test_more_seeds_than_were_declared_are_refused():
 def test_every_run_that_a_study_evaluates_is_of_a_method(name, asked):
     study = load.load(name, **asked)
     runs = {run.folder for method in study.methods for run in method.runs}
+    runs |= {trial.folder for trial in study.trials}
     for step in study.steps:
-        if step.run[0] in ("eval", "sweep") and not {"--best", "pocket_text"} & set(step.run):
+        if step.run[0] in ("eval", "sweep") and not SAMPLED & set(step.run):
             place = step.run[step.run.index("--out") + 1]
             models = step.run[1 : step.run.index("--tasks")] if step.run[0] == "eval" else ()
             folders = step.writes
@@ -165,6 +172,8 @@ def test_reasoners_are_asked_as_their_cards_say():
 def test_the_study_of_small_vlms_takes_a_day_of_one_gpu():
     study = load.load("small")
     assert sum(step.seconds for step in study.steps) <= 24 * 3600
+    tried = {trial.method for trial in study.trials}
+    assert tried == {"vlm", "tuned", "sft", "drift", "lora_sft", "lora_drift"}
     for family, one in FAMILIES_SMALL.items():
         recipes = {step.run[1] for step in study.steps if step.run[0] == "train"}
         arms = (
@@ -172,13 +181,45 @@ def test_the_study_of_small_vlms_takes_a_day_of_one_gpu():
         )
         assert {f"{family}_{arm}" for arm in arms} <= recipes
         assert study.titles[family] == one.title
-    assert words(study, "seed-0/smolvlm/merge_then_sft").startswith(
-        "train smolvlm_sft --set vlm=seed-0/smolvlm/tuned --set data=data --set seed=0"
+    assert words(study, "seed-0/internvl3_2b/merge_then_sft") == (
+        "train internvl3_2b_sft --set vlm=seed-0/internvl3_2b/tuned --set data=data "
+        "--set steps=200 --set seed=0 --set lr={chosen tuned.json sft smolvlm lr} "
+        "--out seed-0/internvl3_2b/merge_then_sft"
     )
     # What is fetched is what the recipes are of.
     assert words(study, "seed-0/internvl3_2b/reasoner") == (
         "fetch deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B --out seed-0/internvl3_2b/reasoner"
     )
+
+
+@pytest.mark.parametrize("name", ["paper", "small"])
+def test_arms_have_equally_many_trials_on_seeds_that_are_not_counted(name):
+    study = load.load(name, seeds=3, controls=True)
+    counted = {run.seed for method in study.methods for run in method.runs}
+    tried = {}
+    for trial in study.trials:
+        assert trial.seed not in counted
+        if trial.settings and trial.method not in ("tuned", "wise_ft"):
+            settings = tried.setdefault((trial.method, trial.family), {})
+            settings.setdefault(str(trial.settings), set()).add(trial.seed)
+    assert {len(settings) for settings in tried.values()} == {3}
+    assert {len(seeds) for settings in tried.values() for seeds in settings.values()} == {2}
+
+
+@pytest.mark.parametrize("scale", [None, "pocket"])
+@pytest.mark.parametrize("name", ["paper", "small"])
+def test_every_step_is_words_that_its_command_knows(name, scale, tmp_path):
+    study = load.load(name, controls=True, scale=scale)
+    rehearsal.suppose(study, tmp_path)
+    door = typer.main.get_command(app)
+    for step in study.steps:
+        words = process.filled(step, study, 1, tmp_path)
+        command = door
+        while isinstance(command, typer.core.TyperGroup):
+            command = command.commands[words.pop(0)]
+        command.make_context(step.name, words)
+        if step.run[0] == "train":
+            rehearsed_models.recipe(replace(step, run=process.filled(step, study, 1, tmp_path)))
 
 
 def test_the_primary_claims_of_small_vlms_are_few():
