@@ -11,7 +11,7 @@ from typing import Any
 from harness.studies import parts
 from harness.studies.scale import Scale
 from harness.studies.step import Step, Trial, step
-from harness.studies.tuning import choice
+from harness.studies.tuning import word
 
 SEEDS = (1000, 1001)
 """Of training, on which settings are chosen."""
@@ -78,7 +78,7 @@ def tried(scale: Scale, family: str, arms: Mapping[str, Arm], seconds: float) ->
 def counted(scale: Scale, out: str, arm: Arm, seed: int, tuned_in: str) -> Step:
     """An arm at the settings that were chosen for it in a family."""
     name = arm.like or out.rpartition("/")[2]
-    settings = {one: choice(CHOSEN, name, tuned_in, one) for one in arm.grid[0]}
+    settings = {one: word(CHOSEN, name, tuned_in, one) for one in arm.grid[0]}
     return _trained(scale, out, arm, settings, seed, CHOSEN)
 
 
@@ -157,7 +157,7 @@ def merge_trials(family: str, alphas: Sequence[float]) -> list[Trial]:
 
 def merge_chosen(scale: Scale, family: str, **more: Any) -> Step:
     """The merge of VLM and reasoner at the share that was chosen."""
-    words = ("--alpha", choice(CHOSEN, TUNED, family, "alpha"))
+    words = ("--alpha", word(CHOSEN, TUNED, family, "alpha"))
     out = f"seed-0/{family}/{TUNED}"
     return parts.merge(scale, out, parts.pair(family), *words, reads=(CHOSEN,), **more)
 
@@ -178,7 +178,7 @@ def wise_tried(
     vlm, steps = parts.pair(family)[0], []
     for seed in SEEDS:
         at = f"tuning-{seed}/{family}"
-        chosen = f"{at}/{choice(CHOSEN, sft, family, 'trial')}"
+        chosen = f"{at}/{word(CHOSEN, sft, family, 'trial')}"
         read = (vlm, CHOSEN, *(f"{at}/{sft}-{number}" for number in range(count)))
         steps.append(_swept(scale, f"{at}/{WISE}", (vlm, chosen), alphas, seconds, read))
     return steps
@@ -196,7 +196,7 @@ def wise_trials(family: str, alphas: Sequence[float]) -> list[Trial]:
 def wise_counted(scale: Scale, family: str, seed: int, sft: str, **more: Any) -> Step:
     """The interpolation of the VLM and an SFT that counts, at the share that was chosen."""
     pair = (parts.pair(family)[0], f"seed-{seed}/{family}/{sft}")
-    words = ("--alpha", choice(CHOSEN_LATER, WISE, family, "alpha"))
+    words = ("--alpha", word(CHOSEN_LATER, WISE, family, "alpha"))
     out = f"seed-{seed}/{family}/{WISE}"
     return parts.merge(scale, out, pair, *words, reads=(CHOSEN_LATER,), **more)
 

@@ -18,7 +18,7 @@ from harness.studies.pocket_arms import (
     Settings,
 )
 from harness.studies.step import Step, Trial, step
-from harness.studies.tuning import choice
+from harness.studies.tuning import word
 
 TEST, VALIDATION, TEXT = "pocket", "pocket_validation", "pocket_text"
 FIRST_CHOICE, CHOICE = "tuned-first.json", "tuned.json"
@@ -130,7 +130,7 @@ def tried(place: Place, name: str) -> list[Step]:
         """What the rule chose among the trials of another arm, on this seed."""
         every = tuple(trial_folder(place, other, i) for i, _ in enumerate(ARMS[other].grid))
         return Made(
-            f"{place.at}/{choice(FIRST_CHOICE, other, place.family, 'trial')}",
+            f"{place.at}/{word(FIRST_CHOICE, other, place.family, 'trial')}",
             (FIRST_CHOICE, *every),
         )
 

@@ -6,7 +6,7 @@
      "methods": {"sft": {"llava_next": {"settings": {"lr": 0.003}, "trial": "sft-3",
                                         "score": 0.55, "kept": 0.925, "seeds": 2, "trials": 6}}}}
 
-A word of a step may hold a choice, `choice(FILE, METHOD, FAMILY, NAME)`: the value of a setting, or
+A word of a step may hold a choice, `word(FILE, METHOD, FAMILY, NAME)`: the value of a setting, or
 `trial`, the name of the chosen run. It is filled in when the step starts.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from common.errors import UserError, near
 from common.typed import MaybeNan, read_json, record
 from harness.runs.folder import write_json
+from harness.statistics import choice
 from harness.statistics.sides import read_run
 from harness.studies.step import Design, Trial, Tuning
 
@@ -123,33 +124,32 @@ def _choose(rule: Tuning, folder: Path, tried: list[Trial], against: list[Trial]
     for trial in tried:
         settings.setdefault(repr(sorted(trial.settings.items())), []).append(trial)
     seeds = {trial.seed for trial in tried}
-    floor = -math.inf
-    if rule.keeps and against:
-        start = [one for one in against if one.seed in seeds]
-        floor = _mean(folder, start, rule.task, rule.keeps) - rule.points * POINT
-    candidates = []
     for trials in settings.values():
         if {trial.seed for trial in trials} != seeds:
             raise UserError(
                 f"{trials[0].method} was tried at {dict(trials[0].settings)} on some of the seeds "
                 f"{sorted(seeds)} alone"
             )
-        kept = _mean(folder, trials, rule.task, rule.keeps) if rule.keeps else None
-        candidates.append(
-            Chosen(
-                settings=trials[0].settings,
-                trial=Path(trials[0].folder).name,
-                score=_mean(folder, trials, rule.task, rule.group),
-                kept=kept,
-                keeps=kept is None or kept >= floor,
-                seeds=len(seeds),
-                trials=len(settings),
-            )
-        )
-    keeping = [one for one in candidates if one.keeps]
-    if keeping:
-        return max(keeping, key=lambda one: one.score)
-    return max(candidates, key=lambda one: one.kept or 0.0)
+    scores = {one: _mean(folder, trials, rule.task, rule.group) for one, trials in settings.items()}
+    kept: dict[str, float] = {}
+    able = list(settings)
+    best = choice.best(scores)
+    start = [one for one in against if one.seed in seeds]
+    if rule.keeps and start:
+        least = _mean(folder, start, rule.task, rule.keeps) - rule.points * POINT
+        kept = {one: _mean(folder, tried, rule.task, rule.keeps) for one, tried in settings.items()}
+        able = choice.keeping(scores, kept, least)
+        best = choice.best_keeping(scores, kept, least)
+    chosen = settings[best][0]
+    return Chosen(
+        settings=chosen.settings,
+        trial=Path(chosen.folder).name,
+        score=scores[best],
+        kept=kept.get(best),
+        keeps=best in able,
+        seeds=len(seeds),
+        trials=len(settings),
+    )
 
 
 def _mean(folder: Path, trials: Iterable[Trial], task: str, group: str) -> float:
@@ -168,20 +168,20 @@ def _mean(folder: Path, trials: Iterable[Trial], task: str, group: str) -> float
 # In the words of a step
 
 
-def choice(file: str, method: str, family: str, name: str) -> str:
+def word(file: str, method: str, family: str, name: str) -> str:
     """A word, or a part of one, that becomes what was chosen when the step starts.
 
-    >>> choice("tuned.json", "sft", "llava_next", "lr")
+    >>> word("tuned.json", "sft", "llava_next", "lr")
     '{chosen tuned.json sft llava_next lr}'
     """
     return f"{{chosen {file} {method} {family} {name}}}"
 
 
-def filled(word: str, folder: Path) -> str:
-    """The word with its choices in place.
+def filled(text: str, folder: Path) -> str:
+    """A word with its choices in place.
 
     Args:
-        word: Of a step.
+        text: Of a step.
         folder: The study's.
 
     Raises:
@@ -195,4 +195,4 @@ def filled(word: str, folder: Path) -> str:
             raise UserError(f"{folder / file} chose no {name} for {method} in {family}")
         return chosen.trial if name == "trial" else f"{chosen.settings[name]}"
 
-    return _CHOICE.sub(value, word)
+    return _CHOICE.sub(value, text)

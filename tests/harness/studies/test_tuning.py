@@ -83,9 +83,9 @@ def test_words_of_a_step_are_filled_with_what_was_chosen(study, tmp_path):
     path = tmp_path / "tuned.json"
     tuning.write(path, tuning.tune(study, tmp_path))
     assert tuning.read(path) == tuning.tune(study, tmp_path)
-    word = f"lr={tuning.choice('tuned.json', 'sft', 'llava_next', 'lr')}"
+    word = f"lr={tuning.word('tuned.json', 'sft', 'llava_next', 'lr')}"
     assert tuning.filled(word, tmp_path) == "lr=1.0"
-    place = f"x/{tuning.choice('tuned.json', 'sft', 'llava_next', 'trial')}/y"
+    place = f"x/{tuning.word('tuned.json', 'sft', 'llava_next', 'trial')}/y"
     assert tuning.filled(place, tmp_path) == "x/sft-1-0/y"
     for method, family, name, said in (
         ("drfit", "llava_next", "lr", "did you mean drift"),
@@ -93,9 +93,9 @@ def test_words_of_a_step_are_filled_with_what_was_chosen(study, tmp_path):
         ("sft", "llava_next", "alpha", "chose no alpha"),
     ):
         with pytest.raises(UserError, match=said):
-            tuning.filled(tuning.choice("tuned.json", method, family, name), tmp_path)
+            tuning.filled(tuning.word("tuned.json", method, family, name), tmp_path)
     with pytest.raises(UserError, match="`driftbench tune` writes"):
-        tuning.filled(tuning.choice("none.json", "sft", "llava_next", "lr"), tmp_path)
+        tuning.filled(tuning.word("none.json", "sft", "llava_next", "lr"), tmp_path)
 
 
 def test_what_was_not_tried_is_told(study, tmp_path):
