@@ -81,7 +81,10 @@ def train(
         typer.Option(min=0.001, help="GiB of a GPU, for --plan; without it, of the one here."),
     ] = None,
 ) -> None:
-    """Fine-tune a VLM: SFT; DRIFT when the recipe names a prior; GRPO when it names a reward."""
+    """Fine-tune a VLM: SFT, DRIFT or GRPO, as the recipe says.
+
+    DRIFT is what a recipe with a prior does, GRPO what one with a reward does.
+    """
     from drift.training import config as recipes
 
     given = recipes.from_settings(settings or [])

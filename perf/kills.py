@@ -227,7 +227,8 @@ def _compare(quiet: Path, killed: Path) -> None:
     cards, answers = [], []
     for run in (quiet, killed):
         # The checkout that this runs from may change meanwhile.
-        cards.append({**json.loads((run / "run.json").read_bytes()), "seconds": 0, "git": ""})
+        card = json.loads((run / "run.json").read_bytes())
+        cards.append(card | {"seconds": 0, "processor_seconds": 0, "git": ""})
         rows = [{**row, "seconds": 0} for row in _lines(run)]
         answers.append(sorted(rows, key=lambda row: (row["id"], row["sample"])))
     differ = [name for name in cards[0] if cards[0][name] != cards[1][name]]

@@ -17,7 +17,7 @@ from harness.statistics import scores
 from harness.statistics.choice import best
 from harness.statistics.compare import VALIDATION
 from harness.statistics.sides import Run, read_run, run_folders
-from harness.studies import load, record
+from harness.studies import record
 from harness.studies.step import STATE, Design, Method
 from reports.blocks import (
     Block,
@@ -41,17 +41,8 @@ WHOLE = "all, side by side"
 
 
 def design_of(path: Path) -> Design | None:
-    """Return what the study in a folder compares; None where it is none, or nothing tells.
-
-    A bundled study whose record is of a version that did not write it down compares what it does
-    now.
-    """
-    design, name = record.read(path), record.name(path) or ""
-    if design is None and (bundled := name.partition(" ")[0]) in load.BUNDLED:
-        seeds = max(1, len(list(path.glob("seed-*"))))
-        design = load.load(bundled, seeds=seeds, controls=True)
-        made = [method for method in design.methods if _on_disk(path, method)]
-        design = Design(methods=tuple(made), claims=design.claims, baseline=design.baseline)
+    """Return what the study in a folder compares; None where it is none, or nothing tells."""
+    design = record.read(path)
     return design if design and any(_on_disk(path, one) for one in design.methods) else None
 
 

@@ -191,7 +191,11 @@ def processor(family: str) -> Any:
             size = {"longest_edge": 2 * CELL}
             image = tf.PixtralImageProcessor(size=size, patch_size=CELL // 2)
             kind, more = "Pixtral", {"patch_size": CELL // 2, "spatial_merge_size": 2}
-            more |= {"image_break_token": "<break>", "image_end_token": "<end>"}
+            more |= {
+                "image_break_token": "<break>",
+                "image_end_token": "<end>",
+                "image_token": "<image>",
+            }
         case "cohere2_vision":
             # Not the patch of the tower: it is the tokens a side of a tile.
             double = {"height": 2 * CELL, "width": 2 * CELL}

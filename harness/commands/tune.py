@@ -13,7 +13,7 @@ def tune(
         str, Option(metavar="A,B", help="Some methods; default: all that were tried.")
     ] = "",
 ) -> None:
-    """Choose each method's settings among the trials of a study, by the study's rule.
+    """Choose each method's settings among a study's trials.
 
     The rule stands in the study, and is printed. Each family has its own choice.
     """

@@ -108,19 +108,6 @@ def test_a_study_whose_record_names_no_methods_reads_as_runs(study, tmp_path):
     assert "llava_next/runs/sft" in [row.label for row in answered.rows]
 
 
-def test_a_bundled_study_without_methods_on_record_compares_what_it_does_now(study, tmp_path):
-    old = tmp_path / "old"
-    (old / "seed-0").mkdir(parents=True)
-    (old / "steps").mkdir()
-    for family in ("llava_next", "qwen2_5_vl"):
-        (old / "seed-0" / family).symlink_to(study / family)
-    (old / "steps" / "study.json").write_text(json.dumps({"recipe": "pocket"}))
-    block = load.collect([old]).blocks[0]
-    labels = [row.label for row in block.rows]
-    assert labels[:2] == ["VLM", "reasoner (text only)"] and labels[3:] == ["SFT", "DRIFT"]
-    assert block.baseline.label == "SFT" and block.choice and block.notes == ()
-
-
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

@@ -24,6 +24,6 @@ def test_golden_rows(task, case):
 def test_every_benchmark_has_some():
     variants = {"mathverse_text_only", "mathverse_vision_only", "mathvision_testmini",
                 "mathvista_test", "gsm8k_train", "emma_mini", "infovqa", "pocket",
-                "pocket_validation"}  # fmt: skip
+                "pocket_validation", "pocket_text"}  # fmt: skip
     assert set(published.golden()) == set(tasks.names()) - variants
     assert len(CASES) > 110

