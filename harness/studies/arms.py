@@ -19,7 +19,7 @@ CHOSEN, CHOSEN_LATER = "tuned.json", "tuned-later.json"
 """Of the arms that start from no other, and of WiSE-FT, which does."""
 TUNED, WISE = "tuned", "wise_ft"
 """Merges of VLM and reasoner, and of VLM and the chosen SFT (arXiv 2109.01903)."""
-Settings = Mapping[str, float | str]
+Settings = Mapping[str, int | float | str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Of the linear merges: the sweep, and what training starts from."""
-Settings = Mapping[str, float | str]
+Settings = Mapping[str, int | float | str]
 Grid = tuple[Settings, ...]
 
 

@@ -117,7 +117,7 @@ class Trial:
     seed: int
     folder: str
     """A run folder, relative to the study's."""
-    settings: Mapping[str, float | str] = field(default_factory=dict)
+    settings: Mapping[str, int | float | str] = field(default_factory=dict)
     """Name → value; a method that has none is tried once."""
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ POINT = 0.01
 class Chosen:
     """What was chosen for a method in a family."""
 
-    settings: Mapping[str, float | str]
+    settings: Mapping[str, int | float | str]
     trial: str
     """Name of its run folder."""
     score: MaybeNan

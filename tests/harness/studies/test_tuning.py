@@ -113,3 +113,12 @@ def test_what_was_chosen_for_the_pocket_is_of_its_grid():
     for method, families in tuning.read(SETTINGS).methods.items():
         for chosen in families.values():
             assert dict(chosen.settings) in [dict(one) for one in ARMS[method].grid]
+
+
+def test_a_whole_number_stays_one(study, tmp_path):
+    path = tmp_path / "tuned.json"
+    settings = {"steps": 200, "lr": 0.001, "layers": "0,1"}
+    trials = tuple(replace(one, settings=settings) for one in study.trials if one.method == "vlm")
+    tuning.write(path, tuning.tune(replace(study, trials=trials), tmp_path, ["vlm"]))
+    held = tuning.read(path).of("vlm", "llava_next", path).settings
+    assert [f"{value}" for value in held.values()] == ["200", "0.001", "0,1"]
