@@ -117,7 +117,7 @@ def measured(config: TrainConfig, arm: str, reasoner: str, scratch: Path) -> dic
 def right(model: torch.nn.Module, config: TrainConfig, scratch: Path) -> float:
     """The share of chains not trained on whose whole answer is the likeliest."""
     fresh = replace(config, data=str(scratch / "fresh" / "train.jsonl"), day="2026-01-01")
-    data = training._data(fresh, family_of(config.vlm))
+    data = training._data(fresh, family_of(config.vlm), None)
     hits = 0
     with torch.no_grad():
         for sample in data.samples:

@@ -9,17 +9,17 @@ import pytest
 
 from harness.studies import load, runner
 
-AT = "seed-10/llava_next"
+AT = "seed-20/llava_next"
 TRAINED = ("sft", "drift", "adaptive", "published", "merge_then_sft", "sft_x16")
 SHORT = {
-    "seed-10/world": "--train 6 --validation 3 --test 4",
+    "seed-20/world": "--train 6 --validation 3 --test 4",
     **dict.fromkeys((f"{AT}/base", f"{AT}/vlm", f"{AT}/reasoner"), "--length 0.01"),
     **dict.fromkeys((f"{AT}/{name}" for name in TRAINED), "--set steps=3 --set batch=2"),
 }
 
 
 def mine(path):
-    return path.startswith(AT) or path in ("seed-10/world", "report")
+    return path.startswith(AT) or path in ("seed-20/world", "report")
 
 
 def small():
@@ -61,7 +61,7 @@ def test_every_row_of_the_table_comes_from_its_checkpoint(study):
     for name in ("merge_degradation.png", "merge_degradation.svg", "index.html", "comparison.tex"):
         assert (study / "report" / name).stat().st_size > 1000
     fingerprints = {
-        name: json.loads((study / "seed-10/llava_next/runs" / name / "run.json").read_text())[
+        name: json.loads((study / "seed-20/llava_next/runs" / name / "run.json").read_text())[
             "fingerprint"
         ]
         for name in ("vlm", "merge-0.00", "merge-0.10", "sft", "drift")
@@ -73,7 +73,7 @@ def test_every_row_of_the_table_comes_from_its_checkpoint(study):
 @pytest.mark.slow
 def test_the_merges_end_at_the_vlm_byte_for_byte(study):
     vlm, merged = (
-        (study / "seed-10/llava_next" / name / "model.safetensors").read_bytes()
+        (study / "seed-20/llava_next" / name / "model.safetensors").read_bytes()
         for name in ("vlm", "merges/merge-0.00")
     )
     assert vlm == merged
@@ -82,7 +82,7 @@ def test_the_merges_end_at_the_vlm_byte_for_byte(study):
 @pytest.mark.slow
 def test_drift_pulled_every_projection_and_sft_none(study):
     made = {
-        name: json.loads((study / "seed-10/llava_next" / name / "made.json").read_text())
+        name: json.loads((study / "seed-20/llava_next" / name / "made.json").read_text())
         for name in ("sft", "drift")
     }
     assert made["drift"]["coverage"]["tensors"] == 4 * 7 and made["sft"]["coverage"] is None
@@ -103,11 +103,11 @@ def test_unchanged_it_runs_nothing(study):
 
 @pytest.mark.slow
 def test_a_lost_checkpoint_comes_back_the_same_and_no_question_is_asked_again(study):
-    weights = study / "seed-10/llava_next/sft/model.safetensors"
+    weights = study / "seed-20/llava_next/sft/model.safetensors"
     before = weights.read_bytes()
-    answers = study / "seed-10/llava_next/runs/sft/responses.jsonl"
+    answers = study / "seed-20/llava_next/runs/sft/responses.jsonl"
     asked = answers.read_bytes()
-    shutil.rmtree(study / "seed-10/llava_next/sft")
+    shutil.rmtree(study / "seed-20/llava_next/sft")
     runner.run(small(), study)
     assert weights.read_bytes() == before
     assert answers.read_bytes() == asked

@@ -48,24 +48,24 @@ def test_steps_of_the_pocket_word_for_word(tmp_path):
     held["methods"]["merge_then_sft"]["llava_next"]["settings"] = {"merge": 0.7, "lr": 0.002}
     settings.write_text(json.dumps(held))
     study = load.load("pocket", seeds=2, controls=True, settings=[f"chosen={settings}"])
-    at, data = "seed-11/llava_next", "data=seed-11/world/train.jsonl"
+    at, data = "seed-21/llava_next", "data=seed-21/world/train.jsonl"
     assert words(study, f"{at}/random") == (
         f"train pocket_drift --set vlm={at}/vlm --set {data} --set reasoner={at}/reasoner "
-        f"--set seed=11 --set prior=random --set lr=0.001 --set alpha=0.3 --out {at}/random"
+        f"--set seed=21 --set prior=random --set lr=0.001 --set alpha=0.3 --out {at}/random"
     )
     assert words(study, f"{at}/merge_then_sft") == (
-        f"train pocket_sft --set vlm={at}/merges/merge-0.70 --set {data} --set seed=11 "
+        f"train pocket_sft --set vlm={at}/merges/merge-0.70 --set {data} --set seed=21 "
         f"--set lr=0.002 --out {at}/merge_then_sft"
     )
     assert words(study, f"{at}/ip") == (
         f"merge {at}/vlm {at}/reasoner --method ip --base {at}/base --out {at}/ip"
     )
-    assert words(study, "seed-11/llava_next_far/reasoner") == (
-        f"pocket reasoner llava_next {at}/base --out seed-11/llava_next_far/reasoner "
-        "--distance far --rope same --seed 11"
+    assert words(study, "seed-21/llava_next_far/reasoner") == (
+        f"pocket reasoner llava_next {at}/base --out seed-21/llava_next_far/reasoner "
+        "--distance far --rope same --seed 21"
     )
     mixed = words(study, f"{at}/sft_mixed")
-    assert "data=[seed-11/world/train.jsonl," in mixed and f"{at}/said.jsonl]" in mixed
+    assert "data=[seed-21/world/train.jsonl," in mixed and f"{at}/said.jsonl]" in mixed
 
 
 def test_every_arm_of_the_pocket_has_equally_many_trials_on_seeds_that_do_not_count():
