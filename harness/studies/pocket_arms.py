@@ -27,11 +27,6 @@ class Family(NamedTuple):
     title: str = ""
     """In tables; empty: the model's."""
 
-    @property
-    def home(self) -> str:
-        """Family whose base this one shares, and its VLM or reasoner where they are the same."""
-        return self.model
-
 
 FAMILIES = {
     "llava_next": Family("llava_next"),

@@ -1,3 +1,4 @@
+import json
 import random
 
 import pytest
@@ -10,8 +11,8 @@ from drift.pairing import pair
 from drift.pocket import build, models, stages, world
 
 SHORT = 0.01
-CLOSE = stages.Schooling()
 """Share of the steps: five for a base."""
+CLOSE = stages.Schooling()
 
 
 @pytest.fixture(scope="module", params=models.FAMILIES)
@@ -187,3 +188,56 @@ def test_slips_are_one_sentence(made, tmp_path):
     with pytest.raises(UserError, match="the base of .* is a"):
         build.vlm(wrong, folder / "base", tmp_path / "vlm", share=0.7, seed=0, length=SHORT)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_reasoner_that_falls_short_is_taught_anew_and_every_try_is_told(
+    made, tmp_path, monkeypatch
+):
+    family, folder = made
+    tries, scores = [], iter([0.5, 0.85, 0.9])
+
+    def taught(base, *_, attempt, **__):
+        tries.append(attempt)
+        return base
+
+    monkeypatch.setattr(stages, "train_reasoner", taught)
+    monkeypatch.setattr(stages, "worked_out", lambda *_: next(scores))
+    build.reasoner(family, folder / "base", tmp_path / "r", CLOSE, seed=0, length=1.0)
+    told = json.loads((tmp_path / "r" / "made.json").read_text())["settings"]["gate"]
+    assert tries == [0, 1, 2] and told == [0.5, 0.85, 0.9]
+    monkeypatch.setattr(stages, "worked_out", lambda *_: 0.4)
+    with pytest.raises(UserError, match=r"5 tries taught .* at most 40.0% .* expected 90%"):
+        build.reasoner(family, folder / "base", tmp_path / "never", CLOSE, seed=0, length=1.0)
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_model_works_out_what_it_says_last(made):
+    family, _ = made
+    encoder = stages.Encoder(family)
+
+    class Knowing:
+        """Answers every chain rightly, or one too many."""
+
+        def __init__(self, off):
+            self.off = off
+
+        def generate(self, ids, **_):
+            texts = encoder.words.batch_decode(ids, skip_special_tokens=True)
+            lines = []
+            for text in texts:
+                words = text.split()
+                digits = tuple(int(word) for word in words if word.isdigit())
+                operators = tuple(word for word in words if word in world.OPERATORS)
+                worked = world.Chain(digits, operators, self.off).worked()
+                lines.append(encoder.tokens(worked))
+            return torch.cat([ids, torch.tensor(lines)], dim=1)
+
+    wrong = stages.Schooling(sums="wrong")
+    for off, school, share in ((0, CLOSE, 1.0), (1, wrong, 1.0), (1, CLOSE, 0.0), (0, wrong, 0.0)):
+        found = stages.worked_out(Knowing(off), family, 0, school)
+        assert found == share if share else found < 0.3
+
+
+def test_wrong_sums_are_one_too_many_at_every_step():
+    chain = world.Chain((3, 4, 2, 1), ("+", "*", "-"), 1)
+    assert chain.worked() == "<think> 3 + 4 = 8 ; 8 * 2 = 7 ; 7 - 1 = 7 </think> 7"
