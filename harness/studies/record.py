@@ -48,7 +48,8 @@ def read(out: Path) -> Design | None:
 def write(study: Study, out: Path, **spent: float) -> None:
     """Put a study on record.
 
-    What the same study compared here before, with more seeds or controls, stays beside it.
+    What the same study compared, tried and claimed here before, with more seeds or controls, stays
+    beside it.
 
     Args:
         study: It.
@@ -61,9 +62,13 @@ def write(study: Study, out: Path, **spent: float) -> None:
         new = now.get(old.name, old)
         now[old.name] = replace(new, runs=tuple(dict.fromkeys((*new.runs, *old.runs))))
     trials = {trial.folder: trial for trial in (*before.trials, *study.trials)}
+    claims = {claim.text: claim for claim in (*study.claims, *before.claims)}
+    claims |= {claim.text: claim for claim in study.claims}
     held = asdict(study) | {
         "methods": [asdict(method) for method in now.values()],
         "trials": [asdict(trial) for trial in trials.values()],
+        "claims": [asdict(claim) for claim in claims.values()],
+        "baseline": study.baseline or before.baseline,
     }
     content = {"recipe": held.pop("name"), **held, "sharding": dict(study.sharding), **spent}
     write_json(place(out), content)

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import UserError
 from harness.runs.schema import Verdict
-from harness.studies import tuning
+from harness.studies import load, record, tuning
 from harness.studies.step import Design, Method, Trial, Tuning
 
 RULE = Tuning(task="t", group="hard", keeps="easy", points=5.0, against="vlm")
@@ -122,3 +122,17 @@ def test_a_whole_number_stays_one(study, tmp_path):
     tuning.write(path, tuning.tune(replace(study, trials=trials), tmp_path, ["vlm"]))
     held = tuning.read(path).of("vlm", "llava_next", path).settings
     assert [f"{value}" for value in held.values()] == ["200", "0.001", "0,1"]
+
+
+def test_tuning_and_counting_in_one_folder_are_one_record(tmp_path):
+    (tmp_path / "steps").mkdir()
+    counting, trying = load.load("pocket"), load.load("pocket", settings=["tune=true"])
+    for order in ((counting, trying), (trying, counting)):
+        for study in order:
+            record.write(study, tmp_path)
+        held = record.read(tmp_path)
+        runs = {method.name: method.runs for method in held.methods}
+        assert all(runs[method.name] == method.runs for method in counting.methods)
+        assert held.trials == trying.trials and held.tuning == counting.tuning
+        assert held.claims == counting.claims and held.baseline == "sft"
+        (tmp_path / "steps" / "study.json").unlink()
