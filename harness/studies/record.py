@@ -61,7 +61,8 @@ def write(study: Study, out: Path, **spent: float) -> None:
     for old in before.methods:
         new = now.get(old.name, old)
         now[old.name] = replace(new, runs=tuple(dict.fromkeys((*new.runs, *old.runs))))
-    trials = {trial.folder: trial for trial in (*before.trials, *study.trials)}
+    # Families may share a run: a variant of one has its VLM.
+    trials = {(one.family, one.folder): one for one in (*before.trials, *study.trials)}
     claims = {claim.text: claim for claim in (*study.claims, *before.claims)}
     claims |= {claim.text: claim for claim in study.claims}
     held = asdict(study) | {
