@@ -12,7 +12,7 @@ import pytest
 import warm
 
 from harness.runs.folder import read_card
-from harness.studies import arms, load, process, runner
+from harness.studies import load
 from harness.studies.step import within
 
 QWEN = "seed-0/qwen2_5_vl"
@@ -22,8 +22,7 @@ PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "results.csv"
 @pytest.fixture(scope="module", autouse=True)
 def one_seed_of_tuning():
     """The second would tell nothing but the time it takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arms, "SEEDS", arms.SEEDS[:1])
+    with warm.one_seed_of_tuning():
         yield
 
 
@@ -36,9 +35,7 @@ def study():
 def out(study, tmp_path_factory):
     """The whole study, two steps at a time."""
     out = tmp_path_factory.mktemp("paper") / "study"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "subprocess", warm.subprocesses())
-        runner.run(study, out, jobs=2)
+    warm.run(study, out)
     return out
 
 

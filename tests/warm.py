@@ -10,10 +10,17 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
+
+from harness.studies import arms, process, runner
+from harness.studies.step import Study
 
 if "WARM" in os.environ:
     import torch
@@ -80,3 +87,18 @@ def subprocesses() -> SimpleNamespace:
     os.environ.update(before)
     names = ("DEVNULL", "STDOUT", "TimeoutExpired")
     return SimpleNamespace(Popen=Process, **{name: getattr(subprocess, name) for name in names})
+
+
+def run(study: Study, out: Path) -> None:
+    """Run a whole study, two steps at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "subprocess", subprocesses())
+        runner.run(study, out, jobs=2)
+
+
+@contextmanager
+def one_seed_of_tuning() -> Iterator[None]:
+    """Leave out the second seed: it would tell nothing but the time it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arms, "SEEDS", arms.SEEDS[:1])
+        yield
