@@ -108,7 +108,7 @@ ARMS: dict[str, Arm] = {
         primary=True,
     ),
     "drift": Arm(
-        label="DRIFT, grad_norm",
+        label="DRIFT",
         recipe="pocket_drift",
         fixed={},
         grid=PULLS,

@@ -126,9 +126,10 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
     figure = Figure(figsize=(INCHES, 2.3), layout="constrained")
     axis = figure.subplots()
     paid = [point.cost for point in every if point.cost]
-    left, right = min(paid) / 3, max(paid) * 2.2
-    if left * 30 < right:
+    left, right = min(paid) / 3, max(paid) * 1.1
+    if left * 15 < right:
         axis.set_xscale("log")
+        right *= 2
     elif any(not point.cost for point in every):
         left = 0.0
     place = {point: max(point.cost, left) for point in found}
@@ -173,23 +174,44 @@ def _name(
     axis: Any, found: Sequence[Point], place: dict[Point, float], looks: dict[str, Style]
 ) -> None:
     """Names beside the points; of the merges only that of the chosen one."""
-    right, (low, high) = axis.get_xlim()[1], axis.get_ylim()
-    for point in found:
-        if not _named(point):
-            continue
-        late = place[point] > right / 4
-        # Two names on top of each other could not be read.
-        under = any(
-            0 <= other.score - point.score < 0.08 * (high - low) and other is not point
-            for other in found
-            if _named(other) and (place[other] > right / 4) == late
-        )
-        axis.annotate(
-            style.plain(point.label),
-            (place[point], point.score),
-            xytext=(-4 if late else 4, -8 if under else 3),
-            ha="right" if late else "left",
-            textcoords="offset points",
-            fontsize=6,
-            color=looks[point.kind].color,
-        )
+    low, high = axis.get_ylim()
+    named = [point for point in found if _named(point)]
+    across = axis.transScale + axis.transLimits
+    for late in (False, True):
+        side = [p for p in named if (across.transform((place[p], low))[0] > 0.4) == late]
+        heights = apart([point.score for point in side], 0.065 * (high - low), low)
+        for point, height in zip(side, heights, strict=True):
+            axis.annotate(
+                style.plain(point.label),
+                (place[point], height),
+                xytext=(-6 if late else 6, 0),
+                ha="right" if late else "left",
+                va="center",
+                textcoords="offset points",
+                fontsize=6,
+                color=looks[point.kind].color,
+            )
+
+
+def apart(heights: Sequence[float], gap: float, low: float) -> list[float]:
+    """Heights that keep their order and stand apart: names on top of each other cannot be read.
+
+    Args:
+        heights: Where the names would stand.
+        gap: Least distance of two.
+        low: None is moved below this, as long as there is room.
+
+    >>> apart([50.0, 51.0, 80.0], 5.0, 0.0)
+    [46.0, 51.0, 80.0]
+    >>> apart([1.0, 2.0], 5.0, 0.0)
+    [0.0, 5.0]
+    """
+    order = sorted(range(len(heights)), key=lambda i: -heights[i])
+    placed: list[float] = []
+    for i in order:
+        placed.append(min(heights[i], placed[-1] - gap) if placed else heights[i])
+    for back in reversed(range(len(placed))):
+        least = placed[back + 1] + gap if back + 1 < len(placed) else low
+        placed[back] = max(placed[back], least)
+    found = dict(zip(order, placed, strict=True))
+    return [found[i] for i in range(len(heights))]

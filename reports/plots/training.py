@@ -136,8 +136,13 @@ def _losses(logs: Sequence[Log], scales: Limits) -> Any:
     axis.set_xlabel("step")
     axis.set_ylim(*scales["loss"])
     axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
-    figure.legend(loc="outside upper center", ncols=min(4, len(logs)), handlelength=3)
+    figure.legend(loc="outside upper center", ncols=_abreast(logs), handlelength=3)
     return figure
+
+
+def _abreast(logs: Sequence[Log]) -> int:
+    """Names that fit side by side."""
+    return max(1, min(4, len(logs), 66 // (8 + max(len(log.checkpoint) for log in logs))))
 
 
 def _thick(look: Style) -> dict[str, Any]:
@@ -184,7 +189,7 @@ def _figure(logs: Sequence[Log], modules: Sequence[str], scales: Limits) -> Any:
     axes[-1].set_xlabel("step")
     for axis in axes:
         axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
-    figure.legend(loc="outside upper center", ncols=min(4, len(logs)), handlelength=3)
+    figure.legend(loc="outside upper center", ncols=_abreast(logs), handlelength=3)
     return figure
 
 
