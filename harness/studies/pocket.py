@@ -16,7 +16,7 @@ from pathlib import Path
 from common.errors import UserError
 from harness.studies import pocket_steps as steps_of
 from harness.studies import tuning
-from harness.studies.pocket_arms import ARMS, FAMILIES, SECOND, VARIANTS, VARIED, Settings
+from harness.studies.pocket_arms import ARMS, FAMILIES, VARIANTS, VARIED, Settings
 from harness.studies.pocket_steps import CHOICE, FIRST_CHOICE, VALIDATION, Place
 from harness.studies.step import (
     Claim,
@@ -121,32 +121,42 @@ def study(*, seeds: int = 1, controls: bool = False, tune: bool = False, chosen:
 
 
 def _tuning() -> Study:
-    places = [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in FAMILIES]
-    places += [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in VARIANTS]
+    homes = [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in FAMILIES]
+    variants = [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in VARIANTS]
+    primary = [name for name, arm in ARMS.items() if arm.grid and arm.primary]
+    others = [name for name, arm in ARMS.items() if arm.grid and not arm.primary]
     steps: list[Step] = []
     trials: list[Trial] = []
     runs: list[str] = []
-    for place in places:
+    for place in homes:
         if place.family == next(iter(FAMILIES)):
             steps.append(steps_of.world(place))
-        first = [name for name in place.arms if ARMS[name].grid and name not in SECOND]
-        steps += steps_of.models(place, first)
-        asked = [place.model("vlm")] if place.owns("vlm") else []
-        steps += _tried(place, first, "runs", *asked)
-        vlm = f"{place.of('vlm').at}/runs/vlm"
-        trials.append(Trial(method="vlm", family=place.family, seed=place.seed, folder=vlm))
-        trials += steps_of.trials(place, first, "runs")
+        steps += steps_of.models(place, (*primary, *others))
+        steps += _tried(place, primary, "runs", place.model("vlm"))
+        trials += _trials(place, primary, "runs")
         runs.append(f"{place.at}/runs")
-    steps.append(_choose(FIRST_CHOICE, [name for name in ARMS if name not in SECOND], runs))
-    for place in places:
-        if place.family in FAMILIES:
-            steps += _tried(place, SECOND, "second_runs")
-            trials += steps_of.trials(place, SECOND, "second_runs")
-            runs.append(f"{place.at}/second_runs")
+    steps.append(_choose(FIRST_CHOICE, primary, runs))
+    for place in homes:
+        steps += _tried(place, others, "more_runs")
+        trials += steps_of.trials(place, others, "more_runs")
+        runs.append(f"{place.at}/more_runs")
+    for place in variants:
+        steps += steps_of.models(place, VARIED)
+        asked = [place.model("vlm")] if place.owns("vlm") else []
+        steps += _tried(place, place.arms, "runs", *asked)
+        trials += _trials(place, place.arms, "runs")
+        runs.append(f"{place.at}/runs")
     steps.append(_choose(CHOICE, [], runs))
     tried = dict.fromkeys(trial.method for trial in trials)
     methods = [Method(name=name, label=_label(name), runs=()) for name in tried]
     return _study(steps, methods, trials)
+
+
+def _trials(place: Place, names: Iterable[str], runs: str) -> list[Trial]:
+    """The VLM, to compare with, and what was tried of some arms."""
+    vlm = f"{place.of('vlm').at}/runs/vlm"
+    start = Trial(method="vlm", family=place.family, seed=place.seed, folder=vlm)
+    return [start, *steps_of.trials(place, names, runs)]
 
 
 def _tried(place: Place, names: Iterable[str], runs: str, *more: str) -> list[Step]:

@@ -399,5 +399,3 @@ ARMS: dict[str, Arm] = {
     ),
 }
 """By name: the folder of its checkpoint. IP-Merging has nothing to tune."""
-SECOND = ("sft_then_merge", "wise_ft", "grpo_sft", "grpo_drift", "grpo_merge_then_sft")
-"""Arms that start from what another chose, and are tuned after it."""

@@ -22,7 +22,7 @@ from harness.studies.tuning import word
 
 TEST, VALIDATION, TEXT = "pocket", "pocket_validation", "pocket_text"
 FIRST_CHOICE, CHOICE = "tuned-first.json", "tuned.json"
-"""Settings chosen on the tuning seeds: of the arms that start from no other, and of all."""
+"""Settings chosen on the tuning seeds: of the primary arms, from which others start, and of all."""
 
 
 class Place(NamedTuple):

@@ -96,6 +96,14 @@ def test_a_trial_that_starts_from_a_choice_reads_all_that_it_was_chosen_from():
     assert {"tuned-first.json", *tried} <= set(step.reads)
 
 
+def test_primary_arms_of_the_pocket_are_chosen_before_the_others_are_tried():
+    steps = [step.name for step in load.load("pocket", settings=["tune=true"]).steps]
+    first = steps.index("tuned-first.json")
+    made = {name.rpartition("/")[2].rpartition("-")[0] for name in steps[:first]}
+    assert {name for name, arm in ARMS.items() if arm.grid and arm.primary} - made == {"merge"}
+    assert not made & {name for name, arm in ARMS.items() if not arm.primary}
+
+
 def test_primary_claims_of_the_pocket_are_few_and_of_arms_that_every_study_makes():
     short, long = load.load("pocket"), load.load("pocket", seeds=10, controls=True)
     primary = [claim for claim in long.claims if claim.primary]
