@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
+from typing import Protocol
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit status of a command that SIGTERM ended."""
@@ -101,7 +102,15 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _terminate)
 
 
-def stop(started: Iterable["subprocess.Popen[bytes]"], tell: bool = True) -> None:
+class Process(Protocol):
+    """What is asked of a `subprocess.Popen`."""
+
+    def terminate(self) -> None: ...  # noqa: D102
+    def kill(self) -> None: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
+
+
+def stop(started: Iterable[Process], tell: bool = True) -> None:
     """End processes: by SIGTERM, by force if that takes long.
 
     Args:

@@ -7,6 +7,7 @@ from fakehub import FakeHub
 
 from common import torch_guard
 from driftbench import __main__
+from harness.studies import arms
 
 torch_guard.install()
 
@@ -34,6 +35,14 @@ def mistake(driftbench):
         return said.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def one_seed_of_tuning():
+    """Studies leave out a second seed of tuning: it would tell nothing but the time it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arms, "SEEDS", arms.SEEDS[:1])
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Every step of the paper's study on stand-ins, so that none is first run on somebody's GPUs.
 
 Real processes, real checkpoints of the families' own classes, vLLM for the sweeps and transformers
-for the rest; only the imports are shared (see `warm.py`). What lies on the hub is made in code.
+for the rest. What lies on the hub is made in code.
 """
 
 import csv
@@ -9,25 +9,17 @@ import json
 from pathlib import Path
 
 import pytest
-import warm
 
 from harness.runs.folder import read_card
-from harness.studies import load
+from harness.studies import load, runner
 from harness.studies.step import within
 
 QWEN = "seed-0/qwen2_5_vl"
 PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "results.csv"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_seed_of_tuning():
-    """The second would tell nothing but the time it takes."""
-    with warm.one_seed_of_tuning():
-        yield
-
-
 @pytest.fixture(scope="module")
-def study():
+def study(one_seed_of_tuning):
     return load.load("paper", controls=True, scale="pocket")
 
 
@@ -35,7 +27,7 @@ def study():
 def out(study, tmp_path_factory):
     """The whole study, two steps at a time."""
     out = tmp_path_factory.mktemp("paper") / "study"
-    warm.run(study, out)
+    runner.run(study, out, jobs=2)
     return out
 
 

@@ -3,21 +3,13 @@
 import json
 
 import pytest
-import warm
 
 from harness.runs.folder import read_card
-from harness.studies import load
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_seed_of_tuning():
-    """The second would tell nothing but the time it takes."""
-    with warm.one_seed_of_tuning():
-        yield
+from harness.studies import load, runner
 
 
 @pytest.fixture(scope="module")
-def study():
+def study(one_seed_of_tuning):
     return load.load("small", controls=True, scale="pocket")
 
 
@@ -25,7 +17,7 @@ def study():
 def out(study, tmp_path_factory):
     """The whole study, two steps at a time."""
     out = tmp_path_factory.mktemp("small") / "study"
-    warm.run(study, out)
+    runner.run(study, out, jobs=2)
     return out
 
 

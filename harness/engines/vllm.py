@@ -493,6 +493,14 @@ def _advice(what: str) -> str:
     )
 
 
+def preload() -> None:
+    """Import vLLM, if it is installed and one for CPUs, for all that forks from this process."""
+    found = installed()
+    if found and found[1]:
+        _settle(on_cpu=True)
+        import vllm  # noqa: F401
+
+
 def _settle(on_cpu: bool) -> None:
     """Make vLLM's settings before it is imported; what the user has set stays."""
     for name, value in {**SETTINGS, **(CPU_SETTINGS if on_cpu else {})}.items():

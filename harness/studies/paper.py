@@ -124,6 +124,7 @@ def study(
         trials=(*paper_arms.first_trials(controls), *paper_arms.wise_trials()),
         tuning=chosen.rule,
         threads=1 if scale else 8,
+        forked=bool(scale),
         global_batch=8,
         sharding={} if scale else SHARDING,
     )

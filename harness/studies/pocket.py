@@ -249,6 +249,7 @@ def _study(steps: Sequence[Step], methods: Sequence[Method], trials: Sequence[Tr
         name="pocket",
         about="The whole study in miniature, on tiny models of three families trained from scratch",
         steps=tuple(steps),
+        forked=True,
         methods=tuple(methods),
         claims=tuple(one for one in CLAIMS if {one.method, one.against} <= made),
         baseline="sft" if "sft" in made else "",

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from common import processes
 from common.files import unlinked
 from harness.studies import tuning
+from harness.studies.forks import Fork, Forks
 from harness.studies.step import ACCUMULATE, GPUS, Step, Study
 
 DOOR = "driftbench"
@@ -25,7 +26,7 @@ class Running:
     """A step under way."""
 
     step: Step
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Fork
     log: Path
     started: float
     reads: Mapping[str, str | None]
@@ -49,6 +50,20 @@ def bytecode() -> Iterator[dict[str, str]]:
         yield {"PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
 
 
+def surroundings(study: Study, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a study's steps; `environment` is that of `bytecode`."""
+    return (
+        os.environ
+        | environment
+        | {
+            "OMP_NUM_THREADS": str(study.threads),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",  # as -P, also for the processes that torchrun starts
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+    )
+
+
 def start(
     step: Step,
     study: Study,
@@ -59,6 +74,7 @@ def start(
     log: Path,
     reads: Mapping[str, str | None],
     environment: Mapping[str, str],
+    forks: Forks | None,
 ) -> Running:
     """Start a step of a study in a folder.
 
@@ -70,32 +86,27 @@ def start(
         devices: Those that it is given.
         log: File for what it says.
         reads: Path → its fingerprint.
-        environment: Of `bytecode`.
+        environment: See `surroundings`.
+        forks: What it forks from, where it need not be a new process.
     """
-    environment = (
-        os.environ
-        | environment
-        | {
-            "OMP_NUM_THREADS": str(study.threads),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONSAFEPATH": "1",  # as -P, also for the processes that torchrun starts
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }
-    )
     if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        environment = {**environment, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
     if step.gpu == "ranks" and gpus > 1:
-        environment |= study.sharding
+        environment = {**environment, **study.sharding}
     words = command(step, study, gpus, out)
     with open(log, "wb", opener=unlinked) as file:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", *words],
-            cwd=out,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            preexec_fn=processes.tie(),
+        process = (
+            forks.start(words, out, environment, file.fileno())
+            if forks
+            else subprocess.Popen(
+                [sys.executable, "-P", "-m", *words],
+                cwd=out,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                preexec_fn=processes.tie(),
+            )
         )
     return Running(
         step=step,
@@ -145,7 +156,7 @@ def failure(run: Running) -> str:
     lines = last_lines(run.log, 3) or ["it said nothing"]
     told = [line for line in lines if line.startswith("driftbench: ")]
     said = (told or lines)[-1].removeprefix("driftbench: ")
-    code = run.process.returncode
+    code = run.process.wait()
     ended = f"was killed by signal {-code}" if code < 0 else f"failed with exit status {code}"
     return f"step {run.step.name} {ended}: {said} (log: {run.log})"
 

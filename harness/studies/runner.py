@@ -9,6 +9,7 @@ number of GPUs. The study itself lies in `steps/study.json`, see `harness.studie
 import fcntl
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from harness.engines.gpus import visible
 from harness.runs.folder import write_json
 from harness.studies import process, record
 from harness.studies.fingerprints import Fingerprints
+from harness.studies.forks import Forks
 from harness.studies.step import (
     COMMANDS,
     STATE,
@@ -139,6 +141,7 @@ class Scheduler:
         self.peak = 0
         self.measured = 0.0
         self.environment: dict[str, str] = {}
+        self.forks: Forks | None = None
         self.free = visible()
         self.on_gpus = bool(self.free)
         if self.on_gpus and len(self.free) < gpus:
@@ -156,7 +159,8 @@ class Scheduler:
         started = time.monotonic()
         processes.end_spawned()  # torchrun's ranks, and engines of the steps
         record.write(self.study, self.out)
-        with process.bytecode() as self.environment, display(self) as shown:
+        with process.bytecode() as bytecode, display(self) as shown:
+            self.environment = process.surroundings(self.study, bytecode)
             try:
                 self._start_ready()
                 while self.running:
@@ -168,6 +172,8 @@ class Scheduler:
                 processes.stop(run.process for run in self.running)
                 raise
             finally:
+                if self.forks:
+                    self.forks.stop()
                 self.fingerprints.save()
         seconds = time.monotonic() - started
         if self.done:
@@ -272,6 +278,8 @@ class Scheduler:
                 clear(self.out / path)
         count = self._gpus_of(step)
         devices, self.free = self.free[:count], self.free[count:]
+        if self.study.forked and not self.on_gpus and sys.platform == "linux" and not self.forks:
+            self.forks = Forks(self.environment, self.out / STATE / "forks.log")
         return process.start(
             step,
             self.study,
@@ -281,6 +289,7 @@ class Scheduler:
             log=self._record(step).with_suffix(".log"),
             reads=reads,
             environment=self.environment,
+            forks=self.forks,
         )
 
     def _collect(self) -> bool:

@@ -141,6 +141,7 @@ def study(
         tuning=chosen.rule,
         titles={name: family.title for name, family in FAMILIES.items()},
         threads=1 if scale else 8,
+        forked=bool(scale),
     )
 
 

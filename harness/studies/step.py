@@ -237,6 +237,8 @@ class Study(Design):
     steps: tuple[Step, ...]
     threads: int = 1
     """Of each step; part of the study because float sums depend on it."""
+    forked: bool = False
+    """Its steps take seconds: without a GPU they fork from a process that has done the imports."""
     global_batch: int | None = None
     """Samples of one optimizer step, on any number of GPUs."""
     sharding: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,196 @@
+"""Steps that fork from one process, which has imported what takes longer than many a step.
+
+A study whose steps take seconds spends a third of them on importing torch, transformers and vLLM.
+Here one process imports them, and the words of a step run in a fork of it, with an environment, a
+working folder and standard streams of their own. Nothing else is shared: no model, file or setting.
+
+    python -P -m harness.studies.forks FD     serves a socket: a message a step, see `Forks.start`
+"""
+
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from common import processes
+from common.errors import UserError
+
+_MOST = 1 << 20
+"""Bytes of a message."""
+
+
+class Fork:
+    """A step under way, with what is asked of `subprocess.Popen`."""
+
+    returncode: int | None = None
+
+    def __init__(self, forks: "Forks", pid: int) -> None:
+        self._forks, self.pid = forks, pid
+
+    def poll(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._forks.ended(self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: It runs after `timeout` seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.poll() is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+            time.sleep(0.02)
+        assert self.returncode is not None
+        return self.returncode
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class Forks:
+    """The process that steps fork from; it ends with this one, and its steps with it."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        """Start it.
+
+        Args:
+            environment: While it imports.
+            log: File for what it says.
+        """
+        self._log = log
+        self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its, open(log, "wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                pass_fds=[its.fileno()],
+                preexec_fn=processes.tie(),
+            )
+        self._ended: dict[int, int] = {}
+
+    def start(
+        self, words: Sequence[str], cwd: Path, environment: Mapping[str, str], log: int
+    ) -> Fork:
+        """Run a module as `python -P -m` would.
+
+        Args:
+            words: Its name, and its arguments.
+            cwd: Where.
+            environment: All of it.
+            log: Open file for what it says.
+
+        Raises:
+            UserError: There is nothing to fork from any more.
+        """
+        step = {"words": list(words), "cwd": str(cwd), "environment": dict(environment)}
+        with suppress(OSError):
+            socket.send_fds(self._socket, [json.dumps(step).encode()], [log])
+        while (said := self._receive(wait=True)) is not None:
+            if said["status"] is None:
+                return Fork(self, said["pid"])
+            self._ended[said["pid"]] = said["status"]
+        raise UserError(f"the process that steps fork from has ended; see {self._log}")
+
+    def ended(self, pid: int) -> int | None:
+        """Exit status of a step that has ended."""
+        while pid not in self._ended and (said := self._receive(wait=False)) is not None:
+            self._ended[said["pid"]] = said["status"]
+        if pid not in self._ended and self._process.poll() is not None:
+            self._ended[pid] = -signal.SIGKILL  # it was tied
+        return self._ended.get(pid)
+
+    def stop(self) -> None:
+        """End it."""
+        self._socket.close()
+        processes.stop([self._process])
+
+    def _receive(self, *, wait: bool) -> dict[str, Any] | None:
+        self._socket.setblocking(wait)
+        try:
+            message = self._socket.recv(_MOST)
+        except OSError:  # nothing is there yet, or it is gone
+            return None
+        return json.loads(message) if message else None
+
+
+# The process itself
+
+
+def _serve(with_runner: socket.socket) -> None:
+    _import()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the steps too
+    processes.tie_forks()
+    with selectors.DefaultSelector() as selector:
+        selector.register(with_runner, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.data is None:
+                    message, files, _, _ = socket.recv_fds(with_runner, _MOST, 1)
+                    if not message:
+                        return  # the study is over
+                    pid = os.fork()
+                    if pid == 0:
+                        selector.close()
+                        with_runner.close()
+                        _run(files[0], **json.loads(message))
+                    os.close(files[0])
+                    status = None
+                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+                else:
+                    pid = key.data
+                    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    selector.unregister(key.fileobj)
+                    os.close(key.fd)
+                with_runner.send(json.dumps({"pid": pid, "status": status}).encode())
+
+
+def _import() -> None:
+    import drift.training.trainer  # noqa: F401
+    from harness.engines import vllm
+
+    vllm.preload()
+
+
+def _run(log: int, words: list[str], cwd: str, environment: dict[str, str]) -> None:
+    """Become a step."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    sys.argv[:] = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    sys.exit()
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as one:
+        _serve(one)
