@@ -352,14 +352,19 @@ ARMS: dict[str, Arm] = {
         toward="reasoner",
     ),
     "ip": Arm(
-        label="IP-Merging", makes="merge", recipe="ip", fixed={}, grid=({},), toward="reasoner"
+        label="IP-Merging",
+        makes="merge",
+        recipe="ip",
+        fixed={},
+        grid=_shares(1.0),
+        toward="reasoner",
     ),
     "ip_coded": Arm(
         label="IP-Merging, as coded",
         makes="merge",
         recipe="ip_coded",
         fixed={},
-        grid=({},),
+        grid=_shares(1.0),
         toward="reasoner",
     ),
     "random": Arm(

@@ -96,6 +96,14 @@ def test_a_trial_that_starts_from_a_choice_reads_all_that_it_was_chosen_from():
     assert {"tuned-first.json", *tried} <= set(step.reads)
 
 
+@pytest.mark.parametrize("settings", [[], ["tune=true"]])
+def test_every_merge_of_the_pocket_has_a_share(settings):
+    seeds = {} if settings else {"seeds": 10, "controls": True}
+    for step in load.load("pocket", settings=settings, **seeds).steps:
+        if step.run[0] == "merge":
+            assert ("--alpha" in step.run) != ("--alphas" in step.run), step.name
+
+
 def test_primary_arms_of_the_pocket_are_chosen_before_the_others_are_tried():
     steps = [step.name for step in load.load("pocket", settings=["tune=true"]).steps]
     first = steps.index("tuned-first.json")
