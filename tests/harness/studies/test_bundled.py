@@ -58,7 +58,7 @@ def test_steps_of_the_pocket_word_for_word(tmp_path):
         f"--set lr=0.002 --out {at}/merge_then_sft"
     )
     assert words(study, f"{at}/ip") == (
-        f"merge {at}/vlm {at}/reasoner --method ip --base {at}/base --out {at}/ip"
+        f"merge {at}/vlm {at}/reasoner --method ip --base {at}/base --alpha 1.0 --out {at}/ip"
     )
     assert words(study, "seed-21/llava_next_far/reasoner") == (
         f"pocket reasoner llava_next {at}/base --out seed-21/llava_next_far/reasoner "
