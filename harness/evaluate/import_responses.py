@@ -17,7 +17,7 @@ import tasks
 from common.errors import UserError
 from common.provenance import git_commit, package_versions
 from harness.evaluate.answer_shapes import Said
-from harness.evaluate.prompts import revision, unasked
+from harness.evaluate.prompts import Pictures, asked_elsewhere, revision
 from harness.evaluate.result_layouts import NAMES, Answer, answers_of
 from harness.evaluate.run import PACKAGES
 from harness.runs import folder, locks
@@ -49,7 +49,7 @@ def run_of(
         task_name: What was asked.
         out: The run folder; one that was made of the same file is made anew.
         protocol: To grade by; None is `robust`.
-        data: Folder of the task's rows; pictures are not needed.
+        data: Folder of the task's rows; of their pictures those that are there are kept.
         name: Of the model; None is the file's name.
         filter_name: Of lm-eval or lmms-eval: what it left is graded, not all that was said.
 
@@ -66,10 +66,9 @@ def run_of(
     rows = task.rows(data)
     by_row, strangers = _joined(path, found, rows, task_name)
     n = _samples(path, by_row, len(rows))
-    questions = [unasked(task, row) for row in rows]
     responses = [
         _response(path, task_name, id, sample, {a.sample: a for a in by_row.get(id, [])})
-        for id in (question.id for question in questions)
+        for id in (row["id"] for row in rows)
         for sample in range(n)
     ]
     whole = task.source.n if task.source else 0
@@ -102,11 +101,19 @@ def run_of(
         seconds=0.0,
         notes=(*notes, *strangers),
     )
-    _write(out, card, questions, responses)
+    card = _continued(out, card)
+    pictures = Pictures(out)
+    questions = [asked_elsewhere(task, row, pictures) for row in rows]
+    pictures.remember()
+    with locks.locked(out):
+        folder.write_lines(out / "questions.jsonl", questions)
+        folder.write_lines(out / "responses.jsonl", responses)
+        folder.write_json(out / "run.json", card)
     return card
 
 
-def _write(out: Path, card: RunCard, questions: list[Any], responses: list[Response]) -> None:
+def _continued(out: Path, card: RunCard) -> RunCard:
+    """Make the run's folder; of the same answers scored before, the judge stays."""
     if (out / "run.json").exists():
         old = folder.read_card(out)
         same = [(t.name, t.protocol) for t in old.tasks] == [
@@ -118,10 +125,7 @@ def _write(out: Path, card: RunCard, questions: list[Any], responses: list[Respo
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no run: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    with locks.locked(out):
-        folder.write_lines(out / "questions.jsonl", questions)
-        folder.write_lines(out / "responses.jsonl", responses)
-        folder.write_json(out / "run.json", card)
+    return card
 
 
 def _response(path: Path, task: str, id: str, sample: int, answers: dict[int, Answer]) -> Response:

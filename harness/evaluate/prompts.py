@@ -111,14 +111,21 @@ def revision(rows: Sequence[Row]) -> str:
 
 
 def _question(task: Task, row: Row, pictures: Pictures) -> Question:
-    images = [pictures.image(path) for path in task.to_images(row)]
+    images = tuple(pictures.image(path) for path in task.to_images(row))
+    return _with(images, task, row)
+
+
+def asked_elsewhere(task: Task, row: Row, pictures: Pictures) -> Question:
+    """Turn a row into a question as far as it can be: without pictures where one is not here."""
+    try:
+        images = tuple(pictures.image(path) for path in task.to_images(row))
+    except (UserError, KeyError, TypeError):
+        images = ()
+    return _with(images, task, row)
+
+
+def _with(images: tuple[Image, ...], task: Task, row: Row) -> Question:
     bare = {name: row[name] for name in row if name != FOLDER}
     return Question(
-        task=task.name, id=row["id"], prompt=task.to_prompt(row), images=tuple(images), row=bare
+        task=task.name, id=row["id"], prompt=task.to_prompt(row), images=images, row=bare
     )
-
-
-def unasked(task: Task, row: Row) -> Question:
-    """Turn a row that was asked elsewhere into a question, without pictures."""
-    bare = {name: row[name] for name in row if name != FOLDER}
-    return Question(task=task.name, id=row["id"], prompt=task.to_prompt(row), row=bare)

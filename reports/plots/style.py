@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,19 @@ def inline(plot: Plot) -> str:
 
 
 def figure(plot: Plot) -> Any:
-    """Draw a plot as a matplotlib figure that belongs to no window."""
+    """Draw a plot as a matplotlib figure that belongs to no window; a notebook shows it."""
     with _settings():
-        return plot.draw()
+        drawn = plot.draw()
+    # A notebook shows the figures of pyplot alone by itself.
+    drawn._repr_png_ = partial(_png, drawn)
+    return drawn
+
+
+def _png(figure: Any) -> bytes:
+    with _settings():
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _inline(figure: Any) -> str:

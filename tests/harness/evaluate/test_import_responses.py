@@ -11,7 +11,13 @@ from common.errors import UserError
 from harness.evaluate.import_responses import run_of
 from harness.evaluate.result_layouts import answers_of
 from harness.runs import log
-from harness.runs.folder import read_card, read_cells, read_verdicts
+from harness.runs.folder import (
+    image_path,
+    read_card,
+    read_cells,
+    read_questions,
+    read_verdicts,
+)
 
 CHOICES = list("ABCDE")
 ROWS = [
@@ -335,3 +341,13 @@ def test_a_control_character_in_a_workbook_is_read_back(tmp_path):
     write_sheet(tmp_path / "a.xlsx", [{"index": "1", "prediction": "a\x0bb < c & d\n é"}])
     ((answer,), _) = answers_of(tmp_path / "a.xlsx")
     assert (answer.names, answer.said.text) == ({"index": "1"}, "a\x0bb < c & d\n é")
+
+
+def test_pictures_that_are_here_are_kept_and_the_others_not_needed(tmp_path, data):
+    (data / "images").mkdir()
+    (data / "images" / "12.jpg").write_bytes(b"twelve")
+    run_of(plain(tmp_path), "mathvision", tmp_path / "runs" / "theirs", data=data)
+    asked = read_questions(tmp_path / "runs" / "theirs")
+    assert [len(one.images) for one in asked] == [0, 1, 0, 0, 0]
+    kept = image_path(tmp_path / "runs" / "theirs", asked[1].images[0])
+    assert kept.read_bytes() == b"twelve"
