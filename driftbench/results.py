@@ -44,7 +44,7 @@ class Results:
             )
         if len(frames) > 1:
             return pandas.concat(frames, names=["block"])
-        return next(iter(frames.values()))
+        return next(iter(frames.values()), pandas.DataFrame())
 
     @property
     def cells(self) -> "pandas.DataFrame":
@@ -75,7 +75,8 @@ class Results:
         Raises:
             UserError: It is no study, or has one seed.
         """
-        if (found := study_read.of(self.material)) is None:
+        found = study_read.of(self.material)
+        if found is None or not found.families:
             raise UserError("there are findings of studies of several training seeds alone")
         return _frame(study_csv.findings(found))
 
@@ -95,7 +96,7 @@ class Results:
                 frame.insert(0, "block", block.name)
                 frame.insert(1, "run", run.name)
                 frames.append(frame.astype({"correct": "boolean"}))
-        return pandas.concat(frames, ignore_index=True)
+        return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame()
 
     @property
     def questions(self) -> "pandas.DataFrame":

@@ -52,7 +52,7 @@ def report(
     merges; and in plots/ every plot of the page as PNG and SVG. Of a study of several seeds
     study.md and .tex say what it supports, and study_scores.csv, study_trials.csv and findings.csv
     hold all that they are made from. Pictures for which the page has
-    no room lie in pictures/.
+    no room lie in pictures/. Of tuning alone the page has what was tried and what was chosen.
     """
     wanted = None if tasks is None else tuple(filter(None, map(str.strip, tasks.split(","))))
     write(paths, out, baseline, tasks=wanted, title=title)
@@ -95,7 +95,8 @@ def write(
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
         try:
-            said = [] if over_seeds else headline.sentences(counted)
+            told = over_seeds is not None and over_seeds.families
+            said = [] if told else headline.sentences(counted)
             _put_tables(aside, material, counted, said=said)
             say("drawing")
             drawn = _put_plots(aside, figures.of(material, counted))
@@ -103,7 +104,9 @@ def write(
             say("writing the page")
             beside = aside / "pictures"
             files = [str(path.relative_to(aside)) for path in sorted(aside.rglob("*.*"))]
-            text = page.render(material, counted, lead, drawn=drawn, beside=beside, files=files)
+            text = page.render(
+                material, counted, lead, said=said, drawn=drawn, beside=beside, files=files
+            )
             _put(aside / "index.html", text)
             _move(aside, out)
         finally:
@@ -143,7 +146,8 @@ def _put_study(folder: Path, found: "Study") -> str:
     drawn = [(plot, style.save(plot, folder / "plots")) for plot in planned]
     named = [(f"plots/{plot.name}.png", f"{plot.title}. {plot.text}") for plot in planned]
     _put(folder / "study.md", study_document.markdown(found, named))
-    _put(folder / "study.tex", study_document.latex(found))
+    if found.families:
+        _put(folder / "study.tex", study_document.latex(found))
     for name, content in study_csv.files(found).items():
         _put(folder / name, content)
     return study_page.html(found, drawn)

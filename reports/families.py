@@ -43,11 +43,11 @@ WHOLE = "all, side by side"
 def design_of(path: Path) -> Design | None:
     """Return what the study in a folder compares; None where it is none, or nothing tells."""
     design = record.read(path)
-    return design if design and any(_on_disk(path, one) for one in design.methods) else None
-
-
-def _on_disk(path: Path, method: Method) -> bool:
-    return any((path / run.folder / "run.json").exists() for run in method.runs)
+    if design is None:
+        return None
+    runs = [run.folder for method in design.methods for run in method.runs]
+    runs += [trial.folder for trial in design.trials if design.tuning]
+    return design if any((path / folder / "run.json").exists() for folder in runs) else None
 
 
 def collect(
@@ -76,7 +76,8 @@ def collect(
     if baseline and not any(block.baseline for block in blocks):
         there = dict.fromkeys(row.method for block in blocks for row in block.rows)
         raise UserError(f"no row is the run {baseline!r}: there are {', '.join(there)}")
-    some_verdict(row.run for block in blocks for row in (*block.rows, *block.sweep))
+    if parts or not design.trials:
+        some_verdict(row.run for block in blocks for row in (*block.rows, *block.sweep))
     steps = _steps(path / STATE)
     notes = [] if steps else [f"No cost of the steps: {path / STATE} has no file."]
     seeds = sorted({part.seed for part in parts})
@@ -86,7 +87,7 @@ def collect(
             "seeds."
         )
     planned = dict.fromkeys(run.family for method in design.methods for run in method.runs)
-    notes += [f"{_title(one, design)} has no run yet." for one in planned if one not in first]
+    notes += [f"{title_of(one, design)} has no run yet." for one in planned if one not in first]
     return Material(
         title=path.resolve().name,
         blocks=blocks,
@@ -98,7 +99,8 @@ def collect(
     )
 
 
-def _title(family: str, design: Design) -> str:
+def title_of(family: str, design: Design) -> str:
+    """Return the name of a family in tables."""
     return {**{one.model_type: one.name for one in FAMILIES}, **design.titles}.get(family, family)
 
 
@@ -160,7 +162,7 @@ def _part(
     place = next(iter(folders.values()))[0].parents[1]
     return Part(
         family=family,
-        title=_title(family, design),
+        title=title_of(family, design),
         seed=seed,
         folder=place,
         columns=_columns(

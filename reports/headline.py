@@ -102,9 +102,8 @@ def _said(name: str, own: Sequence[tuple[Table, Line]], several: bool) -> Said:
         part = "answered a part of the questions only: see the table."
         return Said(name, "undecided", validation if baselines else part)
     text = "; ".join(parts) + "."
-    for kind, places in besides.items():
-        if places:
-            text += f" Among groups of questions, {kind} on {some(places, PLACES)}."
+    if groups := [f"{kind} on {some(own, PLACES)}" for kind, own in besides.items() if own]:
+        text += f" Among groups of questions, {'; '.join(groups)}."
     return Said(name, verdict, text)
 
 

@@ -15,7 +15,7 @@ from reports.study_tables import (
     lines,
     tuning_lines,
 )
-from reports.study_text import EXPLORATORY, intro, lead, sentences, tuning_intro
+from reports.study_text import EXPLORATORY, heading, intro, lead, sentences, tuning_intro
 
 
 def blocks(study: Study) -> dict[str, str]:
@@ -26,14 +26,15 @@ def blocks(study: Study) -> dict[str, str]:
         said = sentences(study, primary=primary)
         if said and not primary:
             claims.append(f"### {EXPLORATORY}")
-        for heading, own in said.items():
-            claims += [f"{'###' if primary else '####'} {heading}", _bullets(own)]
+        for head, own in said.items():
+            claims += [f"{'###' if primary else '####'} {head}", _bullets(own)]
     found["claims"] = "\n\n".join(claims)
-    found["tables"] = "\n\n".join(
-        f"### {family.title}\n\n{_table([header(family), *lines(family)])}"
-        for family in study.families
-    )
-    found["tables"] += f"\n\n{LEGEND}"
+    if study.families:
+        tables = [
+            f"### {family.title}\n\n{_table([header(family), *lines(family)])}"
+            for family in study.families
+        ]
+        found["tables"] = "\n\n".join([*tables, LEGEND])
     found["tuning"] = "\n\n".join(
         [
             in_markdown(tuning_intro(study)),
@@ -43,8 +44,9 @@ def blocks(study: Study) -> dict[str, str]:
             ),
         ]
     )
-    differences = [FINDING, *(finding_line(study, one) for one in study.findings)]
-    found["differences"] = f"{_table(differences)}\n\n{DIFFERENCES}"
+    if study.families:
+        differences = [FINDING, *(finding_line(study, one) for one in study.findings)]
+        found["differences"] = f"{_table(differences)}\n\n{DIFFERENCES}"
     return {name: text for name, text in found.items() if text}
 
 
@@ -63,7 +65,7 @@ def markdown(study: Study, figures: Sequence[tuple[str, str]] = ()) -> str:
         figures: File names and captions; the first stands after the first paragraph.
     """
     shown = [f"![{caption}]({name})" for name, caption in figures]
-    parts = ["# What the study says"]
+    parts = [f"# {heading(study)}"]
     for name, text in blocks(study).items():
         parts += [HEADS[name]] if name in HEADS else []
         parts.append(marked(name, text))

@@ -17,30 +17,34 @@ from harness.statistics.sides import Run, Side, read_run, root
 from harness.studies.step import Claim, Design, Trial
 from reports import study
 from reports.blocks import Column, Material, Part, Row, rho
+from reports.families import title_of
 from reports.plots import training
 from reports.study import Study, Sweep
 from reports.study_rows import Scored, Training, Tried, converged, known, mean
 
 
 def of(material: Material) -> Study | None:
-    """Count a study over its seeds; None where there is but one.
+    """Count a study over its seeds; None where there is but one and nothing was tried.
 
-    A family is counted over the seeds that have runs of it, a method over those that asked it.
+    A family is counted over the seeds that have runs of it, a method over those that asked it. Of
+    tuning alone, or beside a single seed, the study is what was tried, without a family.
     """
     parts = [part for part in material.parts if any(row.run.cells for row in part.rows)]
     design = material.study
-    if design is None or len({part.seed for part in parts}) < 2:
+    if design is None:
         return None
+    trials = tried(design, material.folder)
+    if len({part.seed for part in parts}) < 2:
+        return study.build((), {}, {}, trials=trials, tuning=design.tuning) if trials else None
     by_family: dict[str, list[Part]] = {}
     for part in parts:
         by_family.setdefault(part.family, []).append(part)
     asked = list(asked_of(design, by_family))
-    titles = {part.family: part.title for part in parts}
     return study.build(
         scored(material),
         {place: _tested(place[0], by_family.get(place[1], [])) for place in asked},
         design.floors,
-        trials=tried(design, material.folder, titles),
+        trials=trials,
         tuning=design.tuning,
         sweeps={name: _sweep(own) for name, own in by_family.items()},
     )
@@ -127,13 +131,12 @@ def _floors(run: Run, columns: Iterable[Column]) -> dict[str, float]:
 # Trials
 
 
-def tried(design: Design, path: Path, titles: Mapping[str, str]) -> list[Tried]:
+def tried(design: Design, path: Path) -> list[Tried]:
     """Return the trials of a study that were graded, in its order.
 
     Args:
         design: With the rule of its tuning; without one there is nothing to say of a trial.
         path: The study's folder.
-        titles: Family → its name in tables.
 
     Raises:
         UserError: A run is broken.
@@ -143,19 +146,19 @@ def tried(design: Design, path: Path, titles: Mapping[str, str]) -> list[Tried]:
     for trial in design.trials if design.tuning else ():
         if (path / trial.folder / "run.json").exists():
             run = read_run(path / trial.folder)
-            found += list(_of_trial(trial, run, design, labels, titles.get(trial.family, ""), path))
+            found += list(_of_trial(trial, run, design, labels, path))
     return found
 
 
 def _of_trial(
-    trial: Trial, run: Run, design: Design, labels: Mapping[str, str], title: str, path: Path
+    trial: Trial, run: Run, design: Design, labels: Mapping[str, str], path: Path
 ) -> Iterator[Tried]:
     rule = design.tuning
     if rule and (cell := run.cells.get((rule.task, rule.group))):
         kept = run.cells.get((rule.task, rule.keeps))
         yield Tried(
             family=trial.family,
-            title=title or trial.family,
+            title=title_of(trial.family, design),
             method=trial.method,
             label=labels.get(trial.method, trial.method),
             seed=trial.seed,

@@ -26,6 +26,11 @@ EXPLORATORY = "Exploratory: p is corrected for nothing, and the words are hints"
 # Sentences
 
 
+def heading(study: Study) -> str:
+    """Title of all that is said."""
+    return "What the study says" if study.families else "What the tuning says"
+
+
 def lead(study: Study) -> str:
     """What helps, what does not, what is undecided: one paragraph, of the primary claims."""
     primary = [one for one in study.findings if one.claim.primary]
@@ -84,6 +89,13 @@ def _brief(study: Study, one: Finding) -> str:
 
 def intro(study: Study) -> str:
     """What was done, in a few sentences."""
+    if not study.families:
+        seeds = listed([str(seed) for seed in sorted({one.seed for one in study.trials})])
+        return (
+            f"Tuning: {len(study.trials):,} trials on the seeds {seeds}, by which the settings of "
+            "each method are chosen. They compare no methods: that is done on other seeds, two or "
+            "more of them, which have not been run."
+        )
     names = ", ".join(f"{family.title} ({family.seeds})" for family in study.families)
     text = (
         f"Seeds of {names}; {study.answers:,} answers to test questions. Scores are means over "

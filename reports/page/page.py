@@ -36,6 +36,7 @@ def render(
     counted: Sequence[Table],
     lead: str = "",
     *,
+    said: Sequence[headline.Said] = (),
     drawn: dict[str, list[tuple[Plot, str]]] | None = None,
     beside: Path | None = None,
     files: Collection[str] = (),
@@ -46,6 +47,7 @@ def render(
         material: What was read.
         counted: The tables of its blocks, and perhaps those of its categories.
         lead: HTML for the place under the title, escaped already.
+        said: A sentence a method, for the place above the tables.
         drawn: Section → plots, each with its SVG element; None: they are drawn.
         beside: Folder that gets the pictures for which the page has no room; the page looks for
             them in `pictures` beside itself. None: those are left out.
@@ -82,9 +84,7 @@ def render(
         material=material,
         lead=Markup(lead),
         summary=_summary(material),
-        said=[]
-        if lead
-        else [(s.name, s.verdict, _together(s.text)) for s in headline.sentences(counted)],
+        said=[(one.name, one.verdict, _together(one.text)) for one in said],
         compact=_compact(counted),
         files=[name for name in files if "/" not in name],
         tables=[_table(table) for table in counted if not table.by_group],

@@ -17,20 +17,20 @@ def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
         figures: Plots, each with its SVG element; the first stands beside what the study says.
     """
     shown = [_figure(plot, svg) for plot, svg in figures if not plot.name.startswith(CURVES)]
-    parts = [f"<p><strong>{escape(study_text.lead(study))}</strong></p>", *shown[:1]]
-    parts.append(f"<p>{escape(study_text.intro(study))}</p>")
+    tried = _tried(study, [one for one in figures if one[0].name.startswith(CURVES)])
+    said = study_text.lead(study)
+    parts = [f"<p><strong>{escape(said)}</strong></p>"] if said else []
+    parts += [*shown[:1], f"<p>{escape(study_text.intro(study))}</p>"]
+    if not study.families:
+        return _section(study, [*parts, tried, *shown[1:]])
     parts += [_claims(heading, own) for heading, own in _sentences(study, primary=True)]
     parts += shown[1:]
     for family in study.families:
         rows = study_tables.lines(family)
         parts.append(f"<h3>{escape(family.title)}</h3>{_table(study_tables.header(family), rows)}")
     parts.append(f"<p>{escape(study_tables.LEGEND)}</p>")
-    tried = [_figure(plot, svg) for plot, svg in figures if plot.name.startswith(CURVES)]
-    for title, rows in study_tables.tuning_lines(study).items():
-        tried.append(f"<h3>{escape(title)}</h3>{_table(study_tables.TUNING, rows)}")
     if tried:
-        about = f"<p>{escape(study_text.tuning_intro(study))}</p>"
-        parts.append(_closed("What was tried", about + "".join(tried)))
+        parts.append(_closed("What was tried", tried))
     other = [_claims(heading, own) for heading, own in _sentences(study, primary=False)]
     if other:
         parts.append(_closed(study_text.EXPLORATORY, "".join(other)))
@@ -38,8 +38,23 @@ def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
     table = _table(study_tables.FINDING, differences)
     table += f"<p>{escape(study_tables.DIFFERENCES)}</p>"
     parts.append(_closed("Every difference", table))
+    return _section(study, parts)
+
+
+def _section(study: Study, parts: Sequence[str]) -> str:
     inside = "\n".join(parts)
-    return f'<section class="study"><h2>What the study says</h2>\n{inside}\n</section>'
+    return f'<section class="study"><h2>{study_text.heading(study)}</h2>\n{inside}\n</section>'
+
+
+def _tried(study: Study, curves: Sequence[tuple[Plot, str]]) -> str:
+    """Each family's choices, then the curves; empty where nothing was tried."""
+    parts = [
+        f"<h3>{escape(title)}</h3>{_table(study_tables.TUNING, rows)}"
+        for title, rows in study_tables.tuning_lines(study).items()
+    ]
+    if parts:
+        parts = [f"<p>{escape(study_text.tuning_intro(study))}</p>", *parts]
+    return "".join([*parts, *(_figure(plot, svg) for plot, svg in curves)])
 
 
 def _sentences(study: Study, *, primary: bool) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -26,17 +26,18 @@ def plots(study: Study) -> list[Plot]:
                 partial(_displacement, study),
             )
         )
-    groups = most_asked(study)[:2]
-    found.append(
-        Plot(
-            "methods_by_seed",
-            "Every method, seed by seed",
-            "Points are seeds, bars the means with one standard error; dotted, what always the "
-            f"same answer scores on {groups[0]}.",
-            partial(_methods, study, groups),
+    if groups := most_asked(study)[:2]:
+        found.append(
+            Plot(
+                "methods_by_seed",
+                "Every method, seed by seed",
+                "Points are seeds, bars the means with one standard error; dotted, what always the "
+                f"same answer scores on {groups[0]}.",
+                partial(_methods, study, groups),
+            )
         )
-    )
-    return [*found, *study_frontier.plots(study), *study_tuning.plots(study)]
+        found += study_frontier.plots(study)
+    return [*found, *study_tuning.plots(study)]
 
 
 def _differences(study: Study) -> list[Plot]:

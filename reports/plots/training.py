@@ -1,4 +1,7 @@
-"""What `drift_log.jsonl` tells of a training, step by step: loss, cos(g, Δ), displacement ρ."""
+"""What `drift_log.jsonl` tells of a training, step by step.
+
+Loss, reward, cos(g, Δ), displacement ρ.
+"""
 
 import csv
 import io
@@ -21,7 +24,7 @@ POINTS = 300
 """Steps of a line; of a longer training the steps between are averaged."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One optimizer step."""
 
@@ -31,6 +34,8 @@ class Step:
     """Displacement toward the reasoner before the step; nan where nothing pulls."""
     modules: dict[str, dict[str, float]]
     """Role → `cos` of gradient and Δ, `ratio` of the norms, `rho`; empty where nothing pulls."""
+    reward: float = math.nan
+    """Share of the sampled answers that were right, of GRPO."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,13 @@ def _step(row: dict[str, Any]) -> Step:
         if isinstance(value, dict)
     }
     rho = float(row["rho"]) if row.get("rho") is not None else math.nan
-    return Step(int(row["step"]), float(row.get("loss", math.nan)), rho, modules)
+    return Step(
+        step=int(row["step"]),
+        loss=float(row.get("loss", math.nan)),
+        rho=rho,
+        modules=modules,
+        reward=float(row.get("reward", math.nan)),
+    )
 
 
 def pulled(logs: Iterable[Log]) -> list[Log]:
@@ -95,7 +106,10 @@ def limits(logs: Iterable[Log]) -> Limits:
 def plots_of(
     name: str, title: str, logs: Sequence[Log], scales: Limits | None = None
 ) -> list[Plot]:
-    """The losses, then what pulled, in as many plots as keep the lines of each apart.
+    """Losses, rewards, then what pulled, in as many plots as keep the lines of each apart.
+
+    GRPO's loss is no measure of what was learned (its advantages are centred, so that it begins
+    and ends near 0): of such a training the reward is drawn instead.
 
     Args:
         name: Of the block.
@@ -104,9 +118,14 @@ def plots_of(
         scales: As `limits` returns them; None: those of these logs.
     """
     scales = limits(logs) if scales is None else scales
-    lossy = [log for log in logs if any(math.isfinite(step.loss) for step in log.steps)]
+    judged = [log for log in logs if any(math.isfinite(step.reward) for step in log.steps)]
+    lossy = [
+        log
+        for log in logs
+        if log not in judged and any(math.isfinite(step.loss) for step in log.steps)
+    ]
     found = []
-    for draw, known in ((loss_plot, lossy), (plot, pulled(logs))):
+    for draw, known in ((loss_plot, lossy), (reward_plot, judged), (plot, pulled(logs))):
         for start in range(0, len(known), len(STYLES)):
             part = known[start : start + len(STYLES)]
             turn = f"_{start // len(STYLES) + 1}" if start else ""
@@ -116,12 +135,29 @@ def plots_of(
 
 def loss_plot(name: str, title: str, logs: Sequence[Log], scales: Limits) -> Plot:
     """The training loss over the steps, a line a checkpoint; arguments as of `plots_of`."""
-    text = "Training loss (thin: each step; thick: a running mean over a tenth of the whole)."
-    drawn = partial(_losses, logs, scales)
+    text = f"Training loss ({THICK})."
+    drawn = partial(_lines, logs, "loss", "training loss", scales["loss"])
     return Plot(f"loss_{style.file_name(name)}", f"{title}: loss", text, drawn, title)
 
 
-def _losses(logs: Sequence[Log], scales: Limits) -> Any:
+def reward_plot(name: str, title: str, logs: Sequence[Log], scales: Limits) -> Plot:
+    """GRPO's reward over the steps, a line a checkpoint; arguments as of `plots_of`."""
+    text = f"Reward: percent of the answers sampled in a step that were right ({THICK})."
+    drawn = partial(_lines, logs, "reward", "reward (%)", (-5.0, 105.0), scale=100.0)
+    return Plot(f"reward_{style.file_name(name)}", f"{title}: reward", text, drawn, title)
+
+
+THICK = "thin: each step; thick: a running mean over a tenth of the whole"
+
+
+def _lines(
+    logs: Sequence[Log],
+    field: str,
+    label: str,
+    ends: tuple[float, float],
+    *,
+    scale: float = 1.0,
+) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(INCHES, 2.1), layout="constrained")
@@ -129,12 +165,13 @@ def _losses(logs: Sequence[Log], scales: Limits) -> Any:
     looks = style.styles([log.checkpoint for log in logs])
     for log in logs:
         look = looks[log.checkpoint]
-        x, y = thinned([(s.step, s.loss) for s in log.steps if math.isfinite(s.loss)])
+        points = [(step.step, scale * getattr(step, field)) for step in log.steps]
+        x, y = thinned([(step, value) for step, value in points if math.isfinite(value)])
         axis.plot(x, y, color=look.color, linewidth=0.4, alpha=0.35)
         axis.plot(x, smooth(y), label=style.plain(log.checkpoint), **_thick(look))
-    axis.set_ylabel("training loss")
+    axis.set_ylabel(label)
     axis.set_xlabel("step")
-    axis.set_ylim(*scales["loss"])
+    axis.set_ylim(*ends)
     axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
     figure.legend(loc="outside upper center", ncols=_abreast(logs), handlelength=3)
     return figure
@@ -222,7 +259,7 @@ def smooth(values: Sequence[float]) -> list[float]:
     return found
 
 
-FIELDS = ("block", "checkpoint", "step", "loss", "module", "cos", "ratio", "rho")
+FIELDS = ("block", "checkpoint", "step", "loss", "reward", "module", "cos", "ratio", "rho")
 
 
 def long_form(logs: Iterable[tuple[str, Sequence[Log]]]) -> str:
@@ -234,8 +271,9 @@ def long_form(logs: Iterable[tuple[str, Sequence[Log]]]) -> str:
         for log in found:
             for step in log.steps:
                 row = {"block": block, "checkpoint": log.checkpoint, "step": step.step}
-                rho = step.rho if math.isfinite(step.rho) else ""
-                writer.writerow(row | {"loss": step.loss, "module": "all", "rho": rho})
+                known = {"reward": step.reward, "rho": step.rho}
+                told = {name: value for name, value in known.items() if math.isfinite(value)}
+                writer.writerow(row | {"loss": step.loss, "module": "all"} | told)
                 for module, values in step.modules.items():
                     writer.writerow(row | {"module": module} | values)
     return file.getvalue()

@@ -8,6 +8,7 @@ import pytest
 import tuned
 from tuned import IMAGE, PERCEPTION
 
+import driftbench
 from harness.statistics.resampling import holm
 from reports import cli, load, study_read, study_tables, study_text
 from reports.page import study as study_page
@@ -155,6 +156,40 @@ def test_the_report_writes_a_line_for_each_arm_seed_and_group_and_for_each_trial
     # Runs that were tried are no rows of the tables.
     assert PERCEPTION in (tmp_path / "report" / "comparison.md").read_text()
     assert "drift-0.001-0.1" not in (tmp_path / "report" / "comparison.md").read_text()
+
+
+def test_of_tuning_alone_the_page_has_what_was_tried_and_what_was_chosen(tmp_path, capsys):
+    tuned.write(tmp_path / "study", families=("llava_next",), seeds=0)
+    cli.write([tmp_path / "study"], out := tmp_path / "report")
+    page = (out / "index.html").read_text()
+    assert "<h2>What the tuning says</h2>" in page and "They compare no methods" in page
+    assert "What the study says" not in page and "Every difference" not in page
+    assert 'id="scores"' not in page and 'id="questions"' not in page
+    for row in (["SFT", "3", "lr 0.003"], ["DRIFT", "6", "lr 0.001, alpha 0.1"]):
+        assert "".join(f"<td>{cell}</td>" for cell in row[1:]) in page
+    assert (out / "plots" / "tuning_llava_next.svg").exists()
+    assert page.count("<svg") == 2 and "<h3>LLaVA-NeXT</h3>" in page
+    document = (out / "study.md").read_text()
+    assert document.startswith("# What the tuning says") and "## What was tried" in document
+    assert len(read(out / "study_trials.csv")) == 2 * 10
+    assert not (out / "study.tex").exists()
+    assert "wrote " in capsys.readouterr().out
+
+
+def test_one_seed_that_counts_keeps_its_tables_beside_the_tuning(tmp_path):
+    tuned.write(tmp_path / "study", families=("llava_next",), seeds=1)
+    cli.write([tmp_path / "study"], tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<h2>What the tuning says</h2>" in page
+    assert 'id="headline"' in page and "<strong>DRIFT</strong>" in page and 'id="scores"' in page
+
+
+def test_results_of_tuning_alone_are_empty_frames(tmp_path):
+    results = driftbench.load(tuned.write(tmp_path, families=("llava_next",), seeds=0))
+    assert results.table.empty and results.answers.empty
+    assert results.plots == ["tuning_llava_next", "trade"]
+    with pytest.raises(driftbench.UserError, match="several training seeds"):
+        _ = results.findings
 
 
 def read(path):

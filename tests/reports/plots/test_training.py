@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import math
 
 import pytest
 
@@ -69,7 +68,7 @@ def test_lines_are_at_their_steps(tmp_path):
 
 def test_losses_of_families_are_on_one_scale():
     def log(name, *losses):
-        steps = [training.Step(i + 1, loss, math.nan, {}) for i, loss in enumerate(losses)]
+        steps = [training._step({"step": i + 1, "loss": loss}) for i, loss in enumerate(losses)]
         return training.Log(name, tuple(steps))
 
     logs = [log("sft", 2.0, 1.0), log("drift", 4.0, 0.5)]
@@ -80,6 +79,20 @@ def test_losses_of_families_are_on_one_scale():
     [axis] = style.figure(plot).axes
     assert axis.get_ylim() == (-0.2, 4.2)
     assert list(axis.lines[1].get_ydata()) == [2.0, 1.0]
+
+
+def test_of_grpo_the_reward_is_drawn_in_the_place_of_its_loss(tmp_path):
+    rewards = (0.25, 0.5, 0.75)
+    rows = [{"step": i, "loss": 0.01, "reward": r} for i, r in enumerate(rewards, start=1)]
+    grpo = training.read(write(tmp_path / "grpo", rows))
+    sft = training.read(write(tmp_path / "sft", [{"step": 1, "loss": 2.0}]))
+    made = training.plots_of("b", "B", [sft, grpo])
+    assert [plot.name for plot in made] == ["loss_b", "reward_b"]
+    [axis] = style.figure(made[1]).axes
+    assert list(axis.lines[0].get_ydata()) == [25.0, 50.0, 75.0]
+    assert axis.get_ylabel() == "reward (%)"
+    lines = csv.DictReader(io.StringIO(training.long_form([("b", [sft, grpo])])))
+    assert [line["reward"] for line in lines] == ["", "0.25", "0.5", "0.75"]
 
 
 def test_no_two_lines_of_a_plot_look_alike():
