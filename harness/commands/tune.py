@@ -12,6 +12,9 @@ def tune(
     methods: Annotated[
         str, Option(metavar="A,B", help="Some methods; default: all that were tried.")
     ] = "",
+    families: Annotated[
+        str, Option(metavar="A,B", help="Some families; default: all that were tried.")
+    ] = "",
 ) -> None:
     """Choose each method's settings among a study's trials.
 
@@ -26,11 +29,11 @@ def tune(
     design = record.read(study)
     if design is None:
         raise UserError(f"{study} holds no study: expected a folder of `driftbench reproduce`")
-    tuned = tuning.tune(design, study, words(methods))
+    tuned = tuning.tune(design, study, words(methods), words(families))
     tuning.write(out, tuned)
     rows = []
-    for method, families in tuned.methods.items():
-        for family, one in families.items():
+    for method, of in tuned.methods.items():
+        for family, one in of.items():
             settings = ", ".join(f"{name} {value}" for name, value in one.settings.items())
             kept = "" if one.kept is None else percent(one.kept)
             note = "" if one.keeps else "not kept"

@@ -135,7 +135,8 @@ def _tuning() -> Study:
         steps += _tried(place, primary, "runs", place.model("vlm"))
         trials += _trials(place, primary, "runs")
         runs.append(f"{place.at}/runs")
-    steps.append(_choose(FIRST_CHOICE, primary, runs))
+    first = ("--methods", ",".join(primary), "--families", ",".join(FAMILIES))
+    steps.append(_choose(FIRST_CHOICE, runs, *first))
     for place in homes:
         steps += _tried(place, others, "more_runs")
         trials += steps_of.trials(place, others, "more_runs")
@@ -146,7 +147,7 @@ def _tuning() -> Study:
         steps += _tried(place, place.arms, "runs", *asked)
         trials += _trials(place, place.arms, "runs")
         runs.append(f"{place.at}/runs")
-    steps.append(_choose(CHOICE, [], runs))
+    steps.append(_choose(CHOICE, runs))
     tried = dict.fromkeys(trial.method for trial in trials)
     methods = [Method(name=name, label=_label(name), runs=()) for name in tried]
     return _study(steps, methods, trials)
@@ -170,9 +171,8 @@ def _tried(place: Place, names: Iterable[str], runs: str, *more: str) -> list[St
     return [*steps, steps_of.answers(place, runs, [*more, *folders])]
 
 
-def _choose(out: str, methods: Sequence[str], runs: Sequence[str]) -> Step:
-    named = ("--methods", ",".join(methods)) if methods else ()
-    return step(out, "tune", ".", "--out", out, *named, reads=runs, seconds=20)
+def _choose(out: str, runs: Sequence[str], *words: str) -> Step:
+    return step(out, "tune", ".", "--out", out, *words, reads=runs, seconds=20)
 
 
 # Counting

@@ -1,8 +1,8 @@
 """The arms of the pocket study: how each is made, and the settings that each is tried at.
 
-Every arm that has settings of its own is tried at six, on the tuning seeds; what was chosen lies in
-`pocket_settings.json`. An arm that is `like` another takes that arm's: it is a control of it, and
-differs in what it is named after alone.
+Every arm that has settings of its own is tried at eight, on the tuning seeds; what was chosen lies
+in `pocket_settings.json`. An arm that is `like` another takes that arm's: it is a control of it,
+and differs in what it is named after alone.
 """
 
 from collections.abc import Mapping
@@ -84,10 +84,13 @@ def _shares(*shares: float) -> Grid:
     return _grid("alpha", at=tuple((share,) for share in shares))
 
 
-SHARES = _shares(0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
+SHARES = _shares(0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0)
 PULLS = _grid(
     *("lr", "alpha"),
-    at=((2e-4, 1.0), (5e-4, 0.5), (1e-3, 0.1), (1e-3, 0.3), (2e-3, 0.05), (3e-3, 0.03)),
+    at=(
+        *((2e-4, 1.0), (5e-4, 0.5), (1e-3, 0.1), (1e-3, 0.3), (2e-3, 0.05), (3e-3, 0.03)),
+        *((5e-4, 0.2), (1e-3, 0.03)),
+    ),
 )
 ARMS: dict[str, Arm] = {
     "merge": Arm(
@@ -95,7 +98,7 @@ ARMS: dict[str, Arm] = {
         makes="merge",
         recipe="linear",
         fixed={},
-        grid=SHARES,
+        grid=_shares(*ALPHAS),
         toward="reasoner",
         seeds=10,
         primary=True,
@@ -103,7 +106,7 @@ ARMS: dict[str, Arm] = {
     "sft": Arm(
         label="SFT",
         fixed={},
-        grid=_rates(5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3),
+        grid=_rates(5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3, 1.5e-3, 2.5e-3),
         seeds=10,
         primary=True,
     ),
@@ -122,7 +125,10 @@ ARMS: dict[str, Arm] = {
         fixed={"mode": "adaptive"},
         grid=_grid(
             *("lr", "alpha"),
-            at=((2e-4, 1.0), (5e-4, 0.5), (1e-3, 0.2), (1e-3, 0.5), (2e-3, 0.1), (3e-3, 0.05)),
+            at=(
+                *((2e-4, 1.0), (5e-4, 0.5), (1e-3, 0.2), (1e-3, 0.5), (2e-3, 0.1), (3e-3, 0.05)),
+                *((5e-4, 0.2), (1e-3, 0.07)),
+            ),
         ),
         toward="reasoner",
         seeds=10,
@@ -135,7 +141,10 @@ ARMS: dict[str, Arm] = {
         fixed={"mode": "adaptive", "when": "backward", "batch": 2, "accumulate": 8},
         grid=_grid(
             *("lr", "alpha"),
-            at=((2e-4, 1.0), (5e-4, 0.3), (1e-3, 0.1), (1e-3, 0.3), (2e-3, 0.05), (3e-3, 0.03)),
+            at=(
+                *((2e-4, 1.0), (5e-4, 0.3), (1e-3, 0.1), (1e-3, 0.3), (2e-3, 0.05), (3e-3, 0.03)),
+                *((5e-4, 0.1), (1e-3, 0.03)),
+            ),
         ),
         toward="reasoner",
         seeds=10,
@@ -146,7 +155,10 @@ ARMS: dict[str, Arm] = {
         fixed={},
         grid=_grid(
             *("merge", "lr"),
-            at=((0.3, 3e-3), (0.5, 1e-3), (0.5, 3e-3), (0.7, 1e-3), (0.7, 3e-3), (0.85, 1e-3)),
+            at=(
+                *((0.3, 3e-3), (0.5, 1e-3), (0.5, 3e-3), (0.7, 1e-3), (0.7, 3e-3), (0.85, 1e-3)),
+                *((0.5, 2e-3), (1.0, 1e-3)),
+            ),
         ),
         start="merge",
         seeds=10,
@@ -157,7 +169,10 @@ ARMS: dict[str, Arm] = {
         fixed={},
         grid=_grid(
             *("lr", "steps"),
-            at=((1e-3, 200), (3e-3, 200), (5e-3, 200), (1e-3, 800), (2e-3, 800), (3e-3, 800)),
+            at=(
+                *((1e-3, 200), (3e-3, 200), (5e-3, 200), (1e-3, 800), (2e-3, 800), (3e-3, 800)),
+                *((5e-4, 800), (1e-3, 1600)),
+            ),
         ),
         rows=("train-x16.jsonl",),
         seeds=10,
@@ -168,14 +183,17 @@ ARMS: dict[str, Arm] = {
         fixed={},
         grid=_grid(
             *("lr", "steps"),
-            at=((1e-3, 200), (3e-3, 200), (5e-3, 200), (1e-3, 400), (2e-3, 400), (3e-3, 400)),
+            at=(
+                *((1e-3, 200), (3e-3, 200), (5e-3, 200), (1e-3, 400), (2e-3, 400), (3e-3, 400)),
+                *((1e-3, 800), (2e-3, 800)),
+            ),
         ),
         rows=("train-x4.jsonl",),
     ),
     "sft_text": Arm(
         label="SFT on the reasoner's text",
         fixed={},
-        grid=_rates(2e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3),
+        grid=_rates(2e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-4, 1.5e-3),
         rows=("said",),
     ),
     "sft_mixed": Arm(
@@ -183,7 +201,10 @@ ARMS: dict[str, Arm] = {
         fixed={},
         grid=_grid(
             *("lr", "pictures"),
-            at=((1e-3, 1), (2e-3, 1), (3e-3, 1), (1e-3, 4), (2e-3, 4), (3e-3, 4)),
+            at=(
+                *((1e-3, 1), (2e-3, 1), (3e-3, 1), (1e-3, 4), (2e-3, 4), (3e-3, 4)),
+                *((5e-4, 4), (1.5e-3, 4)),
+            ),
         ),
         rows=("train.jsonl", "said"),
     ),
@@ -194,12 +215,8 @@ ARMS: dict[str, Arm] = {
         grid=_grid(
             *("lr", "alpha"),
             at=(
-                (5e-4, 0.03),
-                (1e-3, 0.003),
-                (1e-3, 0.01),
-                (1e-3, 0.03),
-                (2e-3, 0.01),
-                (3e-3, 0.003),
+                *((5e-4, 0.03), (1e-3, 0.003), (1e-3, 0.01), (1e-3, 0.03), (2e-3, 0.01)),
+                *((3e-3, 0.003), (5e-4, 0.01), (1e-3, 0.001)),
             ),
         ),
         toward="reasoner",
@@ -210,7 +227,10 @@ ARMS: dict[str, Arm] = {
         fixed={"live": "true"},
         grid=_grid(
             *("lr", "alpha"),
-            at=((5e-4, 1.0), (1e-3, 0.3), (1e-3, 1.0), (2e-3, 0.1), (2e-3, 0.3), (3e-3, 0.1)),
+            at=(
+                *((5e-4, 1.0), (1e-3, 0.3), (1e-3, 1.0), (2e-3, 0.1), (2e-3, 0.3), (3e-3, 0.1)),
+                *((5e-4, 0.3), (1e-3, 0.1)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -219,7 +239,7 @@ ARMS: dict[str, Arm] = {
         makes="merge",
         recipe="linear",
         fixed={},
-        grid=_shares(0.1, 0.2, 0.3, 0.5, 0.7, 0.85),
+        grid=_shares(0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 0.05, 1.0),
         start="sft",
         toward="reasoner",
     ),
@@ -228,7 +248,7 @@ ARMS: dict[str, Arm] = {
         makes="merge",
         recipe="linear",
         fixed={},
-        grid=_shares(0.2, 0.4, 0.6, 0.7, 0.8, 0.9),
+        grid=_shares(0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.5, 0.95),
         toward="sft",
     ),
     "l2sp_reasoner": Arm(
@@ -237,7 +257,10 @@ ARMS: dict[str, Arm] = {
         fixed={"mode": "absolute", "alpha": 0, "live": "true", "anchor": "l2_sp"},
         grid=_grid(
             *("lr", "anchor_strength"),
-            at=((1e-3, 3), (1e-3, 10), (1e-3, 30), (2e-3, 5), (3e-3, 1), (3e-3, 3)),
+            at=(
+                *((1e-3, 3), (1e-3, 10), (1e-3, 30), (2e-3, 5), (3e-3, 1), (3e-3, 3)),
+                *((1e-3, 1), (2e-3, 1)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -250,7 +273,10 @@ ARMS: dict[str, Arm] = {
         },
         grid=_grid(
             *("lr", "anchor_strength"),
-            at=((2e-3, 0.1), (3e-3, 0.1), (3e-3, 0.5), (5e-3, 0.1), (5e-3, 0.5), (5e-3, 2)),
+            at=(
+                *((2e-3, 0.1), (3e-3, 0.1), (3e-3, 0.5), (5e-3, 0.1), (5e-3, 0.5), (5e-3, 2)),
+                *((2e-3, 0.5), (3e-3, 2)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -260,7 +286,10 @@ ARMS: dict[str, Arm] = {
         fixed={"mode": "project", "live": "true"},
         grid=_grid(
             *("lr", "alpha"),
-            at=((1e-3, 1), (2e-3, 1), (3e-3, 0.5), (3e-3, 1), (5e-3, 0.5), (5e-3, 1)),
+            at=(
+                *((1e-3, 1), (2e-3, 1), (3e-3, 0.5), (3e-3, 1), (5e-3, 0.5), (5e-3, 1)),
+                *((1e-3, 0.5), (2e-3, 0.5)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -268,7 +297,7 @@ ARMS: dict[str, Arm] = {
         label="DiGraP, learnt strength",
         recipe="pocket_drift",
         fixed={"mode": "project_learnt", "live": "true"},
-        grid=_rates(5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3),
+        grid=_rates(5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3, 1.5e-3, 2.5e-3),
         toward="reasoner",
     ),
     "spd": Arm(
@@ -277,7 +306,10 @@ ARMS: dict[str, Arm] = {
         fixed={"alpha": 0, "toward": "start", "anchor": "spd"},
         grid=_grid(
             *("lr", "anchor_strength"),
-            at=((2e-3, 1), (3e-3, 0.5), (3e-3, 1), (5e-3, 0.5), (5e-3, 1), (5e-3, 2)),
+            at=(
+                *((2e-3, 1), (3e-3, 0.5), (3e-3, 1), (5e-3, 0.5), (5e-3, 1), (5e-3, 2)),
+                *((2e-3, 0.5), (3e-3, 2)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -285,7 +317,7 @@ ARMS: dict[str, Arm] = {
         label="LoRA SFT",
         recipe="pocket_lora_sft",
         fixed={"merge_adapter": "true"},
-        grid=_rates(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 4e-2),
+        grid=_rates(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 4e-2, 7e-3, 1.5e-2),
     ),
     "lora_drift_random": Arm(
         label="LoRA DRIFT, random start",
@@ -293,7 +325,10 @@ ARMS: dict[str, Arm] = {
         fixed={"merge_adapter": "true", "adapter_start": "random"},
         grid=_grid(
             *("lr", "alpha"),
-            at=((2e-3, 1), (5e-3, 0.3), (5e-3, 1), (1e-2, 0.1), (1e-2, 0.3), (2e-2, 0.1)),
+            at=(
+                *((2e-3, 1), (5e-3, 0.3), (5e-3, 1), (1e-2, 0.1), (1e-2, 0.3), (2e-2, 0.1)),
+                *((2e-3, 0.3), (5e-3, 0.1)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -303,7 +338,10 @@ ARMS: dict[str, Arm] = {
         fixed={"merge_adapter": "true"},
         grid=_grid(
             *("lr", "alpha"),
-            at=((2e-3, 1), (5e-3, 0.3), (5e-3, 1), (1e-2, 0.1), (1e-2, 0.3), (2e-2, 0.1)),
+            at=(
+                *((2e-3, 1), (5e-3, 0.3), (5e-3, 1), (1e-2, 0.1), (1e-2, 0.3), (2e-2, 0.1)),
+                *((2e-3, 0.3), (5e-3, 0.1)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -312,7 +350,7 @@ ARMS: dict[str, Arm] = {
             label=f"{label}, then GRPO",
             recipe="pocket_grpo",
             fixed={},
-            grid=_rates(5e-5, 1e-4, 2e-4, 3e-4, 6e-4, 1e-3),
+            grid=_rates(5e-5, 1e-4, 2e-4, 3e-4, 6e-4, 1e-3, 2e-5, 1.5e-4),
             start=start,
             rows=("train-x16.jsonl",),
             seeds=6 if start == "sft" else 5,
@@ -339,7 +377,10 @@ ARMS: dict[str, Arm] = {
         fixed={},
         grid=_grid(
             *("layers", "alpha"),
-            at=(("0,1", 0.7), ("0,1", 1), ("2,3", 0.7), ("2,3", 1), ("1,2,3", 1), ("0,1,2", 1)),
+            at=(
+                *(("0,1", 0.7), ("0,1", 1), ("2,3", 0.7), ("2,3", 1), ("1,2,3", 1), ("0,1,2", 1)),
+                *(("0,1", 0.5), ("2,3", 0.5)),
+            ),
         ),
         toward="reasoner",
     ),
@@ -348,7 +389,7 @@ ARMS: dict[str, Arm] = {
         makes="merge",
         recipe="rank1",
         fixed={},
-        grid=_shares(0.05, 0.1, 0.25, 0.5, 0.75, 1.0),
+        grid=_shares(0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 0.15, 0.35),
         toward="reasoner",
     ),
     "ip": Arm(

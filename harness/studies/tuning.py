@@ -86,13 +86,16 @@ def write(path: Path, tuned: Tuned) -> None:
     write_json(path, asdict(tuned))
 
 
-def tune(design: Design, folder: Path, methods: Iterable[str] = ()) -> Tuned:
+def tune(
+    design: Design, folder: Path, methods: Iterable[str] = (), families: Iterable[str] = ()
+) -> Tuned:
     """Choose each method's settings, family by family.
 
     Args:
         design: The study's.
         folder: In which it ran.
         methods: Some of those that have trials; none: all.
+        families: Some of those too.
 
     Raises:
         UserError: There is no rule, no trial, or one that was not evaluated.
@@ -103,16 +106,17 @@ def tune(design: Design, folder: Path, methods: Iterable[str] = ()) -> Tuned:
         tried.setdefault((trial.method, trial.family), []).append(trial)
     if rule is None or not tried:
         raise UserError(f"the study in {folder} has no trials to choose among")
-    known = {method for method, _ in tried}
-    wanted = tuple(methods) or tuple(dict.fromkeys(m for m, _ in tried if m != rule.against))
-    if unknown := [name for name in wanted if name not in known]:
-        raise UserError(
-            f"the study tried no {unknown[0]!r}; {near(unknown[0], known)}it tried "
-            f"{', '.join(sorted(known))}"
-        )
+    wanted = [tuple(methods), tuple(families)]
+    for names, known in zip(wanted, map(set, zip(*tried, strict=True)), strict=True):
+        if unknown := [name for name in names if name not in known]:
+            raise UserError(
+                f"the study tried no {unknown[0]!r}; {near(unknown[0], known)}it tried "
+                f"{', '.join(sorted(known))}"
+            )
+    of_methods = wanted[0] or tuple(dict.fromkeys(m for m, _ in tried if m != rule.against))
     found: dict[str, dict[str, Chosen]] = {}
     for method, family in tried:
-        if method in wanted:
+        if method in of_methods and family in (wanted[1] or (family,)):
             against = tried.get((rule.against, family), [])
             chosen = _choose(rule, folder, tried[method, family], against)
             found.setdefault(method, {})[family] = chosen

@@ -74,7 +74,7 @@ def test_every_arm_of_the_pocket_has_equally_many_trials_on_seeds_that_do_not_co
     trials = Counter((t.method, t.family) for t in tuning.trials if t.method != "vlm")
     untuned = {"ip", "ip_coded"}
     assert {n for (method, _), n in trials.items() if method not in untuned} == {
-        6 * len(pocket.TUNING_SEEDS)
+        8 * len(pocket.TUNING_SEEDS)
     }
     arms = {name for name, arm in ARMS.items() if not arm.like}
     assert {method for method, _ in trials} == arms
@@ -92,7 +92,7 @@ def test_a_trial_that_starts_from_a_choice_reads_all_that_it_was_chosen_from():
         "tuning-0/idefics3/vlm",
         "tuning-0/idefics3/{chosen tuned-first.json sft idefics3 trial}",
     )
-    tried = {f"tuning-0/idefics3/sft-{number}" for number in range(6)}
+    tried = {f"tuning-0/idefics3/sft-{number}" for number in range(8)}
     assert {"tuned-first.json", *tried} <= set(step.reads)
 
 
