@@ -113,7 +113,11 @@ def render(
         ],
         published_heads=published.HEADS,
         published_caption=published.CAPTION,
-        costs=[_costs(block) for block in material.blocks if block.costs],
+        costs=[
+            _costs(block)
+            for block in material.blocks
+            if any(cost.made or cost.asking for cost in block.costs)
+        ],
         cost_heads=costs.HEADS,
         cost_legend=costs.LEGEND,
         steps=[
