@@ -53,7 +53,8 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 def plot(table: Table) -> Plot | None:
     """Difference of each category to the baseline; None where nothing is compared."""
-    lines = [line for line in table.lines if any(entry.versus for entry in line.entries)][:PANELS]
+    compared = [line for line in table.lines if any(entry.versus for entry in line.entries)]
+    lines = compared[:PANELS]
     if not lines or table.found is None:
         return None
     text = (
@@ -61,6 +62,8 @@ def plot(table: Table) -> Plot | None:
         f"interval. Filled: supported after correction (Holm) for the "
         f"{len(table.found.family('exploratory'))} exploratory differences; hollow: not."
     )
+    if len(compared) > PANELS:
+        text += f" Drawn are the first {PANELS} of {len(compared)} runs; the table has all."
     effects = [
         forest.effect(one, label=column.title, family=line.row.label)
         for line in lines

@@ -68,3 +68,13 @@ def test_categories_are_corrected_together_and_apart_from_the_headline(tmp_path)
 def test_a_study_of_one_task_has_its_groups_as_columns_already(study):
     for block in load.collect([study]).blocks:
         assert categories.tables(tables.compare(block)) == []
+
+
+def test_runs_beyond_the_panels_are_told(tmp_path):
+    runs = {f"run{k}": lambda group, i, k=k: i % (k + 2) == 0 for k in range(7)}
+    material = write(tmp_path, {"level: 1": 20, "level: 2": 20}, runs)
+    [whole] = map(tables.compare, material.blocks)
+    [level] = categories.tables(whole)
+    plot = categories.plot(level)
+    assert plot.text.endswith("Drawn are the first 4 of 6 runs; the table has all.")
+    assert len(style.figure(plot).axes) == 4
