@@ -164,6 +164,8 @@ def _summary(material: Material) -> str:
         for block in material.blocks
         for row in block.rows
     )
+    if not runs:
+        return "tuning alone"
     parts = [f"{len(material.blocks)} families"] if material.study else []
     return " · ".join([*parts, f"{len(runs)} runs", *engines])
 

@@ -19,10 +19,11 @@ def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
     shown = [_figure(plot, svg) for plot, svg in figures if not plot.name.startswith(CURVES)]
     tried = _tried(study, [one for one in figures if one[0].name.startswith(CURVES)])
     said = study_text.lead(study)
-    parts = [f"<p><strong>{escape(said)}</strong></p>"] if said else []
-    parts += [*shown[:1], f"<p>{escape(study_text.intro(study))}</p>"]
+    intro = f"<p>{escape(study_text.intro(study))}</p>"
     if not study.families:
-        return _section(study, [*parts, tried, *shown[1:]])
+        return _section(study, [intro, tried, *shown])
+    parts = [f"<p><strong>{escape(said)}</strong></p>"] if said else []
+    parts += [*shown[:1], intro]
     parts += [_claims(heading, own) for heading, own in _sentences(study, primary=True)]
     parts += shown[1:]
     for family in study.families:

@@ -163,6 +163,7 @@ def test_of_tuning_alone_the_page_has_what_was_tried_and_what_was_chosen(tmp_pat
     cli.write([tmp_path / "study"], out := tmp_path / "report")
     page = (out / "index.html").read_text()
     assert "<h2>What the tuning says</h2>" in page and "They compare no methods" in page
+    assert '<p class="muted">tuning alone</p>' in page and "0 runs" not in page
     assert "What the study says" not in page and "Every difference" not in page
     assert 'id="scores"' not in page and 'id="questions"' not in page
     for row in (["SFT", "3", "lr 0.003"], ["DRIFT", "6", "lr 0.001, alpha 0.1"]):
