@@ -112,6 +112,8 @@ def as_json(content: bytes | str, what: object) -> Any:
         if isinstance(content, bytes):
             content = content.decode(json.detect_encoding(content), "surrogatepass")
         found = _DECODER.decode(content)
+        if content.count("[") + content.count("{") <= MOST_DEPTH:
+            return found
         level = [found]
         for _ in range(MOST_DEPTH):
             level = [below for one in level for below in _children(one)]
@@ -279,7 +281,15 @@ def _reader(kind: Any) -> Reader:
         return _literal_reader(inner)
     if is_dataclass(kind):
         return _record_reader(kind)
+    if kind in (int, bool):
+        return lambda value: value if type(value) is kind else _scalar(kind, value)
+    if kind is str:
+        return lambda value: value if _is_name(value) else _scalar(str, value)
     return lambda value: _scalar(kind, value)
+
+
+def _is_name(value: Any) -> bool:
+    return type(value) is str and not _CONTROL.search(value)
 
 
 def _within(place: str, read: Reader, value: Any) -> Any:
@@ -322,7 +332,11 @@ def _mapping_reader(read_key: Reader, read: Reader) -> Reader:
 
 
 def _literal_reader(known: tuple[Any, ...]) -> Reader:
+    words = frozenset(one for one in known if type(one) is str)
+
     def of(value: Any) -> Any:
+        if type(value) is str and value in words:
+            return value
         for one in known:
             if type(one) is type(value) and one == value:
                 return one
@@ -336,11 +350,11 @@ def _literal_reader(known: tuple[Any, ...]) -> Reader:
 def _record_reader(kind: Any) -> Reader:
     hints = get_type_hints(kind, include_extras=True)
     readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
-    needed = [
-        field.name
+    needed = {
+        field.name: None
         for field in fields(kind)
         if field.default is MISSING and field.default_factory is MISSING
-    ]
+    }
 
     def of(row: Any) -> Any:
         if type(row) is kind:
@@ -356,9 +370,8 @@ def _record_reader(kind: Any) -> Reader:
                 found[name] = readers[name](value)
             except _Unfit as error:
                 raise _Unfit(error.said, f".{name}{error.place}") from None
-        for name in needed:
-            if name not in row:
-                raise _Unfit(f"has no field {name}")
+        if not needed.keys() <= found.keys():
+            raise _Unfit(f"has no field {next(name for name in needed if name not in found)}")
         try:
             return kind(**found)
         except UserError as error:  # its own rules

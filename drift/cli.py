@@ -192,12 +192,12 @@ def families(
     ] = None,
 ) -> None:
     """List the families of VLMs, or check a pair."""
-    from drift import compatibility
-    from drift.pairing import pair
-
     if check is None:
         _print_families()
         return
+    from drift import compatibility
+    from drift.pairing import pair
+
     vlm, llm = map(local, check)
     found = pair(vlm, llm)
     print(f"{found.family.name}: {len(found.weights)} tensors paired")

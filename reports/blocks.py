@@ -10,7 +10,6 @@ from pathlib import Path
 from common.errors import UserError, near
 from common.provenance import Made
 from common.typed import as_kind
-from harness.runs.folder import read_questions
 from harness.runs.schema import Cell, Question
 from harness.statistics.sides import Run, root
 from harness.studies.step import Design
@@ -197,6 +196,6 @@ def questions_of(runs: Iterable[Run]) -> dict[tuple[str, str], Asked]:
     questions: dict[tuple[str, str], Asked] = {}
     for run in {run.paper: run for run in reversed([*runs])}.values():
         folder = root(run.folder)
-        for question in read_questions(folder):
+        for question in run.questions:
             questions[question.task, question.id] = Asked(question, folder)
     return questions

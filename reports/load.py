@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
-from harness.runs.folder import read_questions
 from harness.statistics.compare import VALIDATION
 from harness.statistics.sides import read_run, run_folders, short_names
 from harness.studies import record
@@ -96,8 +95,8 @@ def _rows(
         try:
             run = read_run(folder, name)
             if run.paper not in papers:
-                read_questions(folder)
-            papers.add(run.paper)
+                _ = run.questions  # a broken file is told here
+                papers.add(run.paper)
             rows.append(Row(name, run))
         except UserError as error:
             if folder in given:

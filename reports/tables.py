@@ -6,7 +6,7 @@ A cell is a score in percent with its standard error, and with it the difference
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.text import probability, with_error
 from harness.runs.schema import Cell
@@ -141,6 +141,9 @@ def overall(block: Block, row: Row) -> Cell | None:
 
 def _total(block: Block, row: Row) -> Cell | None:
     places = dict.fromkeys((column.task, "all") for column in block.columns)
+    if len(places) == 1:
+        cell = row.run.cells.get(next(iter(places)))
+        return cell and replace(cell, task="")
     parts = [row.run.verdicts[place] for place in places if place in row.run.verdicts]
     return scores.cell(row.run.name, ("", "all"), *parts) if parts else None
 

@@ -15,18 +15,18 @@ What benchmarks share lies in `_base.yaml` and `_multiple_choice.yaml`.
 import difflib
 import importlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from common.errors import UserError
 from tasks.data import Source
 from tasks.judging import Row, Verdict
 
-__all__ = ["Row", "Source", "Task", "expand", "groups", "load", "names"]
+__all__ = ["Row", "Source", "Task", "expand", "groups", "listed", "load", "names"]
 
 HERE = Path(__file__).parent
 
@@ -86,6 +86,17 @@ def names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("[!_]*.yaml"))
 
 
+def listed() -> list[tuple[str, Source | None, tuple[str, ...], str]]:
+    """Name, source, protocols and parity of all benchmarks, whose functions are not imported."""
+    found = []
+    for name in names():
+        with _loading(path := HERE / f"{name}.yaml"):
+            metadata = _read(path, function=str)["metadata"]
+            protocols = tuple(_dated(metadata["protocols"]))
+            found.append((name, _source(metadata), protocols, metadata.get("parity", "")))
+    return found
+
+
 def groups() -> dict[str, tuple[str, ...]]:
     """Names of the groups of benchmarks, and what is in them."""
     return {path.stem: tuple(_read(path)["task"]) for path in sorted(HERE.glob("groups/*.yaml"))}
@@ -127,9 +138,15 @@ def load(name: str, protocol: str | None = None) -> Task:
             should be.
     """
     _check_known(name, names())
-    path = HERE / f"{name}.yaml"
-    try:
+    with _loading(path := HERE / f"{name}.yaml"):
         return _task(name, _read(path), resolved(protocol or ROBUST))
+
+
+@contextmanager
+def _loading(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a YAML is told in a sentence."""
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:
@@ -149,7 +166,7 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
     if protocol not in protocols:
         raise UserError(f"{name} has no protocol {protocol!r}: it has {', '.join(protocols)}")
     own = {**metadata, **protocols[protocol]}
-    source = Source(**metadata["source"]) if "source" in metadata else None
+    source = _source(metadata)
     return Task(
         name=name,
         version=str(metadata["version"]),
@@ -170,6 +187,10 @@ def _task(name: str, config: dict[str, Any], protocol: str) -> Task:
     )
 
 
+def _source(metadata: dict[str, Any]) -> Source | None:
+    return Source(**metadata["source"]) if "source" in metadata else None
+
+
 def resolved(protocol: str) -> str:
     """Return the protocol that a name stands for: `vlmevalkit` is the newest of that harness."""
     return list(DATED)[-1] if protocol == "vlmevalkit" else protocol
@@ -184,7 +205,8 @@ def _dated(protocols: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             continue
         for dated, when in DATED.items():
             verdict = own["verdict"]
-            if resolved(name) == dated and "head" in (verdict.__kwdefaults__ or {}):
+            takes = getattr(verdict, "__kwdefaults__", None) or {}
+            if resolved(name) == dated and "head" in takes:
                 verdict = partial(verdict, head=True)
             scoring = f"{own['scoring'].strip()} ({when})"
             found[dated] = {**own, "verdict": verdict, "scoring": scoring}
@@ -228,28 +250,34 @@ def _rows(
     return rows
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _function(name: str) -> Callable[..., Any]:
+    module, _, own = name.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"tasks.{module}"), own)
+    return found
+
+
+def _read(path: Path, function: Callable[[str], Any] = _function) -> dict[str, Any]:
     """Read a YAML as lm-eval does: `include` shallow, `!function` from the module beside.
 
     Other than there, what is under `metadata` adds to the included one, name by name, all the way
     down.
+
+    Args:
+        path: Of the YAML.
+        function: What makes something of the name of a function.
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         pass
 
-    def function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Callable[..., Any]:
-        module, _, name = loader.construct_scalar(node).rpartition(".")
-        return getattr(_module(module), name)
-
-    Loader.add_constructor("!function", function)
+    Loader.add_constructor("!function", lambda own, node: function(own.construct_scalar(node)))
     with path.open("rb") as file:
         config = yaml.load(file, Loader=Loader)  # a SafeLoader: no object but our functions
     if not isinstance(config, dict):
         raise ValueError("it is not a mapping")
     if base := config.pop("include", None):
-        included = _read(path.parent / base)
+        included = _read(path.parent / base, function)
         metadata = _merged(included.get("metadata", {}), config.get("metadata", {}))
         config = {**included, **config, "metadata": metadata}
     return config
@@ -261,8 +289,3 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         if isinstance(below[name], dict) and isinstance(above[name], dict):
             merged[name] = _merged(below[name], above[name])
     return merged
-
-
-@cache
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"tasks.{name}")

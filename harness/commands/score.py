@@ -9,7 +9,6 @@ from typer import Argument, Option
 
 from common.errors import UserError
 from common.text import printable
-from harness.commands.cells import print_cells
 
 if TYPE_CHECKING:
     from harness.evaluate.judge import Judge
@@ -94,6 +93,7 @@ def score(
 def _grade(
     folders: list[Path], protocol: str | None, judge_of: "Callable[[Path], Judge | None]"
 ) -> None:
+    from harness.commands.cells import print_cells
     from harness.evaluate.grade import score as grade
 
     scored, troubles = [], []

@@ -1,6 +1,5 @@
 """Models behind endpoints: reached for `driftbench eval`, examined by `driftbench serve-check`."""
 
-import asyncio
 import functools
 import io
 import os
@@ -15,12 +14,12 @@ from typer import Argument, Option
 
 from common.errors import UserError
 from common.terminal import print_table
-from harness.runs.schema import Image, Question, Response, Sampling
 
 if TYPE_CHECKING:
     from harness.checkpoints.kinds import Checkpoint, Served
     from harness.engines import Maker, Request
     from harness.engines.endpoint import Endpoint
+    from harness.runs.schema import Response, Sampling
 
 TOGETHER = 16
 """Questions at a time, to see whether an endpoint bears several."""
@@ -95,6 +94,8 @@ def serve_check(
 
     The exit status is 0 if it can be evaluated with pictures, else 2.
     """
+    import asyncio
+
     from harness.engines.connection import address
 
     findings = asyncio.run(_examine(address(url), model, _key(key_env)))
@@ -174,7 +175,9 @@ class _Examiner:
 
     async def _request(
         self, prompt: str, pictures: int = 0, sample: int = 0, **sampling: float
-    ) -> Response:
+    ) -> "Response":
+        from harness.runs.schema import Sampling
+
         request = _request(prompt, pictures, sample, Sampling(**{"max_tokens": 32, **sampling}))  # type: ignore[arg-type]
         return await self._endpoint.answer(request, self._model)
 
@@ -222,6 +225,8 @@ class _Examiner:
         return same, "the one best token is the greedy answer" if same else "taken, without effect"
 
     async def _together(self) -> tuple[bool, str]:
+        import asyncio
+
         from harness.engines.reply import Closed, Failed, Refused
 
         began = time.monotonic()
@@ -236,8 +241,9 @@ class _Examiner:
         return not troubles, f"{times}: {troubles[0]}" if troubles else times
 
 
-def _request(prompt: str, pictures: int, sample: int, sampling: Sampling) -> "Request":
+def _request(prompt: str, pictures: int, sample: int, sampling: "Sampling") -> "Request":
     from harness.engines import Request
+    from harness.runs.schema import Image, Question
 
     images = tuple(Image("", ".png", _square(colour)) for colour in COLOURS[:pictures])
     return Request(
@@ -255,7 +261,7 @@ def _square(colour: str) -> bytes:
     return file.getvalue()
 
 
-def _shown(response: Response) -> str:
+def _shown(response: "Response") -> str:
     """Quote the beginning of what a model said, harmless to a terminal."""
     text = response.text
     return ascii(text if len(text) <= 60 else f"{text[:60]}...")

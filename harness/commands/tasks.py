@@ -9,7 +9,6 @@ from typer import Option
 
 from common.errors import UserError
 from common.terminal import print_table
-from tasks.data import first
 
 if TYPE_CHECKING:
     from tasks import Row
@@ -37,11 +36,9 @@ def _list() -> None:
     import tasks
 
     rows = []
-    for name in tasks.names():
-        task = tasks.load(name)
-        source = task.source
+    for name, source, protocols, parity in tasks.listed():
         own = (str(source.n), source.licence) if source else ("", "yours")
-        rows.append((name, *own, ", ".join(task.protocols), task.parity))
+        rows.append((name, *own, ", ".join(protocols), parity))
     heads = ("task", "n", "licence", "protocols", "compared with published verdicts")
     print_table(heads, rows, "lrlll")
     for group, members in tasks.groups().items():
@@ -74,6 +71,7 @@ def _check(data: Path | None) -> None:
 def _shortcomings(name: str, rows: "Sequence[Row]") -> Iterator[str]:
     """Yield what rows lack that were loaded; pictures are not counted: they may lie elsewhere."""
     import tasks
+    from tasks.data import first
 
     task = tasks.load(name)
     if task.source is not None and len(rows) != task.source.n:

@@ -12,6 +12,7 @@ questions of one cluster (`Verdict.cluster`), which share a problem or a picture
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from harness.runs.schema import Cell, Verdict
@@ -25,7 +26,7 @@ Key = tuple[str, str]
 
 def mean(verdicts: Sequence[Verdict]) -> float:
     """Score a question by the share of its answers that are right."""
-    return sum(verdict.correct is True for verdict in verdicts) / len(verdicts)
+    return [verdict.correct for verdict in verdicts].count(True) / len(verdicts)
 
 
 def cells(run: str, verdicts: Iterable[Verdict], score: Score = mean) -> list[Cell]:
@@ -69,16 +70,17 @@ def cell(run: str, where: tuple[str, str], *parts: Sequence[Verdict], score: Sco
         Counts are sums, the score and its error are those of `score_and_error`.
     """
     verdicts = [verdict for part in parts for verdict in part]
+    hows = Counter(verdict.how for verdict in verdicts)
     value, stderr = score_and_error(*parts, score=score)
     return Cell(
         run=run,
         task=where[0],
         group=where[1],
         n=len({(verdict.task, verdict.id) for verdict in verdicts}),
-        correct=sum(verdict.correct is True for verdict in verdicts),
-        unparsed=sum(verdict.how == "unparsed" for verdict in verdicts),
-        truncated=sum(verdict.how == "truncated" for verdict in verdicts),
-        error=sum(verdict.how == "error" for verdict in verdicts),
+        correct=[verdict.correct for verdict in verdicts].count(True),
+        unparsed=hows["unparsed"],
+        truncated=hows["truncated"],
+        error=hows["error"],
         score=value,
         stderr=stderr,
     )
@@ -105,16 +107,18 @@ def question_scores(verdicts: Iterable[Verdict], score: Score = mean) -> dict[Ke
     Raises:
         ValueError: The same answer has two verdicts.
     """
-    answers: dict[Key, dict[int, Verdict]] = {}
+    answers: dict[Key, list[Verdict]] = {}
     for verdict in verdicts:
-        samples = answers.setdefault((verdict.task, verdict.id), {})
-        if verdict.sample in samples:
+        answers.setdefault((verdict.task, verdict.id), []).append(verdict)
+    for found in answers.values():
+        samples = [verdict.sample for verdict in found]
+        if len(found) > 1 and len(set(samples)) < len(found):
+            twice = next(one for at, one in enumerate(found) if one.sample in samples[:at])
             raise ValueError(
-                f"answer {verdict.sample} to question {verdict.id} of {verdict.task} has two "
+                f"answer {twice.sample} to question {twice.id} of {twice.task} has two "
                 "verdicts; expected one each"
             )
-        samples[verdict.sample] = verdict
-    return {key: score(list(samples.values())) for key, samples in answers.items()}
+    return {key: score(found) for key, found in answers.items()}
 
 
 def clusters_of(verdicts: Iterable[Verdict]) -> dict[Key, Hashable]:

@@ -23,7 +23,7 @@ from harness.runs.folder import (
     scored_folder,
 )
 from harness.runs.log import logs
-from harness.runs.schema import Cell, RunCard, Verdict
+from harness.runs.schema import Cell, Question, RunCard, Verdict
 from harness.statistics import scores
 
 Where = tuple[str, str]
@@ -66,6 +66,11 @@ class Run:
         return hashlib.sha256(path.read_bytes()).digest() if path.exists() else b""
 
     @cached_property
+    def questions(self) -> list[Question]:
+        """All that were asked; none where they were not kept."""
+        return read_questions(root(self.folder))
+
+    @cached_property
     def asked(self) -> dict[Where, tuple[str, str]]:
         """Task and id of a question → digests of what the model saw of it, and of its row."""
         return {
@@ -73,7 +78,7 @@ class Run:
                 digest([question.prompt, [image.sha256 for image in question.images]]),
                 digest(question.row),
             )
-            for question in read_questions(root(self.folder))
+            for question in self.questions
         }
 
 

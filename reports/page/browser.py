@@ -70,35 +70,35 @@ def gather(material: Material, beside: Path | None = None) -> dict[str, Any]:
     """
     texts = _Texts()
     pictures = _Pictures(beside)
-    questions: dict[str, int] = {}
+    questions: dict[tuple[Any, ...], int] = {}
     blocks = []
     for block in material.blocks:
         tasks = {column.task for column in block.columns}
         asked = [found for key, found in block.questions.items() if key[0] in tasks]
         if not asked:
             continue
-        described = [json.dumps(_described(found, texts, pictures)) for found in asked]
-        places = [questions.setdefault(text, len(questions)) for text in described]
+        described = [_described(found, texts, pictures) for found in asked]
+        places = [questions.setdefault(one, len(questions)) for one in described]
         blocks.append(_block(block, [found.question for found in asked], places, texts))
     return {
         "texts": texts.fitting(PAGE_BYTES - sum(map(len, pictures.found))),
         "pictures": pictures.found,
-        "questions": [json.loads(text) for text in questions],
+        "questions": list(questions),
         "codes": CODES,
         "blocks": blocks,
     }
 
 
-def _described(asked: Asked, texts: "_Texts", pictures: "_Pictures") -> list[Any]:
+def _described(asked: Asked, texts: "_Texts", pictures: "_Pictures") -> tuple[Any, ...]:
     question = asked.question
     expected = question.row.get("answer")
-    return [
+    return (
         texts.place(question.task),
         texts.place(question.id),
         texts.place(question.prompt),
-        [pictures.place(asked.folder, image) for image in question.images],
+        tuple(pictures.place(asked.folder, image) for image in question.images),
         -1 if expected is None else texts.place(_as_text(expected)),
-    ]
+    )
 
 
 def _as_text(value: Any) -> str:
@@ -267,6 +267,7 @@ def _data_uri(path: Path) -> str:
     data, kind = path.read_bytes(), "png" if path.suffix == ".png" else "jpeg"
     with Pillow.open(io.BytesIO(data)) as picture:
         if max(picture.size) > PIXELS:
+            picture.draft(None, (PIXELS, PIXELS))  # a JPEG is not decoded at more than twice that
             picture.thumbnail((PIXELS, PIXELS))
             opaque = picture.convert("RGB")
             if picture.has_transparency_data:
