@@ -208,7 +208,11 @@ class Scheduler:
                     looking = True  # what reads its output may be ready now
                 elif len(self.running) < self.jobs and self._has_gpus(step):
                     self.waiting.remove(step)
-                    self.running.append(self._start(step, reads))
+                    try:
+                        self.running.append(self._start(step, reads))
+                    except UserError as error:
+                        self._fail(step, f"step {step.name} cannot start: {error}")
+                        looking = True
         if self.waiting and not self.running:
             names = ", ".join(step.name for step in self.waiting)
             raise UserError(f"these steps wait for one another: {names}")
@@ -273,14 +277,13 @@ class Scheduler:
 
     def _start(self, step: Step, reads: dict[str, str | None]) -> process.Running:
         for path in step.writes:
-            _check_links(self.out, path, step.name)
+            _check_links(self.out, path)
             if not step.resumes:
                 clear(self.out / path)
-        count = self._gpus_of(step)
-        devices, self.free = self.free[:count], self.free[count:]
+        devices = self.free[: self._gpus_of(step)]
         if self.study.forked and not self.on_gpus and sys.platform == "linux" and not self.forks:
             self.forks = Forks(self.environment, self.out / STATE / "forks.log")
-        return process.start(
+        running = process.start(
             step,
             self.study,
             self.out,
@@ -291,6 +294,8 @@ class Scheduler:
             environment=self.environment,
             forks=self.forks,
         )
+        del self.free[: len(devices)]
+        return running
 
     def _collect(self) -> bool:
         """Put what has ended on record; whether anything has."""
@@ -333,7 +338,7 @@ class Scheduler:
         )
 
 
-def _check_links(out: Path, path: str, step: str) -> None:
+def _check_links(out: Path, path: str) -> None:
     """Stop where a link on the way to what a step writes leads out of the study's folder."""
     if not (out / path).parent.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"step {step} writes {path}, which lies behind a link out of {out}")
+        raise UserError(f"it writes {path}, which lies behind a link out of {out}")

@@ -14,7 +14,7 @@ import toys as toy_module
 from toys import install, step, study
 
 from common.errors import UserError
-from harness.studies import record, runner
+from harness.studies import record, runner, tuning
 from harness.studies.step import Design, Method, MethodRun
 
 TOY = """
@@ -152,6 +152,22 @@ def test_one_that_fails_stops_only_what_needs_it_and_all_that_failed_are_named(o
     assert sorted(ran(out)) == ["after_bad", "bad", "last", "worse"]
 
 
+def test_a_step_whose_setting_was_not_chosen_fails_alone(out):
+    wanting = step("wanting", "copy - wanting")
+    wanting = replace(wanting, run=(*wanting.run, tuning.word("tuned.json", "sft", "f", "lr")))
+    steps = [
+        wanting,
+        step("after", "copy wanting after", reads="wanting"),
+        step("other", "slow - other 0.5"),
+    ]
+    with pytest.raises(UserError) as caught:
+        runner.run(study(*steps), out, 1)
+    said = str(caught.value)
+    assert said.startswith(f"step wanting cannot start: there is no {out / 'tuned.json'}")
+    assert "not run, as they need these: after" in said
+    assert ran(out) == ["other"] and (out / "other").exists()
+
+
 def test_the_study_is_on_record_before_its_first_step_ends(out):
     methods = (Method(name="m", label="M", runs=(MethodRun("f", 0, "f/runs/m"),)),)
     with pytest.raises(UserError, match="step left failed"):
@@ -168,7 +184,7 @@ def test_nothing_is_removed_behind_a_link_out_of_the_study(out, tmp_path):
     (victim / "kept").mkdir(parents=True)
     runner.run(toys(), out)
     (out / "away").symlink_to(victim)
-    with pytest.raises(UserError, match="step thief writes away/kept, which lies behind a link"):
+    with pytest.raises(UserError, match="step thief .* it writes away/kept, which lies behind a link"):
         runner.run(study(step("thief", "say x away/kept", writes="away/kept")), out)
     assert (victim / "kept").is_dir()
 
