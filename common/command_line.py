@@ -1,7 +1,8 @@
-"""Running a command: foreseeable trouble becomes one sentence on standard error."""
+"""Running a command: foreseeable trouble becomes one sentence; words that a shell completes."""
 
 import errno
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from common import processes
@@ -12,12 +13,27 @@ INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
 
-def guarded(app: Any, words: list[str]) -> int:
+def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what completes a word in a shell, or the last of several with commas between.
+
+    Args:
+        names: Called then, returns what may stand there.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, word = incomplete.rpartition(",")
+        return [f"{before}{comma}{name}" for name in names() if name.startswith(word)]
+
+    return complete
+
+
+def guarded(app: Any, words: list[str], hints: Mapping[str, str] = {}) -> int:
     """Run a typer application.
 
     Args:
         app: It, or one of its commands.
         words: The command line after the program's name.
+        hints: Option that `eval` does not have, with `-` for `_` → what to type instead.
 
     Returns:
         The exit status: 0, 2 for what the user can put right, 130 after Ctrl-C, 143 after SIGTERM.
@@ -29,7 +45,7 @@ def guarded(app: Any, words: list[str]) -> int:
     except UserError as error:
         return _say(str(error), 2)
     except UsageError as error:
-        return _say(_usage(error), 2)
+        return _say(_usage(error, hints), 2)
     except OSError as error:
         if error.errno is None:
             raise
@@ -52,13 +68,14 @@ def _say(sentence: str, status: int) -> int:
     return status
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, hints: Mapping[str, str]) -> str:
     """Return a usage error as one sentence with the nearest right word."""
     command = error.ctx.command_path if error.ctx else "driftbench"
     said = error.format_message().rstrip(".")
     if option := getattr(error, "option_name", None):
         known = [name for param in error.ctx.command.params for name in param.opts]
-        said = f"no such option {option}: {near(option, known)}"
+        hint = hints.get(option.replace("_", "-")) if error.ctx.info_name == "eval" else None
+        said = f"no such option {option}: {hint or near(option, known)}"
     elif said.startswith("No such command"):
         word = said.split("'")[1]
         said = f"no such command {word}: {near(word, error.ctx.command.commands)}"

@@ -9,6 +9,10 @@ class UserError(Exception):
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean …? ` with the nearest of some words, or nothing."""
-    close = difflib.get_close_matches(word, [str(name) for name in known], 1)
-    return f"did you mean {close[0]}? " if close else ""
+    """Return `did you mean …? ` with the nearest of some words, or nothing.
+
+    The dashes before an option make no two alike.
+    """
+    names = {str(name).lstrip("-"): name for name in known}
+    close = difflib.get_close_matches(word.lstrip("-"), names, 1)
+    return f"did you mean {names[close[0]]}? " if close else ""

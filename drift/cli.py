@@ -8,11 +8,18 @@ from typing import Annotated
 import typer
 
 from common import imports
+from common.command_line import completing
 from common.errors import UserError
 from common.hub import link, local
 from common.progress import working
 from common.terminal import print_next
 from drift.options import Base, Llm, Out, Overwrite, Seed, Vlm, roles
+
+
+def _recipes() -> list[str]:
+    from drift.training.config import bundled
+
+    return bundled()
 
 
 def prior(
@@ -62,7 +69,11 @@ def prior(
 def train(
     context: typer.Context,
     recipe: Annotated[
-        str, typer.Argument(help="YAML file, or a bundled one such as qwen2_5_vl_drift.")
+        str,
+        typer.Argument(
+            help="YAML file, or a bundled one such as qwen2_5_vl_drift.",
+            autocompletion=completing(_recipes),
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
     settings: Annotated[

@@ -13,7 +13,7 @@ from common.command_line import guarded
 from drift import cli as drift
 from drift import merge_cli
 from drift.pocket import cli as pocket
-from driftbench import rewards
+from driftbench import elsewhere, rewards
 from harness.commands import (
     agree,
     compact,
@@ -39,7 +39,6 @@ from reports import cli as reports
 app = typer.Typer(
     name="driftbench",
     help="Did this checkpoint really get better at visual reasoning, and at what cost?",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -94,7 +93,7 @@ def run(words: list[str]) -> int:
     if named := [one for one in app.registered_commands if [one.name] == words[:1]]:
         # To look at the parameters of all the others takes longer than a light command runs.
         own.registered_commands, own.registered_groups = named, []
-    return guarded(own, words)
+    return guarded(own, words, elsewhere.HINTS)
 
 
 def main() -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from common.command_line import completing
 from common.errors import UserError
 from common.files import own_folder
 from common.text import printable
+from harness.commands.options import task_names
 
 if TYPE_CHECKING:
     from reports.blocks import Material
@@ -39,6 +41,7 @@ def report(
         Option(
             metavar="A,B",
             help="Only these, in this order. Default: all, but no validation split beside others.",
+            autocompletion=completing(task_names),
         ),
     ] = None,
     title: Annotated[

@@ -21,6 +21,7 @@ from drift.injector import Injector
 from drift.merge_methods import METHODS
 from drift.training import config
 from drift.training.rows import read_rows
+from driftbench import elsewhere
 from driftbench.__main__ import app
 from harness.studies import load
 
@@ -63,6 +64,7 @@ SHOWN = [
     for line in lines(page)
     if (words := command_of(line))
 ]
+RUN_FILE = next(code for kind, code in fences(GUIDES) if kind == "yaml" and "checkpoints:" in code)
 INLINE = sorted(set(re.findall(r"`driftbench ([^`]+)`", GUIDES)))
 
 
@@ -83,9 +85,13 @@ def options(found: typer.core.TyperCommand) -> set[str]:
 
 
 @pytest.mark.parametrize("words", SHOWN)
-def test_a_command_line_shown_can_be_typed(words):
+def test_a_command_line_shown_can_be_typed(words, tmp_path, monkeypatch):
     """Known command, known options, all that is needed, numbers where numbers are wanted."""
     found, rest = command(words)
+    if words[0] == "eval" and rest[0].endswith(".yaml"):
+        monkeypatch.chdir(tmp_path)
+        Path(rest[0]).parent.mkdir(parents=True)
+        Path(rest[0]).write_text(RUN_FILE)
     given = found.make_context(words[0], [word for word in rest if word != "…"]).params
 
     def known(name, among):
@@ -130,7 +136,8 @@ def test_options_named_beside_a_command_are_some_commands_own():
     for name, page in PAGES.items():
         if name.startswith("docs/") and name.count("/") == 1:
             said = set(re.findall(r"`(--[a-z][\w-]*)", page))
-            assert said <= every | others, f"{name}: {said - every - others}"
+            theirs = {word for word in said if word.replace("_", "-") in elsewhere.HINTS}
+            assert said <= every | others | theirs, f"{name}: {said - every - others - theirs}"
 
 
 def all_commands() -> dict[str, typer.core.TyperCommand]:
@@ -244,6 +251,11 @@ def test_a_snippet_can_be_read(language, code, tmp_path):
         read = ClusterConfig.from_yaml_file(place)
         flags = {action.dest for action in launch_command_parser()._actions}
         assert set(read.fsdp_config) <= flags
+    elif language == "yaml" and "checkpoints:" in code:
+        (tmp_path / "run.yaml").write_text(code)
+        found, _ = command(["eval"])
+        given = found.make_context("eval", [str(tmp_path / "run.yaml")]).params
+        assert given["checkpoints"] == yaml.safe_load(code)["checkpoints"]
     elif language == "yaml" and "jobs:" in code:
         steps = [s for job in yaml.safe_load(code)["jobs"].values() for s in job["steps"]]
         typed = [line.partition(" | ")[0] for s in steps for line in s.get("run", "").splitlines()]

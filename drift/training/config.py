@@ -158,6 +158,11 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
     return parse(raw | dict(overrides or {}), str(path))
 
 
+def bundled() -> list[str]:
+    """Names of the recipes here."""
+    return sorted(one.stem for one in BUNDLED.glob("*.yaml"))
+
+
 def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The fields of a recipe over those of the one that it extends.
 
@@ -174,9 +179,8 @@ def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
     ]
     found = next((one for one in places if one.is_file()), None)
     if found is None:
-        bundled = sorted(one.stem for one in BUNDLED.glob("*.yaml"))
-        close = get_close_matches(path.name, bundled, 1)
-        hint = f"did you mean {close[0]}?" if close else f"bundled ones are {', '.join(bundled)}"
+        close = get_close_matches(path.name, bundled(), 1)
+        hint = f"did you mean {close[0]}?" if close else f"bundled ones are {', '.join(bundled())}"
         raise UserError(f"there is no recipe {path}; {hint}")
     if found in after:
         raise UserError(f"{found} extends itself, by way of {', '.join(map(str, after))}")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
+from common.command_line import completing
 from common.errors import UserError, near
 from common.terminal import console, print_table
 from common.text import printable
+from harness.commands.options import task_names
 
 if TYPE_CHECKING:
     from harness.statistics.compare import Comparison
@@ -37,7 +39,12 @@ def compare(
         str | None, Option(metavar="NAME", help="Compare with this one; default: the first.")
     ] = None,
     tasks: Annotated[
-        str | None, Option(metavar="A,B", help="Default: all but validation splits.")
+        str | None,
+        Option(
+            metavar="A,B",
+            help="Default: all but validation splits.",
+            autocompletion=completing(task_names),
+        ),
     ] = None,
     groups: Annotated[
         bool, Option("--groups", help="Compare the mean over tasks and the groups of each too.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from common.errors import UserError
-from harness.commands import serve_check
+from harness.commands import run_file, serve_check
 from harness.commands.options import Chosen, RunOptions, chosen, with_run_options
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ def evaluate(
         list[str],
         Argument(
             metavar="CKPT...",
-            help="Folders or hub ids of models or adapters, or names that are served.",
+            help="Folders or hub ids of models or adapters, or names that are served; or a file "
+            "RUN.yaml with options, as each run folder has one.",
+            callback=run_file.expand,
+            is_eager=True,
         ),
     ],
     options: RunOptions,
@@ -57,6 +60,8 @@ def evaluate(
     The same command again goes on where the last one stopped, and asks nothing twice but what the
     engine failed on.
     """
+    given = {**locals(), **vars(options)}  # every option, by its name
+    del given["options"]
     what = chosen(options)
     if options.engine == "server" or (endpoint and options.engine == "auto"):
         if options.force_answer:
@@ -77,6 +82,8 @@ def evaluate(
         opened = [
             open_checkpoint(where, base, options.chat_template, trust_code) for where in checkpoints
         ]
+    repeats = run_file.texts(given, opened, options.out)
+    what = replace(what, config=replace(what.config, repeats=repeats))
     carry_out(opened, options.out, options, what)
 
 
@@ -105,7 +112,7 @@ def carry_out(
         print_plans(plans(checkpoints, what.tasks, out, what.config, engine=what.engine))
         return
     if options.data_parallel > 1:
-        words = data_parallel.without(sys.argv[1:], ("--data-parallel", *dropped))
+        words = data_parallel.without(sys.argv[1:], dropped)
         data_parallel.run(words, options.data_parallel, options.tensor_parallel)
     else:
         run(checkpoints, what.tasks, out, what.config, engine=what.engine, shard=what.shard)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from typer import Option
 
+from common.command_line import completing
 from common.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -22,24 +23,47 @@ RESERVED = ("messages", "tools", "documents", "add_generation_prompt", "strftime
 ENGINES = ("auto", "vllm", "hf", "server", "ray")
 
 
+def task_names() -> list[str]:
+    """Names that --tasks takes."""
+    import tasks
+
+    return [*tasks.names(), *tasks.groups()]
+
+
+def _protocols() -> list[str]:
+    from tasks import DATED
+
+    return ["robust", "official", "vlmevalkit", *DATED]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """What is set of a run, whatever models are asked. Each field is an option of that name."""
 
     tasks: Annotated[
-        str, Option(metavar="A,B", help="Benchmarks, or groups of them: see `driftbench tasks`.")
+        str,
+        Option(
+            metavar="A,B",
+            help="Benchmarks, or groups of them: see `driftbench tasks`.",
+            autocompletion=completing(task_names),
+        ),
     ]
     out: Annotated[Path, Option(help="Run folder; of several models, one for each in it.")]
     protocol: Annotated[
         str | None,
-        Option(help="Whose prompts and rules: robust (the default), official, vlmevalkit."),
+        Option(
+            help="Whose prompts and rules: robust (the default), official, vlmevalkit.",
+            autocompletion=completing(_protocols),
+        ),
     ] = None
     data: Annotated[Path | None, Option(help="Folder of the tasks' rows and pictures.")] = None
     limit: Annotated[int | None, Option(min=1, help="Questions per task.")] = None
     engine: Annotated[
         str,
         Option(
-            metavar="|".join(ENGINES), help="auto: vLLM where it knows the architecture, else hf."
+            metavar="|".join(ENGINES),
+            help="auto: vLLM where it knows the architecture, else hf.",
+            autocompletion=completing(lambda: ENGINES),
         ),
     ] = "auto"
     max_tokens: Annotated[
@@ -164,7 +188,9 @@ def chosen(options: RunOptions) -> Chosen:
             f"are {', '.join(ENGINES)}"
         )
     if options.data is not None and not options.data.is_dir():
-        raise UserError(f"--data {options.data} is not a folder")
+        named = near(str(options.data).lower().partition("_")[0], task_names())
+        benchmark = f"; benchmarks are named by --tasks: {named.strip()}" if named else ""
+        raise UserError(f"--data {options.data} is not a folder{benchmark}")
     if options.shard and options.data_parallel > 1:
         raise UserError("--shard is one of the parts that --data-parallel makes: give one")
     sampling = Sampling(

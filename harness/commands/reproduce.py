@@ -5,8 +5,21 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from common.command_line import completing
+
+
+def _studies() -> tuple[str, ...]:
+    from harness.studies.load import BUNDLED
+
+    return BUNDLED
+
+
 Study = Annotated[
-    str, Argument(help="pocket, paper, small, or a Python file that defines study().")
+    str,
+    Argument(
+        help="pocket, paper, small, or a Python file that defines study().",
+        autocompletion=completing(_studies),
+    ),
 ]
 Out = Annotated[
     Path | None, Option(help="Default: runs/<study>, with --scale runs/<study>-<scale>.")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from common.command_line import completing
 from common.errors import UserError
 from common.text import printable
+from harness.commands.options import task_names
 
 if TYPE_CHECKING:
     from harness.evaluate.judge import Judge
@@ -43,7 +45,10 @@ def score(
     responses: Annotated[
         Path | None, Option(metavar="FILE", help="Score another tool's answers, instead of RUN.")
     ] = None,
-    task: Annotated[str | None, Option(help="The task that --responses answers.")] = None,
+    task: Annotated[
+        str | None,
+        Option(help="The task that --responses answers.", autocompletion=completing(task_names)),
+    ] = None,
     out: Annotated[Path | None, Option(help="Run folder to make of --responses.")] = None,
     data: Annotated[Path | None, Option(help="Folder of the task's rows, for --responses.")] = None,
     name: Annotated[str | None, Option(help="Name of the model that made --responses.")] = None,

@@ -53,7 +53,7 @@ def address(url: str) -> str:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(f"{url!r} is no endpoint: give its address as http://HOST:PORT/v1")
-    if parts.username or parts.query:
+    if "@" in parts.netloc or parts.query:
         raise UserError(
             f"the endpoint at {parts.hostname} is given with a password or a query, which would be "
             "recorded: give the address alone, and the key with --key-env"

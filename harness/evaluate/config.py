@@ -33,6 +33,8 @@ class EvalConfig:
     """Drop what a run folder holds of another run, instead of refusing."""
     retry_errors: bool = False
     """Ask again also after permanent errors: a prompt beyond the context, an unreadable picture."""
+    repeats: dict[str, str] = field(default_factory=dict)
+    """Checkpoint's name → the `run.yaml` that its run folder keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)

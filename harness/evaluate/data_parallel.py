@@ -19,7 +19,7 @@ def run(words: Sequence[str], count: int, each: int) -> None:
     One that fails leaves the others at work: what they answer is kept.
 
     Args:
-        words: The command line after the program's name, without the option that asks for this.
+        words: The command line after the program's name.
         count: Replicas.
         each: GPUs of a replica.
 
@@ -30,7 +30,7 @@ def run(words: Sequence[str], count: int, each: int) -> None:
     started: list[subprocess.Popen[bytes]] = []
     try:
         for number, place in enumerate(places, start=1):
-            shard = ["--shard", f"{number}/{count}"]
+            shard = ["--data-parallel", "1", "--shard", f"{number}/{count}"]
             started.append(
                 subprocess.Popen(
                     [sys.executable, "-P", "-m", "driftbench", *words, *shard],
@@ -72,10 +72,10 @@ def devices(visible: Sequence[str], count: int, each: int) -> list[str]:
 def without(words: Sequence[str], options: Sequence[str]) -> list[str]:
     """Return a command line without some options and their values.
 
-    >>> without(["eval", "vlm", "--data-parallel", "2", "--n", "1"], ["--data-parallel"])
-    ['eval', 'vlm', '--n', '1']
-    >>> without(["eval", "--data-parallel=2"], ["--data-parallel"])
-    ['eval']
+    >>> without(["sweep", "vlm", "--best", "tuned", "--n", "1"], ["--best"])
+    ['sweep', 'vlm', '--n', '1']
+    >>> without(["sweep", "--best=tuned"], ["--best"])
+    ['sweep']
     """
     kept: list[str] = []
     skip = False

@@ -12,7 +12,7 @@ from harness.evaluate.grade import drop_scored
 from harness.evaluate.requests import Job, make_keys
 from harness.runs.folder import read_card, read_cells, write_json
 from harness.runs.log import logs
-from harness.runs.schema import RunCard, TaskCard
+from harness.runs.schema import UTF8, RunCard, TaskCard
 
 
 def refuse_others(folder: Path) -> None:
@@ -21,7 +21,8 @@ def refuse_others(folder: Path) -> None:
         return
     names = {path.name for path in folder.iterdir()} - {"images"}
     # What was killed before it began leaves its lock, and what it was writing aside.
-    strangers = {name for name in names if not name.startswith((".lock", ".run.json."))}
+    own = (".lock", ".run.json.", ".run.yaml.")
+    strangers = {name for name in names - {"run.yaml"} if not name.startswith(own)}
     if strangers:
         raise UserError(
             f"{folder} is not empty and holds no run ({min(strangers)}): choose another --out"
@@ -55,6 +56,8 @@ def begin(job: Job) -> tuple[RunCard, bool]:
             if _is_done(job, old, card):
                 return old, True
     write_json(folder / "run.json", card)
+    if repeat := job.workload.config.repeats.get(job.checkpoint.name):
+        write_whole(folder / "run.yaml", repeat.encode(*UTF8))
     if not _same_questions(job):
         write_whole(folder / "questions.jsonl", job.content)
     make_keys(job)
@@ -171,7 +174,7 @@ def _sweep(folder: Path) -> None:
 
     The lock of a shard stays: who holds it may be about to begin.
     """
-    for pattern in (".*.json*.*", ".*.parquet.*", ".lock.card"):
+    for pattern in (".*.json*.*", ".*.yaml.*", ".*.parquet.*", ".lock.card"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
@@ -180,7 +183,7 @@ def _drop(folder: Path) -> None:
     """Remove the files of a run; the card last, so that what is left is never taken for a run."""
     for log in logs(folder):
         log.unlink()
-    for name in ("judge.jsonl", "answers.parquet"):
+    for name in ("judge.jsonl", "answers.parquet", "run.yaml"):
         (folder / name).unlink(missing_ok=True)
     drop_scored(folder)
     for name in ("keys", "verdicts", "questions", "cells", "summary", "run"):

@@ -3,6 +3,8 @@
 A run folder holds one checkpoint's answers:
 
     run.json           RunCard: what was asked, of what, how; counts and seconds
+    run.yaml           the options of `driftbench eval` that made it; `driftbench eval RUN/run.yaml`
+                       repeats it
     questions.jsonl    Question without the image bytes: their sha256 names a file in ../images/
     responses.jsonl    Response, one line each, appended the moment it finishes; a shard of the run
                        (`--shard 1/2`) has a log of its own, `responses.1of2.jsonl`

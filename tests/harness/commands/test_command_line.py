@@ -1,8 +1,10 @@
 """The commands as a stranger types them."""
 
+import inspect
+import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ from scripted import checkpoint
 
 import tasks
 from common.errors import UserError
-from driftbench import __main__
-from harness.commands import cells
+from driftbench import __main__, elsewhere
+from harness.commands import cells, evaluate
 from harness.commands.options import RunOptions, chosen
 from harness.engines.scripted import ScriptedEngine
 from harness.evaluate import grade
@@ -26,12 +28,10 @@ def python(*words: str) -> subprocess.CompletedProcess:
 
 
 def test_help_comes_within_a_second_and_names_every_command():
-    seconds = []
-    for _ in range(3):
-        began = time.monotonic()
-        result = python("-m", "driftbench", "--help")
-        seconds.append(time.monotonic() - began)
-    assert min(seconds) < 1.0
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    result = python("-m", "driftbench", "--help")
+    # Of a processor: a busy machine takes longer by the clock.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
     assert result.returncode == 0
     listed = result.stdout.partition("Commands:")[2]
     for command in COMMANDS:
@@ -99,6 +99,20 @@ MISTAKES = [
     ),
     ("eval x --tasks pocket --out o --data nowhere", "--data nowhere is not a folder"),
     ("eval nowhere --tasks pocket --out o", "there is no nowhere: give a folder"),
+    (
+        "eval x --model hf",
+        "no such option --model: the checkpoint has no option before it, as in `driftbench eval",
+    ),
+    ("eval x --model_args a=b", "--tensor-parallel, --data-parallel, --context, --gpu-memory"),
+    ("eval x --num_fewshot 5", "no such option --num_fewshot: no examples are shown; what is"),
+    ("eval x --gen_kwargs a=b", "say it by --temperature, --top-p, --top-k, --max-tokens"),
+    ("eval x --batch-size 4", "no such option --batch-size: the engine fills its batches itself"),
+    ("score x --batch-size 4", "no such option --batch-size; see `driftbench score --help`"),
+    (
+        "eval x --tasks pocket --out o --data MathVista_MINI",
+        "--data MathVista_MINI is not a folder; benchmarks are named by --tasks: did you mean "
+        "mathvista?",
+    ),
     ("score nowhere", "nowhere is not a run folder: it has no run.json"),
     ("tasks --all", "no such option --all; see `driftbench tasks --help`"),
 ]
@@ -109,6 +123,45 @@ def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, mistake, line, sent
     monkeypatch.chdir(tmp_path)
     assert sentence in mistake(line)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_others_call_an_option_leads_to_one_of_ours():
+    own = set(inspect.signature(evaluate.evaluate).parameters)
+    for theirs, hint in elsewhere.HINTS.items():
+        assert theirs[2:].replace("-", "_") not in own
+        ours = re.sub(r"`driftbench (?!eval).*?`", "", hint)
+        named = {name.replace("-", "_") for name in re.findall(r"--([a-z-]+)", ours)}
+        assert named <= own, hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("driftbench rep", ["report", "reproduce"]),
+        ("driftbench eval vlm --tasks hallu", ["hallusionbench"]),
+        ("driftbench eval vlm --tasks pocket,pop", ["pocket,pope"]),
+        ("driftbench eval vlm --engine v", ["vllm"]),
+        ("driftbench eval vlm --data-p", ["--data-parallel"]),
+        ("driftbench train pocket_g", ["pocket_grpo"]),
+        ("driftbench reproduce s", ["small"]),
+    ],
+)
+def test_a_shell_completes_names(monkeypatch, capsys, typed, offered):
+    """What typer's script for bash asks."""
+    monkeypatch.setenv("_DRIFTBENCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    with pytest.raises(SystemExit) as end:
+        __main__.run([])
+    assert end.value.code == 0
+    assert sorted(capsys.readouterr().out.split()) == offered
+
+
+def test_the_script_for_a_shell_is_shown(monkeypatch, capsys):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    with pytest.raises(SystemExit):
+        __main__.run(["--show-completion", "bash"])
+    assert "_DRIFTBENCH_COMPLETE=complete_bash" in capsys.readouterr().out
 
 
 def test_an_interruption_says_what_is_kept(monkeypatch, driftbench, finished):

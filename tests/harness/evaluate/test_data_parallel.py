@@ -18,9 +18,9 @@ def test_gpus_are_shared_out():
 
 
 def test_an_option_goes_and_the_rest_stays():
-    words = ["eval", "a", "--data-parallel", "2", "--out", "b", "--data-parallel=3", "--n", "2"]
-    left = data_parallel.without(words, ["--data-parallel"])
-    assert left == ["eval", "a", "--out", "b", "--n", "2"]
+    words = ["sweep", "a", "--best", "c", "--out", "b", "--best=d", "--n", "2"]
+    left = data_parallel.without(words, ["--best"])
+    assert left == ["sweep", "a", "--out", "b", "--n", "2"]
 
 
 def evaluate(checkpoint, world, out, *words):
