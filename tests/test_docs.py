@@ -71,7 +71,7 @@ INLINE = sorted(set(re.findall(r"`driftbench ([^`]+)`", GUIDES)))
 def command(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     """The command that `words` name, and its arguments."""
     found: Any = typer.main.get_command(app)
-    while words and (inner := getattr(found, "commands", None)):
+    while words and words[0][0] != "-" and (inner := getattr(found, "commands", None)):
         assert words[0] in inner, f"there is no command {words[0]}"
         found, words = inner[words[0]], words[1:]
     return found, words
