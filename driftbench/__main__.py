@@ -28,6 +28,7 @@ from harness.commands import (
     rows,
     runs,
     score,
+    serve,
     serve_check,
     show,
     sweep,
@@ -57,6 +58,7 @@ app.command("runs")(runs.runs)
 app.command("compact")(compact.compact)
 app.command("export")(export.export)
 app.command("rows")(rows.rows)
+app.command("serve", context_settings=serve.SETTINGS)(serve.serve)
 app.command("serve-check")(serve_check.serve_check)
 app.command("tune")(tune.tune)
 app.command("reproduce")(reproduce.reproduce)

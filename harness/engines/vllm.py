@@ -78,7 +78,7 @@ def installed() -> tuple[str, bool] | None:
 def knows(architecture: str) -> bool:
     """Whether vLLM has this architecture, or takes transformers' own; imports vLLM."""
     found = installed()
-    _settle(on_cpu=bool(found and found[1]))
+    settle(on_cpu=bool(found and found[1]))
     from vllm import ModelRegistry
     from vllm.model_executor.models import registry
 
@@ -236,7 +236,7 @@ class VllmEngine:
 
     def _load_processor(self) -> None:
         if self._processor is None:
-            _settle(self._on_cpu)
+            settle(self._on_cpu)
             self._processor = rendering.load_processor(self._checkpoint)
 
     def _load_weights(self) -> None:
@@ -425,7 +425,7 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
         raise UserError(f"{folder.path}: {why}: use --engine hf")
     if on_cpu:
         _check_arithmetic(folder)
-    _settle(on_cpu)
+    settle(on_cpu)
     processes.end_spawned()  # its engine may have processes of its own
     # vLLM looks at every attribute of every module, deprecated ones included.
     warnings.filterwarnings("ignore", ".*reduce_op.*", FutureWarning)
@@ -497,11 +497,11 @@ def preload() -> None:
     """Import vLLM, if it is installed and one for CPUs, for all that forks from this process."""
     found = installed()
     if found and found[1]:
-        _settle(on_cpu=True)
+        settle(on_cpu=True)
         import vllm  # noqa: F401
 
 
-def _settle(on_cpu: bool) -> None:
+def settle(on_cpu: bool) -> None:
     """Make vLLM's settings before it is imported; what the user has set stays."""
     for name, value in {**SETTINGS, **(CPU_SETTINGS if on_cpu else {})}.items():
         os.environ.setdefault(name, value)
