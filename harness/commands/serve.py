@@ -17,9 +17,9 @@ def serve(
     context: Context,
     checkpoint: Annotated[str, Argument(metavar="CKPT", help="Folder or hub id of a model.")],
 ) -> None:
-    """Serve a checkpoint by vLLM, whose own options follow CKPT: --port 8000 --max-model-len 8192.
+    """Serve a checkpoint by vLLM, whose own options follow CKPT.
 
-    It does what `vllm serve` does, and does it with vLLM's build for CPUs too.
+    For example --port 8000 --max-model-len 8192. It does what `vllm serve` does, and does it with vLLM's build for CPUs too.
     """
     from harness.engines.vllm import installed
 
