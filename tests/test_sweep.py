@@ -146,9 +146,8 @@ def test_replicas_of_a_sweep_choose_no_best(here, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(sys, "argv", ["driftbench", *command])
     monkeypatch.setattr(data_parallel, "run", replicas)
     assert __main__.run(command) == 2
-    assert (
-        capsys.readouterr().err.strip() == f"driftbench: 2 x 1: {' '.join(['sweep', *pair, *rest])}"
-    )
+    left = ["sweep", *pair, *rest, "--data-parallel", "2"]
+    assert capsys.readouterr().err.strip() == f"driftbench: 2 x 1: {' '.join(left)}"
 
 
 def test_a_sweep_takes_another_vlm_and_a_prior_and_tells_them_apart(here, tmp_path):

@@ -19,7 +19,8 @@ def serve(
 ) -> None:
     """Serve a checkpoint by vLLM, whose own options follow CKPT.
 
-    For example --port 8000 --max-model-len 8192. It does what `vllm serve` does, and does it with vLLM's build for CPUs too.
+    For example --port 8000 --max-model-len 8192. It does what `vllm serve` does, and does it with
+    vLLM's build for CPUs too.
     """
     from harness.engines.vllm import installed
 
