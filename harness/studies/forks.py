@@ -109,8 +109,10 @@ class Forks:
             UserError: There is nothing to fork from any more.
         """
         step = {"words": list(words), "cwd": str(cwd), "environment": dict(environment)}
-        with suppress(OSError):
+        try:
             socket.send_fds(self._socket, [json.dumps(step).encode()], [log])
+        except OSError as error:
+            raise UserError(f"nothing to fork from: {error.strerror}; see {self._log}") from None
         while (said := self._receive(wait=True)) is not None:
             if said["status"] is None:
                 return Fork(self, said["pid"])

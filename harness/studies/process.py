@@ -66,6 +66,7 @@ def surroundings(study: Study, environment: Mapping[str, str]) -> dict[str, str]
 
 def start(
     step: Step,
+    words: Sequence[str],
     study: Study,
     out: Path,
     *,
@@ -80,7 +81,8 @@ def start(
 
     Args:
         step: It.
-        study: Whose threads and sharding it gets.
+        words: See `command`.
+        study: Whose sharding it gets.
         out: Where it runs.
         gpus: GPUs of the study.
         devices: Those that it is given.
@@ -93,7 +95,6 @@ def start(
         environment = {**environment, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
     if step.gpu == "ranks" and gpus > 1:
         environment = {**environment, **study.sharding}
-    words = command(step, study, gpus, out)
     with open(log, "wb", opener=unlinked) as file:
         process = (
             forks.start(words, out, environment, file.fileno())

@@ -276,6 +276,8 @@ class Scheduler:
         }
 
     def _start(self, step: Step, reads: dict[str, str | None]) -> process.Running:
+        # Before anything is removed: a setting may not have been chosen.
+        words = process.command(step, self.study, self.gpus, self.out)
         for path in step.writes:
             _check_links(self.out, path)
             if not step.resumes:
@@ -285,6 +287,7 @@ class Scheduler:
             self.forks = Forks(self.environment, self.out / STATE / "forks.log")
         running = process.start(
             step,
+            words,
             self.study,
             self.out,
             gpus=self.gpus,

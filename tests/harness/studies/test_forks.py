@@ -118,3 +118,9 @@ def test_a_step_has_nothing_to_fork_from_where_the_process_has_ended(folder, env
     with open(os.devnull, "wb") as file, pytest.raises(UserError, match=r"see .*broken\.log"):
         forks.start(["step"], folder, environment, file.fileno())
     forks.stop()
+
+
+def test_an_environment_too_large_to_send_is_told_and_not_waited_for(forks, folder, environment):
+    large = {**environment, "LARGE": "x" * 2**22}
+    with open(os.devnull, "wb") as file, pytest.raises(UserError, match="too long"):
+        forks.start(["step"], folder, large, file.fileno())

@@ -160,12 +160,15 @@ def test_a_step_whose_setting_was_not_chosen_fails_alone(out):
         step("after", "copy wanting after", reads="wanting"),
         step("other", "slow - other 0.5"),
     ]
+    runner.run(study(step("wanting", "copy - wanting")), out, 1)
+    held = (out / "wanting").read_bytes()
     with pytest.raises(UserError) as caught:
         runner.run(study(*steps), out, 1)
+    assert (out / "wanting").read_bytes() == held
     said = str(caught.value)
     assert said.startswith(f"step wanting cannot start: there is no {out / 'tuned.json'}")
     assert "not run, as they need these: after" in said
-    assert ran(out) == ["other"] and (out / "other").exists()
+    assert ran(out) == ["wanting", "other"] and (out / "other").exists()
 
 
 def test_the_study_is_on_record_before_its_first_step_ends(out):
