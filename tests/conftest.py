@@ -12,6 +12,12 @@ from harness.studies import arms
 torch_guard.install()
 
 
+def pytest_collection_modifyitems(items):
+    """Files with a slow test come first: the quick ones then keep every process busy to the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def driftbench(capsys):
     """Run a command line, which must end with `status`; return what is printed until then."""

@@ -146,7 +146,8 @@ class Forks:
 
 def _serve(with_runner: socket.socket) -> None:
     _import()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the steps too
+    # A terminal's Ctrl-C reaches the steps too, unless it is ignored all over.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.tie_forks()
     with selectors.DefaultSelector() as selector:
         selector.register(with_runner, selectors.EVENT_READ)
@@ -160,6 +161,7 @@ def _serve(with_runner: socket.socket) -> None:
                     if pid == 0:
                         selector.close()
                         with_runner.close()
+                        signal.signal(signal.SIGINT, interrupt)
                         _run(files[0], **json.loads(message))
                     os.close(files[0])
                     status = None
@@ -181,7 +183,6 @@ def _import() -> None:
 
 def _run(log: int, words: list[str], cwd: str, environment: dict[str, str]) -> None:
     """Become a step."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)

@@ -397,6 +397,7 @@ def test_auto_goes_on_with_the_engine_that_began(tmp_path, world, monkeypatch):
 
 
 def test_the_garbage_collector_of_the_process_is_as_it_was(tmp_path, world):
+    gc.unfreeze()  # what an engine of another test froze may go at any moment
     for name, switch in (("on", gc.enable), ("off", gc.disable)):
         switch()
         before = gc.isenabled(), gc.get_freeze_count()
