@@ -7,6 +7,8 @@ working folder and standard streams of their own. Nothing else is shared: no mod
     python -P -m harness.studies.forks FD     serves a socket: a message a step, see `Forks.start`
 """
 
+import atexit
+import gc
 import json
 import os
 import runpy
@@ -16,10 +18,11 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common import processes
 from common.errors import UserError
@@ -146,6 +149,7 @@ class Forks:
 
 def _serve(with_runner: socket.socket) -> None:
     _import()
+    gc.freeze()  # or each fork goes through it all again, and copies it
     # A terminal's Ctrl-C reaches the steps too, unless it is ignored all over.
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.tie_forks()
@@ -181,7 +185,7 @@ def _import() -> None:
     vllm.preload()
 
 
-def _run(log: int, words: list[str], cwd: str, environment: dict[str, str]) -> None:
+def _run(log: int, words: list[str], cwd: str, environment: dict[str, str]) -> NoReturn:
     """Become a step."""
     os.environ.clear()
     os.environ.update(environment)
@@ -190,8 +194,21 @@ def _run(log: int, words: list[str], cwd: str, environment: dict[str, str]) -> N
         os.dup2(log, stream)
     os.close(log)
     sys.argv[:] = words
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
-    sys.exit()
+    status: int | str | None = 1
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as end:
+        status = end.code
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    # To take apart all that was imported would take longer than many a step.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
 
 
 if __name__ == "__main__":

@@ -504,7 +504,7 @@ def test_what_an_endpoint_refuses_while_it_is_out_of_order_is_asked_again(
 
     with Pretend(reply) as pretend:
         (card,) = evaluate(tmp_path / "vlm", many, pretend)
-    assert card.finished and len(pretend.bodies) > COUNT + end - begin
+    assert card.finished and len(pretend.bodies) >= COUNT + end - begin
     assert results(tmp_path / "vlm") == quiet
 
 

@@ -18,6 +18,13 @@ print(json.dumps({"words": sys.argv[1:], "cwd": os.getcwd(), "environment": dict
     "name": __name__, "torch": "torch" in sys.modules, "threads": os.environ["OMP_NUM_THREADS"],
     "sigint": signal.getsignal(signal.SIGINT) is signal.default_int_handler}))
 print("aside", file=sys.stderr)
+if "atexit" in sys.argv:
+    import atexit
+    atexit.register(print, "at exit")
+if "raise" in sys.argv:
+    raise ValueError("broken")
+if "words" in sys.argv:
+    sys.exit("no status")
 if "sleep" in sys.argv:
     import time
     print("asleep", flush=True)
@@ -81,6 +88,22 @@ def test_a_fork_has_what_a_new_process_has(forks, folder, environment):
         said.append(log.read_text().replace(how, "").replace('"torch": true', '"torch": false'))
     assert said[0] == said[1] and '"ONLY_HERE": "yes"' in said[0]
     assert '"torch": true' in (folder / "as-a-fork.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "last"),
+    [("atexit", 2, "at exit"), ("raise", 1, "ValueError: broken"), ("words", 1, "no status")],
+)
+def test_a_fork_ends_as_a_new_process_does(forks, folder, environment, how, status, last):
+    log = folder / f"{how}.log"
+    with open(log, "wb") as file:
+        step = forks.start(["step", how], folder, environment, file.fileno())
+    assert step.wait(60) == status
+    assert log.read_text().splitlines()[-1] == last
+    new = subprocess.run(
+        [sys.executable, "-P", "-m", "step", how], env=environment, capture_output=True, check=False
+    )
+    assert new.returncode == status and last in (new.stdout + new.stderr).decode()
 
 
 def test_what_one_fork_does_reaches_no_other(forks, folder, environment):
