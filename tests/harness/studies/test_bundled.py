@@ -16,7 +16,7 @@ from drift.pocket.world import CARDS, OPERATORS, Chain
 from driftbench.__main__ import app
 from harness.studies import load, pocket, process, rehearsal, rehearsed_models
 from harness.studies.paper_steps import FAMILIES
-from harness.studies.pocket_arms import ARMS
+from harness.studies.pocket_arms import ARMS, VARIANTS
 from harness.studies.pocket_arms import FAMILIES as FAMILIES_OF_POCKET
 from harness.studies.small import FAMILIES as FAMILIES_SMALL
 from harness.studies.step import Written
@@ -124,6 +124,18 @@ def test_primary_claims_of_the_pocket_are_few_and_of_arms_that_every_study_makes
             method = next(one for one in long.methods if one.name == name)
             seeds = Counter(run.family for run in method.runs)
             assert all(seeds[family] == pocket.MOST_SEEDS for family in FAMILIES_OF_POCKET)
+
+
+def test_a_seed_whose_reasoner_misses_its_gate_has_a_stand_in():
+    study = load.load("pocket", seeds=10, controls=True)
+    places = {(run.family, run.seed) for method in study.methods for run in method.runs}
+    families = FAMILIES_OF_POCKET | VARIANTS
+    for (model, seed), other in pocket.STAND_INS.items():
+        own = [name for name, family in families.items() if family.model == model]
+        assert not [one for one in study.steps if f"seed-{seed}/{model}" in repr(one)]
+        assert all((family, other) in places for family in own)
+        assert other >= pocket.FIRST_SEED + pocket.MOST_SEEDS  # counted nowhere else
+    assert ("idefics3", 24) in places
 
 
 def test_the_floor_is_what_operators_and_two_last_cards_allow():
