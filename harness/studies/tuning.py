@@ -13,12 +13,13 @@ A word of a step may hold a choice, `word(FILE, METHOD, FAMILY, NAME)`: the valu
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError, near
+from common.files import write_whole
 from common.typed import MaybeNan, read_json, record
-from harness.runs.folder import write_json
+from harness.runs.folder import encoded
 from harness.statistics import choice
 from harness.statistics.sides import read_run
 from harness.studies.step import Design, Trial, Tuning
@@ -82,8 +83,19 @@ def read(path: Path) -> Tuned:
 
 
 def write(path: Path, tuned: Tuned) -> None:
-    """Write choices, aside and renamed."""
-    write_json(path, asdict(tuned))
+    """Write choices as JSON, a line each, aside and renamed."""
+    methods = ",\n".join(
+        f'"{method}": {{\n'
+        + ",\n".join(f' "{name}": {_line(one)}' for name, one in of.items())
+        + "}"
+        for method, of in tuned.methods.items()
+    )
+    text = f'{{"rule": {_line(tuned.rule)},\n"methods": {{\n{methods}}}}}\n'
+    write_whole(path, text.encode())
+
+
+def _line(value: Tuning | Chosen) -> str:
+    return encoded(value).rstrip("\n")
 
 
 def tune(
