@@ -9,6 +9,7 @@ shard, each of several processes asks its part of the questions; the last of the
 
 import gc
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -62,21 +63,24 @@ def run(
 
     Raises:
         UserError: `out` holds another run, a checkpoint does not fit a task, the engine failed.
-        UserError: The data is not as a task expects it.
+        UserError: The data is not as a task expects it, or a picture cannot be written.
     """
     folders = _folders(checkpoints, out)
     pictures = Pictures(folders[0])
     with _no_garbage():
         workload = _workload(checkpoints, wanted_tasks, folders, config, pictures)
-    pictures.remember()
     engines = _Engines()
-    try:
-        return [
-            _run_one(checkpoint, workload, folder, shard, engines, choice=engine)
-            for checkpoint, folder in zip(checkpoints, folders, strict=True)
-        ]
-    finally:
-        engines.close()
+    with ThreadPoolExecutor(1) as disk:  # thousands of pictures settle while the model answers
+        remembered = disk.submit(pictures.remember)
+        try:
+            cards = [
+                _run_one(checkpoint, workload, folder, shard, engines, choice=engine)
+                for checkpoint, folder in zip(checkpoints, folders, strict=True)
+            ]
+        finally:
+            engines.close()
+        remembered.result()
+    return cards
 
 
 def plans(
