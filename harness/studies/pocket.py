@@ -152,7 +152,7 @@ def _tuning() -> Study:
         steps += _tried(place, place.arms, "runs", *asked)
         trials += _trials(place, place.arms, "runs")
         runs.append(f"{place.at}/runs")
-    steps.append(_choose(CHOICE, runs))
+    steps += [_choose(CHOICE, runs), _reported([*runs, CHOICE])]
     tried = dict.fromkeys(trial.method for trial in trials)
     methods = [Method(name=name, label=_label(name), runs=()) for name in tried]
     return _study(steps, methods, trials)
@@ -212,7 +212,7 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
         # Side by side: while one family waits for its base, another is at work.
         steps += [one for row in zip_longest(*of_places) for one in row if one]
     folders = dict.fromkeys(run.folder.rpartition("/runs/")[0] for run in chain(*runs.values()))
-    steps.append(step("report", "report", ".", "--out", "report", reads=list(folders), seconds=11))
+    steps.append(_reported(list(folders)))
     order = ("vlm", "reasoner", "sweep", *ARMS)
     methods = [
         Method(name=name, label=_label(name), runs=tuple(runs[name]), sweep=name == "sweep")
@@ -269,6 +269,10 @@ def _study(steps: Sequence[Step], methods: Sequence[Method], trials: Sequence[Tr
         floors=FLOORS,
         titles={name: family.title for name, family in VARIANTS.items()},
     )
+
+
+def _reported(reads: Sequence[str]) -> Step:
+    return step("report", "report", ".", "--out", "report", reads=reads, seconds=11)
 
 
 def _label(name: str) -> str:
