@@ -95,7 +95,7 @@ def test_a_step_needs_little_beside_what_is_held():
         optimizer.step()
     events = [one for one in seen.profiler.kineto_results.events() if one.name() == "[memory]"]
     sizes = torch.tensor([one.nbytes() for one in sorted(events, key=lambda one: one.start_ns())])
-    assert 0 < sizes.cumsum(0).max() < 64 * low_memory.STRETCH < 5 * weight.numel()
+    assert 0 < sizes.cumsum(0).max() < 32 * low_memory.STRETCH <= weight.numel()
 
 
 def test_whole_moments_stay_float32_over_a_resume():
