@@ -276,11 +276,9 @@ def _trained(scale: Scale, name: str, seed: int, controls: bool) -> list[Step]:
     steps = [
         arms.counted(scale, f"{at}/{method}", arm, seed, TUNED_IN) for method, arm in found.items()
     ]
-    whole = [f"{at}/{method}" for method in found if "lora" not in method]
-    if whole:
-        moved: dict[str, Any] = {"of": whole, "stage": "distances", "seconds": 60}
-        steps.append(parts.distance(f"{at}/trained_distance", parts.pair(name), **moved))
-    return [*steps, _answers(scale, f"{at}/answers", tuple(found))]
+    moved: dict[str, Any] = {"of": [f"{at}/{method}" for method in found], "seconds": 60}
+    far = parts.distance(f"{at}/trained_distance", parts.pair(name), stage="distances", **moved)
+    return [*steps, far, _answers(scale, f"{at}/answers", tuple(found))]
 
 
 def _answers(scale: Scale, name: str, names: Sequence[str]) -> Step:
