@@ -8,9 +8,11 @@ Settings come from `pocket_settings.json`, which the tuning wrote (`driftbench t
 another such file, `--set chosen=FILE`. Tuning has seeds of its own, which count for nothing else.
 """
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, zip_longest
+from functools import partial
+from itertools import chain, repeat, zip_longest
 from pathlib import Path
 
 from common.errors import UserError
@@ -115,7 +117,8 @@ def study(*, seeds: int = 1, controls: bool = False, tune: bool = False, chosen:
     Args:
         seeds: That count; each makes its own world, models and questions. An arm that no primary
             claim names counts fewer (`Arm.seeds`).
-        controls: All arms, and the variants of a family, not those alone that primary claims name.
+        controls: All arms, and the variants of a family, not those alone that primary claims name;
+            but none for which no settings were chosen.
         tune: Try the settings of all arms on the tuning seeds, and choose, instead of counting.
         chosen: File of chosen settings, instead of `pocket_settings.json`.
     """
@@ -187,10 +190,16 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
     if seeds > MOST_SEEDS:
         raise UserError(f"{seeds} seeds: the pocket study counts at most {MOST_SEEDS}")
     tuned = tuning.read(chosen)
+    able = partial(_has_settings, tuned)
+    variants = [
+        name for name in VARIANTS if all(map(able, Place(name, FIRST_SEED).arms, repeat(name)))
+    ]
+    if controls:
+        _tell_left_out(able, variants, chosen)
     steps: list[Step] = []
     runs: dict[str, list[MethodRun]] = {}
     for number in range(seeds):
-        families = [*FAMILIES, *(VARIANTS if controls and number < VARIANT_SEEDS else ())]
+        families = [*FAMILIES, *(variants if controls and number < VARIANT_SEEDS else ())]
         places = [Place(family, _seed(family, number)) for family in families]
         steps += [steps_of.world(place) for place in {one.seed: one for one in places}.values()]
         of_places = []
@@ -199,7 +208,9 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
             names = [
                 name
                 for name, arm in of_arm.items()
-                if place.family in VARIANTS or (number < arm.seeds and (controls or arm.primary))
+                if place.family in VARIANTS
+                or arm.primary
+                or (controls and number < arm.seeds and able(name, place.family))
             ]
             of_places.append(_counted(place, names, tuned, chosen))
             for name in ("vlm", "reasoner", *(VARIED if place.family in VARIANTS else names)):
@@ -220,6 +231,25 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
         if name in runs
     ]
     return _study(steps, methods, ())
+
+
+def _has_settings(tuned: tuning.Tuned, name: str, family: str) -> bool:
+    return family in tuned.methods.get(ARMS[name].like or name, {})
+
+
+def _tell_left_out(able: Callable[[str, str], bool], variants: Sequence[str], chosen: Path) -> None:
+    left = [
+        arm.label
+        for name, arm in ARMS.items()
+        if not arm.primary and not all(able(name, family) for family in FAMILIES)
+    ]
+    left += [family.title for name, family in VARIANTS.items() if name not in variants]
+    if left:
+        print(
+            f"driftbench: {len(left)} arms and variants are left out, as {chosen} has no settings "
+            f"chosen for them: {'; '.join(left)}",
+            file=sys.stderr,
+        )
 
 
 def _seed(family: str, number: int) -> int:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from drift.pocket.world import CARDS, OPERATORS, Chain
 from driftbench.__main__ import app
 from harness.studies import load, pocket, process, rehearsal, rehearsed_models
 from harness.studies.paper_steps import FAMILIES
-from harness.studies.pocket_arms import ARMS, VARIANTS
+from harness.studies.pocket_arms import ARMS, VARIANTS, VARIED
 from harness.studies.pocket_arms import FAMILIES as FAMILIES_OF_POCKET
 from harness.studies.small import FAMILIES as FAMILIES_SMALL
 from harness.studies.step import Written
@@ -29,21 +29,66 @@ def words(study, name):
     return " ".join(next(step for step in study.steps if step.name == name).run)
 
 
-POCKET = [{}, {"seeds": 10, "controls": True}, {"settings": ["tune=true"]}]
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A file of settings for every arm: the first of each grid."""
+    methods = {
+        name: {
+            family: {
+                "settings": arm.grid[0],
+                "trial": f"{name}-0",
+                "score": 0.5,
+                "seeds": 2,
+                "trials": 8,
+            }
+            for family in (FAMILIES_OF_POCKET | VARIANTS if name in VARIED else FAMILIES_OF_POCKET)
+        }
+        for name, arm in ARMS.items()
+        if arm.grid
+    }
+    path = tmp_path_factory.mktemp("chosen") / "chosen.json"
+    path.write_text(json.dumps({"rule": asdict(pocket.RULE), "methods": methods}))
+    return path
 
 
-@pytest.mark.parametrize("asked", POCKET)
-def test_the_pocket_reads_only_what_its_steps_write(asked):
-    study = load.load("pocket", **asked)
-    written = Written(study.steps)
-    for step in study.steps:
-        assert all(written.by(read) for read in step.reads)
+@pytest.fixture(scope="module")
+def everything(chosen):
+    """The whole count of the pocket, with all of its arms."""
+    return load.load("pocket", seeds=10, controls=True, settings=[f"chosen={chosen}"])
 
 
-def test_steps_of_the_pocket_word_for_word(tmp_path):
+def test_the_pocket_reads_only_what_its_steps_write(everything):
+    for study in (load.load("pocket"), load.load("pocket", settings=["tune=true"]), everything):
+        written = Written(study.steps)
+        for step in study.steps:
+            assert all(written.by(read) for read in step.reads)
+
+
+def test_arms_without_settings_of_their_own_are_left_out_aloud(tmp_path, chosen, capsys):
+    held = json.loads(chosen.read_text())
+    del held["methods"]["digrap"], held["methods"]["drift"]["llava_next_far"]
+    some = tmp_path / "some.json"
+    some.write_text(json.dumps(held))
+    study = load.load("pocket", seeds=1, controls=True, settings=[f"chosen={some}"])
+    assert "2 arms and variants are left out" in (said := capsys.readouterr().err)
+    assert "them: DiGraP toward the reasoner; LLaVA-NeXT, far reasoner\n" in said
+    methods = {method.name: method for method in study.methods}
+    assert set(ARMS) - set(methods) == {"digrap"}
+    assert {run.family for run in methods["drift"].runs} == {*FAMILIES_OF_POCKET, *VARIANTS} - {
+        "llava_next_far"
+    }
+    assert not [one for one in study.steps if "digrap/" in one.name or "next_far/" in one.name]
+    load.load("pocket", settings=[f"chosen={some}"])
+    assert not capsys.readouterr().err
+    del held["methods"]["sft"]
+    some.write_text(json.dumps(held))
+    with pytest.raises(UserError, match="has no settings for sft in llava_next"):
+        load.load("pocket", settings=[f"chosen={some}"])
+
+
+def test_steps_of_the_pocket_word_for_word(tmp_path, chosen):
     settings = tmp_path / "chosen.json"
-    content = pocket.SETTINGS.read_text()
-    held = json.loads(content)
+    held = json.loads(chosen.read_text())
     held["methods"]["drift"]["llava_next"]["settings"] = {"lr": 0.001, "alpha": 0.3}
     held["methods"]["merge_then_sft"]["llava_next"]["settings"] = {"merge": 0.7, "lr": 0.002}
     settings.write_text(json.dumps(held))
@@ -68,9 +113,8 @@ def test_steps_of_the_pocket_word_for_word(tmp_path):
     assert "data=[seed-21/world/train.jsonl," in mixed and f"{at}/said.jsonl]" in mixed
 
 
-def test_every_arm_of_the_pocket_has_equally_many_trials_on_seeds_that_do_not_count():
+def test_every_arm_of_the_pocket_has_equally_many_trials_on_seeds_that_do_not_count(everything):
     tuning = load.load("pocket", settings=["tune=true"])
-    counting = load.load("pocket", seeds=10, controls=True)
     trials = Counter((t.method, t.family) for t in tuning.trials if t.method != "vlm")
     untuned = {"ip", "ip_coded"}
     assert {n for (method, _), n in trials.items() if method not in untuned} == {
@@ -79,7 +123,7 @@ def test_every_arm_of_the_pocket_has_equally_many_trials_on_seeds_that_do_not_co
     arms = {name for name, arm in ARMS.items() if not arm.like}
     assert {method for method, _ in trials} == arms
     assert all(ARMS[arm.like].grid for arm in ARMS.values() if arm.like)
-    counted = {run.seed for method in counting.methods for run in method.runs}
+    counted = {run.seed for method in everything.methods for run in method.runs}
     assert counted.isdisjoint(trial.seed for trial in tuning.trials)
     assert {len(arm.grid[0]) for arm in ARMS.values() if arm.grid} <= {0, 1, 2}
 
@@ -96,10 +140,8 @@ def test_a_trial_that_starts_from_a_choice_reads_all_that_it_was_chosen_from():
     assert {"tuned-first.json", *tried} <= set(step.reads)
 
 
-@pytest.mark.parametrize("settings", [[], ["tune=true"]])
-def test_every_merge_of_the_pocket_has_a_share(settings):
-    seeds = {} if settings else {"seeds": 10, "controls": True}
-    for step in load.load("pocket", settings=settings, **seeds).steps:
+def test_every_merge_of_the_pocket_has_a_share(everything):
+    for step in (*everything.steps, *load.load("pocket", settings=["tune=true"]).steps):
         if step.run[0] == "merge":
             assert ("--alpha" in step.run) != ("--alphas" in step.run), step.name
 
@@ -112,8 +154,8 @@ def test_primary_arms_of_the_pocket_are_chosen_before_the_others_are_tried():
     assert not made & {name for name, arm in ARMS.items() if not arm.primary}
 
 
-def test_primary_claims_of_the_pocket_are_few_and_of_arms_that_every_study_makes():
-    short, long = load.load("pocket"), load.load("pocket", seeds=10, controls=True)
+def test_primary_claims_of_the_pocket_are_few_and_of_arms_that_every_study_makes(everything):
+    short, long = load.load("pocket"), everything
     primary = [claim for claim in long.claims if claim.primary]
     assert len(primary) == 6 and set(primary) <= set(short.claims)
     assert len(long.claims) == len(pocket.CLAIMS)
@@ -126,8 +168,8 @@ def test_primary_claims_of_the_pocket_are_few_and_of_arms_that_every_study_makes
             assert all(seeds[family] == pocket.MOST_SEEDS for family in FAMILIES_OF_POCKET)
 
 
-def test_a_seed_whose_reasoner_misses_its_gate_has_a_stand_in():
-    study = load.load("pocket", seeds=10, controls=True)
+def test_a_seed_whose_reasoner_misses_its_gate_has_a_stand_in(everything):
+    study = everything
     places = {(run.family, run.seed) for method in study.methods for run in method.runs}
     families = FAMILIES_OF_POCKET | VARIANTS
     for (model, seed), other in pocket.STAND_INS.items():
