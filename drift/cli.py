@@ -13,7 +13,8 @@ from common.errors import UserError
 from common.hub import link, local
 from common.progress import working
 from common.terminal import print_next
-from drift.options import Base, Llm, Out, Overwrite, Seed, Vlm, roles
+from common.tracking import trackers
+from drift.options import Base, Llm, Out, Overwrite, ReportTo, Seed, Vlm, roles
 
 
 def _recipes() -> list[str]:
@@ -84,6 +85,7 @@ def train(
         bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, by name.")
     ] = False,
     overwrite: Overwrite = False,
+    report_to: ReportTo = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Tell what memory it takes, and what fits; train not.")
     ] = False,
@@ -98,6 +100,7 @@ def train(
     """
     from drift.training import config as recipes
 
+    names = trackers(report_to)
     given = recipes.from_settings(settings or [])
     config = recipes.load(recipe, given | ({"skip_bad_rows": True} if skip_bad_rows else {}))
 
@@ -113,7 +116,8 @@ def train(
     with working("starting to train"), lean:
         from drift.training.trainer import train as run
 
-    run(config, out, overwrite, context.obj and context.obj(config.reward))
+    rule = context.obj and context.obj(config.reward)
+    run(config, out, overwrite, rule, report_to=names)
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"{out}: the checkpoint, made.json (of what, how, at what cost), drift_log.jsonl")
         print_next("eval", out, "--tasks", "…", "--out", f"runs/{out.name}")

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from common.command_line import completing
 from common.errors import UserError
+from common.tracking import TRACKERS
 
 Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="The VLM: folder or hub id.")]
 Llm = Annotated[
@@ -19,6 +21,14 @@ Method = Annotated[
     typer.Option(
         help="linear, task_arithmetic, slerp, ties, dare_linear, dare_ties, layer_swap, rank1, ip "
         "or ip_coded."
+    ),
+]
+ReportTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help=f"Trackers to tell: {', '.join(TRACKERS)}.",
+        autocompletion=completing(lambda: TRACKERS),
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]

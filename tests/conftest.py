@@ -76,6 +76,31 @@ def screen(monkeypatch):
 
 
 @pytest.fixture
+def heard(monkeypatch):
+    """What a tracker in the place of TensorBoard hears: (event, run's name, step, what)."""
+    import transformers as tf
+
+    found = []
+
+    class Tracker(tf.TrainerCallback):
+        logging_dir = None
+
+        def on_train_begin(self, args, state, control, **_):
+            found.append(("begin", args.run_name, state.global_step, args.to_dict()))
+
+        def on_log(self, args, state, control, logs=None, **_):
+            found.append(("log", args.run_name, state.global_step, logs))
+
+        def on_train_end(self, args, state, control, **_):
+            found.append(("end", args.run_name, state.global_step, self.logging_dir))
+
+    table = tf.integrations.integration_utils.INTEGRATION_TO_CALLBACK
+    monkeypatch.setitem(table, "tensorboard", Tracker)
+    monkeypatch.setattr("common.tracking.find_spec", lambda name: name == "tensorboard" or None)
+    return found
+
+
+@pytest.fixture
 def hub(tmp_path, monkeypatch):
     """The hub that is asked, and a cache of its own."""
     with FakeHub(tmp_path / "hub") as made:

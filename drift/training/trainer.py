@@ -17,8 +17,9 @@ The mixin goes with any subclass of transformers' Trainer, such as TRL's:
 import json
 import math
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.util import find_spec
@@ -27,7 +28,7 @@ from typing import Any
 
 import torch
 
-from common import torch_guard
+from common import torch_guard, tracking
 
 torch_guard.install()  # before transformers is imported
 
@@ -168,6 +169,12 @@ class DriftMixin:
         self._join()
         return prepared
 
+    def _init_training_state(self, max_steps: int, *args: Any) -> tuple[int, int]:
+        epoch, batches = super()._init_training_state(max_steps, *args)  # type: ignore[misc]
+        trainer: Any = self
+        # Taken up after its last step, the Trainer would take one more.
+        return (epoch, batches) if trainer.state.global_step < max_steps else (sys.maxsize, 0)
+
     def _load_from_checkpoint(self, folder: str, model: Any = None) -> None:
         """Load what `train` resumes from; the prior is joined before, at the first weights."""
         trainer: Any = self
@@ -301,6 +308,12 @@ class DriftMixin:
             with open(self._log_path, "a", encoding="utf-8", opener=unlinked) as file:
                 file.write(json.dumps(line) + "\n")
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """As the Trainer, with what `record` writes of the pull: α, ρ, and by role the cosine."""
+        if "loss" in logs:
+            logs = {**_flat(self._edits), **logs}
+        super().log(logs, *args, **kwargs)  # type: ignore[misc]
+
     def seconds(self) -> float:
         """Spent training, sessions before a resume included."""
         return self.spent["seconds"] + time.perf_counter() - self._started
@@ -339,6 +352,17 @@ class DriftMixin:
             write_whole(self._log_path, text.encode())
 
 
+def _flat(edits: dict[str, Any]) -> dict[str, float]:
+    """Numbers by one name, `attention/cos`; those that the Trainer names itself are left to it."""
+    found: dict[str, float] = {}
+    for name, value in edits.items():
+        if isinstance(value, dict):
+            found |= {f"{name}/{inner}": number for inner, number in value.items()}
+        elif name not in ("loss", "lr", "grad_norm"):
+            found[name] = value
+    return found
+
+
 class _Steps(TrainerCallback):
     """Tells a `DriftMixin` when training begins and when a step is done; shows the progress."""
 
@@ -371,7 +395,12 @@ class DriftTrainer(DriftMixin, Trainer):
 
 
 def train(
-    config: TrainConfig, out: Path | str, overwrite: bool = False, rule: Rule | None = None
+    config: TrainConfig,
+    out: Path | str,
+    overwrite: bool = False,
+    rule: Rule | None = None,
+    *,
+    report_to: Sequence[str] = (),
 ) -> Made:
     """Train as `config` says and write the checkpoint `out`.
 
@@ -383,6 +412,7 @@ def train(
         out: Folder to write.
         overwrite: Replace what is at `out`.
         rule: By which a `config.reward` judges.
+        report_to: Trackers that are told of each step: see `common.tracking`.
 
     Returns:
         What is written to `made.json`.
@@ -411,7 +441,7 @@ def train(
     prior, parents = _prior(config)
     notes = [note for place in config.places for note in row_files.notes(place)]
     before = [asdict(one) for one in lineage(parents, notes)]
-    arguments = _arguments(config, work)
+    arguments = _arguments(config, work, tracked=bool(report_to))
     if sharded:
         arguments = replace(arguments, **sharding.arguments(outline, config))
         arguments.fsdp_plugin_args["mixed_precision_policy"] = sharding.precision(config)
@@ -420,7 +450,10 @@ def train(
     try:
         trainer, added = _trainer(config, family, data, prior, arguments)
         trainer.count_from(began)
-        trainer.train(resume_from_checkpoint=resume)
+        with tracking.told(report_to):
+            for one in tracking.callbacks(report_to, out):
+                trainer.add_callback(one)
+            trainer.train(resume_from_checkpoint=resume)
         made = Made(
             method=_method(config),
             name=out.name,
@@ -694,7 +727,7 @@ def _injector(
     )
 
 
-def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
+def _arguments(config: TrainConfig, work: Path, tracked: bool) -> TrainingArguments:
     kind: Any = TrainingArguments
     accumulate = config.accumulate
     further: dict[str, Any] = {}
@@ -722,9 +755,12 @@ def _arguments(config: TrainConfig, work: Path) -> TrainingArguments:
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or 500,
         save_total_limit=1,
-        logging_strategy="no",
+        logging_strategy="steps" if tracked else "no",
+        logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
+        report_to="none",  # `train` adds the callbacks
+        run_name=work.stem,
+        project=tracking.PROJECT,
         disable_tqdm=True,  # _Steps has a bar that keeps quiet when it is not needed
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -105,15 +105,18 @@ def carry_out(
     """
     from harness.commands.cells import print_cells
     from harness.commands.dry_run import print_plans
-    from harness.evaluate import data_parallel
+    from harness.evaluate import data_parallel, scores_told
     from harness.evaluate.run import plans, run
 
     if options.dry_run:
         print_plans(plans(checkpoints, what.tasks, out, what.config, engine=what.engine))
         return
     if options.data_parallel > 1:
-        words = data_parallel.without(sys.argv[1:], dropped)
+        words = data_parallel.without(sys.argv[1:], (*dropped, "--report-to"))
         data_parallel.run(words, options.data_parallel, options.tensor_parallel)
     else:
         run(checkpoints, what.tasks, out, what.config, engine=what.engine, shard=what.shard)
-    print_cells([out] if len(checkpoints) == 1 else [out / one.name for one in checkpoints])
+    folders = [out] if len(checkpoints) == 1 else [out / one.name for one in checkpoints]
+    print_cells(folders)
+    for folder in folders:
+        scores_told.tell(what.report_to, folder)

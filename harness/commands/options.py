@@ -12,6 +12,8 @@ from typer import Option
 
 from common.command_line import completing
 from common.errors import UserError, near
+from common.tracking import trackers
+from drift.options import ReportTo
 
 if TYPE_CHECKING:
     from harness.engines import Maker
@@ -130,6 +132,7 @@ class RunOptions:
     gpu_memory: Annotated[
         float | None, Option(min=0.01, max=1.0, help="vLLM: share of each GPU's memory.")
     ] = None
+    report_to: ReportTo = None
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -171,6 +174,8 @@ class Chosen:
     config: "EvalConfig"
     engine: "str | Maker"
     shard: "Shard | None"
+    report_to: tuple[str, ...]
+    """Trackers that are told the scores."""
 
 
 def chosen(options: RunOptions) -> Chosen:
@@ -218,6 +223,7 @@ def chosen(options: RunOptions) -> Chosen:
         config=config,
         engine=_engine(options),
         shard=_shard(options.shard) if options.shard else None,
+        report_to=trackers(options.report_to),
     )
 
 

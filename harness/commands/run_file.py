@@ -25,7 +25,7 @@ MOST_BYTES = 2**20
 TYPED = ("key_env", "trust_code")
 """What a file, which others may have written, is not given: a secret to send, code to run."""
 
-PASSING = ("overwrite", "retry_errors", "shard", "data_parallel", "dry_run")
+PASSING = ("overwrite", "retry_errors", "shard", "data_parallel", "dry_run", "report_to")
 """How a command went about it: a repetition need not."""
 
 Value = tuple[str, ...] | bool | str | None

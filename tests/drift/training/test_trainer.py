@@ -102,6 +102,26 @@ def test_a_run_leaves_a_whole_checkpoint(models, family, rows, tmp_path):
     assert log[2]["rho"] > 1e-3
 
 
+def test_a_tracker_hears_each_step_and_changes_nothing(qwen, rows, tmp_path, heard):
+    config = config_of(qwen, rows, prior="reasoner-vlm", save_every=2)
+    quiet = training.train(config, tmp_path / "quiet")
+    assert heard == []
+    told = training.train(config, tmp_path / "told", report_to=["tensorboard"])
+    assert told.settings == quiet.settings
+    assert same(read(tmp_path / "quiet"), read(tmp_path / "told"))
+    lines = log_of(tmp_path / "told")
+    assert {name for _, name, _, _ in heard} == {"told"}
+    steps = [(step, what) for _, _, step, what in heard if "loss" in what]
+    assert [step for step, _ in steps] == [1, 2, 3]
+    for (_, logs), line in zip(steps, lines, strict=True):
+        assert logs["loss"] == pytest.approx(line["loss"], abs=1e-4)
+        assert (logs["learning_rate"], logs["grad_norm"]) == (line["lr"], line["grad_norm"])
+        assert (logs["alpha"], logs["rho"]) == (line["alpha"], line["rho"])
+        for role in ("attention", "mlp"):
+            for name, value in line[role].items():
+                assert logs[f"{role}/{name}"] == value
+
+
 def test_the_tokens_are_those_of_the_samples(qwen, rows, tmp_path):
     from drift.training.rows import read_rows
     from drift.training.samples import Samples
@@ -372,6 +392,25 @@ def test_resume_is_bit_for_bit(models, family, rows, tmp_path, prior, monkeypatc
     assert made.cost is not None and made.cost["processor_seconds"] > done[1] > 0
     assert made.cost is not None and made.cost["samples"] == 7 * 8
     assert not (tmp_path / "cut.partial").exists()
+
+
+def test_a_run_that_was_killed_while_it_was_written_takes_no_further_step(
+    qwen, rows, tmp_path, monkeypatch
+):
+    config = config_of(qwen, rows, prior="reasoner-vlm", lr_schedule="constant", save_every=2)
+    training.train(config, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(config, tmp_path / "cut")
+    made = training.train(config, tmp_path / "cut")
+    assert same(read(tmp_path / "straight"), read(tmp_path / "cut"))
+    assert [line["step"] for line in log_of(tmp_path / "cut")] == [1, 2, 3]
+    assert made.cost is not None and (made.cost["steps"], made.cost["samples"]) == (3, 12)
+
+
+def stopped(*_):
+    raise KeyboardInterrupt
 
 
 # What is off
