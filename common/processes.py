@@ -130,6 +130,16 @@ def stop(started: Iterable[Process], tell: bool = True) -> None:
             process.wait()
 
 
+def allow_files(count: int) -> None:
+    """Let this process have so many files and connections open, where the system allows it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def processor_seconds(living: bool = False) -> float:
     """Return what this process and its children have taken, user and system time, of all cores.
 

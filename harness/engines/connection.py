@@ -33,6 +33,8 @@ REFUSED = (400, 413, 415, 422)
 LATER = (408, 409, 425, 429)
 """Statuses that, as those from 500 on, may pass. All others are about the endpoint: no key, no
 money, no such model."""
+CROWDED = (429, 503, 529)
+"""Of those, what a server says that has too much to do."""
 
 SHOWN = 300
 """Characters of what an endpoint says that are repeated."""
@@ -149,7 +151,7 @@ class Connection:
             words = self.hidden(said(error))
             raise Failed(f"it takes no connection: {words}", down=True, counted=False) from None
         except TimeoutError:
-            raise Failed(f"no answer within {timeout:g} s") from None
+            raise Failed(f"no answer within {timeout:g} s", crowded=True) from None
         except (aiohttp.ClientError, OSError) as error:
             raise Failed(f"the connection broke: {self.hidden(said(error))}", down=True) from None
         if ok and not whole:
@@ -160,7 +162,8 @@ class Connection:
         words = f"HTTP {reply.status}: {self.hidden(said_why)}"
         if reply.status in LATER or reply.status >= 500:
             wait = retry_after(reply.headers.get("retry-after", ""))
-            raise Failed(words, wait=wait, counted=reply.status != 429)
+            crowded = reply.status in CROWDED
+            raise Failed(words, wait=wait, counted=reply.status != 429, crowded=crowded)
         raise Refused(words) if reply.status in REFUSED else Closed(words, reply.status)
 
     def hidden(self, words: str) -> str:

@@ -34,6 +34,9 @@ MANY_REFUSALS, REFUSALS_OF_ONE = 20, 3
 """Without one answer, of whatever is asked: not the questions are wrong, but what is asked of the
 endpoint."""
 
+TOGETHER = 8
+"""Questions that are taken from the source at a time: each may have pictures to read and encode."""
+
 PLAIN = Question(task="", id="", prompt="Say yes.")
 """A question that whoever lives answers."""
 PLAIN_TOKENS = 16
@@ -123,16 +126,9 @@ class Desk:
             return
         try:
             now = time.monotonic()
-            while lines := [line for line in self._lines if line.free(now)]:
-                line = min(lines, key=lambda line: len(line.tasks) / line.limit)
-                if not self._anything():
-                    break
-                if not line.known:
-                    self._begin(line, self._meet(line))
-                elif item := self._take(now):
-                    self._begin(line, self._serve(line, item))
-                else:
-                    break
+            for line in self._lines:
+                line.climb(now)
+            self._hand_out(now)
             if not self._anything() and not any(line.tasks for line in self._lines):
                 self._end(None)
             elif all(line.gone for line in self._lines):
@@ -148,9 +144,27 @@ class Desk:
         except Exception as error:
             self._end(error)
 
+    def _hand_out(self, now: float) -> None:
+        """Give free endpoints some questions: they are on their way before the next are read."""
+        for _ in range(TOGETHER):
+            lines = [line for line in self._lines if line.free(now)]
+            if not lines or not self._anything():
+                return
+            line = min(lines, key=lambda line: len(line.tasks) / line.limit)
+            if not line.known:
+                self._begin(line, self._meet(line))
+            elif item := self._take(now):
+                self._begin(line, self._serve(line, item))
+            else:
+                return
+        self._loop.call_soon(self._pump)
+
     def _sleep(self, now: float) -> None:
-        """Look again when an endpoint may be asked again, or a question is due."""
-        dues = [line.resumes for line in self._lines if line.resumes > now]
+        """Look again when an endpoint may get more questions, or a question is due."""
+        for line in self._lines:
+            line.climb(now)
+        times = (at for line in self._lines for at in (line.resumes, line.climbs))
+        dues = [at for at in times if now < at < math.inf]
         dues += [due for due, _, _ in self._again[:1] if due > now]
         if self._timer:
             self._timer.cancel()
@@ -217,7 +231,7 @@ class Desk:
         else:
             self._heard = time.monotonic()
             self._answered += 1
-            line.succeeded(self._heard)
+            line.succeeded(began, self._heard)
             self.answers.put(response)
 
     async def _refused(self, line: Line, item: _Item, refused: Refused, began: float) -> None:

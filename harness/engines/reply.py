@@ -65,13 +65,20 @@ class Failed(Exception):
         wait: Seconds that the endpoint asks to be left alone, or None.
         down: It does not even take the connection, or drops it.
         counted: It may be the question's fault.
+        crowded: It has too much to do.
     """
 
     def __init__(
-        self, words: str, wait: float | None = None, down: bool = False, counted: bool = True
+        self,
+        words: str,
+        *,
+        wait: float | None = None,
+        down: bool = False,
+        counted: bool = True,
+        crowded: bool = False,
     ) -> None:
         super().__init__(words)
-        self.wait, self.down, self.counted = wait, down, counted
+        self.wait, self.down, self.counted, self.crowded = wait, down, counted, crowded
 
 
 class Unreadable(Failed):

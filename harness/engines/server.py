@@ -17,14 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.processes import allow_files
 from common.provenance import canonical, digest
 from common.text import shown
 from harness.checkpoints.kinds import AdaptedModel, Checkpoint, ModelFolder, Served, ServedModel
 from harness.engines import Request, rendering
 from harness.engines.desk import Desk
 from harness.engines.endpoint import Endpoint, Tokens
+from harness.engines.pace import MOST
 from harness.engines.reply import Closed, Failed
 from harness.runs.schema import Question, Response
+
+OTHER_FILES = 256
+"""That a process has open beside its connections."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ class ServerEngine:
         if self._folder and self._served.owner == "vllm":
             for endpoint in self._endpoints:
                 endpoint.tokens = Tokens(self._processor, self._folder)
+        allow_files(OTHER_FILES + MOST * len(self._endpoints))
         desk = Desk(requests, self._served, self._endpoints, self._service.patience)
         thread = threading.Thread(target=desk.run, name="endpoints", daemon=True)
         thread.start()

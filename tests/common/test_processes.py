@@ -142,3 +142,16 @@ def test_a_command_says_that_it_was_terminated(capfd):
     assert ended(process) == (processes.TERMINATED, "")
     sentence = "driftbench: terminated; what is complete is kept, the same command goes on"
     assert capfd.readouterr().err.splitlines()[-1] == sentence
+
+
+def test_as_many_files_as_wanted_may_be_open_where_the_system_allows_it():
+    code = (
+        "import resource as r\n"
+        "from common.processes import allow_files\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (100, 400))\n"
+        "for wanted in (50, 300, 9000):\n"
+        "    allow_files(wanted)\n"
+        "    print(*r.getrlimit(r.RLIMIT_NOFILE))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert told.stdout.split() == ["100", "400", "300", "400", "400", "400"]
