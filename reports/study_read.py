@@ -134,6 +134,8 @@ def _floors(run: Run, columns: Iterable[Column]) -> dict[str, float]:
 def tried(design: Design, path: Path) -> list[Tried]:
     """Return the trials of a study that were graded, in its order.
 
+    Families of which nothing but what the rule compares with was graded are left out.
+
     Args:
         design: With the rule of its tuning; without one there is nothing to say of a trial.
         path: The study's folder.
@@ -147,7 +149,9 @@ def tried(design: Design, path: Path) -> list[Tried]:
         if (path / trial.folder / "run.json").exists():
             run = read_run(path / trial.folder)
             found += list(_of_trial(trial, run, design, labels, path))
-    return found
+    against = design.tuning.against if design.tuning else ""
+    families = {one.family for one in found if one.method != against}
+    return [one for one in found if one.family in families]
 
 
 def _of_trial(

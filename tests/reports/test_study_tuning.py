@@ -51,6 +51,18 @@ def test_primary_claims_of_all_families_are_one_family_of_tests(study):
     assert not other.claim.primary and other.p == other.found.p
 
 
+def test_a_family_in_which_only_the_start_was_asked_was_not_tuned(tmp_path):
+    tuned.write(tmp_path)
+    design = load.collect([tmp_path]).study
+    there = study_read.tried(design, tmp_path)
+    assert {one.family for one in there} == {"llava_next", "qwen2_5_vl"}
+    for trial in design.trials:
+        if trial.family == "qwen2_5_vl" and trial.method != design.tuning.against:
+            shutil.rmtree(tmp_path / trial.folder)
+    left = study_read.tried(design, tmp_path)
+    assert left == [one for one in there if one.family == "llava_next"]
+
+
 def test_what_was_not_run_counts_and_is_named(tmp_path):
     tuned.write(tmp_path)
     for run in tmp_path.glob("seed-*/qwen2_5_vl/runs/best_merge"):
