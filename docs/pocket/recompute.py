@@ -15,7 +15,9 @@ from common.errors import UserError
 from reports import study_csv, study_document
 
 HERE = Path(__file__).resolve().parent
-DOCUMENTS = (HERE.parent / "pocket_study.md", HERE.parents[1] / "README.md")
+LOOSER = HERE / "ten_points"
+DOCUMENTS = {HERE: (HERE.parent / "pocket_study.md",), LOOSER: (LOOSER / "README.md",)}
+"""Folder of tables → documents made from them."""
 
 
 def main(folder: Path, documents: tuple[Path, ...], *, write: bool = False) -> list[str]:
@@ -49,7 +51,8 @@ def main(folder: Path, documents: tuple[Path, ...], *, write: bool = False) -> l
 
 if __name__ == "__main__":
     try:
-        wrong = main(HERE, DOCUMENTS, write="--write" in sys.argv[1:])
+        write = "--write" in sys.argv[1:]
+        wrong = [one for place, own in DOCUMENTS.items() for one in main(place, own, write=write)]
     except UserError as error:
         wrong = [str(error)]
     print("\n".join(wrong) or "every number and sentence follows from the tables")
