@@ -20,7 +20,11 @@ from reports.study_text import EXPLORATORY, heading, intro, lead, sentences, tun
 
 def blocks(study: Study) -> dict[str, str]:
     """Name → Markdown of each part of the study's document that is made from numbers alone."""
-    found = {"lead": in_markdown(lead(study)), "intro": in_markdown(intro(study))}
+    parts = [
+        f"- **{head}** {in_markdown(text)}" if head else f"**{in_markdown(text)}**\n"
+        for head, text in lead(study)
+    ]
+    found = {"lead": "\n".join(parts), "intro": in_markdown(intro(study))}
     claims = []
     for primary in (True, False):
         said = sentences(study, primary=primary)

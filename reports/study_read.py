@@ -197,8 +197,9 @@ def trained_as(run: Run, path: Path, rho: float | None = None) -> Training:
         loss=mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
         converged=converged(losses),
         rho=rho,
-        flops=whole(spent, "flops"),
-        processor_seconds=whole(spent, "processor_seconds"),
+        flops=(flops := whole(spent, "flops")),
+        # Whose operations nobody counted is what all methods begin with: see `lineage`.
+        processor_seconds=None if flops is None else whole(spent, "processor_seconds"),
     )
 
 

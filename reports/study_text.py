@@ -31,21 +31,20 @@ def heading(study: Study) -> str:
     return "What the study says" if study.families else "What the tuning says"
 
 
-def lead(study: Study) -> str:
-    """What helps, what does not, what is undecided: one paragraph, of the primary claims."""
+def lead(study: Study) -> list[tuple[str, str]]:
+    """What helps, what does not, what is undecided, of the primary claims.
+
+    Returns:
+        Heads and sentences, the first without a head; nothing where no primary claim was tested.
+    """
     primary = [one for one in study.findings if one.claim.primary]
     if not primary:
-        return ""
-    parts = [
-        f"Of {study.declared} declared tests, corrected together, "
-        + listed(
-            [
-                f"{sum(one.verdict == word for one in primary)} came out {said}"
-                for word, said in (("supported", "as claimed"), ("contradicted", "the other way"))
-            ]
-        )
-        + "."
+        return []
+    counts = [
+        f"{sum(one.verdict == word for one in primary)} came out {said}"
+        for word, said in (("supported", "as claimed"), ("contradicted", "the other way"))
     ]
+    parts = [("", f"Of {study.declared} declared tests, corrected together, {listed(counts)}.")]
     heads = {
         "helps": "What helps:",
         "supported": "Also as claimed:",
@@ -60,11 +59,11 @@ def lead(study: Study) -> str:
                 f"{_lower(text)} ({listed([_brief(study, one) for one in found])})"
                 for text, found in _by_claim(own)
             ]
-            parts.append(f"{head} {'; '.join(said) or 'nothing of what was claimed'}.")
+            parts.append((head, f"{'; '.join(said) or 'nothing of what was claimed'}."))
     if study.missing:
         places = [f"{_lower(claim.text)} in {study.title(f)}" for claim, f in study.missing]
-        parts.append(f"Not yet run: {'; '.join(places)}.")
-    return " ".join(parts)
+        parts.append(("Not yet run:", f"{'; '.join(places)}."))
+    return parts
 
 
 def _kind(one: Finding) -> str:

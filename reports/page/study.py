@@ -18,12 +18,10 @@ def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
     """
     shown = [_figure(plot, svg) for plot, svg in figures if not plot.name.startswith(CURVES)]
     tried = _tried(study, [one for one in figures if one[0].name.startswith(CURVES)])
-    said = study_text.lead(study)
     intro = f"<p>{escape(study_text.intro(study))}</p>"
     if not study.families:
         return _section(study, [intro, tried, *shown])
-    parts = [f"<p><strong>{escape(said)}</strong></p>"] if said else []
-    parts += [*shown[:1], intro]
+    parts = [*_lead(study), *shown[:1], intro]
     parts += [_claims(heading, own) for heading, own in _sentences(study, primary=True)]
     parts += shown[1:]
     for family in study.families:
@@ -40,6 +38,13 @@ def html(study: Study, figures: Sequence[tuple[Plot, str]]) -> str:
     table += f"<p>{escape(study_tables.DIFFERENCES)}</p>"
     parts.append(_closed("Every difference", table))
     return _section(study, parts)
+
+
+def _lead(study: Study) -> list[str]:
+    said = study_text.lead(study)
+    counts = [f"<p><strong>{escape(text)}</strong></p>" for head, text in said if not head]
+    heads = [f"<li><strong>{head}</strong> {escape(text)}</li>" for head, text in said if head]
+    return [*counts, *(["<ul>", *heads, "</ul>"] if heads else [])]
 
 
 def _section(study: Study, parts: Sequence[str]) -> str:

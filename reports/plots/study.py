@@ -184,7 +184,7 @@ def _methods(study: Study, groups: Sequence[str]) -> Any:
         for place in range(0, len(names), 2):
             axis.axhspan(place - 0.5, place + 0.5, color=INK, alpha=0.04, linewidth=0)
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=2)
-    axes[0].set_yticks(range(len(names)), [labels[name] for name in names])
+    axes[0].set_yticks(range(len(names)), [_short(labels[name]) for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     return figure
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from reports.plots import pareto
 from reports.plots.study_tuning import dots
-from reports.plots.style import INCHES, INK, Plot, plain
+from reports.plots.style import INCHES, INK, Plot, log_ticks, plain
 from reports.study import FamilyStudy, Study
 from reports.study_rows import Mean
 from reports.study_text import most_asked
@@ -89,6 +89,7 @@ def _panel(
 ) -> None:
     axis.set_xscale("log")
     axis.set_xlim(*ends)
+    log_ticks(axis.xaxis)
     axis.grid(linewidth=0.4, alpha=0.25, color=INK)
     for point in found:
         place = max(point.cost, ends[0])

@@ -132,6 +132,20 @@ def _attributes(style: str) -> str:
     return "".join(f' {name.strip()}="{value.strip()}"' for name, value in pairs)
 
 
+def log_ticks(axis: Any) -> None:
+    """Label a logarithmic axis so that it is read: `500 G`, `0.1`; 1, 2, 5 of decades that are few.
+
+    Args:
+        axis: matplotlib's XAxis or YAxis, whose limits are set.
+    """
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(EngFormatter() if low >= 1e3 else "{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def line(look: Style) -> dict[str, Any]:
     """A line through points."""
     return {

@@ -132,7 +132,7 @@ def test_seeds_that_asked_the_same_questions_are_judged_over_questions_too(folde
 def test_the_words_say_what_the_numbers_say(folder):
     found = read(folder)
     said = study_text.sentences(found, primary=False)
-    assert study_text.sentences(found, primary=True) == {} and study_text.lead(found) == ""
+    assert study_text.sentences(found, primary=True) == {} and study_text.lead(found) == []
     assert any(
         text == "DRIFT (grad_norm) reasons better over pictures than SFT"
         and "told, +58.3 (" in detail
