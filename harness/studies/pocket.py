@@ -43,6 +43,8 @@ STAND_INS = {("llava_next", 24): 30}
 
 Decided by the gate alone (`drift.pocket.build`), which asks the reasoner in words.
 """
+UNTAUGHT = {("llava_next", 23)}
+"""Model and seed whose reasoner of wrong sums misses that gate so: no arm goes toward it there."""
 IMAGE, PERCEPTION = "reasoning-image", "perception"
 RULE = Tuning(task=VALIDATION, group=IMAGE, keeps=PERCEPTION, points=5.0, against="vlm")
 PARTIAL = 0.265
@@ -211,6 +213,7 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
                 if place.family in VARIANTS
                 or arm.primary
                 or (controls and number < arm.seeds and able(name, place.family))
+                and not (arm.toward == "wrong_reasoner" and place[:2] in UNTAUGHT)
             ]
             of_places.append(_counted(place, names, tuned, chosen))
             for name in ("vlm", "reasoner", *(VARIED if place.family in VARIANTS else names)):

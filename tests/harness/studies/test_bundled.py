@@ -178,6 +178,11 @@ def test_a_seed_whose_reasoner_misses_its_gate_has_a_stand_in(everything):
         assert all((family, other) in places for family in own)
         assert other >= pocket.FIRST_SEED + pocket.MOST_SEEDS  # counted nowhere else
     assert ("idefics3", 24) in places
+    wrong = next(one for one in study.methods if one.name == "wrong_sums")
+    for model, seed in pocket.UNTAUGHT:
+        assert (model, seed) in places
+        assert (model, seed) not in {(run.family, run.seed) for run in wrong.runs}
+        assert not [one for one in study.steps if f"seed-{seed}/{model}/wrong" in repr(one)]
 
 
 def test_the_floor_is_what_operators_and_two_last_cards_allow():
