@@ -5,14 +5,15 @@ included. Killing loses nothing: what is on disk is whole at any moment. Elsewhe
 Ctrl-C end what was started, and SIGKILL leaves it.
 """
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Protocol
@@ -138,6 +139,18 @@ def allow_files(count: int) -> None:
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Look for no garbage: what is read stays, and looking takes a third of the time to read it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def processor_seconds(living: bool = False) -> float:

@@ -110,7 +110,8 @@ def as_json(content: bytes | str, what: object) -> Any:
     """
     try:
         if isinstance(content, bytes):
-            content = content.decode(json.detect_encoding(content), "surrogatepass")
+            coding = "utf-8" if content.startswith(b'{"') else json.detect_encoding(content)
+            content = content.decode(coding, "surrogatepass")
         found = _DECODER.decode(content)
         if content.count("[") + content.count("{") <= MOST_DEPTH:
             return found
@@ -283,6 +284,10 @@ def _reader(kind: Any) -> Reader:
         return _record_reader(kind)
     if kind in (int, bool):
         return lambda value: value if type(value) is kind else _scalar(kind, value)
+    if kind is float:
+        return lambda value: (
+            value if type(value) is float and math.isfinite(value) else _scalar(float, value)
+        )
     if kind is str:
         return lambda value: value if _is_name(value) else _scalar(str, value)
     return lambda value: _scalar(kind, value)

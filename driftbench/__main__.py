@@ -3,83 +3,79 @@
 Each command imports what it needs when it runs: `--help` loads no torch.
 """
 
-import copy
+import importlib
 import sys
+from collections.abc import Collection
 
 import typer
 
 from common import processes
 from common.command_line import guarded
-from drift import cli as drift
-from drift import merge_cli
-from drift.pocket import cli as pocket
-from driftbench import elsewhere, rewards
-from harness.commands import (
-    agree,
-    compact,
-    compare,
-    diff,
-    doctor,
-    evaluate,
-    export,
-    parity,
-    rehearse,
-    reproduce,
-    rows,
-    runs,
-    score,
-    serve,
-    serve_check,
-    show,
-    sweep,
-    tasks,
-    tune,
-)
-from reports import cli as reports
 
-app = typer.Typer(
-    name="driftbench",
-    help="Did this checkpoint really get better at visual reasoning, and at what cost?",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+COMMANDS = {
+    "eval": "harness.commands.evaluate:evaluate",
+    "sweep": "harness.commands.sweep:sweep",
+    "score": "harness.commands.score:score",
+    "tasks": "harness.commands.tasks:list_tasks",
+    "parity": "harness.commands.parity:parity",
+    "doctor": "harness.commands.doctor:doctor",
+    "compare": "harness.commands.compare:compare",
+    "agree": "harness.commands.agree:agree",
+    "show": "harness.commands.show:show",
+    "diff": "harness.commands.diff:diff",
+    "runs": "harness.commands.runs:runs",
+    "compact": "harness.commands.compact:compact",
+    "export": "harness.commands.export:export",
+    "rows": "harness.commands.rows:rows",
+    "serve": "harness.commands.serve:serve",
+    "serve-check": "harness.commands.serve_check:serve_check",
+    "tune": "harness.commands.tune:tune",
+    "reproduce": "harness.commands.reproduce:reproduce",
+    "rehearse": "harness.commands.rehearse:rehearse",
+    "report": "reports.cli:report",
+    "train": "drift.cli:train",
+    "prior": "drift.cli:prior",
+    "merge": "drift.merge_cli:merge",
+    "families": "drift.cli:families",
+    "distance": "drift.cli:distance",
+    "fetch": "drift.cli:fetch",
+    "noisy": "drift.cli:noisy",
+    "pocket": "drift.pocket.cli:app",
+}
+"""Name → module and function, imported when it is named, or all to list them."""
 
-app.command("eval")(evaluate.evaluate)
-app.command("sweep")(sweep.sweep)
-app.command("score")(score.score)
-app.command("tasks")(tasks.list_tasks)
-app.command("parity")(parity.parity)
-app.command("doctor")(doctor.doctor)
-app.command("compare")(compare.compare)
-app.command("agree")(agree.agree)
-app.command("show")(show.show)
-app.command("diff")(diff.diff)
-app.command("runs")(runs.runs)
-app.command("compact")(compact.compact)
-app.command("export")(export.export)
-app.command("rows")(rows.rows)
-app.command("serve", context_settings=serve.SETTINGS)(serve.serve)
-app.command("serve-check")(serve_check.serve_check)
-app.command("tune")(tune.tune)
-app.command("reproduce")(reproduce.reproduce)
-app.command("rehearse")(rehearse.rehearse)
-app.command("report")(reports.report)
-app.command("train")(drift.train)
-app.command("prior")(drift.prior)
-app.command("merge")(merge_cli.merge)
-app.command("families")(drift.families)
-app.command("distance")(drift.distance)
-app.command("fetch", hidden=True)(drift.fetch)
-app.command("noisy", hidden=True)(drift.noisy)
-app.add_typer(pocket.app, name="pocket")
+HIDDEN = ("fetch", "noisy")
+"""Steps of studies alone."""
 
 
-@app.callback(invoke_without_command=True)
+def application(names: Collection[str] = COMMANDS) -> typer.Typer:
+    """Return the command line with some of its commands."""
+    app = typer.Typer(
+        name="driftbench",
+        help="Did this checkpoint really get better at visual reasoning, and at what cost?",
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for name in names:
+        place, _, attribute = COMMANDS[name].partition(":")
+        module = importlib.import_module(place)
+        found = getattr(module, attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            settings = getattr(module, "SETTINGS", None)
+            app.command(name, hidden=name in HIDDEN, context_settings=settings)(found)
+    app.callback(invoke_without_command=True)(driftbench)
+    return app
+
+
 def driftbench(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version."),
 ) -> None:
     """Did this checkpoint really get better at visual reasoning, and at what cost?"""
+    from driftbench import rewards
+
     if version:
         from importlib.metadata import version as installed
 
@@ -91,11 +87,10 @@ def driftbench(
 
 def run(words: list[str]) -> int:
     """Run the command that `words` name; return its exit status."""
-    own = copy.copy(app)
-    if named := [one for one in app.registered_commands if [one.name] == words[:1]]:
-        # To look at the parameters of all the others takes longer than a light command runs.
-        own.registered_commands, own.registered_groups = named, []
-    return guarded(own, words, elsewhere.HINTS)
+    from driftbench import elsewhere
+
+    named = [word for word in words[:1] if word in COMMANDS]
+    return guarded(application(named or COMMANDS), words, elsewhere.HINTS)
 
 
 def main() -> None:

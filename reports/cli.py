@@ -1,5 +1,6 @@
 """`driftbench report`: tables, plots and page from what is on disk."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typer import Argument, Option
 from common.command_line import completing
 from common.errors import UserError
 from common.files import own_folder
+from common.processes import no_garbage
 from common.text import printable
 from harness.commands.options import task_names
 
@@ -89,7 +91,8 @@ def write(
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
     with working("reading runs") as say:
-        material = load.collect(paths, baseline, tasks)
+        with no_garbage():
+            material = load.collect(paths, baseline, tasks)
         material = replace(material, title=title or material.title)
         say("counting")
         over_seeds = study_read.of(material)
@@ -107,9 +110,10 @@ def write(
             say("writing the page")
             beside = aside / "pictures"
             files = [str(path.relative_to(aside)) for path in sorted(aside.rglob("*.*"))]
-            text = page.render(
-                material, counted, lead, said=said, drawn=drawn, beside=beside, files=files
-            )
+            with no_garbage():
+                text = page.render(
+                    material, counted, lead, said=said, drawn=drawn, beside=beside, files=files
+                )
             _put(aside / "index.html", text)
             _move(aside, out)
         finally:
@@ -172,11 +176,14 @@ def _put_plots(
 
 def _move(aside: Path, out: Path) -> None:
     """Put the new files in place of the old; the page last, as it points to the others."""
-    made = [path.relative_to(aside) for path in sorted(aside.rglob("*")) if path.is_file()]
-    for name in sorted(made, key=lambda name: name.name == "index.html"):
-        if len(name.parts) > 1:
-            own_folder(out / name.parent)
-        (aside / name).replace(out / name)
+    made = [(Path(folder), inner, names) for folder, inner, names in os.walk(aside)]
+    for folder, inner, _ in made:
+        for name in inner:
+            own_folder(out / folder.relative_to(aside) / name)
+    for folder, _, names in reversed(made):
+        place = out / folder.relative_to(aside)
+        for name in sorted(names, key="index.html".__eq__):
+            os.replace(f"{folder}/{name}", f"{place}/{name}")
 
 
 def _put(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from drift.merge_methods import METHODS
 from drift.training import config
 from drift.training.rows import read_rows
 from driftbench import elsewhere
-from driftbench.__main__ import app
+from driftbench.__main__ import application
 from harness.studies import load
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ INLINE = sorted(set(re.findall(r"`driftbench ([^`]+)`", GUIDES)))
 
 def command(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     """The command that `words` name, and its arguments."""
-    found: Any = typer.main.get_command(app)
+    found: Any = typer.main.get_command(application())
     while words and words[0][0] != "-" and (inner := getattr(found, "commands", None)):
         assert words[0] in inner, f"there is no command {words[0]}"
         found, words = inner[words[0]], words[1:]
@@ -141,7 +141,7 @@ def test_options_named_beside_a_command_are_some_commands_own():
 
 
 def all_commands() -> dict[str, typer.core.TyperCommand]:
-    found = {name: command([name])[0] for name in typer.main.get_command(app).commands}
+    found = {name: command([name])[0] for name in typer.main.get_command(application()).commands}
     return {name: one for name, one in found.items() if not one.hidden}
 
 

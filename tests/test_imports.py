@@ -211,7 +211,7 @@ def test_commands_do_what_they_do_elsewhere_in_a_folder_of_such_names(
 
 
 def test_every_command_helps_in_a_folder_of_such_names_and_loads_nothing_heavy(shadowed):
-    names = [one.name for one in __main__.app.registered_commands if not one.hidden]
+    names = [one.name for one in __main__.application().registered_commands if not one.hidden]
     code = (
         "import sys, reports.tables, reports.page.page\n"
         "from driftbench.__main__ import run\n"

@@ -7,14 +7,14 @@ Killing this at any moment loses only what was in flight. The same call again as
 shard, each of several processes asks its part of the questions; the last of them grades all.
 """
 
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 from common.errors import UserError
+from common.processes import no_garbage
 from common.provenance import package_versions
 from harness.checkpoints.image_size import budget_of
 from harness.checkpoints.kinds import Checkpoint, prompted, swappable, takes_images
@@ -67,7 +67,7 @@ def run(
     """
     folders = _folders(checkpoints, out)
     pictures = Pictures(folders[0])
-    with _no_garbage():
+    with no_garbage():
         workload = _workload(checkpoints, wanted_tasks, folders, config, pictures)
     engines = _Engines()
     with ThreadPoolExecutor(1) as disk:  # thousands of pictures settle while the model answers
@@ -119,18 +119,6 @@ def _folders(checkpoints: Sequence[Checkpoint], out: Path) -> list[Path]:
                 f"two checkpoints are named {name}: evaluate them into two --out folders"
             )
     return [out / name for name in names]
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Look for no garbage: questions stay, and looking takes a third of the time to load them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _workload(

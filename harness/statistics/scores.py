@@ -26,6 +26,8 @@ Key = tuple[str, str]
 
 def mean(verdicts: Sequence[Verdict]) -> float:
     """Score a question by the share of its answers that are right."""
+    if len(verdicts) == 1:
+        return 1.0 if verdicts[0].correct else 0.0
     return [verdict.correct for verdict in verdicts].count(True) / len(verdicts)
 
 
@@ -110,9 +112,9 @@ def question_scores(verdicts: Iterable[Verdict], score: Score = mean) -> dict[Ke
     answers: dict[Key, list[Verdict]] = {}
     for verdict in verdicts:
         answers.setdefault((verdict.task, verdict.id), []).append(verdict)
-    for found in answers.values():
+    for found in (some for some in answers.values() if len(some) > 1):
         samples = [verdict.sample for verdict in found]
-        if len(found) > 1 and len(set(samples)) < len(found):
+        if len(set(samples)) < len(found):
             twice = next(one for at, one in enumerate(found) if one.sample in samples[:at])
             raise ValueError(
                 f"answer {twice.sample} to question {twice.id} of {twice.task} has two "

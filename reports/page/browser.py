@@ -226,6 +226,7 @@ class _Pictures:
         self._places: dict[str, int] = {}
         self._bytes = 0
         self._beside = beside
+        self._begun = False
 
     def place(self, folder: Path, image: Image) -> int:
         if image.sha256 not in self._places:
@@ -251,13 +252,16 @@ class _Pictures:
         return self._put(path, self._beside)
 
     def _put(self, path: Path, folder: Path) -> str:
-        if not path.is_file():
+        if not os.path.isfile(path):
             return f"picture {path.name} cannot be read"
-        folder.mkdir(exist_ok=True)
+        if not self._begun:
+            folder.mkdir(exist_ok=True)
+            self._begun = True
+        copy = f"{folder}/{path.name}"
         try:
-            os.link(path, folder / path.name)
+            os.link(path, copy)
         except OSError:  # another file system
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, copy)
         return f"{FOLDER}/{path.name}"
 
 

@@ -13,7 +13,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from common.errors import UserError
 from drift.pocket.world import CARDS, OPERATORS, Chain
-from driftbench.__main__ import app
+from driftbench.__main__ import application
 from harness.studies import load, pocket, process, rehearsal, rehearsed_models
 from harness.studies.paper_steps import FAMILIES
 from harness.studies.pocket_arms import ARMS, VARIANTS, VARIED
@@ -286,7 +286,7 @@ def test_arms_have_equally_many_trials_on_seeds_that_are_not_counted(name):
 def test_every_step_is_words_that_its_command_knows(name, scale, tmp_path):
     study = load.load(name, controls=True, scale=scale)
     rehearsal.suppose(study, tmp_path)
-    door = typer.main.get_command(app)
+    door = typer.main.get_command(application())
     for step in study.steps:
         words = process.filled(step, study, 1, tmp_path)
         command = door

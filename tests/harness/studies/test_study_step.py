@@ -119,9 +119,9 @@ def test_who_waits_for_whom_is_what_every_pair_of_paths_says():
 
 
 def test_commands_are_the_doors_and_made_by_the_package_that_is_named_last():
-    from driftbench.__main__ import app
+    from driftbench.__main__ import application
 
-    known = {command.name: command.callback for command in app.registered_commands}
+    known = {command.name: command.callback for command in application().registered_commands}
     for command, packages in COMMANDS.items():
         if command in known:
             assert known[command].__module__.split(".")[0] == packages[-1], command
