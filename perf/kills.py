@@ -42,7 +42,7 @@ def main() -> None:
     """Kill, resume, compare; print what happened."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--kills", type=int, default=20)
-    options.add_argument("--questions", type=int, default=600, help="more for a fast engine")
+    options.add_argument("--questions", type=int, default=3000, help="fewer for a slow engine")
     options.add_argument("--shards", type=int, default=1)
     options.add_argument("--engine", choices=("server", "hf", "vllm"), default="server")
     options.add_argument("--data-parallel", type=int, default=1)
