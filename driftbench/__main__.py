@@ -11,6 +11,7 @@ import typer
 
 from common import processes
 from common.command_line import guarded
+from driftbench import elsewhere, rewards
 
 COMMANDS = {
     "eval": "harness.commands.evaluate:evaluate",
@@ -74,8 +75,6 @@ def driftbench(
     version: bool = typer.Option(False, "--version", help="Print the version."),
 ) -> None:
     """Did this checkpoint really get better at visual reasoning, and at what cost?"""
-    from driftbench import rewards
-
     if version:
         from importlib.metadata import version as installed
 
@@ -87,8 +86,6 @@ def driftbench(
 
 def run(words: list[str]) -> int:
     """Run the command that `words` name; return its exit status."""
-    from driftbench import elsewhere
-
     named = [word for word in words[:1] if word in COMMANDS]
     return guarded(application(named or COMMANDS), words, elsewhere.HINTS)
 
