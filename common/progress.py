@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ T = TypeVar("T")
 
 QUIET_SECONDS = 2.0
 """What is over sooner shows no progress."""
-PLAIN_SECONDS = 30.0
-"""Between two lines where standard error is no terminal."""
+PLAIN_SECONDS = 60.0
+"""Between two lines where standard error is no terminal; the first comes after QUIET_SECONDS."""
 LARGE_FILE = 1 << 30
 """Bytes; a smaller file is read in no time."""
 
@@ -37,6 +38,10 @@ class Bar:
         self._began = self._shown = time.monotonic()
         self._lock = threading.Lock()
         self._moving: Progress | None = None
+        self._closed = False
+        self._first_sign = Timer(QUIET_SECONDS, self._appear)
+        self._first_sign.daemon = True
+        self._first_sign.start()
 
     def __enter__(self) -> "Bar":
         self._began = self._shown = time.monotonic()
@@ -47,8 +52,11 @@ class Bar:
 
     def close(self) -> None:
         """Leave nothing of it on a terminal."""
-        if self._moving:
-            self._moving.stop()
+        self._first_sign.cancel()
+        with self._lock:
+            self._closed = True
+            if self._moving:
+                self._moving.stop()
 
     def add(self, count: float = 1, said: str = "") -> None:
         """Count more of it as done.
@@ -64,10 +72,23 @@ class Bar:
                 if now - self._began > QUIET_SECONDS:
                     self._move(said)
             elif now - self._shown > PLAIN_SECONDS:
-                self._shown = now
-                parts = [self._counts(), said, f"eta {self._eta(now)}"]
-                line = f"{self._what}: {'  '.join(filter(None, parts))}"
-                print(line, file=sys.stderr, flush=True)
+                self._print(now, said)
+
+    def _appear(self) -> None:
+        """Show that it goes on, though nothing of it may be done yet."""
+        with self._lock:
+            if self._closed or self._done == self._total:
+                return
+            if sys.stderr.isatty():
+                self._move("")
+            else:
+                self._print(time.monotonic(), "")
+
+    def _print(self, now: float, said: str) -> None:
+        self._shown = now
+        eta = f"eta {self._eta(now)}" if self._done > self._first else "…"
+        line = f"{self._what}: {'  '.join(filter(None, [self._counts(), said, eta]))}"
+        print(line, file=sys.stderr, flush=True)
 
     def _counts(self) -> str:
         digits = 1 if self._unit else 0
@@ -92,6 +113,7 @@ class Bar:
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
+                redirect_stdout=sys.stdout.isatty(),  # what goes into a file is not for a terminal
             )
             self._moving.add_task(self._what, total=self._total, counts="", said="")
             self._moving.start()
@@ -113,9 +135,15 @@ def counted(what: str, items: Iterable[T], total: int) -> Iterator[T]:
             yield item
 
 
+_outermost: Callable[[str], None] | None = None
+"""Tells what the work within `working` is at."""
+
+
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Say what goes on where it takes long: a moving line on a terminal, else a line for each.
+    """Say what goes on where it takes long: a moving line on a terminal, else a line at times.
+
+    Within another, that one says it.
 
     Args:
         what: What goes on, for the reader.
@@ -123,29 +151,50 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     Yields:
         A function to be told what goes on next.
     """
-    if sys.stderr.isatty():
-        from rich.console import Console
-
-        with Console(stderr=True).status(what) as status:
-            yield status.update
+    global _outermost
+    if _outermost is not None:
+        _outermost(what)
+        yield _outermost
         return
     now = [what]
     ended = threading.Event()
-
-    def tell() -> None:
-        said = ""
-        while not ended.wait(QUIET_SECONDS):
-            if now[0] != said:
-                said = now[0]
-                print(f"{said} …", file=sys.stderr, flush=True)
-
-    teller = threading.Thread(target=tell, daemon=True)
+    teller = threading.Thread(target=_tell, args=(now, ended), daemon=True)
     teller.start()
+    _outermost = lambda text: now.__setitem__(0, text)  # noqa: E731
     try:
-        yield lambda text: now.__setitem__(0, text)
+        yield _outermost
     finally:
+        _outermost = None
         ended.set()
         teller.join()
+
+
+def _tell(now: list[str], ended: threading.Event) -> None:
+    """Say what goes on until it has ended, but not before QUIET_SECONDS."""
+    said, shown = "", 0.0
+    while not ended.wait(QUIET_SECONDS):
+        if sys.stderr.isatty():
+            return _spin(now, ended)
+        if now[0] != said or time.monotonic() - shown > PLAIN_SECONDS:
+            said, shown = now[0], time.monotonic()
+            print(f"{said} …", file=sys.stderr, flush=True)
+
+
+def _spin(now: list[str], ended: threading.Event) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+    spinner = Spinner("dots", text=now[0])
+    with Live(
+        spinner,
+        console=Console(stderr=True),
+        refresh_per_second=10,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    ):
+        while not ended.wait(0.1):
+            spinner.update(text=now[0])
 
 
 @contextmanager

@@ -46,15 +46,16 @@ def prior(
 
     kinds = roles(modules)
     vlm, llm, base = local(vlm), local(llm), base and local(base)
-    made = priors.build(
-        vlm,
-        llm,
-        variant,  # type: ignore[arg-type]
-        base=base,
-        roles=kinds,
-        dtype=dtype,
-        seed=seed,
-    )
+    with working("pairing"):
+        made = priors.build(
+            vlm,
+            llm,
+            variant,  # type: ignore[arg-type]
+            base=base,
+            roles=kinds,
+            dtype=dtype,
+            seed=seed,
+        )
     for line in made.warnings:
         print(f"warning: {line}")
     error = priors.save(made, out, overwrite, rank)
@@ -214,9 +215,11 @@ def families(
     from drift.pairing import pair
 
     vlm, llm = map(local, check)
-    found = pair(vlm, llm)
+    with working("pairing"):
+        found = pair(vlm, llm)
+        notes = [*found.notes, *compatibility.warnings(vlm, llm)]
     print(f"{found.family.name}: {len(found.weights)} tensors paired")
-    for note in (*found.notes, *compatibility.warnings(vlm, llm)):
+    for note in notes:
         print(f"  {note}")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from common import hub
 from common.errors import UserError
+from common.progress import working
 from common.terminal import print_table
 from drift.families import family_of, read_config, text_config
 from drift.training import memory, sharding
@@ -165,7 +166,8 @@ def tell(config: TrainConfig, gib: float | None) -> None:
         name, _, revision = place.partition("@")
         place = str(hub.fetch(name, "model", revision or None, only=["config.json"]))
     family_of(place)
-    model = outline(place)
+    with working("building the model without its weights"):
+        model = outline(place)
     freeze(model, config.train)
     tokens = config.max_tokens or model.config.get_text_config().max_position_embeddings  # type: ignore[operator, union-attr]
     sizes = memory.sizes(model, config, tokens)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from typer import Argument
 
+from common.progress import working
+
 
 def compact(
     runs: Annotated[list[Path], Argument(metavar="RUN...", help="Run folders.")],
@@ -17,4 +19,6 @@ def compact(
     from harness.runs.export import compact as room
 
     for run in runs:
-        print(room(run))
+        with working(f"writing the answers of {run}"):
+            path = room(run)
+        print(path)

@@ -11,6 +11,7 @@ from typer import Argument, Exit, Option
 
 from common.command_line import completing
 from common.errors import UserError, near
+from common.progress import working
 from common.terminal import console, print_table
 from common.text import printable
 from harness.commands.options import task_names
@@ -101,7 +102,10 @@ def compare(
     sides = _sides(runs, protocol)
     if len(sides) == 1:
         raise UserError(f"there is only {sides[0].name}: name a second run to compare with it")
-    found = comparison.compare(sides, baseline=baseline, tasks=wanted, groups=groups, metric=metric)
+    with working("comparing"):
+        found = comparison.compare(
+            sides, baseline=baseline, tasks=wanted, groups=groups, metric=metric
+        )
     if not found.differences:
         raise UserError(f"nothing can be compared: {' '.join(found.notes)}".rstrip("."))
     unfinished = [s.name for s in sides if not all(run.card.finished for run in s.runs)]

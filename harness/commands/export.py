@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from common.errors import UserError, near
 from common.files import write_whole
+from common.progress import working
 
 FORMATS = ("lm-eval", "model-card", "hub", "inspect")
 
@@ -39,7 +40,8 @@ def export(
         out.mkdir(parents=True, exist_ok=True)
         for task in graded.card.tasks:
             path = out / f"{graded.card.name}_{task.name}.eval"
-            inspect_log.write(graded, task, path)
+            with working(f"writing {path}"):
+                inspect_log.write(graded, task, path)
             print(f"wrote {path}")
         return
     if out.is_dir():
@@ -50,5 +52,6 @@ def export(
         "hub": hub.eval_results,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, writers[format](graded).encode())
+    with working(f"writing {out}"):
+        write_whole(out, writers[format](graded).encode())
     print(f"wrote {out}")

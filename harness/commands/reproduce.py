@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from common.command_line import completing
+from common.progress import working
 
 
 def _studies() -> tuple[str, ...]:
@@ -67,7 +68,10 @@ def reproduce(
     from harness.studies import load, runner
     from harness.studies import plan as study_plan
 
-    made = load.load(study, seeds=seeds, controls=controls, scale=scale, settings=settings or ())
+    with working(f"laying out the steps of {study}"):
+        made = load.load(
+            study, seeds=seeds, controls=controls, scale=scale, settings=settings or ()
+        )
     runner.check_gpus(made, gpus)
     chosen = study_plan.choose(made, only or [], start)
     if plan:

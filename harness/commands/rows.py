@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from common.errors import UserError
+from common.progress import working
 
 
 def rows(
@@ -36,7 +37,8 @@ def rows(
     if out.suffix != ".jsonl":
         raise UserError(f"--out {out} is no name of rows: expected one that ends in .jsonl")
     graded = read_run(run, protocol=protocol)
-    written = write(graded, out, every=every, inline=inline)
+    with working(f"writing {out}"):
+        written = write(graded, out, every=every, inline=inline)
     print(
         f"{out}: {written.rows} rows of {written.answers} answers, to {written.questions} of "
         f"{written.asked} questions"

@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Argument
 
 from common.errors import UserError
+from common.progress import working
 from common.terminal import print_table
 from common.text import percent, printable
 
@@ -24,12 +25,14 @@ def runs(
         raise UserError(f"there is no folder {folder}: name the one that holds the runs")
     rows: list[tuple[str, ...]] = []
     broken = []
-    for path in _cards(folder):
-        try:
-            card, cells = read_card(path.parent), read_cells(path.parent)
-        except UserError as error:
-            broken.append(str(error))
-            continue
+    read = []
+    with working(f"looking into {folder}"):
+        for path in _cards(folder):
+            try:
+                read.append((path, read_card(path.parent), read_cells(path.parent)))
+            except UserError as error:
+                broken.append(str(error))
+    for path, card, cells in read:
         scores = {cell.task: percent(cell.score) for cell in cells if cell.group == "all"}
         name = str(path.parent.relative_to(folder)) if path.parent != folder else card.name
         when = datetime.datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")

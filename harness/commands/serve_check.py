@@ -13,6 +13,7 @@ import typer
 from typer import Argument, Option
 
 from common.errors import UserError
+from common.progress import working
 from common.terminal import print_table
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def serve_check(
 
     from harness.engines.connection import address
 
-    findings = asyncio.run(_examine(address(url), model, _key(key_env)))
+    with working(f"asking {url}") as say:
+        findings = asyncio.run(_examine(address(url), model, _key(key_env), say))
     _print(findings)
     if any(finding.needed and not finding.able for finding in findings):
         raise typer.Exit(2)
@@ -115,7 +117,9 @@ class Finding:
     """Without it, `eval` cannot use the endpoint."""
 
 
-async def _examine(url: str, model: str | None, key: str) -> list[Finding]:
+async def _examine(
+    url: str, model: str | None, key: str, say: Callable[[str], None]
+) -> list[Finding]:
     from harness.engines.endpoint import Endpoint
     from harness.engines.reply import Closed, Failed
 
@@ -125,7 +129,8 @@ async def _examine(url: str, model: str | None, key: str) -> list[Finding]:
         if model is None and not listed:
             raise UserError(f"{url} keeps no list of its models: name one with --model")
         served = await endpoint.served(model or listed[0].model)
-        return [*_told(listed, served), *await _Examiner(endpoint, served.model).findings()]
+        examiner = _Examiner(endpoint, served.model)
+        return [*_told(listed, served), *await examiner.findings(say)]
     except (Failed, Closed) as trouble:
         raise UserError(f"{url} cannot be examined: {trouble}") from None
     finally:
@@ -149,7 +154,7 @@ class _Examiner:
     def __init__(self, endpoint: "Endpoint", model: str) -> None:
         self._endpoint, self._model = endpoint, model
 
-    async def findings(self) -> list[Finding]:
+    async def findings(self, say: Callable[[str], None]) -> list[Finding]:
         checks: list[tuple[str, bool, Callable[[], Awaitable[tuple[bool, str]]]]] = [
             ("text", True, self._text),
             ("one picture", True, self._picture),
@@ -160,7 +165,11 @@ class _Examiner:
             ("top_k", False, self._top_k),
             (f"{TOGETHER} questions at once", False, self._together),
         ]
-        return [await self._check(what, needed, check) for what, needed, check in checks]
+        found: list[Finding] = []
+        for what, needed, check in checks:
+            say(f"{self._endpoint.url}: {what}, {len(found) + 1} of {len(checks)}")
+            found.append(await self._check(what, needed, check))
+        return found
 
     async def _check(
         self, what: str, needed: bool, check: Callable[[], Awaitable[tuple[bool, str]]]
@@ -185,14 +194,14 @@ class _Examiner:
         return True, _shown(await self._request("What is 2 + 3? Answer with the number."))
 
     async def _picture(self) -> tuple[bool, str]:
-        without = await self._request("Which colour is this?")
+        without = await self._request("Which colour is this?", max_tokens=1)
         shown = await self._request("<image>Which colour is this?", 1)
         if shown.tokens_in and shown.tokens_in <= without.tokens_in:
             return False, f"the picture is ignored: the prompt has {shown.tokens_in} tokens with it"
         return True, f"{COLOURS[0]}: {_shown(shown)}"
 
     async def _pictures(self) -> tuple[bool, str]:
-        one = await self._request("First: <image> Then:  Which colours?", 1)
+        one = await self._request("First: <image> Then:  Which colours?", 1, max_tokens=1)
         two = await self._request("First: <image> Then: <image> Which colours?", 2)
         if two.tokens_in and two.tokens_in <= one.tokens_in:
             return False, f"the second is ignored: the prompt has {two.tokens_in} tokens with it"
@@ -230,9 +239,12 @@ class _Examiner:
         from harness.engines.reply import Closed, Failed, Refused
 
         began = time.monotonic()
-        await self._request("What is 1 + 1?")
+        await self._request("What is 1 + 1?", max_tokens=8)
         alone = time.monotonic() - began
-        requests = [self._request(f"What is {number} + {number}?") for number in range(TOGETHER)]
+        requests = [
+            self._request(f"What is {number} + {number}?", max_tokens=8)
+            for number in range(TOGETHER)
+        ]
         found = await asyncio.gather(*requests, return_exceptions=True)
         together = time.monotonic() - began - alone
         troubles = [one for one in found if isinstance(one, Failed | Closed | Refused)]

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from common.errors import UserError, near
 from common.pictures import decoded
+from common.progress import working
 from common.terminal import console
 from common.text import printable
 
@@ -37,7 +38,9 @@ def show(
     from harness.statistics.sides import read_run, root
 
     graded = read_run(run, protocol=protocol)
-    question = _question(read_questions(root(run)), id, task, run)
+    with working(f"reading {run}"):
+        question = _question(read_questions(root(run)), id, task, run)
+        responses = _responses(root(run), question)
     verdicts = {v.sample: v for v in graded.verdicts.get((question.task, "all"), []) if v.id == id}
     print(_bold(f"{printable(question.task)} {printable(id)}"))
     for image in question.images:
@@ -45,7 +48,7 @@ def show(
     print(_block(question.prompt))
     if "answer" in question.row:
         print(_bold("truth"), printable(str(question.row["answer"])))
-    for response in _responses(root(run), question):
+    for response in responses:
         print()
         _print_response(response, verdicts.get(response.sample), thoughts)
 

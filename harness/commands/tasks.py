@@ -8,6 +8,7 @@ import typer
 from typer import Option
 
 from common.errors import UserError
+from common.progress import counted
 from common.terminal import print_table
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def _check(data: Path | None) -> None:
 
     found = []
     loaded, whole = 0, True
-    for name in tasks.names():
+    names = tasks.names()
+    for name in counted("loading tasks", names, len(names)):
         source = tasks.load(name).source
         rows: Sequence[tasks.Row] = ()
         try:
@@ -64,7 +66,7 @@ def _check(data: Path | None) -> None:
         n = str(source.n) if source else ""
         found.append((name, str(len(rows) or ""), n, "; ".join(troubles) or "ok"))
     print_table(("task", "rows", "n", ""), found, "lrrl")
-    print(f"{loaded} of {len(tasks.names())} load")
+    print(f"{loaded} of {len(names)} load")
     raise typer.Exit(0 if whole and loaded else 2)
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from common.progress import working
+
 
 def tune(
     study: Annotated[Path, Argument(help="Folder of a study that tried settings.")],
@@ -29,7 +31,8 @@ def tune(
     design = record.read(study)
     if design is None:
         raise UserError(f"{study} holds no study: expected a folder of `driftbench reproduce`")
-    tuned = tuning.tune(design, study, words(methods), words(families))
+    with working("choosing"):
+        tuned = tuning.tune(design, study, words(methods), words(families))
     tuning.write(out, tuned)
     rows = []
     for method, of in tuned.methods.items():

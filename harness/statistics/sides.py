@@ -11,6 +11,7 @@ from typing import Any
 
 import tasks
 from common.errors import UserError, near
+from common.progress import working
 from common.provenance import digest
 from common.text import printable
 from common.typed import as_kind
@@ -130,6 +131,14 @@ def read_run(folder: Path, name: str | None = None, protocol: str | None = None)
                 f"`driftbench score {folder} --protocol {protocol}` does that"
             )
         card = dataclasses.replace(read_card(place), name=card.name)
+    with working(f"reading {folder}"):
+        verdicts = _verdicts(place, folder)
+    name = name or folder.resolve().name
+    return Run(name=name, folder=place, card=card, verdicts=verdicts)
+
+
+def _verdicts(place: Path, folder: Path) -> dict[Where, list[Verdict]]:
+    """Read the verdicts at a place, those of a run folder."""
     verdicts: dict[Where, list[Verdict]] = {}
     seen: set[tuple[str, str, int]] = set()
     for verdict in read_verdicts(place):
@@ -142,8 +151,7 @@ def read_run(folder: Path, name: str | None = None, protocol: str | None = None)
         seen.add(answer)
         for group in verdict.groups:
             verdicts.setdefault((verdict.task, group), []).append(verdict)
-    name = name or folder.resolve().name
-    return Run(name=name, folder=place, card=card, verdicts=verdicts)
+    return verdicts
 
 
 def root(folder: Path) -> Path:

@@ -10,14 +10,14 @@ def step(bar, how="rule"):
 def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(clock, capsys):
     with Progress("vlm", 100) as bar:
         step(bar)
-        clock.now = 20.0
+        clock.now = 40.0
         step(bar, "unparsed")
         assert capsys.readouterr().err == ""
-        clock.now = 40.0
+        clock.now = 80.0
         step(bar, "truncated")
         step(bar)
     assert capsys.readouterr().err == (
-        "vlm: 3/100  0.1/s  2 tokens/s  1 unparsed  1 truncated  eta 0:21:33\n"
+        "vlm: 3/100  0.0/s  1 tokens/s  1 unparsed  1 truncated  eta 0:43:07\n"
     )
 
 
