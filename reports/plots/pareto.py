@@ -9,7 +9,8 @@ from common.provenance import Amount, cost_of, whole
 from harness.statistics.compare import MEAN
 from reports.blocks import Block, Row
 from reports.plots import style
-from reports.plots.style import INCHES, INK, Plot, Style
+from reports.plots.names import Named, put
+from reports.plots.style import INCHES, INK, Plot
 from reports.tables import Table, overall, shown
 
 
@@ -155,63 +156,18 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
     low = min(point.score - _error(point) for point in every)
     high = max(point.score + _error(point) for point in every)
     axis.set_ylim(low - 0.12 * (high - low) - 1, high + 0.12 * (high - low) + 1)
-    _name(axis, found, place, looks)
     axis.set_xlabel(label)
     axis.set_ylabel("accuracy (%)")
     axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
+    # Of the merges only the chosen one has its name.
+    named = [
+        Named(style.plain(p.label), place[p], p.score, looks[p.kind].color)
+        for p in found
+        if p.kind != "merge" or p.label.startswith("best")
+    ]
+    put(axis, named, [(place[p], p.score, _error(p)) for p in found])
     return figure
 
 
 def _error(point: Point) -> float:
     return point.stderr if point.stderr == point.stderr else 0.0
-
-
-def _named(point: Point) -> bool:
-    return point.kind != "merge" or point.label.startswith("best")
-
-
-def _name(
-    axis: Any, found: Sequence[Point], place: dict[Point, float], looks: dict[str, Style]
-) -> None:
-    """Names beside the points; of the merges only that of the chosen one."""
-    low, high = axis.get_ylim()
-    named = [point for point in found if _named(point)]
-    across = axis.transScale + axis.transLimits
-    for late in (False, True):
-        side = [p for p in named if (across.transform((place[p], low))[0] > 0.4) == late]
-        heights = apart([point.score for point in side], 0.065 * (high - low), low)
-        for point, height in zip(side, heights, strict=True):
-            axis.annotate(
-                style.plain(point.label),
-                (place[point], height),
-                xytext=(-6 if late else 6, 0),
-                ha="right" if late else "left",
-                va="center",
-                textcoords="offset points",
-                fontsize=6,
-                color=looks[point.kind].color,
-            )
-
-
-def apart(heights: Sequence[float], gap: float, low: float) -> list[float]:
-    """Heights that keep their order and stand apart: names on top of each other cannot be read.
-
-    Args:
-        heights: Where the names would stand.
-        gap: Least distance of two.
-        low: None is moved below this, as long as there is room.
-
-    >>> apart([50.0, 51.0, 80.0], 5.0, 0.0)
-    [46.0, 51.0, 80.0]
-    >>> apart([1.0, 2.0], 5.0, 0.0)
-    [0.0, 5.0]
-    """
-    order = sorted(range(len(heights)), key=lambda i: -heights[i])
-    placed: list[float] = []
-    for i in order:
-        placed.append(min(heights[i], placed[-1] - gap) if placed else heights[i])
-    for back in reversed(range(len(placed))):
-        least = placed[back + 1] + gap if back + 1 < len(placed) else low
-        placed[back] = max(placed[back], least)
-    found = dict(zip(order, placed, strict=True))
-    return [found[i] for i in range(len(heights))]

@@ -99,14 +99,3 @@ def test_without_a_cost_nothing_is_drawn(tmp_path):
         answers = graded.simple_answers(questions, [1, 0, 1, 1])
         graded.write_run(tmp_path / name, questions, answers, seconds=3.0)
     assert pareto.plots([tables.compare(load.collect([tmp_path]).blocks[0])]) == [[]]
-
-
-def test_names_stand_apart_in_their_order():
-    for heights in ([50.0, 51.0, 80.0], [1.0, 2.0, 3.0], [9.0], [], [5.0, 5.0, 5.0, 90.0]):
-        found = pareto.apart(heights, 5.0, 0.0)
-        ranked = [height for _, height in sorted(zip(heights, found, strict=True))]
-        assert all(b - a >= 5.0 for a, b in zip(ranked, ranked[1:], strict=False))
-        assert all(height >= 0 for height in found)
-    assert pareto.apart([10.0, 30.0, 20.0], 5.0, 0.0) == [10.0, 30.0, 20.0]
-    assert pareto.apart([50.0, 51.0, 80.0], 5.0, 0.0) == [46.0, 51.0, 80.0]
-    assert pareto.apart([1.0, 2.0], 5.0, 0.0) == [0.0, 5.0]
