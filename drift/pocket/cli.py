@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from common.command_line import completing
+
 app = typer.Typer(
     help="Make the pocket world and its tiny models.",
     no_args_is_help=True,
@@ -13,7 +15,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Family = Annotated[str, typer.Argument(help="qwen2_5_vl, llava_next or idefics3.")]
+
+def _families() -> tuple[str, ...]:
+    from drift.pocket.models import FAMILIES
+
+    return FAMILIES
+
+
+Family = Annotated[
+    str,
+    typer.Argument(
+        help="qwen2_5_vl, llava_next or idefics3.", autocompletion=completing(_families)
+    ),
+]
 Base = Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the family's base.")]
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]

@@ -5,7 +5,14 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from common.command_line import completing
 from common.progress import working
+
+
+def _families() -> tuple[str, ...]:
+    from drift.pocket.models import FAMILIES
+
+    return FAMILIES
 
 
 def tune(
@@ -15,7 +22,12 @@ def tune(
         str, Option(metavar="A,B", help="Some methods; default: all that were tried.")
     ] = "",
     families: Annotated[
-        str, Option(metavar="A,B", help="Some families; default: all that were tried.")
+        str,
+        Option(
+            metavar="A,B",
+            help="Some families; default: all that were tried.",
+            autocompletion=completing(_families),
+        ),
     ] = "",
 ) -> None:
     """Choose each method's settings among a study's trials.

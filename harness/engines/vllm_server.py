@@ -10,12 +10,10 @@ import os
 
 from harness.engines.vllm import installed, settle
 
-SETTINGS = {"VLLM_LOGGING_LEVEL": "INFO", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-"""Instead of those for a run, unless the user has others."""
-
 if __name__ in ("__main__", "__mp_main__"):
-    for setting in SETTINGS.items():
-        os.environ.setdefault(*setting)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
+    # On a CPU without a worker beside the engine: the two wait for each other in busy loops, which
+    # on cores with other work take the time of the answer.
     found = installed()
     settle(on_cpu=bool(found and found[1]))
 

@@ -144,6 +144,9 @@ def test_what_others_call_an_option_leads_to_one_of_ours():
         ("driftbench eval vlm --data-p", ["--data-parallel"]),
         ("driftbench train pocket_g", ["pocket_grpo"]),
         ("driftbench reproduce s", ["small"]),
+        ("driftbench tune runs/pocket --families idefics3,l", ["idefics3,llava_next"]),
+        ("driftbench pocket base q", ["qwen2_5_vl"]),
+        ("driftbench train mine.yaml --report-to t", ["tensorboard", "trackio"]),
     ],
 )
 def test_a_shell_completes_names(monkeypatch, capsys, typed, offered):
