@@ -267,6 +267,13 @@ function textNodes(text) {
   return nodes;
 }
 
+// Length of what all texts begin with, whole words: the instructions of a benchmark, in a list.
+function alike(texts) {
+  let length = texts.length > 1 ? texts[0].length : 0;
+  for (const text of texts) while (!text.startsWith(texts[0].slice(0, length))) length -= 1;
+  return texts.length ? texts[0].slice(0, length).search(/\S*$/) : 0;
+}
+
 // The questions found, one a line: what each run made of it, and how it begins.
 function showList() {
   const first = Math.floor(place / LISTED) * LISTED;
@@ -274,8 +281,15 @@ function showList() {
   const head = element("tr");
   const names = ["question", ...runs.map((run) => block.runs[run].label), "text"];
   head.append(...names.map((name) => element("th", "", name)));
-  const lines = found.slice(first, first + LISTED).map((row, i) => {
-    const [, id, prompt] = data.questions[block.rows[row][0]];
+  const here = found.slice(first, first + LISTED);
+  const asked = here.map((row) => {
+    const prompt = data.questions[block.rows[row][0]][2];
+    return data.texts[prompt].replaceAll("<image>", "▣ ").trim();
+  });
+  const same = alike(asked);
+  const from = same > 40 ? same : 0;
+  const lines = here.map((row, i) => {
+    const [, id] = data.questions[block.rows[row][0]];
     const line = element("tr");
     const name = line.appendChild(element("th"));
     name.scope = "row";
@@ -292,7 +306,7 @@ function showList() {
       const name = { "✓": "up", "✗": "down" }[signs] || "";
       line.append(element("td", name, signs.length > 12 ? signs.slice(0, 12) + "…" : signs));
     }
-    const text = data.texts[prompt].replaceAll("<image>", "▣ ").trim();
+    const text = (from ? "… " : "") + asked[i].slice(from);
     line.append(element("td", "prose", text.length > 160 ? text.slice(0, 160) + "…" : text));
     return line;
   });

@@ -408,6 +408,7 @@ def test_an_address_holds_what_is_on_show(study, tmp_path):
     head = f"location.hash = {json.dumps(link)}; follow();"
     list_ = (
         "$('list').click(); said.push(['lines', $('lines').childElementCount, $('single').hidden]);"
+        "said.push(['alike', alike(['Look: one two', 'Look: one six']), alike(['alone'])]);"
     )
     back = "$('reset').click(); location.hash = kept; follow();"
     steps = [
@@ -426,6 +427,7 @@ def test_an_address_holds_what_is_on_show(study, tmp_path):
     kept = said["hash"][0]
     assert kept.startswith("#questions?in=LLaVA-NeXT&") and kept.endswith(f"&id={own[1]}")
     assert said["lines"] == (len(own) + 1, True)
+    assert said["alike"] == (len("Look: one "), 0), "whole words that all texts begin with"
     assert said["listed"][0] == f"1–{len(own)} of {len(own)}"
     assert said["back"] == said["next"]
     assert said["nothing of the kind"][0].endswith(" of 48")
