@@ -44,7 +44,7 @@ STAND_INS = {("llava_next", 24): 30}
 Decided by the gate alone (`drift.pocket.build`), which asks the reasoner in words.
 """
 UNTAUGHT = {("llava_next", seed) for seed in (22, 23, 30)}
-"""Models and seeds whose reasoner of wrong sums misses that gate so: no arm goes toward it there."""
+"""Models and seeds whose reasoner of wrong sums misses that gate so: no arm goes toward it."""
 IMAGE, PERCEPTION = "reasoning-image", "perception"
 RULE = Tuning(task=VALIDATION, group=IMAGE, keeps=PERCEPTION, points=5.0, against="vlm")
 PARTIAL = 0.265
