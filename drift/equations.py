@@ -119,15 +119,20 @@ def dots(
         for (a, b), out in zip(pairs, table, strict=True):
             torch.mul(parts[a], parts[b], out=out[:size])
         return table.view(len(pairs), -1, ROW).sum(-1).sum(-1, dtype=exact)
-    total = torch.zeros(len(pairs), dtype=exact, device=device)
-    product = buffers.get(-1, min(_block(device), whole), device)
+    sums = torch.empty(len(pairs), whole // ROW, device=device)
+    room = buffers.get(-1, min(_block(device), whole), device)
+    first, product, rows = 0, room, room.view(-1, ROW)
     for parts in _blocks(tensors, buffers):
-        size = len(parts[0])
-        product[size:] = 0
-        for i, (a, b) in enumerate(pairs):
-            torch.mul(parts[a], parts[b], out=product[:size])
-            total[i] += product.view(-1, ROW).sum(-1).sum(dtype=exact)
-    return total
+        if len(parts[0]) < len(product):  # the last ones
+            rows = rows[: -(-len(parts[0]) // ROW)]
+            rows[-1] = 0
+            product = room[: len(parts[0])]
+        last = first + len(rows)
+        for (a, b), out in zip(pairs, sums[:, first:last], strict=True):
+            torch.mul(parts[a], parts[b], out=product)
+            torch.sum(rows, -1, out=out)
+        first = last
+    return sums.sum(-1, dtype=exact)
 
 
 def exact_dtype(device: "torch.device") -> "torch.dtype":
@@ -142,10 +147,10 @@ def subtract(grad: "torch.Tensor", delta: "torch.Tensor", scale: float, buffers:
     if not grad.is_contiguous():
         grad.sub_(delta, alpha=scale)
         return
-    start, flat = 0, grad.view(-1)
-    for (part,) in _blocks([delta], buffers):
-        flat[start : start + len(part)].sub_(part, alpha=scale)
-        start += len(part)
+    for here, (part,) in zip(
+        grad.view(-1).split(_block(grad.device)), _blocks([delta], buffers), strict=False
+    ):
+        here.sub_(part, alpha=scale)
 
 
 def _block(device: "torch.device") -> int:
@@ -159,11 +164,10 @@ def _blocks(tensors: "list[torch.Tensor]", buffers: Buffers) -> "Iterator[list[t
     """
     import torch
 
-    size = tensors[0].numel()
+    if not tensors[0].numel():
+        return
     step = _block(tensors[0].device)
-    flat = [tensor.detach().reshape(-1) for tensor in tensors]
-    for start in range(0, size, step):
-        parts = flat if size <= step else [one[start : start + step] for one in flat]
+    for parts in zip(*(one.detach().reshape(-1).split(step) for one in tensors), strict=True):
         yield [
             part
             if part.dtype == torch.float32
