@@ -1,18 +1,20 @@
 """Where `memory: low` takes training, against float32 and against bfloat16 rounded to the nearest.
 
     python perf/low_memory.py runs/pocket/seed-0/llava_next
-    python perf/low_memory.py runs/pocket/seed-0/llava_next --wide --steps 40 --lr 2e-5
+    python perf/low_memory.py runs/pocket/seed-0/llava_next --wide 4 --batch 8 --found wide.jsonl
 
 Trains the VLM of a family in a finished pocket study, SFT and DRIFT, with several seeds: the mean
-loss of the last 20 steps (or the last fifth), ρ, the share of 256 chains not trained on that are
-worked out right (greedily: every token is the likeliest, given those before), and the share of the
-trained weights that moved. With `--wide` its decoder is given the size of SmolLM2-135M, and random
-weights, and its reasoner lies a tenth of their size away.
+loss of the last 20 steps (or the last fifth), that of chains not trained on, the share of them
+that are worked out right (greedily: every token is the likeliest, given those before), ρ, and the
+share of the trained weights that moved. With `--wide` its decoder gets so many layers of the size
+of SmolLM2-135M's, 30 being all, with random weights, and its reasoner lies a tenth of their size
+away. With `--found` each training is kept there, and not done again.
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import statistics
 import tempfile
@@ -34,13 +36,12 @@ from drift.training.trainable import freeze
 SMOLLM2 = {
     "hidden_size": 576,
     "intermediate_size": 1536,
-    "num_hidden_layers": 30,
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
     "head_dim": 64,
     "initializer_range": 0.02,
 }
-"""Of HuggingFaceTB/SmolLM2-135M, all but the vocabulary."""
+"""Of a layer of HuggingFaceTB/SmolLM2-135M."""
 by_chance = low_memory.bfloat16_by_chance
 ARMS = ("float32", "memory: low", "bfloat16, rounded to the nearest")
 
@@ -53,29 +54,42 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--wide", action="store_true", help="a decoder of SmolLM2-135M's size")
+    parser.add_argument("--wide", type=int, help="layers of SmolLM2-135M's size; it has 30")
+    parser.add_argument("--found", type=Path, help="JSON lines of what was measured; goes on there")
+    parser.add_argument("--fresh", type=int, default=256, help="chains not trained on")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        "| lr | method | weights | loss | ρ | right, % | moved, % |\n|---|---|---|---|---|---|---|"
-    )
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        world.write(scratch / "fresh", 1000, 256, 1, 1)
+        world.write(scratch / "fresh", 1000, args.fresh, 1, 1)
         data = args.folder.parent / "world" / "train.jsonl"
         places = {name: str(args.folder / name) for name in ("vlm", "reasoner")}
         if args.wide:
-            places = widened(places, scratch)
+            places = widened(places, args.wide, scratch)
         more = {"data": str(data), "dtype": "bfloat16", "steps": args.steps, "batch": args.batch}
-        for lr in args.lr:
-            for recipe in ("pocket_sft", "pocket_drift"):
-                for arm in ARMS:
-                    found = []
-                    for seed in range(args.seeds):
-                        config = load(recipe, places | more | {"lr": lr, "seed": seed})
-                        found.append(measured(config, arm, places["reasoner"], scratch))
-                    row = [f"{lr:g}", recipe.removeprefix("pocket_"), arm, *cells(found)]
-                    print(f"| {' | '.join(row)} |", flush=True)
+        kept = {} if args.found is None else read(args.found)
+        rows = itertools.product(args.lr, ("pocket_drift", "pocket_sft"), ARMS)
+        for number, (lr, recipe, arm) in enumerate(rows):
+            found = []
+            for seed in range(args.seeds):
+                key = (args.wide, args.steps, args.batch, lr, recipe, arm, seed)
+                if key not in kept:
+                    config = load(recipe, places | more | {"lr": lr, "seed": seed})
+                    kept[key] = measured(config, arm, places["reasoner"], scratch)
+                    if args.found is not None:
+                        with args.found.open("a") as file:
+                            file.write(json.dumps([key, kept[key]]) + "\n")
+                found.append(kept[key])
+            if not number:
+                print(f"| lr | method | weights | {' | '.join(found[0])} |\n{'|---' * 8}|")
+            row = [f"{lr:g}", recipe.removeprefix("pocket_"), arm, *cells(found)]
+            print(f"| {' | '.join(row)} |", flush=True)
+
+
+def read(path: Path) -> dict[tuple, dict[str, float]]:
+    """What was measured before."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {tuple(key): found for key, found in map(json.loads, lines)}
 
 
 def cells(found: list[dict[str, float]]) -> list[str]:
@@ -106,36 +120,40 @@ def measured(config: TrainConfig, arm: str, reasoner: str, scratch: Path) -> dic
     trained = [name for name, param in after.items() if param.requires_grad]
     moved = sum(int((after[name] != before[name]).sum()) for name in trained)
     tail = log[-min(20, max(1, len(log) // 5)) :]
+    loss, right = on_fresh(last.eval(), config, scratch)
     return {
         "loss": statistics.mean(line["loss"] for line in tail),
-        "rho": displacement(config.vlm, reasoner, out).rho,
-        "right": 100 * right(last.eval(), config, scratch),
-        "moved": 100 * moved / sum(after[name].numel() for name in trained),
+        "fresh loss": loss,
+        "right, %": right,
+        "ρ": displacement(config.vlm, reasoner, out).rho,
+        "moved, %": 100 * moved / sum(after[name].numel() for name in trained),
     }
 
 
-def right(model: torch.nn.Module, config: TrainConfig, scratch: Path) -> float:
-    """The share of chains not trained on whose whole answer is the likeliest."""
+def on_fresh(model: torch.nn.Module, config: TrainConfig, scratch: Path) -> tuple[float, float]:
+    """Of chains not trained on: the mean loss, and the percentage whose answer is the likeliest."""
     fresh = replace(config, data=str(scratch / "fresh" / "train.jsonl"), day="2026-01-01")
     data = training._data(fresh, family_of(config.vlm), None)
-    hits = 0
+    losses, hits = [], 0
     with torch.no_grad():
         for sample in data.samples:
             batch = training.collate([sample], data.pad, False)
             batch.pop("rows", None)
-            labels = batch.pop("labels")[:, 1:]
-            said = model(**batch).logits[:, :-1].argmax(-1)
-            hits += bool((said == labels)[labels != training.IGNORED].all())
-    return hits / len(data.samples)
+            labels = batch.pop("labels")
+            said = model(**batch)
+            losses.append(float(training.answer_loss(said, labels)))
+            learnt = labels[:, 1:] != training.IGNORED
+            hits += bool((said.logits[:, :-1].argmax(-1) == labels[:, 1:])[learnt].all())
+    return statistics.mean(losses), 100 * hits / len(losses)
 
 
-def widened(places: dict[str, str], scratch: Path) -> dict[str, str]:
-    """The pair with a decoder of SmolLM2-135M's size."""
+def widened(places: dict[str, str], layers: int, scratch: Path) -> dict[str, str]:
+    """The pair with a decoder of `layers` layers of SmolLM2-135M's size."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     torch.manual_seed(0)
     config = AutoConfig.from_pretrained(places["vlm"])
-    for name, value in SMOLLM2.items():
+    for name, value in (SMOLLM2 | {"num_hidden_layers": layers}).items():
         setattr(config.text_config, name, value)
     vlm = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     llm = AutoModelForCausalLM.from_config(config.text_config, dtype=torch.float32)
