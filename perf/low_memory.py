@@ -28,9 +28,13 @@ from drift.displacement import displacement
 from drift.families import decoder, family_of
 from drift.papers import copy_papers
 from drift.pocket import world
-from drift.training import low_memory
+from drift.training import low_memory, mixin
 from drift.training import trainer as training
 from drift.training.config import TrainConfig, load
+from drift.training.data import prepared
+from drift.training.encode import IGNORED
+from drift.training.samples import collate
+from drift.training.saving import LOG
 from drift.training.trainable import freeze
 
 SMOLLM2 = {
@@ -107,11 +111,11 @@ def measured(config: TrainConfig, arm: str, reasoner: str, scratch: Path) -> dic
     out = scratch / "out"
     nearest = arm == ARMS[2]
     # The trainer would refuse steps that are lost.
-    with mock.patch.object(training, "refuse_lost_steps", mock.Mock()), mock.patch.object(
+    with mock.patch.object(mixin, "refuse_lost_steps", mock.Mock()), mock.patch.object(
         low_memory, "bfloat16_by_chance", torch.Tensor.bfloat16 if nearest else by_chance
     ), contextlib.redirect_stdout(io.StringIO()):  # fmt: skip
         training.train(config, out, overwrite=True)
-    log = [json.loads(line) for line in (out / training.LOG).read_text().splitlines()]
+    log = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     first, last = (Auto.from_pretrained(one, dtype=torch.float32) for one in (config.vlm, out))
     if config.memory == "low":
         first.bfloat16().float()  # as training saw it
@@ -133,16 +137,16 @@ def measured(config: TrainConfig, arm: str, reasoner: str, scratch: Path) -> dic
 def on_fresh(model: torch.nn.Module, config: TrainConfig, scratch: Path) -> tuple[float, float]:
     """Of chains not trained on: the mean loss, and the percentage whose answer is the likeliest."""
     fresh = replace(config, data=str(scratch / "fresh" / "train.jsonl"), day="2026-01-01")
-    data = training._data(fresh, family_of(config.vlm), None)
+    data = prepared(fresh, family_of(config.vlm), None)
     losses, hits = [], 0
     with torch.no_grad():
         for sample in data.samples:
-            batch = training.collate([sample], data.pad, False)
+            batch = collate([sample], data.pad, False)
             batch.pop("rows", None)
             labels = batch.pop("labels")
             said = model(**batch)
-            losses.append(float(training.answer_loss(said, labels)))
-            learnt = labels[:, 1:] != training.IGNORED
+            losses.append(float(mixin.answer_loss(said, labels)))
+            learnt = labels[:, 1:] != IGNORED
             hits += bool((said.logits[:, :-1].argmax(-1) == labels[:, 1:])[learnt].all())
     return statistics.mean(losses), 100 * hits / len(losses)
 

@@ -43,7 +43,7 @@ import transformers as tf
 from step_models import Held, Published, batch_of, hold, large, shapes_of, small, way_of
 from transformers.utils import logging
 
-from drift.training.trainer import answer_loss
+from drift.training.mixin import answer_loss
 
 KINDS = (
     *("sft", "drift", "published", "low-sft", "low-drift"),

@@ -16,11 +16,12 @@ from common.errors import UserError
 from drift.equations import exact_dtype
 from drift.training import adapters, flops
 from drift.training.config import TrainConfig
+from drift.training.data import Data
 from drift.training.encode import KINDS, Sample, open_image
+from drift.training.mixin import DriftMixin
 from drift.training.rl.rules import Rule
 from drift.training.rl.sampling import left_padded, sample
 from drift.training.samples import prompt
-from drift.training.trainer import Data, DriftMixin
 
 
 @contextmanager
