@@ -106,9 +106,10 @@ def train(
     config = recipes.load(recipe, given | ({"skip_bad_rows": True} if skip_bad_rows else {}))
 
     if plan:
-        from drift.training import plan as plans
+        with working("planning"):
+            from drift.training import plan as plans
 
-        plans.tell(config, device_memory)
+            plans.tell(config, device_memory)
         return
     if out is None:
         raise UserError("train needs --out, the folder to write (or --plan, which writes nothing)")

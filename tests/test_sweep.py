@@ -115,7 +115,7 @@ def test_a_slip_is_one_sentence(here, words, said_so):
 
 
 def test_a_sweep_takes_all_options_of_eval_but_for_those_that_find_a_model():
-    commands = typer.main.get_command(__main__.app).commands
+    commands = typer.main.get_command(__main__.application()).commands
     ours, theirs = ({p.name: p for p in commands[name].params} for name in ("sweep", "eval"))
     finding = {"checkpoints", "endpoint", "key_env", "checkpoint", "timeout", "base", "trust_code"}
     shared = set(theirs) - finding

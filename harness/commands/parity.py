@@ -2,13 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument
 
 from common.terminal import print_table
 from common.text import printable
+
+if TYPE_CHECKING:
+    from harness.evaluate.published_verdicts import Outcome
 
 SHOWN = 5
 """Rows named of those that disagree, for each check."""
@@ -23,9 +26,15 @@ def parity(
 
     The exit status is 1 if a verdict differs that the file does not flag as drawn or stale.
     """
-    from harness.evaluate.published_verdicts import outcomes
+    from common.progress import working
 
-    found = list(outcomes(folder))
+    found: list[Outcome] = []
+    with working("scoring published outputs again") as say:
+        from harness.evaluate.published_verdicts import outcomes
+
+        for one in outcomes(folder):
+            found.append(one)
+            say(f"scored {one.file} again")
     rows = [
         [
             *(one.file, one.what, str(one.rows), str(one.agree), str(one.flagged or "")),
