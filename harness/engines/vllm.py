@@ -485,9 +485,9 @@ def _cpu_flags() -> set[str]:
 
 
 def _advice(what: str) -> str:
-    """Return what to lower when memory is short."""
+    """Return what to lower when memory is short, and who else may take it when it is not."""
     if not re.search("memory|KV cache", what, re.IGNORECASE):
-        return ""
+        return "; try --engine hf, which is slower"
     return (
         "; ask for less with --context or --max-pixels, or give it more GPUs with --tensor-parallel"
     )

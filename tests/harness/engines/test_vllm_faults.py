@@ -1,5 +1,7 @@
 """vLLM that fails in the middle costs at most the questions that make it fail."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -106,3 +108,18 @@ def test_too_little_memory_at_the_start_says_what_to_lower(tmp_path, checkpoints
         "ask for less with --context or --max-pixels, or give it more GPUs with --tensor-parallel"
     )
     assert not log.read_responses(tmp_path / "run")
+
+
+def test_what_vllm_cannot_run_names_who_may(tmp_path, checkpoints, world):
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoints["qwen2_5_vl-text"], broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"num_key_value_heads": 3}))
+    words = ["eval", str(broken), "--tasks", "pocket", "--data", str(world), "--engine", "vllm"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "driftbench", *words, "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("; try --engine hf, which is slower")
