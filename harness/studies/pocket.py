@@ -9,10 +9,9 @@ another such file, `--set chosen=FILE`. Tuning has seeds of its own, which count
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import chain, repeat, zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from common.errors import UserError
@@ -192,12 +191,13 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
     if seeds > MOST_SEEDS:
         raise UserError(f"{seeds} seeds: the pocket study counts at most {MOST_SEEDS}")
     tuned = tuning.read(chosen)
-    able = partial(_has_settings, tuned)
     variants = [
-        name for name in VARIANTS if all(map(able, Place(name, FIRST_SEED).arms, repeat(name)))
+        family
+        for family in VARIANTS
+        if all(_has_settings(tuned, arm, family) for arm in Place(family, FIRST_SEED).arms)
     ]
     if controls:
-        _tell_left_out(able, variants, chosen)
+        _tell_left_out(tuned, variants, chosen)
     steps: list[Step] = []
     runs: dict[str, list[MethodRun]] = {}
     for number in range(seeds):
@@ -206,14 +206,12 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
         steps += [steps_of.world(place) for place in {one.seed: one for one in places}.values()]
         of_places = []
         for place in places:
-            of_arm = {name: ARMS[name] for name in place.arms}
             names = [
                 name
-                for name, arm in of_arm.items()
+                for name in place.arms
                 if place.family in VARIANTS
-                or arm.primary
-                or (controls and number < arm.seeds and able(name, place.family))
-                and not (arm.toward == "wrong_reasoner" and place[:2] in UNTAUGHT)
+                or ARMS[name].primary
+                or (controls and number < ARMS[name].seeds and _can_count(tuned, name, place))
             ]
             of_places.append(_counted(place, names, tuned, chosen))
             for name in ("vlm", "reasoner", *(VARIED if place.family in VARIANTS else names)):
@@ -240,11 +238,16 @@ def _has_settings(tuned: tuning.Tuned, name: str, family: str) -> bool:
     return family in tuned.methods.get(ARMS[name].like or name, {})
 
 
-def _tell_left_out(able: Callable[[str, str], bool], variants: Sequence[str], chosen: Path) -> None:
+def _can_count(tuned: tuning.Tuned, name: str, place: Place) -> bool:
+    taught = ARMS[name].toward != "wrong_reasoner" or (place.family, place.seed) not in UNTAUGHT
+    return taught and _has_settings(tuned, name, place.family)
+
+
+def _tell_left_out(tuned: tuning.Tuned, variants: Sequence[str], chosen: Path) -> None:
     left = [
         arm.label
         for name, arm in ARMS.items()
-        if not arm.primary and not all(able(name, family) for family in FAMILIES)
+        if not arm.primary and not all(_has_settings(tuned, name, family) for family in FAMILIES)
     ]
     left += [family.title for name, family in VARIANTS.items() if name not in variants]
     if left:

@@ -14,7 +14,7 @@ from reports import cli, load, study_read, study_tables, study_text
 from reports.page import study as study_page
 from reports.plots import study as study_plots
 from reports.plots import study_frontier
-from reports.plots.style import save
+from reports.plots.style import log_ticks, save
 from reports.study_rows import converged
 from reports.study_tuning import until_most
 
@@ -133,6 +133,25 @@ def test_each_method_keeps_its_best_setting_that_costs_no_more_than_is_allowed(s
 )
 def test_a_training_has_converged_where_its_second_half_brought_little(losses, expected):
     assert converged(losses) is expected
+
+
+def test_the_ticks_of_a_frontier_are_few_and_plain():
+    from matplotlib.figure import Figure
+
+    def ticks(low, high):
+        figure = Figure()
+        axis = figure.subplots()
+        axis.set_xscale("log")
+        axis.set_xlim(low, high)
+        log_ticks(axis.xaxis)
+        figure.canvas.draw()
+        shown = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        minor = [label.get_text() for label in axis.get_xticklabels(minor=True)]
+        assert not any(minor)
+        return [label.get_text() for at, label in shown if low <= at <= high]
+
+    assert ticks(1.5e11, 5.7e12) == ["200 G", "500 G", "1 T", "2 T", "5 T"]
+    assert ticks(0.005, 150) == ["0.01", "0.1", "1", "10", "100"]
 
 
 def test_the_frontier_joins_what_nothing_beats_at_its_cost(study):

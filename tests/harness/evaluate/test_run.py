@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import tasks
 from common.errors import UserError
 from harness.engines import Request
 from harness.engines.choice import maker
+from harness.evaluate import prompts
 from harness.evaluate.grade import score
 from harness.evaluate.run import EvalConfig, run
 from harness.runs.folder import (
@@ -303,6 +305,30 @@ def test_a_folder_of_something_else_is_refused(tmp_path, world):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="file cannot be made: File exists"):
         evaluate(tmp_path / "file", world, Script())
+
+
+def test_the_model_answers_while_pictures_settle_on_the_disk(tmp_path, world, monkeypatch):
+    answered = threading.Event()
+
+    def settle(paths):
+        assert list(paths) and answered.wait(30), "pictures were waited for"
+
+    def answer(request):
+        answered.set()
+        return "7"
+
+    monkeypatch.setattr(prompts, "settle", settle)
+    (card,) = evaluate(tmp_path / "vlm", world, Script(answer))
+    assert card.finished
+
+
+def test_a_picture_that_does_not_settle_is_an_error_of_the_run(tmp_path, world, monkeypatch):
+    def settle(paths):
+        raise UserError("a.png cannot be written: no space")
+
+    monkeypatch.setattr(prompts, "settle", settle)
+    with pytest.raises(UserError, match="no space"):
+        evaluate(tmp_path / "vlm", world, Script(lambda request: "7"))
 
 
 def test_a_text_only_model_is_asked_the_questions_without_pictures(tmp_path, world):
