@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+from dataclasses import replace
 
 import pytest
 import tuned
@@ -10,6 +11,7 @@ from tuned import IMAGE, PERCEPTION
 
 import driftbench
 from harness.statistics.resampling import holm
+from harness.statistics.sides import read_run
 from reports import cli, load, study_read, study_tables, study_text
 from reports.page import study as study_page
 from reports.plots import study as study_plots
@@ -133,6 +135,18 @@ def test_each_method_keeps_its_best_setting_that_costs_no_more_than_is_allowed(s
 )
 def test_a_training_has_converged_where_its_second_half_brought_little(losses, expected):
     assert converged(losses) is expected
+
+
+def test_what_all_methods_begin_with_has_no_cost_of_its_own(folder):
+    run = read_run(next(folder.glob("seed-*/llava_next/runs/drift")))
+
+    def processor_seconds(**cost):
+        made = replace(run.card.made, cost=cost)
+        card = replace(run.card, made=made)
+        return study_read.trained_as(replace(run, card=card), folder).processor_seconds
+
+    assert processor_seconds(flops=4e11, processor_seconds=40.0) == 40.0
+    assert processor_seconds(processor_seconds=40.0) is None
 
 
 def test_the_ticks_of_a_frontier_are_few_and_plain():
