@@ -77,7 +77,7 @@ def save(plot: Plot, folder: Path) -> str:
     with _settings():
         figure = plot.draw()
         figure.savefig(folder / f"{plot.name}.png", dpi=200, metadata={"Software": None})
-        figure.set_layout_engine("none")  # it is laid out: not again for every file
+        figure.set_layout_engine(None)  # it is laid out: not again for every file
         nothing = {"Date": None, "Creator": None}
         figure.savefig(folder / f"{plot.name}.svg", metadata=nothing)
         return _inline(figure)
