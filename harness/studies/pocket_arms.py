@@ -92,6 +92,14 @@ PULLS = _grid(
         *((5e-4, 0.2), (1e-3, 0.03)),
     ),
 )
+ADAPTER_PULLS = _grid(
+    *("lr", "alpha"),
+    at=(
+        *((2e-3, 0.1), (5e-3, 0.3), (5e-3, 0.03), (1e-2, 0.1), (1e-2, 0.03), (1.5e-2, 0.01)),
+        *((2e-3, 0.3), (5e-3, 0.1)),
+    ),
+)
+"""Of LoRA DRIFT."""
 ARMS: dict[str, Arm] = {
     "merge": Arm(
         label="merge",
@@ -323,26 +331,14 @@ ARMS: dict[str, Arm] = {
         label="LoRA DRIFT, random start",
         recipe="pocket_lora_drift",
         fixed={"merge_adapter": "true", "adapter_start": "random"},
-        grid=_grid(
-            *("lr", "alpha"),
-            at=(
-                *((2e-3, 0.1), (5e-3, 0.3), (5e-3, 0.03), (1e-2, 0.1), (1e-2, 0.03), (1.5e-2, 0.01)),
-                *((2e-3, 0.3), (5e-3, 0.1)),
-            ),
-        ),
+        grid=ADAPTER_PULLS,
         toward="reasoner",
     ),
     "lora_drift": Arm(
         label="LoRA DRIFT, start along Δ",
         recipe="pocket_lora_drift",
         fixed={"merge_adapter": "true"},
-        grid=_grid(
-            *("lr", "alpha"),
-            at=(
-                *((2e-3, 0.1), (5e-3, 0.3), (5e-3, 0.03), (1e-2, 0.1), (1e-2, 0.03), (1.5e-2, 0.01)),
-                *((2e-3, 0.3), (5e-3, 0.1)),
-            ),
-        ),
+        grid=ADAPTER_PULLS,
         toward="reasoner",
     ),
     **{
