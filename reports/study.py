@@ -189,7 +189,11 @@ def _family(
 ) -> FamilyStudy:
     groups = tuple(dict.fromkeys(row.group for row in rows))
     names = dict.fromkeys(row.method for row in rows)
-    floors = {group: known(row.floor for row in rows if row.group == group) for group in groups}
+    # Of each seed once, however many methods were counted on it.
+    floors = {
+        group: known({row.seed: row.floor for row in rows if row.group == group}.values())
+        for group in groups
+    }
     return FamilyStudy(
         name=rows[0].family,
         title=rows[0].title,

@@ -72,14 +72,27 @@ def scored(material: Material) -> list[Scored]:
     order = [*labels, *(row.method for part in material.parts for row in part.rows)]
     rows = [(part, row) for part in material.parts for row in part.rows]
     rows.sort(key=lambda one: (families.index(one[0].family), order.index(one[1].method)))
+    floors = {
+        (part.family, part.seed): _floors(part.rows[0].run, part.columns)
+        for part in material.parts
+        if part.rows
+    }
     return [
         one
         for part, row in rows
-        for one in _of_row(part, row, labels.get(row.method, row.method), material.folder)
+        for one in _of_row(
+            part,
+            row,
+            labels.get(row.method, row.method),
+            material.folder,
+            floors[part.family, part.seed],
+        )
     ]
 
 
-def _of_row(part: Part, row: Row, label: str, path: Path) -> Iterator[Scored]:
+def _of_row(
+    part: Part, row: Row, label: str, path: Path, floors: Mapping[str, float]
+) -> Iterator[Scored]:
     move = next(
         (
             move
@@ -90,7 +103,6 @@ def _of_row(part: Part, row: Row, label: str, path: Path) -> Iterator[Scored]:
         None,
     )
     trained = trained_as(row.run, path, rho=move.rho if move else None)
-    floors = _floors(part.rows[0].run, part.columns)
     for column in part.columns:
         if cell := row.run.cells.get(column.key):
             yield Scored(

@@ -109,6 +109,15 @@ def test_scores_displacements_and_the_merge_chosen_by_each_seed(folder):
     assert family.method("fast_sft") is not None
 
 
+def test_every_seed_weighs_the_same_in_what_always_the_same_answer_scores(folder):
+    shutil.rmtree(folder / "seed-2" / "llava_next" / "runs" / "random")
+    for path in folder.glob("seed-2/llava_next/*/*/questions.jsonl"):
+        path.write_text(path.read_text().replace('"floor": 0.25', '"floor": 0.55'))
+    (family,) = read(folder).families
+    assert len(family.method("random").scores[IMAGE].values) == 2
+    assert family.floors[IMAGE] == pytest.approx((0.25 + 0.25 + 0.55) / 3)
+
+
 def test_a_claim_is_judged_by_the_signs_of_its_seeds(folder):
     findings = {(f.claim.method, f.claim.against, f.claim.group): f for f in read(folder).findings}
     versus = findings["drift", "sft", IMAGE]
