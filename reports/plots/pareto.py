@@ -28,6 +28,9 @@ class Point:
     """`given`, `merge` or `trained`."""
 
 
+MOST_NAMES = 14
+"""Beside the points of one plot."""
+
 GIVEN = ("vlm", "reasoner", "base")
 """Runs of what a study begins with: they cost it nothing."""
 
@@ -115,6 +118,8 @@ def _plot(table: Table, axis: Axis, own: Sequence[Point], every: Sequence[Point]
             " What costs nothing stands at the left edge. A merge is shown at its own cost; "
             "choosing its α on validation questions takes the whole sweep."
         )
+    if len(_nameable(own)) > MOST_NAMES:
+        text += " Of so many checkpoints those on the line are named; the table of costs has all."
     name = f"cost_{axis.name}_{style.file_name(block.name)}"
     return Plot(name, block.title, text, partial(_figure, axis.label, own, every), block.title)
 
@@ -159,14 +164,21 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
     axis.set_xlabel(label)
     axis.set_ylabel("accuracy (%)")
     axis.grid(axis="y", linewidth=0.4, alpha=0.25, color=INK)
-    # Of the merges only the chosen one has its name.
     named = [
-        Named(style.plain(p.label), place[p], p.score, looks[p.kind].color)
-        for p in found
-        if p.kind != "merge" or p.label.startswith("best")
+        Named(style.plain(p.label), place[p], p.score, looks[p.kind].color) for p in _named(found)
     ]
     put(axis, named, [(place[p], p.score, _error(p)) for p in found])
     return figure
+
+
+def _nameable(found: Sequence[Point]) -> list[Point]:
+    """All but merges that nothing chose."""
+    return [p for p in found if p.kind != "merge" or p.label.startswith("best")]
+
+
+def _named(found: Sequence[Point]) -> list[Point]:
+    known = _nameable(found)
+    return known if len(known) <= MOST_NAMES else [p for p in known if p in front(found)]
 
 
 def _error(point: Point) -> float:

@@ -1,7 +1,7 @@
 """Plots of what a study tried: score against step size, and against what is to be kept."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,10 @@ from reports.study_tuning import STEP_SIZE, Setting
 
 CURVES = "tuning_"
 """Begins the names of the plots of curves."""
+ABREAST = 4
+"""Names of lines, over a panel."""
+LABEL_ROOM = 0.09
+"""Share of a panel's width that a label takes which stands slanted."""
 
 
 def plots(study: Study) -> list[Plot]:
@@ -62,7 +66,9 @@ def _curves(tried: Sequence[Setting]) -> Any:
     for axis, method in zip(axes.flat, methods, strict=False):
         own = [one for one in tried if one.method == method and one.axis]
         _curve(axis, own)
-        axis.set_title(plain(own[0].label, 30), loc="left", fontsize=6.5)
+        lines = {one.line for one in own if one.line}
+        above = math.ceil(len(lines) / ABREAST) + 1 if lines else 0
+        axis.set_title(plain(own[0].label, 30), loc="left", fontsize=6.5, pad=3 + 6 * above)
     axes[0][0].set_ylim(0, 103)
     for row in axes:
         row[0].set_ylabel("accuracy (%)")
@@ -74,25 +80,61 @@ def _curve(axis: Any, tried: Sequence[Setting]) -> None:
     places = sorted({_place(one) for one in tried})
     if name == STEP_SIZE:
         axis.set_xscale("log")
-    axis.set_xticks(places, [f"{place:g}" for place in places], rotation=60, fontsize=5)
+    told = _apart(places, math.log if name == STEP_SIZE else float)
+    axis.set_xticks(told, [f"{place:g}" for place in told], rotation=60, fontsize=5)
     axis.set_xticks([], minor=True)
     axis.margins(x=0.12)
     axis.set_xlabel("step size" if name == STEP_SIZE else plain(name), fontsize=6)
     axis.grid(linewidth=0.4, alpha=0.25, color=INK)
     lines = list(dict.fromkeys(one.line for one in tried))
-    for text, look in zip(lines, STYLES * len(lines), strict=False):
+    title, names = _named(lines)
+    for place, text in enumerate(lines):
+        look = STYLES[place % len(STYLES)]
         own = sorted((one for one in tried if one.line == text), key=_place)
         x, y = [_place(one) for one in own], [_percent(one.score) for one in own]
         grey = line(look) | {"color": GREY, "linewidth": 0.7, "markersize": 2}
         axis.plot(x, [_percent(one.kept) for one in own], **grey)
-        axis.plot(x, y, **line(look))
-        if text:
-            said = {"xytext": (2, 3), "textcoords": "offset points", "fontsize": 4.5}
-            axis.annotate(plain(text, 24), (x[0], y[0]), color=look.color, **said)
+        again = HOLLOW if place >= len(STYLES) else {}
+        axis.plot(x, y, label=names[place], **(line(look) | again))
+    if any(lines):
+        axis.legend(
+            title=title,
+            loc="lower left",
+            bbox_to_anchor=(-0.05, 1.0),
+            alignment="left",
+            ncols=ABREAST,
+            fontsize=4.5,
+            title_fontsize=4.5,
+            borderpad=0,
+            handlelength=1.6,
+            handletextpad=0.4,
+            columnspacing=0.8,
+            labelspacing=0.2,
+        ).set_in_layout(False)  # the title leaves its room
     for one in (one for one in tried if one.chosen):
         axis.plot(_place(one), _percent(one.score), **RING)
 
 
+def _named(lines: Sequence[str]) -> tuple[str, list[str]]:
+    """The one setting by which lines differ and its values; of several settings, all of both."""
+    parts = [text.rpartition(" ") for text in lines]
+    if len({setting for setting, _, _ in parts}) > 1 or any("," in one[0] for one in parts):
+        return "", [plain(text, 18) for text in lines]
+    return plain(parts[0][0]), [plain(value, 9) for _, _, value in parts]
+
+
+def _apart(places: Sequence[float], scale: Callable[[float], float]) -> list[float]:
+    """Those of growing places whose labels have room."""
+    kept: list[float] = []
+    for place in places:
+        span = scale(places[-1]) - scale(places[0])
+        if not kept or scale(place) - scale(kept[-1]) > LABEL_ROOM * span:
+            kept.append(place)
+    return kept
+
+
+HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 0.7}
+"""Of lines whose colour comes again."""
 RING: dict[str, Any] = {
     "marker": "o",
     "markersize": 7,

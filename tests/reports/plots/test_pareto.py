@@ -47,6 +47,12 @@ def test_no_point_of_the_front_is_beaten_and_every_other_is():
     assert all(beaten(p) or (p.cost, p.score) in best for p in found)
 
 
+def test_of_many_points_those_of_the_front_alone_are_named():
+    falling = points(*((x, 90 - x) for x in range(pareto.MOST_NAMES + 1)))
+    assert pareto._named(falling[:-1]) == falling[:-1]
+    assert pareto._named(falling) == falling[:1]
+
+
 def test_points_of_a_study(study):
     table = tables.compare(load.collect([study]).blocks[0])
     block = table.block
