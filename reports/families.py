@@ -4,7 +4,7 @@ Which runs belong to which method, and what is compared with what, says the stud
 (`harness.studies.record`). A run beside them that no method names is a row under its own name.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,11 +229,17 @@ def _chosen(
     return runs[kept], Choice(method.chosen_on, shares[kept], score, candidates)
 
 
-def _sweep(runs: Iterable[Run], vlm: Run | None) -> tuple[Row, ...]:
-    """The linear merges by growing α; at α = 0 the VLM, byte for byte, where no merge is."""
+def _sweep(runs: Collection[Run], vlm: Run | None) -> tuple[Row, ...]:
+    """The linear merges of the VLM by growing α; at α = 0 itself, where no merge is.
+
+    Not those of another run's checkpoint, such as SFT, then merge.
+    """
+    others = {run.card.fingerprint for run in runs if run is not vlm and _alpha(run) is None}
     points: dict[float, Row] = {}
     for run in runs:
-        if (alpha := _alpha(run)) is not None:
+        alpha, made = _alpha(run), run.card.made
+        start = {one.fingerprint for one in made.parents if one.role == "vlm"} if made else set()
+        if alpha is not None and not start & others:
             row = Row(f"merge α = {alpha:g}", run, alpha)
             if abs(rho(row) - alpha) > 0.02 * alpha:
                 row = replace(row, label=f"{row.label}, ρ = {rho(row):.2g}")

@@ -42,6 +42,22 @@ def test_a_study_is_read_family_by_family(study):
     assert costs[0].asking is None and costs[3].asking == 11.5
 
 
+def test_a_merge_of_what_was_fine_tuned_is_no_point_of_the_sweep(study, tmp_path):
+    """SFT, then merge is a linear merge too, of other weights than the VLM's."""
+    own = shutil.copytree(study, tmp_path / "study")
+    runs = own / "qwen2_5_vl" / "runs"
+    shutil.copytree(runs / "merge-0.30", runs / "sft_then_merge")
+    card = json.loads((runs / "sft_then_merge" / "run.json").read_text())
+    card["made"]["settings"]["alpha"] = 0.05
+    card["made"]["parents"][0]["fingerprint"] = json.loads((runs / "sft/run.json").read_text())[
+        "fingerprint"
+    ]
+    (runs / "sft_then_merge" / "run.json").write_text(json.dumps(card))
+    found = load.collect([own]).blocks[0]
+    assert "sft_then_merge" in [row.run.name for row in found.rows]
+    assert [row.alpha for row in found.sweep] == [0.0, 0.3, 0.7, 1.0]
+
+
 def test_the_best_merge_is_the_best_on_validation_not_on_the_test(tmp_path):
     block = write_sweep(
         tmp_path,
