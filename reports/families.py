@@ -230,27 +230,31 @@ def _chosen(
 
 
 def _sweep(runs: Collection[Run], vlm: Run | None) -> tuple[Row, ...]:
-    """The linear merges of the VLM by growing α; at α = 0 itself, where no merge is.
-
-    Not those of another run's checkpoint, such as SFT, then merge.
-    """
-    others = {run.card.fingerprint for run in runs if run is not vlm and _alpha(run) is None}
+    """The linear merges of the VLM by growing α; at α = 0 itself, where no merge is."""
     points: dict[float, Row] = {}
-    for run in runs:
-        alpha, made = _alpha(run), run.card.made
-        start = {one.fingerprint for one in made.parents if one.role == "vlm"} if made else set()
-        if alpha is not None and not start & others:
-            row = Row(f"merge α = {alpha:g}", run, alpha)
-            if abs(rho(row) - alpha) > 0.02 * alpha:
-                row = replace(row, label=f"{row.label}, ρ = {rho(row):.2g}")
-            points.setdefault(alpha, row)
+    for alpha, run in _merges(runs, vlm):
+        row = Row(f"merge α = {alpha:g}", run, alpha)
+        if abs(rho(row) - alpha) > 0.02 * alpha:
+            row = replace(row, label=f"{row.label}, ρ = {rho(row):.2g}")
+        points.setdefault(alpha, row)
     if points and vlm:
         points.setdefault(0.0, Row("merge α = 0", vlm, 0.0))
     return tuple(points[alpha] for alpha in sorted(points))
 
 
-def _unmerged(runs: Iterable[Run]) -> Run | None:
-    return next((run for run in runs if _alpha(run) == 0), None)
+def _unmerged(runs: Collection[Run]) -> Run | None:
+    return next((run for alpha, run in _merges(runs, None) if alpha == 0), None)
+
+
+def _merges(runs: Collection[Run], vlm: Run | None) -> Iterator[tuple[float, Run]]:
+    """Linear merges with their α; none of what another run holds, as SFT, then merge is."""
+    others = {run.card.fingerprint for run in runs if run is not vlm and _alpha(run) is None}
+    for run in runs:
+        alpha, made = _alpha(run), run.card.made
+        if alpha is None or not made:
+            continue
+        if not any(one.role == "vlm" and one.fingerprint in others for one in made.parents):
+            yield alpha, run
 
 
 def _alpha(run: Run) -> float | None:

@@ -177,8 +177,8 @@ def _nameable(found: Sequence[Point]) -> list[Point]:
 
 
 def _named(found: Sequence[Point]) -> list[Point]:
-    known = _nameable(found)
-    return known if len(known) <= MOST_NAMES else [p for p in known if p in front(found)]
+    known, best = _nameable(found), front(found)
+    return known if len(known) <= MOST_NAMES else [p for p in known if p in best]
 
 
 def _error(point: Point) -> float:

@@ -88,14 +88,14 @@ def _curve(axis: Any, tried: Sequence[Setting]) -> None:
     axis.grid(linewidth=0.4, alpha=0.25, color=INK)
     lines = list(dict.fromkeys(one.line for one in tried))
     title, names = _named(lines)
-    for place, text in enumerate(lines):
-        look = STYLES[place % len(STYLES)]
+    for number, text in enumerate(lines):
+        look = STYLES[number % len(STYLES)]
         own = sorted((one for one in tried if one.line == text), key=_place)
         x, y = [_place(one) for one in own], [_percent(one.score) for one in own]
         grey = line(look) | {"color": GREY, "linewidth": 0.7, "markersize": 2}
         axis.plot(x, [_percent(one.kept) for one in own], **grey)
-        again = HOLLOW if place >= len(STYLES) else {}
-        axis.plot(x, y, label=names[place], **(line(look) | again))
+        again = HOLLOW if number >= len(STYLES) else {}
+        axis.plot(x, y, label=names[number], **(line(look) | again))
     if any(lines):
         axis.legend(
             title=title,
@@ -116,7 +116,7 @@ def _curve(axis: Any, tried: Sequence[Setting]) -> None:
 
 
 def _named(lines: Sequence[str]) -> tuple[str, list[str]]:
-    """The one setting by which lines differ and its values; of several settings, all of both."""
+    """The setting by which lines differ, and its values; no setting and whole texts of several."""
     parts = [text.rpartition(" ") for text in lines]
     if len({setting for setting, _, _ in parts}) > 1 or any("," in one[0] for one in parts):
         return "", [plain(text, 18) for text in lines]

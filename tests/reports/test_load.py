@@ -56,6 +56,14 @@ def test_a_merge_of_what_was_fine_tuned_is_no_point_of_the_sweep(study, tmp_path
     found = load.collect([own]).blocks[0]
     assert "sft_then_merge" in [row.run.name for row in found.rows]
     assert [row.alpha for row in found.sweep] == [0.0, 0.3, 0.7, 1.0]
+    # Nor does its α of 0, which is SFT, stand in for a VLM that was not asked.
+    card["made"]["settings"]["alpha"] = 0.0
+    (runs / "sft_then_merge" / "run.json").write_text(json.dumps(card))
+    shutil.rmtree(runs / "vlm")
+    shutil.rmtree(runs / "merge-0.00")
+    found = load.collect([own]).blocks[0]
+    assert "VLM" not in [row.label for row in found.rows]
+    assert [row.alpha for row in found.sweep] == [0.3, 0.7, 1.0]
 
 
 def test_the_best_merge_is_the_best_on_validation_not_on_the_test(tmp_path):
