@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("vlm", type=Path, help="a checkpoint that writes chains already")
     parser.add_argument("rows", help="JSONL of its questions")
     given = parser.parse_args()
+    if not given.vlm.is_dir():
+        parser.error(f"{given.vlm} is not a folder: expected a checkpoint")
     torch.set_num_threads(1)
     logging.disable_progress_bar()
     model = AutoModelForImageTextToText.from_pretrained(given.vlm, dtype=torch.float32).eval()
