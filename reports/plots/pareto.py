@@ -64,7 +64,8 @@ def _point(block: Block, row: Row, cost: float | None) -> Point | None:
     if cost is None or cell is None:
         return None
     given = row.run.name in GIVEN or row.alpha == 0
-    kind = "given" if given else "trained" if row.alpha is None else "merge"
+    made = row.run.card.made
+    kind = "given" if given else "merge" if made and made.method == "merge" else "trained"
     score, stderr = 100 * cell.score, 100 * cell.stderr
     return Point(label=row.label, cost=cost, score=score, stderr=stderr, kind=kind)
 
@@ -150,7 +151,7 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
     axis.set_xlim(left, right)
     axis.xaxis.set_major_formatter(EngFormatter())
     kinds = {point.kind for point in found}
-    names = {"given": "given", "trained": "trained", "merge": "merged, a point an α"}
+    names = {"given": "given", "trained": "trained", "merge": "merged"}
     for kind in names if len(kinds) > 1 else ():
         if kind in kinds:
             axis.plot(

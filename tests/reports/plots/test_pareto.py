@@ -76,6 +76,16 @@ def test_points_of_a_study(study):
     assert by_label["DRIFT"].score == 100 * table.line("drift").entries[0].cell.score
 
 
+def test_a_merge_without_a_share_is_no_training(study):
+    table = tables.compare(load.collect([study]).blocks[0])
+    row = next(row for row in table.block.rows if row.run.name == "drift")
+    made = dataclasses.replace(row.run.card.made, method="merge", settings={"method": "ties"})
+    run = dataclasses.replace(row.run, card=dataclasses.replace(row.run.card, made=made))
+    ties = dataclasses.replace(row, run=run)
+    assert pareto._point(table.block, row, 1.0).kind == "trained"
+    assert pareto._point(table.block, ties, 1.0).kind == "merge"
+
+
 def test_what_a_checkpoint_was_made_from_counts_too(study):
     table = tables.compare(load.collect([study]).blocks[0])
     before = {"name": "sft", "method": "sft", "fingerprint": "f", "flops": 1e12}
