@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 SIZE = 6
@@ -49,7 +50,10 @@ class Box:
 
 
 def put(
-    axis: Any, names: Sequence[Named], points: Sequence[tuple[float, float, float]]
+    axis: Any,
+    names: Sequence[Named],
+    points: Sequence[tuple[float, float, float]],
+    line: Sequence[tuple[float, float]] = (),
 ) -> list[Box]:
     """Write names beside their points.
 
@@ -57,6 +61,7 @@ def put(
         axis: With its limits set and everything else drawn.
         names: To be written.
         points: x, y and error of all points, with names or without.
+        line: x, y of the corners of stairs that go up to the right.
 
     Returns:
         Where each name is.
@@ -73,6 +78,8 @@ def put(
         across, up = at(x, y)
         dots.append(Box(across - REACH, up - REACH, across + REACH, up + REACH))
         errors.append(Box(across - 0.5, at(x, y - error)[1], across + 0.5, at(x, y + error)[1]))
+    for (x, y), (end, top) in pairwise(at(*corner) for corner in line):
+        errors.append(Box(x - 0.5, y - 0.5, end + 0.5, top + 0.5))
     corners = [at(x, y) for x, y in zip(axis.get_xlim(), axis.get_ylim(), strict=True)]
     # Beyond the right end of the axis the figure has some room.
     frame = Box(*corners[0], 72 * axis.figure.get_figwidth() - GAP, corners[1][1])

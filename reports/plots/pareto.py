@@ -141,9 +141,11 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
         left = 0.0
     place = {point: max(point.cost, left) for point in found}
     best = front(found)
-    x = [place[point] for point in best]
-    y = [point.score for point in best]
-    axis.step([*x, right], [*y, y[-1]], where="post", color=INK, linewidth=0.8, alpha=0.7)
+    ends = [*(place[point] for point in best[1:]), right]
+    stairs = [
+        (x, point.score) for point, end in zip(best, ends, strict=True) for x in (place[point], end)
+    ]
+    axis.plot(*zip(*stairs, strict=True), color=INK, linewidth=0.8, alpha=0.7)
     looks = dict(zip(("given", "trained", "merge"), style.STYLES, strict=False))
     for point in found:
         look = looks[point.kind]
@@ -168,7 +170,7 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
     named = [
         Named(style.plain(p.label), place[p], p.score, looks[p.kind].color) for p in _named(found)
     ]
-    put(axis, named, [(place[p], p.score, _error(p)) for p in found])
+    put(axis, named, [(place[p], p.score, _error(p)) for p in found], stairs)
     return figure
 
 

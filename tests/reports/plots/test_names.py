@@ -8,7 +8,7 @@ from reports.plots import names, style
 from reports.plots.names import Box, Named
 
 
-def drawn(points, log=False):
+def drawn(points, log=False, line=()):
     """Draw named points; where the points and their names are, and the frame."""
     from matplotlib.figure import Figure
 
@@ -20,7 +20,7 @@ def drawn(points, log=False):
         axis.set_xlim(1, 100)
         axis.set_ylim(0, 100)
         given = [Named(name, x, y, style.INK) for name, x, y in points]
-        boxes = names.put(axis, given, [(x, y, 2.0) for _, x, y in points])
+        boxes = names.put(axis, given, [(x, y, 2.0) for _, x, y in points], line)
         scale = axis.transData + figure.dpi_scale_trans.inverted()
         middles = [72 * scale.transform((x, y)) for _, x, y in points]
         ends = [72 * scale.transform(corner) for corner in ((1, 0), (100, 100))]
@@ -62,6 +62,14 @@ def test_a_name_stands_right_of_its_point_where_nothing_is_in_the_way():
     (box,), (dot,), _, _ = drawn([("VLM", 50, 50)])
     assert box.left == pytest.approx(dot.right + names.GAP)
     assert (box.bottom + box.top) / 2 == pytest.approx((dot.bottom + dot.top) / 2)
+
+
+def test_names_stand_beside_the_stairs_that_lead_through_their_points():
+    points = [("VLM", 10, 20), ("SFT", 40, 50), ("DRIFT", 70, 80)]
+    stairs = [(10, 20), (40, 20), (40, 50), (70, 50), (70, 80), (100, 80)]
+    boxes, dots, _, _ = drawn(points, line=stairs)
+    for box, dot in zip(boxes, dots, strict=True):
+        assert box.right < dot.left
 
 
 def test_the_best_of_places_is_taken_by_hand():
