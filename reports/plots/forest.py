@@ -77,7 +77,7 @@ def figure(effects: Sequence[Effect], xlabel: str) -> Any:
             _panel(axis, own, labels)
         _names(line[0], group, labels)
     for axis, family in zip(axes[0], families, strict=True):
-        axis.set_title(style.plain(family), loc="left", fontweight="bold")
+        style.head(axis, family)
     figure.supxlabel(style.plain(xlabel, 60), fontsize=7)
     return figure
 

@@ -2,20 +2,34 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from reports.plots import forest, study_frontier, study_tuning
 from reports.plots.forest import Effect
-from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, line
+from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, head, line
 from reports.study import FamilyStudy, Study
 from reports.study_rows import Mean
 from reports.study_text import most_asked
+
+ABREAST = 3
+"""Families in one plot."""
 
 
 def plots(study: Study) -> list[Plot]:
     """The plots that this study has something for."""
     found = _differences(study)
+    for start in range(0, len(study.families), ABREAST):
+        turn = f"_{start // ABREAST + 1}" if start else ""
+        some = replace(study, families=study.families[start : start + ABREAST])
+        found += (replace(plot, name=plot.name + turn) for plot in _of_families(some))
+    return [*found, *study_tuning.plots(study)]
+
+
+def _of_families(study: Study) -> list[Plot]:
+    """Plots with a column a family."""
+    found = []
     if any(family.sweep for family in study.families):
         found.append(
             Plot(
@@ -37,7 +51,7 @@ def plots(study: Study) -> list[Plot]:
             )
         )
         found += study_frontier.plots(study)
-    return [*found, *study_tuning.plots(study)]
+    return found
 
 
 def _differences(study: Study) -> list[Plot]:
@@ -93,7 +107,7 @@ def _displacement(study: Study) -> Any:
             _panel(axis, family, group, looks, handles)
         row[0].set_ylabel(f"{group} (%)")
     for axis, family in zip(axes[0], families, strict=True):
-        axis.set_title(family.title, loc="left", fontweight="bold")
+        head(axis, family.title)
     for axis in axes[-1]:
         axis.set_xlabel("displacement ρ")
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=3)
@@ -178,7 +192,7 @@ def _methods(study: Study, groups: Sequence[str]) -> Any:
                 )
         if groups[0] in family.floors:
             axis.axvline(100 * family.floors[groups[0]], color=GREY, linewidth=0.7, linestyle=":")
-        axis.set_title(family.title, loc="left", fontweight="bold")
+        head(axis, family.title)
         axis.set_xlim(0, 103)
         axis.set_xlabel("accuracy (%)")
         for place in range(0, len(names), 2):

@@ -6,7 +6,7 @@ from typing import Any
 
 from reports.plots import pareto
 from reports.plots.study_tuning import dots
-from reports.plots.style import INCHES, INK, Plot, log_ticks, plain
+from reports.plots.style import INCHES, INK, Plot, head, log_ticks, plain
 from reports.study import FamilyStudy, Study
 from reports.study_rows import Mean
 from reports.study_text import most_asked
@@ -76,7 +76,7 @@ def _figure(study: Study, group: str, axes: Sequence[tuple[str, str]]) -> Any:
                 )
         row[0].set_ylabel(f"{group} (%)")
     for axis, family in zip(panels[0], families, strict=True):
-        axis.set_title(family.title, loc="left", fontweight="bold")
+        head(axis, family.title)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=6)
     return figure
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from harness.studies.step import Tuning
-from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, file_name, line, plain
+from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, file_name, head, line, plain
 from reports.study import Study
 from reports.study_rows import Mean
 from reports.study_tuning import STEP_SIZE, Setting
@@ -171,7 +171,7 @@ def _trade(tried: Sequence[Setting], rule: Tuning) -> Any:
             if one.method == rule.against:
                 lost = _percent(one.kept) - rule.points
                 axis.axvline(lost, color=GREY, linewidth=0.8, linestyle=":")
-        axis.set_title(plain(title), loc="left", fontweight="bold")
+        head(axis, title)
         axis.grid(linewidth=0.4, alpha=0.25, color=INK)
     for axis in axes[-1]:
         axis.set_xlabel(f"{rule.keeps} (%)")

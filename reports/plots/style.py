@@ -6,6 +6,7 @@ The same figure gives the same bytes.
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -180,6 +181,12 @@ def plain(text: str, limit: int = 28) -> str:
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return text.replace("$", r"\$").lstrip("_")
+
+
+def head(axis: Any, title: str) -> None:
+    """What a column of panels is of, above the first; a long one in two lines."""
+    lines = textwrap.wrap(plain(title, 50), 26)
+    axis.set_title("\n".join(lines), loc="left", fontweight="bold")
 
 
 @contextmanager

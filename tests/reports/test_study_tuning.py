@@ -195,6 +195,19 @@ def test_every_plot_is_drawn_and_the_page_begins_with_what_helps(study, tmp_path
     assert page.count("<svg") == 6
 
 
+def test_of_more_than_three_families_each_plot_has_three_at_most(study):
+    many = [
+        replace(study.families[0], name=f"v{i}", title=f"LLaVA-NeXT, the variant with number {i}")
+        for i in range(5)
+    ]
+    found = study_plots.plots(replace(study, families=(*study.families, *many)))
+    by_seed = [plot for plot in found if plot.name.startswith("methods_by_seed")]
+    assert [plot.name[15:] for plot in by_seed] == ["", "_2", "_3"]
+    heads = [[axis.get_title(loc="left") for axis in plot.draw().axes] for plot in by_seed]
+    assert heads[0] == ["LLaVA-NeXT", "Qwen2.5-VL", "LLaVA-NeXT, the variant\nwith number 0"]
+    assert [len(row) for row in heads] == [3, 3, 1]
+
+
 def test_the_report_writes_a_line_for_each_arm_seed_and_group_and_for_each_trial(folder, tmp_path):
     cli.write([folder], tmp_path / "report")
     rows = read(tmp_path / "report" / "study_scores.csv")
