@@ -113,7 +113,7 @@ def paired_mean(
     clusters = {key: clusters[key] for key in everything}
     sums = _cluster_sums(parts, clusters)
     p, exact = resampling.sign_flip(sums)
-    up, down = sum(x > 1e-12 for x in sums), sum(x < -1e-12 for x in sums)
+    up, down = (sum(sign * x > resampling.NOISE for x in sums) for sign in (1, -1))
     mcnemar = len(sums) == len(everything) and {round(abs(x), 12) for x in sums} <= {0.0, 1.0}
     # Where no cluster differs, resampling would claim certainty.
     scored = (mcnemar and len(parts) == 1) or not up + down

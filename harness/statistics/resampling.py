@@ -20,6 +20,9 @@ FLIPS = 20_000
 """Random sign patterns where the exact test would take too long; the smallest p is then
 1 / (FLIPS + 1)."""
 
+NOISE = 1e-12
+"""Largest sum of a cluster that is nothing but rounding: 1 − 2/3 − 1/3."""
+
 MANY = 1000
 """Clusters from which on t is the normal distribution to three digits."""
 
@@ -56,7 +59,7 @@ def sign_flip(values: Sequence[float]) -> tuple[float, bool]:
     Returns:
         p, and whether it is exact: all sign patterns counted, not `FLIPS` random ones.
     """
-    parts = [value for value in values if value]
+    parts = [value for value in values if abs(value) > NOISE]
     if len(parts) <= EVERY:
         return _every(parts), True
     # 1 − 2/3 and 1/3 are one size.

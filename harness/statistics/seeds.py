@@ -20,7 +20,7 @@ from typing import Any
 from harness.runs.schema import Verdict
 from harness.statistics import scores
 from harness.statistics.paired import Unpairable, differences
-from harness.statistics.resampling import LEVEL, sign_flip
+from harness.statistics.resampling import LEVEL, NOISE, sign_flip
 from harness.statistics.scores import Key, Score
 
 
@@ -188,7 +188,7 @@ def over_seeds(
     variance, freedom = _variance(found)
     first, second, middle = (math.fsum(side) / len(found) for side in (a, b, found.tolist()))
     reach = _reach(variance, freedom)
-    moved = int((np.abs(found) > 1e-12).sum())
+    moved = int((np.abs(found) > NOISE).sum())
     return SeedDifference(
         n=0,
         clusters=0,
@@ -205,7 +205,7 @@ def over_seeds(
         freedom=freedom,
         low=float(np.clip(middle - reach, -1, 1)),
         high=float(np.clip(middle + reach, -1, 1)),
-        p=sign_flip([x if abs(x) > 1e-12 else 0.0 for x in found.tolist()])[0],
+        p=sign_flip(found.tolist())[0],
         least=min(1.0, 2.0 ** (1 - moved)),
     )
 
@@ -239,7 +239,7 @@ def _variance(values: Any) -> tuple[float, int]:
     if n < 2:
         return math.nan, 0
     # Values that differ by rounding only are one value.
-    return (float(values.var(ddof=1)) / n if values.max() - values.min() > 1e-12 else 0.0, n - 1)
+    return (float(values.var(ddof=1)) / n if values.max() - values.min() > NOISE else 0.0, n - 1)
 
 
 def _satterthwaite(parts: Sequence[tuple[float, int]]) -> float:

@@ -80,6 +80,14 @@ def test_sign_flip_of_many_clusters_stays_exact_and_near_the_normal():
     assert exact and p == pytest.approx(2 * stats.norm.sf(z), rel=0.01)
 
 
+def test_sign_flip_takes_what_is_left_of_rounding_for_nothing():
+    """Three answers to each of three questions of a cluster: 1 − 2/3 and 0 − 1/3, 1 − 1."""
+    left = math.fsum([1 - 2 / 3, 0 - 1 / 3, 0.0])
+    moved = [1 / 3] * 15 + [2 / 3] * 10
+    assert left and resampling.sign_flip([*moved, left]) == resampling.sign_flip(moved)
+    assert resampling.sign_flip([left]) == (1.0, True)
+
+
 def constrained(b, c, n, delta):
     """Score statistic of Tango, with the nuisance share found by maximising the likelihood."""
 
