@@ -219,7 +219,7 @@ def _method(rows: Sequence[Scored]) -> MethodStudy:
         label=label,
         scores={name: over_seeds(row.score for row in own) for name, own in groups.items()},
         readable={name: over_seeds(row.readable for row in own) for name, own in groups.items()},
-        unread=sum(r.unparsed + r.truncated for r in rows) / max(1, sum(r.n for r in rows)),
+        unread=sum(r.unparsed + r.truncated for r in rows) / max(1, sum(r.answers for r in rows)),
         rho=known(row.training.rho for row in each),
         moved=known(row.moved for row in each),
         loss=known(row.training.loss for row in each),

@@ -150,7 +150,7 @@ def _test(asked: tuple[Claim, str], rows: Sequence[Scored]) -> SeedDifference | 
 
 def _scored(line: Mapping[str, str]) -> Scored:
     texts = ("family", "title", "method", "label", "group")
-    counts = ("seed", "n", "correct", "unparsed", "truncated", "error")
+    counts = ("seed", "n", "answers", "correct", "unparsed", "truncated", "error")
     own: dict[str, Any] = {name: line[name] for name in texts}
     own |= {name: int(line[name]) for name in counts}
     return Scored(

@@ -105,7 +105,7 @@ def latex(study: Study) -> str:
         rows = [header(family), *lines(family)]
         shown = list(map(latex_row, rows))
         columns = "l" + "r" * (len(rows[0]) - 1)
-        caption = f"{family.title}: means over {family.seeds} seeds, in percent."
+        caption = f"{family.title}: means over as many seeds as the table says, in percent."
         body = [shown[0], r"\midrule", *shown[1:]]
         found.append(latex_table(caption, f"study-{family.name}", columns, body))
     return "\n".join(found)

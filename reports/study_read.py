@@ -112,6 +112,7 @@ def _of_row(
                 label=label,
                 seed=part.seed,
                 group=column.title,
+                answers=len(row.run.verdicts[column.key]),
                 **_counts(cell),
                 floor=floors.get(column.title),
                 alpha=row.alpha,

@@ -52,6 +52,9 @@ class Scored:
     seed: int
     group: str
     n: int
+    """Questions."""
+    answers: int
+    """Several of a question where it was asked several times; what follows counts these."""
     correct: int
     unparsed: int
     truncated: int
@@ -68,7 +71,7 @@ class Scored:
     @property
     def readable(self) -> float:
         """Share of right ones among the answers that could be read; nan where none could."""
-        read = self.n - self.unparsed - self.truncated - self.error
+        read = self.answers - self.unparsed - self.truncated - self.error
         return self.correct / read if read else math.nan
 
 

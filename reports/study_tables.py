@@ -26,7 +26,7 @@ def plain(mean: Mean | None, digits: int = 2) -> str:
 
 def header(family: FamilyStudy) -> list[str]:
     """Titles of the columns."""
-    more = ["unread", "ρ", "moved", "last loss", "converged", "GFLOP", "processor s"]
+    more = ["seeds", "unread", "ρ", "moved", "last loss", "converged", "GFLOP", "processor s"]
     return ["", *family.groups, *more]
 
 
@@ -36,7 +36,7 @@ def lines(family: FamilyStudy) -> list[list[str]]:
     if family.floors:
         floors = [family.floors.get(group) for group in family.groups]
         shown = ["–" if floor is None else percent(floor) for floor in floors]
-        found.append(["always the same answer", *shown, *[""] * 7])
+        found.append(["always the same answer", *shown, *[""] * 8])
     return found
 
 
@@ -44,6 +44,7 @@ def _line(family: FamilyStudy, method: MethodStudy) -> list[str]:
     return [
         method.label,
         *(score(method.scores.get(group)) for group in family.groups),
+        str(max(len(mean.values) for mean in method.scores.values())),
         f"{100 * method.unread:.1f}",
         plain(method.rho),
         plain(method.moved),
@@ -64,12 +65,13 @@ def giga(flops: Mean | None) -> str:
 
 
 LEGEND = (
-    "unread: percent of answers that were unparsed (no answer could be read) or truncated; they "
-    "count as wrong. ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖², moved = ‖w − w₀‖ / ‖Δ‖, over attention and MLPs: how "
-    "far toward the reasoner, and how far in all. last loss: mean of the last tenth of the steps. "
-    f"converged: trainings of which the second half brought less than {100 * SETTLED:.0f} % of all "
-    "that the loss fell. GFLOP and processor seconds: what it took to make, from what all methods "
-    "begin with."
+    "Means over the seeds of each method: of methods with different seeds only the differences, "
+    "taken on the same ones, compare. unread: percent of answers that were unparsed (no answer "
+    "could be read) or truncated; they count as wrong. ρ = ⟨w − w₀, Δ⟩ / ‖Δ‖², moved = "
+    "‖w − w₀‖ / ‖Δ‖, over attention and MLPs: how far toward the reasoner, and how far in all. "
+    "last loss: mean of the last tenth of the steps. converged: trainings of which the second half "
+    f"brought less than {100 * SETTLED:.0f} % of all that the loss fell. GFLOP and processor "
+    "seconds: what it took to make, from what all methods begin with."
 )
 
 FINDING = (

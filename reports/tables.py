@@ -75,9 +75,8 @@ def compare(block: Block) -> Table:
     if block.baseline:
         sides = [Side(row.label, (row.run,)) for row in block.rows]
         tasks = list(dict.fromkeys(column.task for column in block.columns))
-        named = tasks if any(task.endswith(VALIDATION) for task in tasks) else None
         base = block.baseline.label
-        found = comparison.compare(sides, baseline=base, tasks=named, groups=True)
+        found = comparison.compare(sides, baseline=base, tasks=tasks, groups=True)
     return arranged(block, found, shown(block))
 
 

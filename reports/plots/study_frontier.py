@@ -43,9 +43,9 @@ def plots(study: Study) -> list[Plot]:
             "frontier",
             f"What a method costs, and its {group}",
             f"{names.capitalize()} of all that a method takes beyond what every method begins with "
-            f"(sampling and other models' training included), against {group}, means over seeds "
-            "with one standard error. The line joins the methods that no other beats at the same "
-            "cost or less; what costs nothing stands at the left edge.",
+            f"(sampling and other models' training included), against {group}, means over the "
+            "seeds of each method with one standard error. The line joins the methods that no "
+            "other beats at the same cost or less; what costs nothing stands at the left edge.",
             partial(_figure, study, group, axes),
         )
     ]

@@ -109,6 +109,18 @@ def test_tasks_and_title_are_those_asked_for(tmp_path, run):
     assert found["think+see"] == "exploratory"
 
 
+def test_the_mean_over_tasks_is_compared_in_whatever_order_they_are_named(tmp_path, run):
+    questions = [q for task in ("see", "think") for q in graded.simple_questions(20, task)]
+    for name, bits in {"a": [0, 1] * 20, "b": [0, 1, 1, 1] * 10}.items():
+        graded.write_run(tmp_path / name, questions, graded.simple_answers(questions, bits))
+    base = ("--out", tmp_path / "out", "--baseline", "a")
+    for order in ("see,think", "think,see"):
+        run(tmp_path / "a", tmp_path / "b", *base, "--tasks", order)
+        text = (tmp_path / "out" / "comparison.md").read_text()
+        [line] = re.findall(r"\n\| b \|(.*±.*)", text)
+        assert line.count("+25.0 ±") == 3  # by hand: ten more of forty
+
+
 def test_mistakes_are_one_sentence_and_leave_nothing(study, tmp_path, run):
     file = tmp_path / "file"
     file.write_text("")

@@ -13,7 +13,16 @@ import synthetic
 from scipy import stats
 
 from harness.studies.pocket import CLAIMS, IMAGE, PERCEPTION
-from reports import cli, load, study_csv, study_document, study_read, study_text
+from reports import (
+    cli,
+    load,
+    study_csv,
+    study_document,
+    study_read,
+    study_tables,
+    study_text,
+    tables,
+)
 from reports.page import study as study_page
 from reports.plots import study as study_plots
 from reports.plots.style import save
@@ -216,3 +225,45 @@ def test_without_validation_questions_no_merge_is_called_the_best(folder):
     (family,) = read(folder).families
     assert family.method("best_merge") is None
     assert list(family.sweep) == [0.0, 0.5, 1.0]
+
+
+def test_several_answers_to_a_question_are_counted_as_answers(folder):
+    """Four questions with two answers each: of eight one is cut, one unread, three are right."""
+    marks = [(True, "rule"), (True, "rule"), (True, "rule"), (False, "rule")]
+    marks += [(False, "truncated"), (False, "unparsed"), (False, "rule"), (False, "rule")]
+    questions = [replace(q, row={**q.row, "groups": (IMAGE,)}) for q in graded.simple_questions(4)]
+    answers = {
+        (q.task, q.id): [(right, how, "7", "7") for right, how in marks[2 * i : 2 * i + 2]]
+        for i, q in enumerate(questions)
+    }
+    place = folder / "seed-0" / "qwen2_5_vl"
+    for name in ("sft", "drift"):
+        graded.write_run(place / "runs" / name, questions, answers)
+    record(folder)
+    rows = study_read.scored(load.collect([folder]))
+    one = next(row for row in rows if (row.family, row.method) == ("qwen2_5_vl", "sft"))
+    assert (one.n, one.answers, one.correct) == (4, 8, 3)
+    assert one.readable == 3 / 6 and one.score == 3 / 8
+    found = next(f for f in read(folder).families if f.name == "qwen2_5_vl")
+    assert found.method("sft").unread == 2 / 8
+
+
+def test_a_table_says_how_many_seeds_each_method_has(folder):
+    shutil.rmtree(folder / "seed-2" / "llava_next" / "runs" / "random")
+    record(folder)
+    family = next(f for f in read(folder).families if f.name == "llava_next")
+    place = study_tables.header(family).index("seeds")
+    said = {line[0]: line[place] for line in study_tables.lines(family)}
+    assert said["SFT"] == "3" and said["random"] == "2"
+
+
+def test_the_task_that_chose_a_merge_is_not_compared(folder):
+    """Whatever it is called: `chosen_on` names it."""
+    for run in folder.rglob("runs/*"):
+        for file in run.rglob("*.json*"):
+            file.write_text(file.read_text().replace("pocket_validation", "another_task"))
+    record(folder)
+    path = folder / "steps" / "study.json"
+    path.write_text(path.read_text().replace("pocket_validation", "another_task"))
+    for block in load.collect([folder]).blocks:
+        assert {one.task for one in tables.compare(block).found.differences} == {"pocket"}
