@@ -167,7 +167,7 @@ def build(
             missing.append((claim, family))
     return Study(
         seeds=len({row.seed for row in rows}),
-        answers=sum(row.n for row in rows),
+        answers=sum(row.answers for row in rows),
         families=found,
         findings=tuple(findings),
         missing=tuple(missing),

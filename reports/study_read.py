@@ -239,18 +239,28 @@ def _sweep(parts: Sequence[Part]) -> Sweep:
 
 
 def _tested(claim: Claim, parts: Sequence[Part]) -> SeedDifference | None:
-    """The two methods of a claim over the seeds that ran both, of which there are at least two."""
+    """The two methods of a claim over the seeds that ran both, of which there are at least two.
+
+    What was made once, as the VLM of `reproduce paper`, stands against all seeds of the other.
+    """
     columns = dict.fromkeys(column for part in parts for column in part.columns)
     places = [column.key for column in columns if column.title == claim.group]
-    pairs = []
-    for part in parts:
-        rows = [_row(part, name) for name in (claim.method, claim.against)]
-        runs = [row.run for row in rows if row and set(places) & row.run.verdicts.keys()]
-        if len(runs) == 2:
-            pairs.append(runs)
-    if len(pairs) < 2:
+    ran = [
+        {
+            part.seed: row.run
+            for part in parts
+            if (row := _row(part, name)) and set(places) & row.run.verdicts.keys()
+        }
+        for name in (claim.method, claim.against)
+    ]
+    fewest, most = sorted(map(len, ran))
+    both = ran[0].keys() & ran[1].keys()
+    if most < 2 or (fewest > 1 and len(both) < 2) or not fewest:
         return None
-    first, second = (Side(name, tuple(run[i] for run in pairs)) for i, name in enumerate("ab"))
+    first, second = (
+        Side(name, tuple(own[seed] for seed in (own if fewest == 1 else sorted(both))))
+        for name, own in zip("ab", ran, strict=True)
+    )
     with suppress(Unpairable):
         found = pairing.versus(first, second, places, scores.mean, 1).found
         return found if isinstance(found, SeedDifference) else None

@@ -12,7 +12,10 @@ import pytest
 import synthetic
 from scipy import stats
 
+from harness.statistics import compare as comparison
+from harness.statistics.sides import Side, read_run
 from harness.studies.pocket import CLAIMS, IMAGE, PERCEPTION
+from harness.studies.step import Claim
 from reports import (
     cli,
     load,
@@ -267,3 +270,22 @@ def test_the_task_that_chose_a_merge_is_not_compared(folder):
     path.write_text(path.read_text().replace("pocket_validation", "another_task"))
     for block in load.collect([folder]).blocks:
         assert {one.task for one in tables.compare(block).found.differences} == {"pocket"}
+
+
+def test_what_was_made_once_stands_against_all_seeds_as_in_compare(tmp_path):
+    questions = [
+        replace(q, row={**q.row, "groups": (PERCEPTION,)}) for q in graded.simple_questions(12)
+    ]
+    marks = {"drift": ["101101110111", "111101110011", "110101110111"], "vlm": ["100100000101"]}
+    sides = []
+    for name, own in marks.items():
+        places = [tmp_path / f"seed-{seed}" / "llava_next/runs" / name for seed in range(len(own))]
+        for place, bits in zip(places, own, strict=True):
+            graded.write_run(place, questions, graded.simple_answers(questions, map(int, bits)))
+        sides.append(Side(name, tuple(read_run(place) for place in places)))
+    claim = Claim(text="DRIFT perceives better", method="drift", against="vlm", group=PERCEPTION)
+    synthetic.record(tmp_path, [claim])
+    [one] = read(tmp_path).findings
+    [there] = comparison.compare(sides, baseline="vlm").family("headline")
+    assert (one.found.difference, one.found.p) == (there.difference, there.p)
+    assert one.found.difference == pytest.approx((9 + 9 + 9) / 36 - 4 / 12)
