@@ -17,7 +17,7 @@ REFUSAL = re.compile(
 """It says that it cannot tell, or that nothing fits."""
 UNSURE = re.compile(
     r"(?:(?:not |im)possible|cannot|can't|unable|not enough|insufficient|without)\b[^.]{0,80}"
-    r"\b(?:determine|answer|conclude|select|choose|information)\b(?!.*\b(?:but|however)\b)",
+    r"\b(?:determined?|answer|conclude|select|choose|information)\b(?!.*\b(?:but|however)\b)",
     re.IGNORECASE,
 )
 FLUFF = re.compile(
@@ -48,11 +48,13 @@ _TAKEN_BACK = re.compile(
              |i(?:\ have|'ve)?\ (?:misread|miscounted|miscalculated
                |made\ an?\ (?:\w+\ )?(?:error|mistake|slip))
              |actually,?\ (?:no\b|that|it|the\ (?:correct|right|answer)))
-          |(?:hmm+|oh|ah|no|wait)\b[,.\s]*that(?:'s|\ is|\ was)\ (?:wrong|incorrect
-            |not\ (?:right|correct))
+          |(?P<denies>(?:hmm+|oh|ah|no|wait)\b[,.\s]*that(?:'s|\ is|\ was)\ (?:wrong|incorrect
+            |not\ (?:right|correct)))
         )""",
     re.VERBOSE | re.IGNORECASE,
 )
+_UNSAID = re.compile(r"\W*(?:(?:the\s)?(?:final\s)?answer(?:\sis)?)?\W*", re.IGNORECASE)
+"""What stands before "No, that is wrong" where it is the answer, and takes nothing back."""
 CONFIRMS = re.compile(
     r"(?<!not )(?<!in)\b(?:correct|right|confirm(?:s|ed)|consistent|checks? out|verified|matches)"
     r"\b",
@@ -68,7 +70,7 @@ def retracted(text: str) -> tuple[str, str]:
     (('The answer is 35', 'it is 145.'), ('', 'So it is 12.'))
     """
     last = next(iter(deque(_TAKEN_BACK.finditer(text), 1)), None)
-    if last is None:
+    if last is None or (last["denies"] and _UNSAID.fullmatch(text, 0, last.start())):
         return "", text
     return text[: last.start()], text[last.end() :].lstrip(" \n\t,.;:!…–—")
 

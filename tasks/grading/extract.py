@@ -10,6 +10,7 @@ benchmarks; `docs/how_answers_are_read.md` is their grammar on one page. `after_
 import re
 from fractions import Fraction
 
+from tasks.grading import claims
 from tasks.grading.choices import NO_OPTION, read_choice, read_choices
 from tasks.grading.places import boxed_spans, places, stated
 from tasks.grading.thought import after_thinking
@@ -113,8 +114,10 @@ def read_yes_no(text: str) -> str | None:
     """
     for place in places(text):
         said, rival = _yes_or_no(place.text, place.kind), _yes_or_no(place.rival, "first")
-        if said or rival:
+        if said:
             return said if rival in (None, said) else None
+        if claims.UNSURE.search(place.text) and place.kind != "first":
+            break
     return None
 
 
@@ -136,7 +139,7 @@ _YES_NO = re.compile(
 _BOTH = re.compile(r"\b(?:yes|no)\W+(?:(?:and|or|nor)\W+)?(?:yes|no)\b", re.IGNORECASE)
 _YES_NO_FIRST = re.compile(
     rf"[\W_]*(?:(?:so|therefore|thus|hence)\W+)?({_WORDS}|(?:不是|没有|不|否|是的|是|对|有)(?=\W|$))"
-    r"(?!\w)(?!\s+(?:and|or)\b)",
+    r"(?!\w)(?!\s+(?:and|or|doubt|question|matter|wonder)\b)",
     re.IGNORECASE,
 )
 
