@@ -4,7 +4,7 @@ import math
 from statistics import NormalDist
 
 from harness.statistics.paired import Paired
-from harness.statistics.resampling import LEVEL
+from harness.statistics.resampling import LEVEL, MANY
 from harness.statistics.seeds import SeedDifference
 
 POWER = 0.8
@@ -17,15 +17,16 @@ def detectable(
     """The smallest difference that a comparison like this one would find.
 
     Returns:
-        `minimal_detectable` for right-or-wrong answers to questions that stand alone; else
-        (z₁ + z₂) · stderr (Bloom 1995, "Minimum Detectable Effects"). Infinity where the questions
-        or seeds carry too little information to say.
+        `minimal_detectable` for right-or-wrong answers to questions that stand alone; else `reach`
+        standard errors (Bloom 1995, "Minimum Detectable Effects"). Infinity where the questions or
+        seeds carry too little information to say, and of an exact test over seeds: what it finds
+        depends on how the seeds are spread.
     """
     if isinstance(found, Paired) and found.test == "exact McNemar":
         return minimal_detectable(found.n, found.discordance, power=power, level=level)
-    if isinstance(found, SeedDifference) and found.least >= level:
+    if not found.stderr > 0 or _untold(found, level):
         return math.inf
-    return reach(power=power, level=level) * found.stderr if found.stderr > 0 else math.inf
+    return _reach(found, power=power, level=level) * found.stderr
 
 
 def settling(
@@ -34,21 +35,24 @@ def settling(
     """How many questions of the same kind would settle a difference as large as the one seen.
 
     Returns:
-        `questions_needed`, or n · ((z₁ + z₂) · stderr / difference)² where that does not apply; of
-        several seeds only the part of the error shrinks that questions make. None where the two
-        differ too little to say, or these seeds could not settle it with any number of questions.
+        `questions_needed`, or n · (reach · stderr / difference)² where that does not apply; of
+        several seeds only the part of the error shrinks that questions make, while the degrees of
+        freedom are taken to stay. None where the two differ too little to say, where these seeds
+        could not settle it with any number of questions, and of an exact test over seeds.
     """
-    if not found.difference or not found.stderr > 0:
-        return None
-    if isinstance(found, SeedDifference) and found.least >= level:
+    if not found.difference or not found.stderr > 0 or _untold(found, level):
         return None
     if isinstance(found, Paired) and found.test == "exact McNemar":
         return questions_needed(found.difference, found.discordance, power=power, level=level)
-    variance = (found.difference / reach(power=power, level=level)) ** 2
+    variance = (found.difference / _reach(found, power=power, level=level)) ** 2
     if isinstance(found, Paired):
         return math.ceil(found.n * found.stderr**2 / variance)
     left = variance - found.stderr_seeds**2
     return math.ceil(found.n * found.stderr_questions**2 / left) if left > 0 else None
+
+
+def _untold(found: Paired | SeedDifference, level: float) -> bool:
+    return isinstance(found, SeedDifference) and (bool(found.differences) or found.least >= level)
 
 
 def minimal_detectable(
@@ -104,9 +108,22 @@ def questions_needed(
     return math.ceil((root / delta) ** 2)
 
 
-def reach(*, power: float = POWER, level: float = LEVEL) -> float:
-    """Standard errors that a difference must measure to be found: z(1 − level/2) + z(power)."""
-    return sum(_quantiles(power, level))
+def reach(freedom: float, *, power: float = POWER, level: float = LEVEL) -> float:
+    """Standard errors that a difference must measure to be found by a t test.
+
+    The noncentrality at which t of so many degrees of freedom passes its quantile of 1 − level/2
+    with the chance `power`; of very many z(1 − level/2) + z(power).
+    """
+    from scipy.special import nctdtrinc, stdtrit
+
+    if not freedom < MANY:
+        return sum(_quantiles(power, level))
+    return float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 1 - level / 2)))
+
+
+def _reach(found: Paired | SeedDifference, *, power: float, level: float) -> float:
+    freedom = found.freedom if isinstance(found, SeedDifference) else found.clusters - 1
+    return reach(freedom, power=power, level=level)
 
 
 def _quantiles(power: float, level: float) -> tuple[float, float]:

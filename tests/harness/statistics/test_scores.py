@@ -4,6 +4,7 @@ import random
 
 import pytest
 from graded import verdict
+from scipy import stats
 
 from harness.statistics import power, resampling
 from harness.statistics import scores as tally
@@ -329,10 +330,16 @@ def test_what_a_comparison_can_tell_follows_the_design_effect():
     ]
     four = paired(*copies)
     assert (four.difference, four.stderr) == pytest.approx((flat.difference, flat.stderr))
-    assert power.detectable(four) == pytest.approx((1.959964 + 0.841621) * flat.stderr, rel=1e-6)
-    assert power.settling(four) == math.ceil(
-        800 * ((1.959964 + 0.841621) * flat.stderr / flat.difference) ** 2
-    )
+    errors = power.detectable(four) / four.stderr
+    assert errors == pytest.approx(power.reach(199)) == pytest.approx(2.8016, rel=0.01)
+    assert power.settling(four) == math.ceil(800 * (errors * flat.stderr / flat.difference) ** 2)
+
+
+@pytest.mark.parametrize("freedom", [2, 4, 8.5, 999])
+def test_a_t_test_finds_what_it_is_said_to_find_four_times_in_five(freedom):
+    far, end = power.reach(freedom), stats.t.ppf(0.975, freedom)
+    assert stats.nct.sf(end, freedom, far) == pytest.approx(0.8, abs=1e-4)
+    assert power.reach(math.inf) == pytest.approx(1.959964 + 0.841621, rel=1e-6)
 
 
 def test_runs_that_never_differ_tell_nothing():

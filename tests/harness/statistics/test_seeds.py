@@ -6,7 +6,7 @@ import pytest
 from graded import verdict
 from scipy import stats
 
-from harness.statistics import seeds
+from harness.statistics import power, seeds
 from harness.statistics.paired import Unpairable, paired
 
 
@@ -139,6 +139,11 @@ def test_the_sign_flip_over_seeds_by_hand(differences, p):
     found = seeds.over_seeds(differences, [0.0] * len(differences))
     assert found.p == pytest.approx(p, rel=1e-12)
     assert found.least == pytest.approx(2 / 2 ** sum(map(bool, differences)))
+
+
+def test_nothing_is_said_of_what_an_exact_test_over_seeds_would_find():
+    found = seeds.over_seeds([0.5, 0.52, 0.6, 0.4, 0.55, 0.5, 0.51], [0.1] * 7)
+    assert found.p < 0.05 and power.detectable(found) == math.inf and power.settling(found) is None
 
 
 def test_the_sign_flip_keeps_its_level_where_seeds_are_not_normal():
