@@ -81,7 +81,7 @@ class Spread:
     within: float
     """Variance of one answer around its question's chance, averaged over questions."""
     stderr_between: float
-    """Part of the standard error that only more questions lower: √(between / questions)."""
+    """Part of the standard error, that of clusters, which only more questions lower."""
     stderr_within: float
     """Part that more answers a question lower too."""
 
@@ -98,14 +98,18 @@ def spread(verdicts: Iterable[Verdict]) -> Spread | None:
         verdicts: Of one task and group.
 
     Returns:
-        None unless there are two questions, and two answers to each.
+        None unless there are two clusters of questions, and two answers to each question.
     """
+    verdicts = list(verdicts)
     groups: dict[str, list[bool]] = {}
     for verdict in verdicts:
         groups.setdefault(verdict.id, []).append(verdict.correct is True)
     sizes = [len(group) for group in groups.values()]
     n = len(groups)
     if n < 2 or min(sizes) < 2:
+        return None
+    _, stderr = scores.score_and_error(verdicts)
+    if math.isnan(stderr):
         return None
     shares = [sum(group) / len(group) for group in groups.values()]
     own = [p * (1 - p) * k / (k - 1) for p, k in zip(shares, sizes, strict=True)]
@@ -118,6 +122,6 @@ def spread(verdicts: Iterable[Verdict]) -> Spread | None:
         answers=sum(sizes) / n,
         between=between,
         within=math.fsum(own) / n,
-        stderr_between=math.sqrt(between / n),
+        stderr_between=math.sqrt(max(0.0, stderr**2 - chance / n)),
         stderr_within=math.sqrt(chance / n),
     )

@@ -1,6 +1,7 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,3 +102,21 @@ def test_paired_by_majority_is_a_test_of_right_or_wrong():
     found = paired(a, b, score=pass_at_k.majority)
     assert (found.test, found.only_a, found.p) == ("exact McNemar", 9, 2 / 2**9)
     assert math.isclose(found.difference, 1.0)
+
+
+def test_the_parts_of_the_error_make_up_that_of_clusters():
+    """Versions of a problem that are right or wrong together: it is problems that are few."""
+    generator = random.Random(0)
+    graded = [
+        verdict(
+            f"{problem}/{version}", generator.random() < ease, sample=sample, cluster=f"{problem}"
+        )
+        for problem, ease in enumerate(generator.choice((0.05, 0.95)) for _ in range(60))
+        for version in range(5)
+        for sample in range(4)
+    ]
+    found = pass_at_k.spread(graded)
+    _, stderr = scores.score_and_error(graded)
+    assert found.stderr_between**2 + found.stderr_within**2 == pytest.approx(stderr**2)
+    assert found.stderr_between > 5 * found.stderr_within
+    assert pass_at_k.spread([replace(one, cluster="one") for one in graded]) is None
