@@ -15,7 +15,7 @@ from harness.evaluate.config import Shard
 from harness.evaluate.progress import Progress
 from harness.evaluate.requests import Job, requests_of
 from harness.runs import locks
-from harness.runs.folder import image_path, read_card, read_keys, write_json
+from harness.runs.folder import drop_scored, image_path, read_card, read_keys, write_json
 from harness.runs.log import Log, answered, place, read_responses
 from harness.runs.schema import How, PixelBudget, Question, Response, RunCard
 from tasks.grading.thought import opening
@@ -42,6 +42,7 @@ def generate(job: Job, shard: Shard | None, look: Callable[[Response], How]) -> 
     done = f", {there} are there" if there else ""
     progress.say(f"{len(requests)} answers to get from {engine.name} {engine.version}{done}")
     engine.start()
+    drop_scored(folder)
     budget = job.workload.budget(job.checkpoint)
     log_name = f"responses.{shard.name}.jsonl" if shard else "responses.jsonl"
     with (

@@ -6,7 +6,6 @@
 Nothing is asked of the model that answered, and none is loaded.
 """
 
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -22,7 +21,6 @@ from harness.evaluate.judge import Judge, settled
 from harness.runs import locks, log
 from harness.runs.folder import (
     SCORED,
-    count,
     read_card,
     read_questions,
     scored_folder,
@@ -177,19 +175,12 @@ def grade(
     card = replace(card, tasks=cards, finished=len(verdicts) == asked)
     if graded.judge is not None:
         card = replace(card, judge=graded.judge.record)
-    if into == folder and count(folder / "verdicts.jsonl") != len(verdicts):
-        drop_scored(folder)
     (into / "answers.parquet").unlink(missing_ok=True)  # it has the verdicts before these
     write_lines(into / "verdicts.jsonl", verdicts)
     write_json(into / "cells.json", scores.cells(card.name, verdicts))
     write_json(into / "summary.json", _summaries(graded_tasks, questions, verdicts))
     write_json(into / "run.json", card)
     return card
-
-
-def drop_scored(folder: Path) -> None:
-    """Remove the verdicts of other protocols: they are not of the same answers any more."""
-    shutil.rmtree(folder / SCORED, ignore_errors=True)
 
 
 def verdicts_of(

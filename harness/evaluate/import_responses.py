@@ -106,6 +106,7 @@ def run_of(
     questions = [asked_elsewhere(task, row, pictures) for row in rows]
     pictures.remember()
     with locks.locked(out):
+        folder.drop_scored(out)
         folder.write_lines(out / "questions.jsonl", questions)
         folder.write_lines(out / "responses.jsonl", responses)
         folder.write_json(out / "run.json", card)

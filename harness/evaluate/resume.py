@@ -8,9 +8,8 @@ from common.errors import UserError
 from common.files import write_whole
 from common.provenance import git_commit
 from harness.checkpoints.image_size import differs_from_training, setting, undone
-from harness.evaluate.grade import drop_scored
 from harness.evaluate.requests import Job, make_keys
-from harness.runs.folder import read_card, read_cells, write_json
+from harness.runs.folder import drop_scored, read_card, read_cells, write_json
 from harness.runs.log import logs
 from harness.runs.schema import UTF8, RunCard, TaskCard
 

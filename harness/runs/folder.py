@@ -16,7 +16,7 @@ A run folder holds one checkpoint's answers:
     answers.parquet    responses and verdicts together, for pandas: see `harness.runs.export`
     judge.jsonl        what a judge replied, where one was asked: see `harness.evaluate.judge`
     scored/<protocol>/ run.json, verdicts.jsonl, cells.json, summary.json of the same responses
-                       under another protocol
+                       under another protocol; gone as soon as there are further responses
 
 The images lie beside the run folder, in `../images/<sha256><suffix>`, shared by neighbouring runs.
 Only the logs and `judge.jsonl` are ever appended to; every other file is written aside and renamed,
@@ -27,6 +27,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,6 +103,11 @@ def scored_folder(run: Path, protocol: str) -> Path:
     found = run / SCORED / protocol
     bare = [run / SCORED / old for old, new in UNDATED.items() if new == protocol]
     return next((place for place in (found, *bare) if (place / "run.json").exists()), found)
+
+
+def drop_scored(run: Path) -> None:
+    """Remove the verdicts of other protocols, before the answers that they are on change."""
+    shutil.rmtree(run / SCORED, ignore_errors=True)
 
 
 def read_questions(run: Path) -> list[Question]:

@@ -113,6 +113,18 @@ def test_further_answers_make_the_scores_beside_stale(tmp_path, data):
     assert len(correct(score(out, "official"))) == 3
 
 
+def test_answers_in_place_of_errors_make_the_scores_beside_stale(tmp_path, data):
+    out, task = tmp_path / "run", tasks.load("mathvision")
+    evaluate(out, data, task, said={"0": SAID["0"]})
+    assert correct(score(out, "official")) == {"0": True, "1": None, "2": None}
+    evaluate(out, data, task, said=dict.fromkeys("012", SAID["0"]))
+    with pytest.raises(UserError, match="was not scored by official"):
+        read_run(out, protocol="official")
+    assert correct(score(out, "official")) == {"0": True, "1": True, "2": True}
+    evaluate(out, data, task, said={})
+    assert len(read_verdicts(out / "scored" / "official")) == 3  # nothing was left to ask
+
+
 def test_a_run_under_another_protocol_is_another_run(tmp_path, data):
     evaluate(tmp_path / "run", data, tasks.load("mathvision"))
     with pytest.raises(UserError, match="holds another run"):

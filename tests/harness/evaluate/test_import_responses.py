@@ -186,6 +186,16 @@ def test_the_same_answers_are_scored_under_each_protocol(tmp_path, data, driftbe
     assert (asked.reworded, read_card(out / "scored" / "official").tasks[0].reworded) == (5, 0)
 
 
+def test_a_run_made_anew_has_no_scores_of_the_one_before(tmp_path, data, driftbench):
+    out, words = tmp_path / "run", (MATHVISION, plain(tmp_path), "--out", tmp_path / "run")
+    driftbench(*words, "--data", data)
+    driftbench("score", out, "--protocol official")
+    lines(data / "test.jsonl", [{**row, "answer": "none of them"} for row in ROWS])
+    driftbench(*words, "--data", data)
+    assert not any(verdict.correct for verdict in read_verdicts(out))
+    assert not (out / "scored").exists()
+
+
 def test_diff_shows_the_rows_where_two_protocols_disagree(tmp_path, data, driftbench):
     out = tmp_path / "run"
     texts = [
