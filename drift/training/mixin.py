@@ -93,6 +93,12 @@ class DriftMixin:
             raise UserError(
                 "float16 scales gradients, and leaves out steps whose scale was too large; use bf16"
             )
+        if (seen := trainer.args.n_gpu) > 1:
+            raise UserError(
+                f"{seen} GPUs in one process are nn.DataParallel, whose replicas' losses would be "
+                "added up though each is divided by the words of the whole batch; start it with "
+                f"torchrun --nproc_per_node {seen}, or let CUDA_VISIBLE_DEVICES name one"
+            )
         if str(trainer.args.optim.value).endswith(("lomo", "layerwise")):
             raise UserError(IN_BACKWARD)
         own_loss = super().compute_loss.__func__ is not Trainer.compute_loss  # type: ignore[misc]

@@ -350,7 +350,7 @@ def _arguments(config: TrainConfig, work: Path, tracked: bool) -> TrainingArgume
 
         kind, further = further_arguments(config)
         accumulate = config.questions * config.generations // config.batch
-    return kind(
+    arguments = kind(
         **further,
         output_dir=str(work),
         per_device_train_batch_size=config.batch,
@@ -381,6 +381,14 @@ def _arguments(config: TrainConfig, work: Path, tracked: bool) -> TrainingArgume
         # A row without pictures leaves the tower unused, which matters when it is trained.
         ddp_find_unused_parameters=bool({"tower", "projector"} & set(config.train)),
     )
+    if (seen := arguments.n_gpu) > 1:
+        # The Trainer would spread each batch over all of them (nn.DataParallel), and count it so.
+        arguments._n_gpu = 1
+        print(
+            f"training on one of {seen} GPUs (CUDA_VISIBLE_DEVICES says which); torchrun "
+            f"--nproc_per_node {seen} -m driftbench train … takes them all"
+        )
+    return arguments
 
 
 def _day(work: Path, config: TrainConfig) -> str:

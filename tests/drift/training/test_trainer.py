@@ -298,6 +298,23 @@ def test_without_clipping_the_edit_still_happens(qwen, rows, tmp_path):
     assert [line["grad_norm"] for line in a] == [line["grad_norm"] for line in b]
 
 
+def test_one_process_trains_on_one_gpu_whatever_others_are_visible(
+    qwen, rows, tmp_path, monkeypatch, capsys
+):
+    """Without a launcher the Trainer would divide batches of four devices among four replicas."""
+    config = config_of(qwen, rows, prior="reasoner-vlm", steps=1, clip=0.0)
+    made = {}
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    for count in (1, 4):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        made[count] = training.train(config, tmp_path / str(count))
+        told = "training on one of 4 GPUs" in capsys.readouterr().out
+        assert told == (count == 4)
+    one, four = (log_of(tmp_path / str(count))[0] for count in made)
+    assert {**one, **TIMES} == {**four, **TIMES}
+    assert made[4].cost["devices"] == 1
+
+
 def test_gradient_checkpointing_changes_nothing(qwen, rows, tmp_path):
     for name, on in (("plain", False), ("saving", True)):
         config = config_of(qwen, rows, prior="reasoner-vlm", gradient_checkpointing=on)
@@ -726,10 +743,20 @@ def test_deepspeed_takes_its_own_step_and_is_refused():
         WithDrift()
 
 
+def test_several_gpus_in_one_process_are_refused(qwen, tmp_path, monkeypatch):
+    """Its loss is divided by the whole batch already, and would be added up over the replicas."""
+    model, processor = live_parts(qwen)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    arguments = tf.TrainingArguments(**options(tmp_path, use_cpu=False))
+    assert arguments.n_gpu == 4
+    with pytest.raises(UserError, match="4 GPUs .*torchrun --nproc_per_node 4.*CUDA_VISIBLE_DEV"):
+        training.DriftTrainer(model=model, args=arguments, processing_class=processor)
+
+
 def test_float16_is_refused():
     class Trainer:
         is_deepspeed_enabled = False
-        args = type("Args", (), {"fp16": True})
+        args = type("Args", (), {"fp16": True, "n_gpu": 1})
 
         def __init__(self, **kwargs):
             pass
