@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from tasks.grading import amounts, relations, single
 from tasks.grading.single import Asked
-from tasks.grading.spelling import normal
+from tasks.grading.spelling import BRACED, normal
 
 LENGTH, DEPTH = 400, 12
 """Longer answers, and lists in more lists, are not compared."""
@@ -97,7 +97,7 @@ _WRAPS = [
         r"\*\*([^*]*)\*\*",
         r"`([^`]*)`",
         r"\"([^\"]*)\"",
-        r"\\(?:boxed|fbox|text[a-z]{0,2}|mbox|math(?:rm|bf|it|sf|tt)|bm|emph|operatorname)\s*\{([^{}]*)\}",
+        rf"\\(?:boxed|fbox|text[a-z]{{0,2}}|mbox|math(?:rm|bf|it|sf|tt)|bm|emph|operatorname)\s*{BRACED}",
         r"\\boxed\s*\{(.*)\}",
         r"\{([^{}]*)\}",
     )

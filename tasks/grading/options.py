@@ -47,15 +47,15 @@ class Options:
         """Return the letter of the option whose text, or value, is all that is said."""
         if not said or len(said) > _LONGEST:
             return None
-        words = [] if re.search(r"\d", said) else sorted(plain_words(said).split())
         for letter, text in self.worded.items():
-            turned = words and sorted(self.words[letter].split()) in (
-                words,
-                sorted([*words, "only"]),
-            )
-            if turned or bare(text).casefold() == said.casefold():
+            if bare(text).casefold() == said.casefold():
                 return letter  # two options of the same words are one
-        return only(letter for letter, text in self.worded.items() if agrees(text, said))
+        words = plain_words(said)
+        for alike in (str, _turned) if words and not re.search(r"\d", said) else ():
+            if letter := only(x for x, own in self.words.items() if alike(own) == alike(words)):
+                return letter
+        long = {x: text for x, text in self.worded.items() if len(text) > 1 or text.isdigit()}
+        return only(letter for letter, text in long.items() if agrees(text, said))
 
     def is_other(self, letter: str, rest: str) -> bool:
         """Whether what follows a letter is another option."""
@@ -70,6 +70,12 @@ class Options:
             for x in self.texts.values()
             if x != own and (len(x) > 1 or x.isdigit())
         )
+
+
+def _turned(words: str) -> list[str]:
+    """Return words without "only", in any order if "and" joins them: "green and red"."""
+    parts = [word for word in words.split() if word != "only"]
+    return sorted(parts) if "and" in parts else parts
 
 
 def of(options: Sequence[str] | Mapping[str, str]) -> Options:

@@ -99,8 +99,10 @@ def normal(text: str) -> str:
     return text.strip()
 
 
+BRACED = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,99}\}){0,99}\}){0,200})\}"
+"""Braces, with two more levels of them inside."""
 _TEXT = re.compile(
-    r"\\(?:text[a-z]{0,2}|mbox|math(?:rm|bf|it|sf|tt)|boxed|bf|bm|emph)\s{0,3}\{([^{}]{0,200})\}"
+    rf"\\(?:text[a-z]{{0,2}}|mbox|math(?:rm|bf|it|sf|tt)|boxed|bf|bm|emph)\s{{0,3}}{BRACED}"
 )
 
 
@@ -109,6 +111,8 @@ def untexted(text: str) -> str:
 
     >>> untexted(r"12\text{ cm}^2"), untexted(r"\textbf{(A)}")
     ('12  cm ^2', ' (A) ')
+    >>> untexted(r"\text{C. $\frac{\pi}{2}$}")
+    ' C. $\\frac{\\pi}{2}$ '
     """
     for _ in range(3):
         before, text = text, _TEXT.sub(r" \1 ", text)

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.grading import amounts, choices, extract, quantities, sentences, values
+from tasks.grading import amounts, choices, extract, quantities, sentences, spelling, values
 
 
-@pytest.mark.parametrize("module", [amounts, choices, extract, quantities, sentences, values])
+@pytest.mark.parametrize(
+    "module", [amounts, choices, extract, quantities, sentences, spelling, values]
+)
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.failed == 0
@@ -143,6 +145,16 @@ def test_final_finds_where_the_answer_stands(text, expected):
 OPTIONS = ["22", "40", "44", "48"]
 YES_NO = ["Yes", "No"]
 WORDS = ["shortage", "surplus"]
+SIDES = ["The dog is left of the cat", "The cat is left of the dog"]
+CHAINS = ["grass → rabbit → fox", "fox → rabbit → grass"]
+COLOURS = ["red and green", "red", "red, green and blue"]
+ORDERS = [
+    r"$\Delta, \square, \bullet$",
+    r"$\Delta, \bullet, \square$",
+    r"$\bullet, \Delta, \square$",
+]
+HALVES = [r"$\pi$", r"$3 \pi$", r"$\frac{\pi}{2}$", r"$2 \pi$"]
+SINGLES = ["B", "C", "D", "E", "No correct answer"]
 NO_TEXTS = dict.fromkeys("ABCDE", "")
 MATHS = [r"$\frac{1}{3}$", r"$2\sqrt{3}$", r"$3\sqrt{2}$", "12.5", "$5 \\mathrm{~cm}$"]
 
@@ -185,6 +197,18 @@ MATHS = [r"$\frac{1}{3}$", r"$2\sqrt{3}$", r"$3\sqrt{2}$", "12.5", "$5 \\mathrm{
         (YES_NO, "Yes, the sandwich is cut in half.", "A"),
         (YES_NO, "No, it is whole.\n\nThe answer is A.", "A"),
         (["Person A", "Person B"], r"\boxed{A}", "A"),
+        (SIDES, "The cat is left of the dog.", "B"),
+        (SIDES, "The answer is: The dog is left of the cat.", "A"),
+        (SIDES, r"\boxed{\text{The cat is left of the dog}}", "B"),
+        (CHAINS, "The answer is fox → rabbit → grass.", "B"),
+        (["x > y", "y > x"], "$y > x$", "B"),
+        (["Uniform / Soft", "Soft / Uniform"], "Soft / Uniform", "B"),
+        (ORDERS, r"\boxed{$\bullet, \Delta, \square$}", "C"),
+        (COLOURS, "green and red", "A"),
+        (COLOURS, "Only red", "B"),
+        (HALVES, r"\boxed{\text{C. $\frac{\pi}{2}$}}", "C"),
+        (HALVES, r"\boxed{\textbf{(C) $\frac{\pi}{2}$}}", "C"),
+        (SINGLES, "The answer is (E) No correct answer.", "E"),
         # stated, and none of the options
         (OPTIONS, r"\boxed{36}", "none"),
         (OPTIONS, "The answer is F.", "none"),
