@@ -52,8 +52,8 @@ class Options:
                 return letter  # two options of the same words are one
         words = plain_words(said)
         for alike in (str, _turned) if words and not re.search(r"\d", said) else ():
-            if letter := only(x for x, own in self.words.items() if alike(own) == alike(words)):
-                return letter
+            if same := only(x for x, own in self.words.items() if alike(own) == alike(words)):
+                return same
         long = {x: text for x, text in self.worded.items() if len(text) > 1 or text.isdigit()}
         return only(letter for letter, text in long.items() if agrees(text, said))
 
