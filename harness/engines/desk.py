@@ -11,6 +11,7 @@ import itertools
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -22,7 +23,7 @@ from harness.engines import Request, refusal
 from harness.engines.endpoint import Endpoint
 from harness.engines.pace import Line, backoff
 from harness.engines.reply import Closed, Failed, Refused, Unreadable
-from harness.runs.schema import Question, Response
+from harness.runs.schema import Question, Response, Sampling
 
 TRIES = 8
 """Of one question, before it is taken to be the question's fault."""
@@ -31,7 +32,7 @@ WATCH_SECONDS = 30.0
 """An endpoint that works but has not answered for as long is asked whether it lives."""
 
 MANY_REFUSALS, REFUSALS_OF_ONE = 20, 3
-"""Without one answer, of whatever is asked: not the questions are wrong, but what is asked of the
+"""Without one answer under the same settings: not the questions are wrong, but what is asked of the
 endpoint."""
 
 TOGETHER = 8
@@ -40,7 +41,7 @@ TOGETHER = 8
 PLAIN = Question(task="", id="", prompt="Say yes.")
 """A question that whoever lives answers."""
 PLAIN_TOKENS = 16
-"""Of the answer to it."""
+"""Of the answer to it, where its length is not in question."""
 
 
 @dataclass
@@ -78,7 +79,10 @@ class Desk:
         """Heap of what failed: when it is due, and a number that tells equals apart."""
         self._numbers = itertools.count()
         self._more = True
-        self._answered = self._refusals = self._unreadable = 0
+        self._answered: set[Sampling] = set()
+        """Settings under which something was answered."""
+        self._refusals: Counter[Sampling] = Counter()
+        self._unreadable = 0
         self._heard = -math.inf
         self._loop = asyncio.new_event_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -230,7 +234,7 @@ class Desk:
             await self._try_again(line, item, failure, began)
         else:
             self._heard = time.monotonic()
-            self._answered += 1
+            self._answered.add(item.request.sampling)
             line.succeeded(began, self._heard)
             self.answers.put(response)
 
@@ -239,14 +243,16 @@ class Desk:
         if refused.certain or item.refused:
             self.answers.put(refusal(item.request, str(refused), permanent=True))
             return
-        item.refused = await self._answers_plainly(line, item)
+        sampling = item.request.sampling
+        most = PLAIN_TOKENS if sampling in self._answered else sampling.max_tokens
+        item.refused = await self._answers_plainly(line, item, most)
         self._put(item, -math.inf)
         if item.refused:
             return
-        self._refusals += 1
+        self._refusals[sampling] += 1
         item.refusals += 1
-        many = self._refusals >= MANY_REFUSALS or item.refusals >= REFUSALS_OF_ONE
-        if many and not self._answered:
+        many = self._refusals[sampling] >= MANY_REFUSALS or item.refusals >= REFUSALS_OF_ONE
+        if many and sampling not in self._answered:
             self._end(UserError(f"{line.endpoint.url} refuses whatever it is asked: {refused}"))
         else:
             self._failed(line, Failed(str(refused)), began)
@@ -277,9 +283,15 @@ class Desk:
         self._put(item, now + backoff(item.tries) if failure.counted else -math.inf)
         self._failed(line, failure, began)
 
-    async def _answers_plainly(self, line: Line, item: _Item) -> bool:
-        """Whether an endpoint answers a plain question that is asked as this one is."""
-        sampling = replace(item.request.sampling, max_tokens=PLAIN_TOKENS)
+    async def _answers_plainly(self, line: Line, item: _Item, most: int = PLAIN_TOKENS) -> bool:
+        """Whether an endpoint answers a plain question that is asked as this one is.
+
+        Args:
+            line: To the endpoint.
+            item: What it did not answer.
+            most: Tokens of the answer; as many as of the other tells whether they are refused.
+        """
+        sampling = replace(item.request.sampling, max_tokens=most)
         plain = Request(question=PLAIN, sampling=sampling)
         try:
             await line.endpoint.answer(plain, self._served.model)

@@ -346,20 +346,23 @@ class VllmEngine:
     def _add(
         self, request: Request, rendered: Any, waiting: dict[str, _Waiting]
     ) -> Response | None:
-        """Hand one request to the engine; return a response if it cannot take it."""
+        """Hand one request to the engine; return a response if it cannot take it.
+
+        Raises:
+            UserError: It takes no request with such settings.
+        """
         since = time.monotonic()
         if isinstance(rendered, Exception):
             return refusal(request, said(rendered), is_permanent(rendered))
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        params = _sampling_params(request)
         name = str(next(self._names))
         places = rendered.get("mm_placeholders", {}).get("image", ())
         image_tokens = sum(place.get_num_embeds() for place in places)
         waiting[name] = _Waiting(request, since, len(rendered["prompt_token_ids"]), image_tokens)
         try:
-            self._llm.llm_engine.add_request(
-                name, rendered, _sampling_params(request), lora_request=self._adapter
-            )
+            self._llm.llm_engine.add_request(name, rendered, params, lora_request=self._adapter)
         except EngineDeadError as error:
             raise _Failure(said(error)) from error
         except Exception as error:
@@ -405,18 +408,21 @@ def _sampling_params(request: Request) -> Any:
     from vllm.sampling_params import RequestOutputKind
 
     sampling = request.sampling
-    return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        presence_penalty=sampling.presence_penalty,
-        max_tokens=sampling.max_tokens,
-        seed=request.seed if sampling.temperature > 0 else None,
-        stop=list(sampling.stop),
-        detokenize=bool(sampling.stop),
-        skip_special_tokens=True,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
+    try:
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            presence_penalty=sampling.presence_penalty,
+            max_tokens=sampling.max_tokens,
+            seed=request.seed if sampling.temperature > 0 else None,
+            stop=list(sampling.stop),
+            detokenize=bool(sampling.stop),
+            skip_special_tokens=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+    except Exception as error:
+        raise UserError(f"vLLM draws no answers so: {said(error)}") from error
 
 
 def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:

@@ -7,6 +7,7 @@ Killing this at any moment loses only what was in flight. The same call again as
 shard, each of several processes asks its part of the questions; the last of them grades all.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,7 +31,7 @@ from harness.evaluate.resume import begin, card_of, check_same, join, refuse_oth
 from harness.runs import locks
 from harness.runs.folder import as_lines, read_card
 from harness.runs.log import read_responses
-from harness.runs.schema import Question, RunCard
+from harness.runs.schema import Question, RunCard, Sampling
 from tasks import Task
 from tasks.data.hub import commit
 
@@ -129,10 +130,7 @@ def _workload(
     pictures: Pictures,
 ) -> Workload:
     """Load the questions; refuse what cannot be asked, before anything is written."""
-    if config.sampling.n > 1 and config.sampling.temperature == 0:
-        raise UserError(
-            f"{config.sampling.n} answers at temperature 0 are all the same: set --temperature"
-        )
+    _check_sampling(config.sampling)
     for folder in folders:
         refuse_others(folder)
     for checkpoint in checkpoints:
@@ -155,6 +153,23 @@ def _workload(
     for checkpoint in checkpoints:
         _check_askable(workload, checkpoint)
     return workload
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    if not 0 <= sampling.temperature < math.inf:
+        raise UserError(
+            f"--temperature {sampling.temperature} draws nothing: expected 0, which is greedy, or "
+            "more"
+        )
+    if not 0 < sampling.top_p <= 1:
+        raise UserError(
+            f"--top-p {sampling.top_p} leaves no word to draw: expected more than 0 and at most 1; "
+            "--temperature 0 takes the likeliest"
+        )
+    if sampling.n > 1 and sampling.temperature == 0:
+        raise UserError(
+            f"{sampling.n} answers at temperature 0 are all the same: set --temperature"
+        )
 
 
 def _askable(workload: Workload, checkpoint: Checkpoint) -> list[Question]:

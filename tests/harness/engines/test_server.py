@@ -464,6 +464,46 @@ def test_an_endpoint_that_refuses_everything_ends_the_run_and_nothing_is_held_ag
     assert results(tmp_path / "vlm") == quiet
 
 
+def test_a_bound_of_tokens_that_is_refused_ends_the_run_and_is_held_against_no_question(
+    tmp_path, many, quiet
+):
+    def reply(number, body):
+        if (bound := body["max_tokens"]) > 16384:
+            words = f"max_tokens is too large: {bound}. This model supports at most 16384"
+            return 400, {"error": {"message": words}}
+        return completion(answer(body))
+
+    with Pretend(reply) as pretend:
+        for limit in (1, COUNT):
+            with pytest.raises(UserError, match="refuses whatever it is asked: .* too large: 4000"):
+                evaluate(tmp_path / "vlm", many, pretend, limit=limit, max_tokens=40000)
+            assert log.read_responses(tmp_path / "vlm") == []
+        evaluate(tmp_path / "vlm", many, pretend, overwrite=True)
+    assert results(tmp_path / "vlm") == quiet
+
+
+def test_a_bound_that_only_one_task_has_is_refused_though_others_were_answered():
+    small, large = Sampling(max_tokens=16), Sampling(max_tokens=40000)
+
+    def reply(number, body):
+        if body["max_tokens"] > 16384:
+            return 400, {"error": {"message": "max_tokens is too large"}}
+        return completion(answer(body))
+
+    def requests():
+        for number in range(90):
+            question = Question(task="a" if number < 30 else "b", id=str(number), prompt="?")
+            yield Request(question=question, sampling=small if number < 30 else large)
+
+    with Pretend(reply) as pretend:
+        service = Service((pretend.url,), patience=5.0)
+        engine = ServerEngine(served_checkpoint("vlm", service), service)
+        came = []
+        with pytest.raises(UserError, match="refuses whatever it is asked: .*too large"):
+            came.extend(response.task for response in engine.generate(requests()))
+    assert set(came) <= {"a"}
+
+
 @pytest.mark.parametrize(("begin", "end"), [(0, 25), (30, 60), (58, 80)])
 def test_what_an_endpoint_refuses_while_it_is_out_of_order_is_asked_again(
     tmp_path, many, quiet, begin, end

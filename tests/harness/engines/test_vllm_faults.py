@@ -1,5 +1,6 @@
 """vLLM that fails in the middle costs at most the questions that make it fail."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -84,6 +85,16 @@ def test_a_prompt_beyond_the_given_context_is_refused_alone(engine):
     assert (long.finish, long.lasting) == ("error", True)
     assert "64" in long.reason
     assert short.finish == "length"
+
+
+def test_settings_that_vllm_refuses_end_the_run_and_are_held_against_no_question(engine):
+    asked = [
+        dataclasses.replace(request, sampling=Sampling(temperature=3.0))
+        for request in requests(engine, ["x", "y"])
+    ]
+    with pytest.raises(UserError, match=r"vLLM draws no answers so: .* must be in \[0, 2\], got 3"):
+        list(engine.generate(asked))
+    assert len(list(engine.generate(requests(engine, ["x", "y"])))) == 2
 
 
 STARVED = """

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import signal
 import subprocess
@@ -360,6 +361,21 @@ def test_checkpoints_that_differ_in_weights_alone_share_an_engine(tmp_path, worl
 def test_several_answers_at_temperature_0_are_refused(tmp_path, world):
     with pytest.raises(UserError, match="2 answers at temperature 0 are all the same"):
         evaluate(tmp_path / "vlm", world, Script(), sampling=Sampling(n=2))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "says"),
+    [
+        ({"top_p": 0.0}, "--top-p 0.0 leaves no word to draw: expected more than 0 and at most 1"),
+        ({"top_p": math.nan}, "--top-p nan leaves"),
+        ({"temperature": math.nan}, "--temperature nan draws nothing: expected 0, which is greedy"),
+        ({"temperature": math.inf}, "--temperature inf draws"),
+    ],
+)
+def test_settings_that_draw_nothing_are_refused(tmp_path, world, sampling, says):
+    with pytest.raises(UserError, match=says):
+        evaluate(tmp_path / "vlm", world, Script(), sampling=Sampling(**sampling))
+    assert not (tmp_path / "vlm").exists()
 
 
 def test_score_applies_a_new_rule_to_what_is_on_disk(tmp_path, world, monkeypatch):
