@@ -27,7 +27,7 @@ from drift.checkpoints import (
     write_stream,
 )
 from drift.families import DECODER_ROLES, Role, language_keys, layer_and_role
-from drift.fingerprints import parent
+from drift.fingerprints import digests, parent
 from drift.headers import read_header, shapes
 from drift.low_rank import factorise, multiply_out
 from drift.pairing import Weight, pair, refuse_unpaired
@@ -329,3 +329,9 @@ def load(folder: Path | str) -> Prior:
         read=read,
         warnings=tuple(json.loads(metadata.get("warnings", "[]"))),
     )
+
+
+def fingerprint(folder: Path | str) -> str:
+    """Return the digest of the prior in a folder."""
+    path = Path(folder) / FILE
+    return digests({path: read_header(path)[0]})[FILE]

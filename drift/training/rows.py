@@ -9,12 +9,15 @@ base64 or `data:` URLs. Nothing is fetched from the web.
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.pictures import encoded
+from common.provenance import digest
+from drift.fingerprints import sha256
 from drift.training import row_files
 from drift.training.forms import MARK, Turn, conversation
 
@@ -61,6 +64,17 @@ def read_rows(
                 raise UserError(f"{where} {error}") from error
             bad.append(f"{where} {error}")
     return rows
+
+
+def content(rows: Iterable[Row]) -> str:
+    """Return the sha256 over what rows say and show, in their order, wherever they lie."""
+    return digest(
+        [[digest([astuple(turn) for turn in row.turns]), *map(_shown, row.images)] for row in rows]
+    )
+
+
+def _shown(image: Path | bytes) -> str:
+    return sha256(image if isinstance(image, bytes) else image.read_bytes())
 
 
 def _row(raw: Any, where: str, folder: Path, found: row_files.Found) -> Row:

@@ -58,6 +58,7 @@ from drift.training.data import Data, prepared
 from drift.training.memory import Sizes
 from drift.training.mixin import DriftMixin
 from drift.training.rl.rules import Rule
+from drift.training.rows import content
 from drift.training.samples import collate
 from drift.training.saving import LOG, finish
 from drift.training.trainable import freeze
@@ -120,8 +121,9 @@ def train(
     if sharded:
         arguments = replace(arguments, **sharding.arguments(outline, config))
         arguments.fsdp_plugin_args["mixed_precision_policy"] = sharding.precision(config)
+    inputs = _inputs(config, data, parents)
     with arguments.main_process_first(local=False):
-        resume = _resume_point(work, given, arguments.process_index == 0)
+        resume = _resume_point(work, given, inputs, arguments.process_index == 0)
     try:
         trainer, added = _trainer(config, family, data, prior, arguments)
         trainer.count_from(began)
@@ -401,21 +403,43 @@ def _tells_day(processor: Any) -> bool:
     return chat_template.tells_day(chat_template.default(processor.chat_template))
 
 
-def _resume_point(work: Path, config: TrainConfig, first: bool) -> str | None:
-    """The newest checkpoint in `work`, if it was made with these settings.
+def _inputs(config: TrainConfig, data: Data, parents: tuple[Parent, ...]) -> dict[str, str]:
+    """Setting → digest of what it names, where a run is to be taken up from checkpoints."""
+    if not config.save_every:
+        return {}
+    named = {one.role: one.fingerprint for one in parents}
+    if config.prior is not None and config.prior not in priors.VARIANTS:
+        named["prior"] = priors.fingerprint(config.prior)
+    return named | {"data": content(data.samples.rows)}
 
-    The `first` process notes the settings there; the others come after it.
+
+def _resume_point(
+    work: Path, config: TrainConfig, inputs: dict[str, str], first: bool
+) -> str | None:
+    """The newest checkpoint in `work`, if it was made with these settings from these `inputs`.
+
+    The `first` process notes them there; the others come after it.
     """
     settings = json.loads(json.dumps(asdict(config)))
     note = work / SETTINGS
     # The state is written last: a checkpoint without it was cut off.
     whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
     found = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    if found is not None and note.is_file() and json.loads(note.read_text()) != settings:
-        raise UserError(f"{work} holds a run with other settings; remove it, or give another --out")
+    if found is not None and note.is_file():
+        noted = json.loads(note.read_text())
+        began = noted.pop("inputs", {})  # none in those of older runs
+        if noted != settings:
+            raise UserError(
+                f"{work} holds a run with other settings; remove it, or give another --out"
+            )
+        if changed := [name for name in began if inputs.get(name) != began[name]]:
+            raise UserError(
+                f"what {' and '.join(changed)} names is not what the run in {work} began with; put "
+                "that back, or remove the folder to begin anew"
+            )
     if first:
         work.mkdir(parents=True, exist_ok=True)
-        write_whole(note, json.dumps(settings, indent=2).encode())
+        write_whole(note, json.dumps({**settings, "inputs": inputs}, indent=2).encode())
     return None if found is None else str(found)
 
 

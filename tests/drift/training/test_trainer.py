@@ -467,6 +467,55 @@ def test_what_is_no_number_stops_with_step_and_rows(qwen, rows, tmp_path, monkey
     assert same(read(tmp_path / "straight"), read(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("changed", ["vlm", "reasoner", "prior", "data", "picture"])
+def test_a_run_does_not_go_on_from_other_content(qwen, tmp_path, monkeypatch, changed):
+    """Its settings name the same places; what lies there is compared with how it began."""
+    from PIL import Image
+
+    from drift import delta as priors
+
+    for name in ("vlm", "llm"):
+        shutil.copytree(qwen / name, tmp_path / name)
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    row = {"question": "<image>what ?", "answer": "one .", "images": ["a.png"]}
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps(row))
+    if changed == "prior":
+        priors.save(priors.build(qwen / "vlm", qwen / "llm"), tmp_path / "prior")
+    prior = str(tmp_path / "prior") if changed == "prior" else "reasoner-vlm"
+    config = config_of(tmp_path, rows, prior=prior, batch=1, save_every=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(config, tmp_path / "out")
+    shutil.copytree(tmp_path / "out.partial", tmp_path / "older.partial")
+
+    if changed == "data":
+        rows.write_text(json.dumps(row | {"answer": "two ."}))
+    elif changed == "picture":
+        Image.new("RGB", (16, 16), (9, 9, 9)).save(tmp_path / "a.png")
+    elif changed == "prior":
+        priors.save(priors.build(qwen / "vlm", qwen / "llm"), tmp_path / "prior", True, rank=2)
+    else:
+        folder = tmp_path / {"vlm": "vlm", "reasoner": "llm"}[changed]
+        name = "model.layers.0.mlp.up_proj.weight"
+        altered(folder, tmp_path / "other", lambda held: held.update({name: held[name] * 2}))
+        shutil.rmtree(folder)
+        (tmp_path / "other").rename(folder)
+    named = "data" if changed == "picture" else changed
+    with pytest.raises(UserError, match=f"what {named} names is not what .*out.partial began with"):
+        training.train(config, tmp_path / "out")
+    assert list((tmp_path / "out.partial").glob("checkpoint-*/model.safetensors"))
+
+    # A run that noted its settings alone is taken up as it is.
+    note = tmp_path / "older.partial" / "settings.json"
+    settings = json.loads(note.read_text())
+    assert settings.pop("inputs").keys() == {"vlm", "reasoner", "data"} | {named} & {"prior"}
+    note.write_text(json.dumps(settings))
+    training.train(config, tmp_path / "older")
+    assert [line["step"] for line in log_of(tmp_path / "older")] == [1, 2, 3]
+
+
 def test_a_checkpoint_that_was_cut_off_is_passed_over(qwen, rows, tmp_path, monkeypatch):
     """Killed while the checkpoint of step 4 was written: that of step 2 is taken up."""
     save = tf.Trainer._save_rng_state
@@ -583,7 +632,7 @@ def test_a_run_tells_a_template_one_day_and_records_it(qwen, rows, tmp_path, mon
     for given, told in (("2026-01-31", "2026-01-31"), (None, "2026-01-31")):
         given = dataclasses.replace(config, day=given)
         assert training._day(tmp_path / "work", given) == told
-        training._resume_point(tmp_path / "work", dataclasses.replace(given, day=told), True)
+        training._resume_point(tmp_path / "work", dataclasses.replace(given, day=told), {}, True)
 
 
 def test_a_row_that_is_too_long_is_left_out_by_name(qwen, tmp_path, capsys):
