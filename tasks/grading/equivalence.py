@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from tasks.grading import amounts, relations, single
 from tasks.grading.single import Asked
-from tasks.grading.spelling import BRACED, normal
+from tasks.grading.spelling import BRACED, normal, untexted
 
 LENGTH, DEPTH = 400, 12
 """Longer answers, and lists in more lists, are not compared."""
@@ -140,7 +140,7 @@ def _compare(truth: str, said: str, asked: Asked) -> bool | None:
     if _MATRIX.search(truth):
         return _matrices(truth, said, asked)
     if _is_joined(truth):
-        return _unordered(_split(truth), _split(said), asked)
+        return _joined(_split(truth), _split(said), asked)
     if _is_joined(said):
         said = ", ".join(_split(said))
     true, other = relations.split(truth), relations.split(said)
@@ -190,7 +190,10 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 def _is_joined(text: str) -> bool:
     """Whether "or", "and" or a union joins parts; "five and a half" is one number."""
-    return bool(_JOINED.search(text)) and amounts.read(text, letters=False) is None
+    if not _JOINED.search(text):
+        return False
+    amount = amounts.read(text, letters=False)
+    return amount is None or bool(amount.letters)
 
 
 def _both_signs(text: str) -> list[str]:
@@ -203,13 +206,37 @@ def _both_signs(text: str) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """Return the parts between "or", "and" and unions; inequalities as intervals."""
-    parts = [part.strip(" ,") for part in _JOINED.split(text)]
-    items = [item for part in parts if part for item in _commas(part)]
-    ranges = [relations.interval(item) for item in items]
-    if len(parts) == 1 and not all(ranges):
-        return parts
-    return [interval or item for interval, item in zip(ranges, items, strict=True)]
+    """Return the parts between "or", "and", unions and commas; inequalities as intervals."""
+    parts = [part for found in _JOINED.split(text) if (part := found.strip(" ,"))]
+    items: list[str] = []
+    for part in parts:
+        listed = _listed(part)
+        apart = listed and (not listed[0] or (listed[0] == "{}" and len(parts) == 1))
+        items += listed[1] if listed and apart else [part]
+    items = [_LABEL.sub(lambda label: f"{label[1].lower()} = ", untexted(x).strip()) for x in items]
+    return [relations.interval(item) or item for item in items]
+
+
+_LABEL = re.compile(
+    r"^(?:and\s)?(?:the\s(?:function\sis\s)?)?([a-zA-Z]{3,})(?:\s?:|\s(?:is|on|at)\b)\s*(?=[\[({\\\d-])",
+    re.IGNORECASE,
+)
+"""The name of a part: "domain: [0, 2)"."""
+
+
+def _joined(items: list[str], stated: list[str], asked: Asked) -> bool | None:
+    """Compare parts in any order, those of several names by these, or else in their order."""
+    names, others = _names(items), _names(stated)
+    if all(names) and len(set(names)) > 1 and len(items) == len(stated) and not any(others):
+        pairs = zip(items, stated, strict=True)
+        return _all(_compare(clean(a), clean(b), asked) for a, b in pairs)
+    return _unordered(items, stated, asked)
+
+
+def _names(items: list[str]) -> list[str]:
+    """Return what each part says the worth of; empty where it bears no name."""
+    found = map(relations.split, items)
+    return [relation.left if relation and relation.names else "" for relation in found]
 
 
 def _commas(text: str) -> list[str]:

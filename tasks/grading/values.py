@@ -36,6 +36,8 @@ def read_value(
         if unclear and place.kind == "first" and not place.is_lone:
             break
         said = stated_number(place) if number else _stated(place, truth)
+        if not number and place.is_plain and not equivalence.same(truth, said or ""):
+            said = place.text if equivalence.same(truth, place.text) else said
         if said is not None:
             verdict = equivalence.same(truth, said, unit=unit, precision=precision)
             if verdict is False and (share := _SHARE.search(place.text)):  # 3 out of 8
@@ -194,6 +196,7 @@ _BRACKETS = re.compile(
     rf"|{_BRACKET}(?:\s*(?:\\cup|∪)\s*{_BRACKET}){{0,9}}",
     re.DOTALL,
 )
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _UNTIL = re.compile(r"\s*(?:to|through|until|till|-)\s*(?:the\syear\s)?", re.IGNORECASE)
 
 
@@ -220,7 +223,8 @@ def _stated(place: Place, truth: str) -> str | None:
         ]
         if found:
             return found[-1]
-        return _listed(said) or _after_cue(text) or (text if place.is_plain else None)
+        listed = None if _WORD.search(truth) else _listed(said)
+        return listed or _after_cue(text) or (text if place.is_plain else None)
     if len(formulas) == 1 or (formulas and place.kind == "last"):
         return formulas[-1]
     if place.kind in ("mark", "whole"):

@@ -269,6 +269,10 @@ def test_read_choice(options, text, letter):
         ("Evelyn", r"\boxed{\text{Evelyn}}", r"\text{Evelyn}", True),
         ("Evelyn", "The answer is Evelyn, because she ran.", "Evelyn, because she ran.", True),
         ("1,-2", r"so $x$ is \boxed{1} or \boxed{-2}", "1, -2", True),
+        ("Nov 29, 21", "The answer is Nov 29, 21.", "Nov 29, 21.", True),
+        ("meta, base, 0.1", "The labels are meta, base, 0.1.", "meta, base, 0.1.", True),
+        ("meta, base, 0.1", "meta, base, 0.2", "meta, base, 0.2", False),
+        ("2 or 3", r"\boxed{2, 3}", "2, 3", True),
         # not what is asked
         ("12", "The answer is 12 or 13.", None, None),
         ("158", "The total is **158 + LK**.", None, None),
