@@ -315,6 +315,9 @@ class Desk:
         except Failed as failure:
             self._failed(line, failure, began)
         else:
+            if _facts(served) < _facts(self._served):
+                less = Failed(f"it tells less of {self._served.model} than it did")
+                return self._failed(line, less, began)
             line.known = True
             if served.identity() != self._served.identity():
                 self._give_up(line, f"it serves something else as {self._served.model} now")
@@ -331,7 +334,7 @@ class Desk:
             return
         for _ in range(2):
             try:
-                await line.endpoint.models()
+                await line.endpoint.listed()
                 return
             except Closed:
                 return
@@ -351,3 +354,10 @@ class Desk:
         if not line.gone:
             line.gone = words
             print(f"driftbench: {line.endpoint.url} is given up: {words}", file=sys.stderr)
+
+
+def _facts(served: Served) -> set[tuple[str, str]]:
+    """Return all that an endpoint told of a model, each thing with its name."""
+    software, _, version = served.software.partition(" ")
+    told = {**served.identity(), "software": software, "version": version}
+    return {(name, value) for name, value in told.items() if value}

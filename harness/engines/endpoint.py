@@ -14,7 +14,7 @@ from harness.checkpoints.kinds import ModelFolder, Served
 from harness.engines import Request, rendering, reply
 from harness.engines.connection import REPLY_BYTES, Connection
 from harness.engines.message import content
-from harness.engines.reply import Closed, Failed, Refused, Unreadable
+from harness.engines.reply import Closed, Refused, Unreadable
 from harness.runs.schema import Response
 
 NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -93,20 +93,24 @@ class Endpoint:
 
     # What it is
 
-    async def models(self) -> list[Served]:
-        """Return what is served here; empty where the endpoint keeps no list that can be read.
-
-        Raises:
-            Failed, Closed: It did not tell.
-        """
+    async def listed(self) -> list[Served]:
+        """Return what is served here, its software left open; see `models`."""
         try:
-            listed = reply.models(await self._connection.send("GET", f"{self.url}/models"))
+            return reply.models(await self._connection.send("GET", f"{self.url}/models"))
         except (Refused, Unreadable):
             return []
         except Closed as closed:
             if closed.status in (403, 404, 405):  # it may answer questions all the same
                 return []
             raise
+
+    async def models(self) -> list[Served]:
+        """Return what is served here; empty where the endpoint keeps no list that can be read.
+
+        Raises:
+            Failed, Closed: It did not tell.
+        """
+        listed = await self.listed()
         owners = {served.owner for served in listed}
         software = {owner: await self._software(owner) for owner in owners}
         kept = self._connection.kept
@@ -137,14 +141,18 @@ class Endpoint:
         return found.get(model, Served(model=model))
 
     async def _software(self, owner: str) -> str:
-        """Ask vLLM or SGLang for its version."""
+        """Ask vLLM or SGLang for its version, which it may keep to itself.
+
+        Raises:
+            Failed: It did not tell this time: the same model would go by another name.
+        """
         paths = {"vllm": "version", "sglang": "get_server_info"}
         if owner not in paths:
             return ""
         root = self.url.removesuffix("/v1")
         try:
             told = await self._connection.send("GET", f"{root}/{paths[owner]}")
-        except (Failed, Refused, Closed):
+        except (Refused, Closed, Unreadable):
             return owner
         version = told.get("version") if isinstance(told, dict) else None
         return f"{owner} {version}" if isinstance(version, str) else owner

@@ -48,7 +48,8 @@ class Pretend:
     card: dict[str, Any] = field(default_factory=lambda: {"id": "vlm", "owned_by": "vllm"})
     listing: Any = None
     """`Reply` to who asks for the models, instead of a list of the card."""
-    version: str = "0.32.0"
+    version: Any = "0.32.0"
+    """Or a `Reply` to who asks for it."""
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -64,16 +65,15 @@ class Pretend:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                told: Any = {"version": pretend.version}
-                if self.path == "/v1/models":
-                    told = {"data": [pretend.card]} if pretend.listing is None else pretend.listing
-                    if callable(told):
-                        return told(self)
-                    if isinstance(told, tuple):
-                        return self.send(*told)
-                elif self.path != "/version":
-                    return self.send(404, {"error": {"message": "there is no such page"}})
-                self.send(200, told)
+                listing, version = pretend.listing, pretend.version
+                pages: dict[str, Any] = {
+                    "/v1/models": {"data": [pretend.card]} if listing is None else listing,
+                    "/version": {"version": version} if isinstance(version, str) else version,
+                }
+                told = pages.get(self.path, (404, {"error": {"message": "there is no such page"}}))
+                if callable(told):
+                    return told(self)
+                self.send(*told) if isinstance(told, tuple) else self.send(200, told)
 
             def do_POST(self) -> None:
                 nonlocal flying

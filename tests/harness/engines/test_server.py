@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -607,6 +608,35 @@ def test_an_endpoint_that_comes_back_is_asked_again_if_it_is_the_same(
             evaluate(tmp_path / "vlm", many, first, patience=60.0)
         assert second.bodies == []
     second.die()
+
+
+@pytest.mark.parametrize(
+    "odd", [(503, {}), (404, {}), {"version": None}, raw(b"<html>busy")], ids=str
+)
+@pytest.mark.parametrize("what", ["version", "listing"])
+def test_an_endpoint_that_once_tells_less_of_itself_is_the_same(tmp_path, many, quiet, odd, what):
+    """When the run begins it is asked what it serves for the second time."""
+    times = itertools.count()
+    sound = {"version": "0.32.0", "data": [Pretend().card]}
+
+    def told(handler):
+        found = odd if next(times) == 1 else sound
+        if callable(found):
+            return found(handler)
+        handler.send(*found) if isinstance(found, tuple) else handler.send(200, found)
+
+    with Pretend(**{what: told}) as pretend:
+        (card,) = evaluate(tmp_path / "vlm", many, pretend)
+    assert next(times) >= 3
+    assert card.finished and card.engine_version == "vllm 0.32.0"
+    assert results(tmp_path / "vlm") == quiet
+
+
+def test_a_version_that_cannot_be_told_at_first_names_no_run(tmp_path, many):
+    with Pretend(version=(503, {"error": {"message": "still loading"}})) as pretend:
+        with pytest.raises(UserError, match="no endpoint answers: .* HTTP 503: still loading"):
+            evaluate(tmp_path / "vlm", many, pretend)
+    assert not (tmp_path / "vlm").exists()
 
 
 def test_a_slow_answer_is_given_up_and_asked_for_again(tmp_path, many, quiet):
