@@ -43,7 +43,6 @@ def replaced(path: Path) -> Iterator[Path]:
     """
     aside = _beside(path)
     try:
-        aside.unlink(missing_ok=True)
         yield aside
         aside.replace(path)
     except OSError as error:
@@ -103,7 +102,6 @@ def written_aside(folder: Path | str, overwrite: bool | None = None) -> Iterator
     refuse_existing(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = _beside(folder)
-    shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
         yield aside
@@ -121,7 +119,7 @@ def refuse_existing(folder: Path, overwrite: bool | None = None) -> None:
 
 def put_in_place(aside: Path, folder: Path) -> None:
     """Rename `aside` to `folder`, replacing what was there."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = _beside(folder).with_suffix(".old")
     if folder.exists():
         folder.rename(old)
     aside.rename(folder)
@@ -142,7 +140,8 @@ def own_folder(folder: Path) -> Path:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Return a name that nobody else has; each container on a shared folder has a process 1."""
+    return path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
 
 
 def clear(path: Path) -> None:

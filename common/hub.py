@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError, near
+from common.files import replaced
 
 Kind = Literal["model", "dataset"]
 
@@ -218,10 +219,8 @@ def link(place: str, out: Path, kind: Kind = "model") -> Path:
     if out.exists() and not out.is_symlink():
         raise UserError(f"{out} exists and is no link: choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.partial")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(found)
-    aside.replace(out)
+    with replaced(out) as aside:
+        aside.symlink_to(found)
     return found
 
 

@@ -45,7 +45,23 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~before
 
 
-def test_nothing_is_written_through_a_link(tmp_path):
+def test_two_that_write_the_same_at_once_are_not_in_each_others_way(tmp_path):
+    """As two processes of one number do, in containers on a shared folder."""
+    path, out = tmp_path / "a.png", tmp_path / "out"
+    with files.replaced(path) as first, files.replaced(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    with written_aside(out, overwrite=True) as first:
+        (first / "first").write_text("")
+        with written_aside(out, overwrite=True) as second:
+            (second / "second").write_text("")
+        assert os.listdir(out) == ["second"]
+    assert os.listdir(out) == ["first"]
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "out"]
+
+
+def test_nothing_is_written_through_a_link(tmp_path, monkeypatch):
     victim, link = tmp_path / "victim", tmp_path / "link"
     victim.write_text("mine")
     link.symlink_to(victim)
@@ -53,7 +69,11 @@ def test_nothing_is_written_through_a_link(tmp_path):
         with pytest.raises(UserError, match="link is a link, which nothing is written through"):
             open(link, mode, opener=files.unlinked)
     # What was laid where a file is written aside is not followed, and a link itself is replaced.
-    (tmp_path / f".link.{os.getpid()}.partial").symlink_to(victim)
+    laid = tmp_path / ".link.6c696e6b.partial"
+    laid.symlink_to(victim)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="cannot be written: File"):
+        patch.setattr(os, "urandom", lambda size: b"link")
+        files.write_whole(link, b"new")
     files.write_whole(link, b"new")
     assert (link.read_bytes(), link.is_symlink()) == (b"new", False)
     other = tmp_path / "other"
