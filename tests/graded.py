@@ -61,7 +61,7 @@ def write_run(folder: Path, questions, answers, *, cluster=lambda id: "", **card
         cluster: Id → cluster.
         card_fields: Changes to the card.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     asked = [q for q in questions if (q.task, q.id) in answers]
     responses, verdicts = [], []
     for q in asked:

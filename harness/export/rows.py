@@ -51,7 +51,7 @@ def write(run: Run, out: Path, *, every: bool = False, inline: bool = False) -> 
             beside it.
 
     Raises:
-        UserError: The run has no verdict yet, or no answer to learn from.
+        UserError: The run has no verdict yet, no answer to learn from, or not its pictures.
     """
     place = root(run.folder)
     if not run.verdicts:
@@ -140,7 +140,12 @@ def _row(
     elif thought.strip():
         answer |= {"content": said.strip(), "reasoning_content": thought.strip()}
     start = out.resolve().parent
-    pictures = [image_path(run.resolve(), image) for image in question.images]
+    pictures = [image_path(run, image) for image in question.images]
+    if missing := [picture for picture in pictures if not picture.exists()]:
+        raise UserError(
+            f"{run} lacks a picture of {question.task} ({question.id}), {missing[0]}: give the run "
+            "by the path that it was made by, or lay the folder images beside it"
+        )
     return {
         "messages": [{"role": "user", "content": question.prompt}, answer],
         "images": [os.path.relpath(picture, start) for picture in pictures],

@@ -166,8 +166,8 @@ def read_replies(run: Path) -> list[dict[str, str]]:
 
 
 def image_path(run: Path, image: Image) -> Path:
-    """Where a run's picture lies: beside the run folder, under its own sha256."""
-    return run.parent / "images" / f"{image.sha256}{image.suffix}"
+    """Where a run's picture lies: beside the run folder, or the link to it, under its sha256."""
+    return Path(os.path.abspath(run)).parent / "images" / f"{image.sha256}{image.suffix}"
 
 
 def has_image(run: Path, image: Image, size: int) -> bool:

@@ -1,8 +1,10 @@
 """Right answers as training rows, read back by the training reader."""
 
 import json
+import os
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import graded
 import pytest
@@ -52,6 +54,28 @@ def run(tmp_path):
 
 def command(run, out, *words):
     return __main__.run(["rows", str(run), "--out", str(out), *words])
+
+
+def test_pictures_are_found_by_the_path_that_the_run_was_made_by(tmp_path, monkeypatch, capsys):
+    picture = synthetic.picture([1, 2, 3, 4], random.Random(0))
+    questions = [Question(task="pocket", id="q", prompt="<image>?", images=(picture,))]
+    said = {("pocket", "q"): [(True, "rule", "7", RIGHT)]}
+    (tmp_path / "disk" / "big").mkdir(parents=True)
+    (tmp_path / "runs" / "here").mkdir(parents=True)
+    linked, here = tmp_path / "runs" / "linked", tmp_path / "runs" / "here"
+    linked.symlink_to(tmp_path / "disk" / "big")
+    monkeypatch.chdir(here)
+    for run, again in ((linked, linked), (Path(), here), (Path(), Path("../here"))):
+        graded.write_run(run, questions, said)
+        assert command(again, tmp_path / "rows.jsonl") == 0
+        (row,) = read_rows(tmp_path / "rows.jsonl")
+        assert row.images[0].read_bytes() == picture.data
+    assert {path.name for path in here.parent.iterdir()} == {"linked", "here", "images"}
+    assert "images" not in os.listdir()
+    assert command(tmp_path / "disk" / "big", tmp_path / "none.jsonl") == 2
+    missing = tmp_path / "disk" / "images" / f"{picture.sha256}.png"
+    assert f"lacks a picture of pocket (q), {missing}: give the run" in capsys.readouterr().err
+    assert not (tmp_path / "none.jsonl").exists()
 
 
 def answers_of(rows):
