@@ -34,6 +34,16 @@ def with_error(value: float, stderr: float) -> str:
     return f"{percent(value)} ± {percent(stderr)}"
 
 
+def share(value: float) -> str:
+    """Write a share to two digits, or whole where these would be another number.
+
+    >>> share(0.1), share(0.025)
+    ('0.10', '0.025')
+    """
+    text = f"{value:.2f}"
+    return text if float(text) == value else repr(value)
+
+
 def gib(count: float) -> str:
     """Write bytes in GiB.
 

@@ -9,6 +9,7 @@ import typer
 from common.errors import UserError
 from common.hub import local
 from common.terminal import print_next
+from common.text import share
 from drift.options import Base, Method, Overwrite, Seed, Vlm, numbers, roles
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def merge(
         )
     if rounding not in ("nearest", "stochastic"):
         raise UserError(f"--rounding is nearest or stochastic, not {rounding}")
-    swapped = numbers(layers, int, "--layers")
+    swapped = numbers(layers, int, "--layers") if layers else ()
     chosen = roles(modules) if modules else None
     if alphas is not None and out_dir is not None:
         shares = _places(alphas, out_dir)
@@ -158,27 +159,34 @@ def merge(
 def _places(alphas: str, out_dir: Path) -> dict[Path, float | None]:
     """Folder → share of the reasoner."""
     values = numbers(alphas, float, "--alphas")
-    places: dict[Path, float | None] = {out_dir / f"merge-{value:.2f}": value for value in values}
-    if len(places) < len(values):
-        raise UserError(f"--alphas {alphas} holds shares that are the same to two digits")
-    return places
+    if len(set(values)) < len(values):
+        raise UserError(f"--alphas {alphas} names a share twice")
+    return {out_dir / f"merge-{share(value)}": value for value in values}
 
 
 def _factors(weights: str | None) -> tuple[float, float] | None:
-    values = numbers(weights or "", float, "--weights")
-    if weights is not None and len(values) != 2:
+    if weights is None:
+        return None
+    values = numbers(weights, float, "--weights")
+    if len(values) != 2:
         raise UserError(f"--weights takes two factors, VLM's and OTHER's (1.6,0.2), not {weights}")
-    return values or None
+    return values
 
 
 def _by_layer(text: str | None, vlm: Path) -> tuple[float, ...]:
     """A share for each layer, from a list or from `first..last`."""
     from drift.merge import layer_count
 
-    if text is None or ".." not in text:
-        return numbers(text or "", float, "--by-layer")
-    first, last = numbers(text.replace("..", ","), float, "--by-layer")
-    count = layer_count(vlm)
+    if text is None:
+        return ()
+    shares = numbers(text.replace("..", ","), float, "--by-layer")
+    if ".." not in text:
+        return shares
+    if len(shares) != 2:
+        raise UserError(
+            f"--by-layer takes the shares of the first and the last layer, 0..0.3, not {text}"
+        )
+    (first, last), count = shares, layer_count(vlm)
     return tuple(first + (last - first) * i / max(1, count - 1) for i in range(count))
 
 

@@ -1,5 +1,7 @@
 """Options that several commands share, and lists of words and numbers read from them."""
 
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -47,12 +49,13 @@ def numbers(text: str, kind: type, what: str) -> tuple:
     """Comma-separated numbers.
 
     Raises:
-        UserError: one of them is none.
+        UserError: one of them is none, or there are none.
     """
-    try:
-        return tuple(kind(word) for word in words(text))
-    except ValueError:
-        raise UserError(f"{what} takes numbers separated by commas, not {text!r}") from None
+    with suppress(ValueError):
+        found = tuple(kind(word) for word in words(text))
+        if found and all(map(isfinite, found)):
+            return found
+    raise UserError(f"{what} takes numbers separated by commas, not {text!r}")
 
 
 def roles(text: str) -> tuple:

@@ -95,8 +95,8 @@ def test_models_that_do_not_merge_are_refused_before_any_engine_starts(here):
     ("words", "said_so"),
     [
         (["--alphas", "0,x"], "--alphas takes numbers"),
-        (["--alphas", ","], "names no share"),
-        (["--alphas", "0.101,0.102"], "the same to two digits"),
+        (["--alphas", ","], "--alphas takes numbers"),
+        (["--alphas", "0.1,0.10"], "0.1, 0.1 names a share twice"),
         (["--alphas", "0", "--engine", "hf"], "merges are loaded into vLLM alone"),
         (["--alphas", "0", "--best", "b", "--shard", "1/2"], "--best compares whole runs"),
     ],

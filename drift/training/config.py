@@ -223,11 +223,8 @@ def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:
 def check(config: TrainConfig, where: str) -> TrainConfig:
     """Stop at values that cannot be meant together."""
     positive = ["lr", "batch", "accumulate", "epochs", "questions", "answer_tokens", "temperature"]
-    positive += [
-        name
-        for name in ("steps", "max_tokens", "adapter_rank", "adapter_alpha")
-        if getattr(config, name) is not None
-    ]
+    may = ("steps", "max_tokens", "image_max_pixels", "adapter_rank", "adapter_alpha", "stop_rho")
+    positive += [name for name in may if getattr(config, name) is not None]
     for name in positive:
         if getattr(config, name) <= 0:
             raise UserError(f"{where}: {name} is {getattr(config, name)}; give more than 0")
@@ -254,6 +251,11 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
         raise UserError(f"{where}: data is an empty list; name the rows to learn from")
     if not config.train:
         raise UserError(f"{where}: train is empty; name some of {', '.join(ROLES)}")
+    if config.prior is not None and not config.modules:
+        raise UserError(
+            f"{where}: modules is empty, so that nothing would be pulled; name some of what train "
+            f"does ({', '.join(config.train)}), or set prior: null for plain fine-tuning"
+        )
     lost = [role for role in config.modules if role not in config.train]
     if config.prior is not None and lost:
         raise UserError(

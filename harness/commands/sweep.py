@@ -53,8 +53,6 @@ def sweep(
     from harness.evaluate import merge_sweep
 
     shares = numbers(alphas, float, "--alphas")
-    if not shares:
-        raise UserError("--alphas names no share of the reasoner: give some, 0,0.1,0.3")
     if best is not None and best.exists():
         raise UserError(f"--best {best} exists already: choose a new folder")
     if best is not None and (options.shard or options.dry_run):
@@ -66,7 +64,7 @@ def sweep(
     recipe = Recipe(
         method=method,  # type: ignore[arg-type]
         density=density,
-        swap_layers=numbers(layers, int, "--layers"),
+        swap_layers=numbers(layers, int, "--layers") if layers else (),
         seed=merge_seed,
         modules=chosen_roles or usual_modules(local(vlm), local(llm)),
     )

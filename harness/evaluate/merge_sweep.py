@@ -11,6 +11,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.hub import local
 from common.provenance import Made, Parent, digest, lineage
+from common.text import share
 from drift.fingerprints import fingerprint
 from drift.merge import is_prior, merge, open_models, warnings
 from drift.merge_methods import Recipe
@@ -47,11 +48,9 @@ def merges(
     Raises:
         UserError: A model cannot be used, or the two do not merge in this way.
     """
-    names = [f"merge-{alpha:.2f}" for alpha in alphas]
+    names = [f"merge-{share(alpha)}" for alpha in alphas]
     if len(set(names)) < len(names):
-        raise UserError(
-            f"{', '.join(map(str, alphas))} holds shares that are the same to two digits"
-        )
+        raise UserError(f"{', '.join(map(str, alphas))} names a share twice")
     ours, theirs = _folder(vlm, template), local(llm).absolute()
     # Not that of the folder: a template given apart is in it.
     prints = [ours.fingerprint]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from common.text import share
 from harness.studies import parts
 from harness.studies.scale import Scale
 from harness.studies.step import Step, Trial, step
@@ -148,7 +149,7 @@ def merge_trials(family: str, alphas: Sequence[float]) -> list[Trial]:
     return [
         *vlm,
         *(
-            _trial(TUNED, family, seed, f"{at}-{alpha:.2f}", {"alpha": alpha})
+            _trial(TUNED, family, seed, f"{at}-{share(alpha)}", {"alpha": alpha})
             for alpha in alphas
             for seed in SEEDS
         ),
@@ -186,10 +187,11 @@ def wise_tried(
 
 def wise_trials(family: str, alphas: Sequence[float]) -> list[Trial]:
     """What `wise_tried` makes."""
+    at = f"{family}/{WISE}/merge"
     return [
-        _trial(WISE, family, seed, f"tuning-{seed}/{family}/{WISE}/merge-{one:.2f}", {"alpha": one})
+        _trial(WISE, family, seed, f"tuning-{seed}/{at}-{share(alpha)}", {"alpha": alpha})
         for seed in SEEDS
-        for one in alphas
+        for alpha in alphas
     ]
 
 

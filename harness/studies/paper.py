@@ -12,6 +12,7 @@ from reports/published, not run again.
 from collections.abc import Sequence
 from typing import Literal
 
+from common.text import share
 from harness.studies import arms, paper_arms, parts
 from harness.studies import paper_steps as tables
 from harness.studies.paper_scale import POCKET, REAL
@@ -22,7 +23,7 @@ LABELS = {
     "vlm": "VLM",
     "reasoner": "reasoner (text only)",
     "teacher": "teacher of the data",
-    **{f"merge-{alpha:.2f}": f"merge, α = {alpha:g}" for alpha in tables.ALPHAS},
+    **{f"merge-{share(alpha)}": f"merge, α = {alpha:g}" for alpha in tables.ALPHAS},
     "tuned": "merge, tuned",
     "task_arithmetic": "Task Arithmetic",
     "slerp": "SLERP",
@@ -148,7 +149,7 @@ def _methods(seeds: int, controls: bool) -> tuple[Method, ...]:
     for family in tables.FAMILIES:
         found(family, 0, (*tables.baselines(family), "reasoner"))
         if family in tables.SWEPT:
-            found(family, 0, [f"merge-{alpha:.2f}" for alpha in tables.ALPHAS])
+            found(family, 0, [f"merge-{share(alpha)}" for alpha in tables.ALPHAS])
         for seed in range(seeds if family in tables.TRAINED else 0):
             found(family, seed, _trained(controls)[family])
     found("qwen2_5_vl", 0, tables.ablations())

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from common.text import share
 from harness.studies.scale import Scale
 from harness.studies.step import ACCUMULATE, GPUS, Step, step
 
@@ -94,7 +95,7 @@ def swept(
         name,
         *("sweep", *both, *words, *scale.options),
         reads=(*(reads or both), *scale.standins),
-        writes=tuple(f"{out}/merge-{alpha:.2f}" for alpha in alphas),
+        writes=tuple(f"{out}/merge-{share(alpha)}" for alpha in alphas),
         gpu="one",
         resumes=True,
         **more,

@@ -7,6 +7,7 @@ measured on two CPU cores, with two steps side by side.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from common.text import share
 from harness.studies.pocket_arms import (
     ALPHAS,
     ARMS,
@@ -189,7 +190,7 @@ def merges(place: Place) -> list[str]:
 
 def merged(alpha: float | str) -> str:
     """Name of a linear merge."""
-    return f"merge-{float(alpha):.2f}"
+    return f"merge-{share(float(alpha))}"
 
 
 def distance(place: Place, checkpoints: Sequence[str]) -> Step:

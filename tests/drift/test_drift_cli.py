@@ -23,10 +23,10 @@ def run(*words):
 
 def test_merge_and_a_sweep_are_the_same(qwen, tmp_path, capsys):
     assert run("merge", qwen / "vlm", qwen / "llm", "--alpha", 0.3, "--out", tmp_path / "m") == 0
-    sweep = ("--alphas", "0,0.30,1", "--out-dir", tmp_path / "s")
+    sweep = ("--alphas", "0,0.004,0.025,0.30,1", "--out-dir", tmp_path / "s")
     assert run("merge", qwen / "vlm", qwen / "llm", *sweep) == 0
     names = sorted(path.name for path in (tmp_path / "s").iterdir())
-    assert names == ["merge-0.00", "merge-0.30", "merge-1.00"]
+    assert names == ["merge-0.00", "merge-0.004", "merge-0.025", "merge-0.30", "merge-1.00"]
     one, same = read(tmp_path / "m"), read(tmp_path / "s" / "merge-0.30")
     assert all(torch.equal(one[name], same[name]) for name in one)
     said = capsys.readouterr().out
@@ -238,7 +238,8 @@ def test_distance_and_families(qwen, tmp_path, capsys):
         (["merge", "V", "L", "--alpha", "0.5"], "give --alpha with --out"),
         (["merge", "V", "L", "--alphas", "0,1", "--out", "o"], "or --alphas with --out-dir"),
         (["merge", "V", "L", "--alphas", "0,x", "--out-dir", "o"], "--alphas takes numbers"),
-        (["merge", "V", "L", "--alphas", ".1,.101", "--out-dir", "o"], "the same to two digits"),
+        (["merge", "V", "L", "--alphas", ".1,0.10", "--out-dir", "o"], "names a share twice"),
+        (["merge", "V", "L", "--alphas", ",", "--out-dir", "o"], "--alphas takes numbers"),
         (
             ["merge", "V", "nowhere", "--alpha", "1", "--out", "o"],
             "there is no nowhere: give a folder",
@@ -258,6 +259,11 @@ def test_distance_and_families(qwen, tmp_path, capsys):
         ),
         (["merge", "V", "L", "--weights", "1.6", "--out", "o"], "--weights takes two factors"),
         (["merge", "V", "L", "--weights", "1.6,0.2", "--out", "o"], "weights of the two updates"),
+        (["merge", "V", "L", "--weights", "nan,1", "--out", "o"], "--weights takes numbers"),
+        (["merge", "V", "L", "--by-layer", ",", "--out", "o"], "--by-layer takes numbers"),
+        (["merge", "V", "L", "--by-layer", "0..", "--out", "o"], "layer, 0..0.3, not 0.."),
+        (["merge", "V", "L", "--by-layer", "..0.3", "--out", "o"], "layer, 0..0.3, not ..0.3"),
+        (["merge", "V", "L", "--by-layer", "0..0.1..0.3", "--out", "o"], "not 0..0.1..0.3"),
         (["merge", "V", "L", "--by-layer", "0,0.1,1", "--out", "o"], "3 shares for 2 layers"),
         (["merge", "V", "L", "--by-layer", "0..2", "--out", "o"], "alpha is 2.0; it is the"),
         (

@@ -185,6 +185,9 @@ def test_settings_win_over_the_file(tmp_path):
         ({"toward": "start"}, "r.yaml: toward: start is for live and anchor"),
         ({"anchor": "spd", "anchor_strength": 1}, "anchor is spd and prior null; name a prior"),
         ({"mode": "project_learnt", "save_every": 9}, "save_every is 9, but what project_learnt"),
+        ({"prior": "random", "modules": []}, "modules is empty, .*prior: null for plain fine-tun"),
+        ({"stop_rho": 0}, "stop_rho is 0.0; give more than 0"),
+        ({"image_max_pixels": -1}, "image_max_pixels is -1; give more than 0"),
         ({"prior": "random", "train": ["mlp"]}, "modules names attention, which train leaves"),
         ({"reward": "points"}, "reward is one of word, math"),
         (
