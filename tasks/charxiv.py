@@ -19,8 +19,8 @@ from typing import Any
 from tasks import multiple_choice, published
 from tasks.data import FOLDER, Data, Row, Source, hub, local
 from tasks.data.loading import loader
-from tasks.grading import extract
-from tasks.grading.thought import after_thinking
+from tasks.grading import claims, extract
+from tasks.grading.places import places
 from tasks.judging import UNPARSED, Judging, Reading, Request, metrics
 from tasks.published import Check, Record
 
@@ -227,17 +227,32 @@ def _of(table: Mapping[str, tuple[int, ...]], qid: int) -> str:
 
 _NONE = "Not Applicable"
 _SAYS_NONE = re.compile(r"\bnot applicable\b|\bN/A\b", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\bif\b|^\(.*\)\W*$", re.IGNORECASE)
+"""A sentence that supposes, or an aside in brackets, states no answer."""
 
 
 def robust(row: Row, text: str) -> Reading:
     """Read "Not Applicable", yes or no, a value, or words, which must be those of the answer."""
     truth = row["answer"]
-    spoken = after_thinking(text)
-    if spoken is not None and _SAYS_NONE.search(spoken[-_SHOWN:]):
+    if _says_none(text):
         return _NONE, truth == _NONE
     if truth.lower() in ("yes", "no"):
         return multiple_choice.read_yes_no(truth, text)
-    return extract.read_value(text, truth)
+    reading = extract.read_value(text, truth)
+    return UNPARSED if reading[1] and truth == _NONE else reading
+
+
+def _says_none(text: str) -> bool:
+    """Whether the surest place that states an answer asserts "Not Applicable"."""
+    for place in places(text):
+        named = [
+            claims.stands(place.text, *found.span()) for found in _SAYS_NONE.finditer(place.text)
+        ]
+        if any(named) and (place.kind in ("box", "mark") or not _SUPPOSED.search(place.text)):
+            return True
+        if place.is_plain:
+            return False
+    return False
 
 
 # Breakdowns

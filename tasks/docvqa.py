@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 
 from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
-from tasks.grading import extract
+from tasks.grading import claims, extract
+from tasks.grading.places import Place, places
 from tasks.judging import UNPARSED, Reading, metrics
 from tasks.mathvista import distance
 from tasks.mmmu import SHORT
@@ -71,18 +72,33 @@ def official(row: Row, text: str) -> Reading:
 
 
 def robust(row: Row, text: str) -> Reading:
-    """Compare the final answer; one that has a true answer in it, in whole words, is right too.
+    """Compare what is stated; what asserts a true answer, in whole words, is right too.
 
     A number must be the true one: here likeness is no merit.
     """
-    said = extract.final(text)
-    if said is None:
-        return UNPARSED
-    said = said.strip("\"'*. ")[:_SHOWN]
-    named = (re.escape(truth.strip()) for truth in row["answer"] if truth.strip())
-    found = re.search(rf"(?<![\w.])(?:{'|'.join(named)})(?![\w%]|\.\d)", said, re.IGNORECASE)
+    named = "|".join(re.escape(truth.strip()) for truth in row["answer"] if truth.strip())
+    true = re.compile(rf"(?<![\w.])(?:{named})(?![\w%]|\.\d)" if named else r"(?!)", re.IGNORECASE)
     words = [truth for truth in row["answer"] if extract.number(truth) is None]
-    return (found[0], True) if found else (said, bool(words) and similarity(words, said) > 0)
+    other = None
+    for place in _places(text):
+        said = place.text.strip("\"'*. ")[:_SHOWN]
+        found = [(one[0], claims.stands(said, *one.span())) for one in true.finditer(said)]
+        if stated := [name for name, stands in found if stands]:
+            return stated[0], True
+        if claims.UNSURE.search(said):
+            break
+        if place.is_plain and not found:
+            return said, bool(words) and similarity(words, said) > 0
+        other = other if found else said
+    return UNPARSED if other is None else (other, False)
+
+
+def _places(text: str) -> list[Place]:
+    """Return where the answer may stand: a reply of one line is text of the page, and whole."""
+    found = list(places(text))
+    line = (extract.after_thinking(text) or "").strip()
+    marked = "\\boxed" in line or any(place.kind == "mark" for place in found)
+    return found if marked or not line or "\n" in line else [Place(line, "whole")]
 
 
 def groups(row: Row) -> tuple[str, ...]:

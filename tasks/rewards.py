@@ -8,6 +8,7 @@ import string
 
 from tasks import pocket
 from tasks.grading import extract
+from tasks.grading.places import places
 
 LETTERS = dict.fromkeys(string.ascii_uppercase[:10], "")
 
@@ -30,7 +31,8 @@ def math(truth: str, text: str) -> bool | None:
     >>> math("12", "I cannot tell.") is None, math("12", "So x = 13")
     (True, False)
     """
-    stated = (extract.final(truth) or "").removesuffix(".")
+    place = next(places(truth), None)
+    stated = place.text.removesuffix(".") if place else ""
     if letter := re.fullmatch(r"\(?([A-J])\)?", stated):
         chosen = extract.read_choice(text, LETTERS)
         return None if chosen is None else chosen == letter[1]

@@ -4,7 +4,7 @@ Each returns None where the text does not say it. None of them evaluates what a 
 
 `read_choice`, `read_choices`, `read_value` and `read_yes_no` are the robust reading of all
 benchmarks; `docs/how_answers_are_read.md` is their grammar on one page. `after_thinking`,
-`boxed`, `final` and `number` read what is plain.
+`boxed` and `number` read what is plain.
 """
 
 import re
@@ -20,7 +20,6 @@ __all__ = [
     "NO_OPTION",
     "after_thinking",
     "boxed",
-    "final",
     "number",
     "read_choice",
     "read_choices",
@@ -40,34 +39,6 @@ def boxed(text: str) -> str | None:
     """
     spans = boxed_spans(text)
     return text[spans[-1][1] : spans[-1][2]].strip() if spans else None
-
-
-_ANSWER = re.compile(r"\b(?:answer|option|choice)\b[\s>*\"']*(?:\bis\b|[:：])", re.IGNORECASE)
-
-
-def final(text: str) -> str | None:
-    r"""Return the part of a response that holds its answer; None where there is none.
-
-    That is, after the thought: the last `\boxed{}`; else what follows the last "answer is" or
-    "Answer:" on its line; else the last line that is not empty.
-
-    >>> final(r"so \boxed{B} it is"), final("Hence the answer is 12. \nAs asked.")
-    ('B', '12.')
-    >>> final("<Thought process>:<<x>>\n<Answer>:<<C>>."), final("3 + 4\n7\n")
-    ('<<C>>.', '7')
-    >>> final("<think> the answer is B") is None
-    True
-    """
-    spoken = after_thinking(text)
-    if not spoken:
-        return None
-    if (inside := boxed(spoken)) is not None:
-        return inside or None
-    marks = list(_ANSWER.finditer(spoken))
-    if marks:
-        rest = spoken[marks[-1].end() :].strip().splitlines()
-        return rest[0].strip() if rest else None
-    return spoken.splitlines()[-1].strip()
 
 
 _NUMBER = re.compile(r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?")

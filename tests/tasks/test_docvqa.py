@@ -45,6 +45,17 @@ def test_anls_is_the_mean_of_what_was_read():
         ("12", "The total is 12.", True),
         ("0.28", "\\boxed{0.28}", True),
         ("a (b", "a (b", True),
+        ("12 May", "**Answer:**\n\n12 May", True),
+        ("12 May", "The answer is:\n\n**12 May**", True),
+        ("12 May", "<answer>\n12 May\n</answer>", True),
+        ("12 May", "The date is 12 May.\n\nLet me know if you need anything else!", True),
+        ("4", "The page number is 4.\n\nIt is printed in the footer.", True),
+        ("12 May", "It is dated 13 June.\n\nIt is printed in the footer.", False),
+        ("12 May", "It is not 12 May.", None),
+        ("12 May", "The date cannot be determined.", None),
+        ("Acme Inc. Rome", "Acme Inc. Rom", True),
+        ("Thank you", "Thank you!", True),
+        ("What is love?", "What is love?", True),
     ],
 )
 def test_the_robust_rule(truth, text, right):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.grading import amounts, choices, extract, quantities, sentences, spelling, values
+from tasks.grading.places import places
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,6 @@ def test_every_fraction_reads_back(value):
 @given(st.text())
 def test_no_text_makes_a_reader_fail(text):
     extract.boxed(text)
-    extract.final(text)
     extract.number(text)
 
 
@@ -128,18 +128,19 @@ def test_no_text_makes_a_reader_fail(text):
         ("The answer is 12.\nI checked it.", "12."),
         ("Answer: A\nNo. Answer: B", "B"),
         ("<Answer>:<<C>>.", "<<C>>."),
-        ("**Answer:** D", "** D"),
+        ("**Answer:** D", "D"),
+        ("**Answer:**\n\n**D**", "D"),
         ("答案 Answer： D", "D"),
         ("3 + 4 = 7\n7", "7"),
         ("<think>The answer is 3</think>4", "4"),
         ("<think>The answer is 3", None),
         ("", None),
         (r"\boxed{}", None),
-        ("The answer is", None),
+        ("The answer is", "The answer is"),
     ],
 )
-def test_final_finds_where_the_answer_stands(text, expected):
-    assert extract.final(text) == expected
+def test_the_first_place_is_where_the_answer_stands(text, expected):
+    assert next((place.text for place in places(text)), None) == expected
 
 
 OPTIONS = ["22", "40", "44", "48"]
