@@ -35,8 +35,11 @@ def to_prompt(row: Row) -> str:
 
 
 def official(row: Row, text: str) -> Reading:
-    """Compare the last number of the response, as a text without commas, dollars, a final dot."""
-    found = _NUMBER.findall(text)
+    """Compare the last number of the response, as a text without commas, dollars, a final dot.
+
+    lm-eval stops at `Q:`, where a model goes on to a question of its own; what follows is not read.
+    """
+    found = _NUMBER.findall(text.partition("Q:")[0])
     if not found:
         return None, False
     said = _plain(found[-1])

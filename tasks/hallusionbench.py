@@ -112,7 +112,8 @@ def summary(graded: Graded) -> dict[str, float]:
     `aAcc` is the share of right answers, `fAcc` of figures with all answers right, `qAcc` of
     questions answered right of every figure, `easy` and `hard` the same of original and of edited
     figures alone. `yes_diff` is the share of yes among the answers less that among the truths,
-    `fp_ratio` the share of a wrong yes among the wrong answers.
+    `fp_ratio` the share of a wrong yes among the wrong answers. What our own reader could not read
+    is in neither a yes nor a no; of the script's three words all but "correct" is the wrong one.
     """
     found = _accuracies(graded)
     for category in ("VD", "VS"):
@@ -147,27 +148,40 @@ def _share(rights: list[bool]) -> float | None:
 
 
 def _bias(graded: Graded) -> dict[str, float]:
-    false_yes = sum(row["answer"] == "No" for row, right in graded if not right)
-    false_no = sum(row["answer"] == "Yes" for row, right in graded if not right)
+    pairs = [(row["answer"], _said(row, right)) for row, right in graded]
+    false_yes, false_no = pairs.count(("No", "Yes")), pairs.count(("Yes", "No"))
     wrong = false_yes + false_no
     ratio = {"fp_ratio": false_yes / wrong} if wrong else {}
-    return {"yes_diff": (false_yes - false_no) / len(graded), **ratio} if graded else {}
+    said, true = (sum(pair[place] == "Yes" for pair in pairs) for place in (1, 0))
+    return {"yes_diff": (said - true) / len(pairs), **ratio} if pairs else {}
+
+
+def _said(row: Row, right: bool) -> str:
+    """`Yes`, `No`, or neither where our own reader read neither; the script knows no third."""
+    read = row.get("read", "by the script")
+    if read is None or read.capitalize() in ("Yes", "No"):
+        return (read or "").capitalize()
+    return row["answer"] if right else {"Yes": "No", "No": "Yes"}[row["answer"]]
 
 
 def summary_vlmevalkit(graded: Graded) -> dict[str, float]:
-    """Return VLMEvalKit's three accuracies, of the questions with a picture: it asks no others."""
+    """Return VLMEvalKit's accuracies, of the questions with a picture: it asks no others."""
     pictured = [one for one in graded if one[0]["metadata"]["visual_input"] != "0"]
     return rates_vlmevalkit(pictured)
 
 
 def rates_vlmevalkit(graded: Graded) -> dict[str, float]:
-    """Return the three accuracies; figures and questions are told apart without VD and VS."""
+    """Return the three accuracies and their average, which is the headline there.
+
+    Figures and questions are told apart without VD and VS.
+    """
     shares = {
         "aAcc": _share([right for _, right in graded]),
         "fAcc": _share(_all_right(graded, _FIGURE[1:])),
         "qAcc": _share(_all_right(graded, _QUESTION[1:])),
     }
-    return {name: share for name, share in shares.items() if share is not None}
+    known = {name: share for name, share in shares.items() if share is not None}
+    return known | ({"average": sum(known.values()) / len(known)} if known else {})
 
 
 process_results = metrics(acc=robust)

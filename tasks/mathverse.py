@@ -255,7 +255,7 @@ def robust(row: Row, text: str) -> Reading:
     return multiple_choice.read(choices, letter, text)
 
 
-_OPTION = re.compile(r"^\s*\(?([A-H])\)?\s*[:.、]\s*(.*?)\s*$", re.MULTILINE)
+_OPTION = re.compile(r"^\s*\(?([A-H])\)?\s*[:.、][^\S\n]*(.*?)[^\S\n]*$", re.MULTILINE)
 
 
 def options(question: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_uppercase
 
 from tasks import multiple_choice, published
 from tasks.data import FOLDER, Data, Row, Source, hub, local
@@ -265,7 +266,8 @@ def by_vlmevalkit(row: Row, text: str, *, head: bool = False) -> Judging:
     """Match with the options; a short answer becomes option A, beside B, "Other Answers"."""
     if _is_short(row):
         gold = str(row["answer"])
-        choices, truth = {"A": gold, "B": "Other Answers"}, gold if len(gold) == 1 else "A"
+        choices = {"A": gold, "B": "Other Answers"}
+        truth = gold if gold in tuple(ascii_uppercase) else "A"
     else:
         choices, truth = options(row), row["answer"]
     return (yield from vlmevalkit.choose(row["question"], choices, truth, text, head=head))

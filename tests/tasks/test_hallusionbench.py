@@ -50,8 +50,20 @@ def test_metrics_worked_out_by_hand():
     assert found["fp_ratio"] == 1 / 2
     assert "aAcc VD" not in found
     rates = hallusionbench.summary_vlmevalkit(graded)
-    assert rates == {"aAcc": 3 / 5, "fAcc": 1 / 3, "qAcc": 1 / 2}
+    average = pytest.approx((3 / 5 + 1 / 3 + 1 / 2) / 3)
+    assert rates == {"aAcc": 3 / 5, "fAcc": 1 / 3, "qAcc": 1 / 2, "average": average}
     assert hallusionbench.summary([]) == {}
+
+
+def test_what_was_not_read_is_no_yes_and_no_wrong_yes():
+    truths = ["Yes"] * 3 + ["No"] * 7
+    graded = [({**row("VD", "0", "0", answer=t), "read": "yes" if t == "Yes" else None}, t == "Yes")
+              for t in truths]  # fmt: skip
+    found = hallusionbench.summary(graded)
+    assert found["yes_diff"] == 0 and "fp_ratio" not in found
+    judged = [({**one, "read": "correct" if right else "unclear"}, right) for one, right in graded]
+    found = hallusionbench.summary(judged)
+    assert (found["yes_diff"], found["fp_ratio"]) == (0.7, 1.0)  # as the script counts
 
 
 def test_the_judge_sees_question_reference_and_answer_byte_for_byte():

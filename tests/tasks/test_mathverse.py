@@ -44,6 +44,13 @@ def test_all_text_only_questions_load():
     )  # fmt: skip
 
 
+def test_an_option_without_text_leaves_the_next_one_alone():
+    question = "What is it?\nChoices:\nA:6\nB: 7 \nC:8\nD:\nE:It gives 9"
+    assert mathverse.options(question) == {
+        "A": "6", "B": "7", "C": "8", "D": "", "E": "It gives 9",
+    }  # fmt: skip
+
+
 def test_the_published_responses_are_read():
     read = [
         mathverse.robust(mathverse.from_record(record), record["response"])[1]
