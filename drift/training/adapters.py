@@ -11,6 +11,7 @@ from common.typed import read_json
 from drift.families import decoder, layer_and_role
 from drift.headers import ADAPTER
 from drift.training.config import TrainConfig
+from drift.training.trainable import parts
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,8 @@ def attach(model: Any, config: TrainConfig) -> int:
         The number of parameters that are trained.
 
     Raises:
-        UserError: peft is not installed, or the rank is larger than a matrix.
+        UserError: peft is not installed or adapts other modules, or the rank is larger than a
+            matrix.
     """
     try:
         from peft import LoraConfig
@@ -58,10 +60,31 @@ def attach(model: Any, config: TrainConfig) -> int:
             base_model_name_or_path=config.vlm,
         )
     )
+    found = {name for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    if unlike := sorted(found ^ set(names)):
+        raise UserError(
+            f"peft put adapters on other modules than train names ({', '.join(unlike[:5])}); train "
+            "whole weights, or another part"
+        )
     trained = [param for param in model.parameters() if param.requires_grad]
     for param in trained:
         param.data = param.data.float()
     return sum(param.numel() for param in trained)
+
+
+def refuse_experts(model: Any, config: TrainConfig) -> None:
+    """Stop where adapters are to go on experts, whose matrices lie in one tensor.
+
+    Args:
+        model: On any device.
+        config: Of the run.
+    """
+    held = [name for name, part, param in parts(model) if part == "mlp" and param.ndim > 2]
+    if config.adapter_rank and "mlp" in config.train and held:
+        raise UserError(
+            f"train names mlp, and this VLM's are experts ({held[0]}), which take no adapters; "
+            "set train: [attention] and modules: [attention], or leave adapter_rank out"
+        )
 
 
 def load_frozen(config: TrainConfig) -> dict[str, Any]:

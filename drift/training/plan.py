@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.progress import working
 from common.terminal import print_table
 from drift.families import family_of, read_config, text_config
-from drift.training import memory, sharding
+from drift.training import adapters, memory, sharding
 from drift.training.config import TrainConfig
 from drift.training.memory import GIB, Memory, Sizes
 from drift.training.trainable import freeze
@@ -169,6 +169,7 @@ def tell(config: TrainConfig, gib: float | None) -> None:
     with working("building the model without its weights"):
         model = outline(place)
     freeze(model, config.train)
+    adapters.refuse_experts(model, config)
     tokens = config.max_tokens or model.config.get_text_config().max_position_embeddings  # type: ignore[operator, union-attr]
     sizes = memory.sizes(model, config, tokens)
     room = sharding.device_bytes() if gib is None else int(gib * GIB)

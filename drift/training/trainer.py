@@ -110,6 +110,7 @@ def train(
     data = prepared(config, family, rule)
     outline = plan.outline(config.vlm)
     freeze(outline, config.train)
+    adapters.refuse_experts(outline, config)
     sizes = memory.sizes(outline, config, data.samples.longest)
     config = plan.with_memory(outline, sizes, config, sharding.device_bytes())
     given = replace(given, memory=config.memory)

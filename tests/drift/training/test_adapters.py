@@ -164,6 +164,43 @@ def test_operations_of_frozen_matrices_are_counted_as_such(qwen, rows, tmp_path)
     assert flops.rates(model).token == inner + pairs
 
 
+@pytest.mark.parametrize("name", ["qwen3_vl_moe", "qwen3_5_moe", "glm4v_moe"])
+def test_experts_take_no_adapters_and_attention_beside_them_does(models, name, rows, tmp_path):
+    from harness.checkpoints.preflight import open_checkpoint
+
+    folder = models / name
+    for prior in (None, "reasoner-vlm"):
+        with pytest.raises(UserError, match="mlp, and .*experts.*no adapter.* train: .attention."):
+            training.train(lora(folder, rows, prior=prior), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+    fields = {"prior": "reasoner-vlm", "train": ("attention",), "modules": ("attention",)}
+    config = lora(folder, rows, **fields)
+    made = training.train(config, tmp_path / "out")
+    held = {name.rpartition(".lora_")[0] for name in read(tmp_path / "out")}
+    assert held and all("_attn." in name for name in held)
+    assert made.coverage["by_role"] == {"attention": len(held)}
+    assert len(open_checkpoint(tmp_path / "out").adapter.scales) == len(held)
+    training.train(lora(folder, rows, merge_adapter=True, **fields), tmp_path / "whole")
+    before, after = read(folder / "vlm"), read(tmp_path / "whole")
+    assert before.keys() == after.keys()
+    assert sum(not torch.equal(before[key], after[key]) for key in before) == len(held)
+
+
+def test_adapters_elsewhere_than_meant_are_noticed(qwen, rows, monkeypatch):
+    """As peft's own rewriting of what it is given would put them."""
+    model = model_of(qwen / "vlm")
+    add = type(model).add_adapter
+
+    def fewer(self, settings):
+        settings.target_modules = {one for one in settings.target_modules if "q_proj" not in one}
+        add(self, settings)
+
+    monkeypatch.setattr(type(model), "add_adapter", fewer)
+    with pytest.raises(UserError, match="peft .* other modules .*layers.0.self_attn.q_proj"):
+        adapters.attach(model, lora(qwen, rows))
+
+
 def test_rank_and_base_that_do_not_fit(qwen, rows, tmp_path):
     with pytest.raises(UserError, match="adapter_rank is 40, and .*k_proj is 32 × 64: give at mo"):
         training.train(lora(qwen, rows, adapter_rank=40), tmp_path / "out")
