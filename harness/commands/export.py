@@ -34,12 +34,21 @@ def export(
     graded = read_run(run, protocol=protocol)
     if not graded.verdicts:
         raise UserError(f"{run} has no verdict yet: `driftbench score {run}` makes them")
+    card = graded.card
+    if format != "inspect" and not card.finished:
+        there = sum(len(graded.verdicts[task, "all"]) for task in graded.tasks)
+        asked = sum(task.n for task in card.tasks) * card.sampling.n
+        raise UserError(
+            f"{run} is not finished, {there} of {asked} answers are graded, and {format} has no "
+            "word for that: the same `driftbench eval` goes on, inspect's log says it"
+        )
     if format == "inspect":
         if out.is_file():
             raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
         out.mkdir(parents=True, exist_ok=True)
-        for task in graded.card.tasks:
-            path = out / f"{graded.card.name}_{task.name}.eval"
+        for task in card.tasks:
+            name = f"{card.name}_{task.name}.eval"  # a name on the hub has a slash
+            path = out / name.replace("/", "_")
             with working(f"writing {path}"):
                 inspect_log.write(graded, task, path)
             print(f"wrote {path}")

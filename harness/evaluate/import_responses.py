@@ -21,12 +21,10 @@ from harness.evaluate.prompts import Pictures, asked_elsewhere, revision
 from harness.evaluate.result_layouts import NAMES, Answer, answers_of
 from harness.evaluate.run import PACKAGES
 from harness.runs import folder, locks
-from harness.runs.schema import UTF8, Response, RunCard, Sampling, TaskCard
+from harness.runs.schema import ELSEWHERE, UTF8, Response, RunCard, Sampling, TaskCard
 from tasks import Row
 from tasks.data import first
 from tasks.data.hub import commit
-
-ENGINE = "elsewhere"
 
 MOST_MISSING = 500_000
 """Records of answers that a file does not have, which are all written."""
@@ -77,7 +75,7 @@ def run_of(
         checkpoint=str(path),
         fingerprint=f"answers:{hashlib.sha256(path.read_bytes()).hexdigest()}",
         made=None,
-        engine=ENGINE,
+        engine=ELSEWHERE,
         engine_version="unknown",
         sampling=Sampling(n=n),
         dtype="unknown",

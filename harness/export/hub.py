@@ -13,7 +13,7 @@ import yaml
 
 import tasks
 from common.errors import UserError
-from harness.runs.schema import Cell, TaskCard
+from harness.runs.schema import ELSEWHERE, Cell, TaskCard
 from harness.statistics.sides import Run
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def model_card(run: Run) -> str:
             dataset_name=task.name,
             dataset_config=source.config,
             dataset_split=source.split,
-            dataset_revision=task.commit or source.revision,
+            dataset_revision=task.commit,
             metric_type="accuracy",
             metric_name=f"accuracy ({task.protocol})",
             metric_value=round(100 * cell.score, 2),
-            metric_args={"stderr": _percent(cell.stderr), "n": cell.n, "unparsed": cell.unparsed},
+            metric_args=_counts(cell),
         )
         for task, cell, source in _on_the_hub(run)
     ]
@@ -60,7 +60,7 @@ def eval_results(run: Run) -> str:
             dataset_id=source.repo,
             task_id=task.name,
             value=round(100 * cell.score, 2),
-            dataset_revision=task.commit or source.revision,
+            dataset_revision=task.commit,
             notes=_notes(run, task, cell),
         )
         for task, cell, source in _on_the_hub(run)
@@ -82,16 +82,22 @@ def _on_the_hub(run: Run) -> "Iterator[tuple[TaskCard, Cell, Source]]":
             yield task, run.cells[task.name, "all"], source
 
 
+def _counts(cell: Cell) -> dict[str, float]:
+    """What a score hides; its error is left out where there is none."""
+    error = {} if math.isnan(cell.stderr) else {"stderr": round(100 * cell.stderr, 2)}
+    counts = {"unparsed": cell.unparsed, "truncated": cell.truncated, "errors": cell.error}
+    return {**error, "n": cell.n, **counts}
+
+
 def _notes(run: Run, task: TaskCard, cell: Cell) -> str:
-    sampling = run.card.sampling
-    greedy = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}"
+    card, counts = run.card, _counts(cell)
+    error = f" ± {counts['stderr']}" if "stderr" in counts else ""
+    sampling = card.sampling
+    drawn = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}"
+    asked = f"{card.engine} {card.engine_version}, {drawn}, at most {task.max_tokens} tokens"
     return (
         f"driftbench {version('driftbench')}, protocol {task.protocol}, task version "
-        f"{task.version}: accuracy in percent ± {_percent(cell.stderr)} over {cell.n} questions, "
-        f"{cell.unparsed} unparsed, {cell.truncated} truncated; {run.card.engine} "
-        f"{run.card.engine_version}, {greedy}, at most {task.max_tokens} tokens"
+        f"{task.version}: accuracy in percent{error} over {cell.n} questions, {cell.unparsed} "
+        f"unparsed, {cell.truncated} truncated, {cell.error} errors; "
+        + ("answers that another tool collected" if card.engine == ELSEWHERE else asked)
     )
-
-
-def _percent(value: float) -> float | None:
-    return None if math.isnan(value) else round(100 * value, 2)

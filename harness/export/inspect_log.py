@@ -16,7 +16,7 @@ from typing import Any
 from common.files import replaced
 from harness.runs.folder import image_path, read_questions
 from harness.runs.log import read_responses
-from harness.runs.schema import Question, Response, TaskCard, Verdict
+from harness.runs.schema import ELSEWHERE, Question, Response, TaskCard, Verdict
 from harness.statistics.sides import Run, root
 
 STOPS = {"stop": "stop", "length": "max_tokens", "error": "unknown"}
@@ -62,6 +62,12 @@ def _header(
     }
     usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
     model = f"{card.engine}/{card.name}"
+    known = card.engine != ELSEWHERE
+    drawn = {
+        "temperature": card.sampling.temperature,
+        "max_tokens": task.max_tokens or None,
+        "seed": card.sampling.seed,
+    }
     return {
         "version": 2,
         "status": "success" if card.finished else "cancelled",
@@ -82,14 +88,10 @@ def _header(
         "plan": {
             "name": "plan",
             "steps": [],
-            "config": {
-                "temperature": card.sampling.temperature,
-                "max_tokens": task.max_tokens or None,
-                "seed": card.sampling.seed,
-            },
+            "config": drawn if known else {},
         },
         "results": {
-            "total_samples": len(responses),
+            "total_samples": len(ids) * card.sampling.n,
             "completed_samples": len(responses),
             "scores": [
                 {
@@ -103,7 +105,7 @@ def _header(
                 }
             ],
         },
-        "stats": {**times, "model_usage": {model: usage}},
+        "stats": {**times, "model_usage": {model: usage} if known else {}},
     }
 
 

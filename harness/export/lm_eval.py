@@ -4,6 +4,7 @@ import json
 import math
 from typing import Any
 
+from harness.runs.schema import ELSEWHERE, RunCard
 from harness.statistics.sides import Run
 
 
@@ -37,12 +38,22 @@ def results(run: Run) -> str:
         content["configs"][task.name] = {
             "task": task.name,
             "metadata": {"version": task.version, "revision": task.commit or task.revision},
-            "generation_kwargs": {"max_gen_toks": task.max_tokens},
             "description": task.scoring,
         }
+        if card.engine != ELSEWHERE:
+            content["configs"][task.name]["generation_kwargs"] = {"max_gen_toks": task.max_tokens}
+    content["config"] = {"model": card.engine, "model_args": {"pretrained": card.checkpoint}}
+    if card.engine != ELSEWHERE:
+        content["config"] |= _how(card)
+        content["total_evaluation_time_seconds"] = str(card.seconds)
+    content |= {"git_hash": card.git, "model_name": card.checkpoint, "model_source": card.engine}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _how(card: RunCard) -> dict[str, Any]:
+    """How the model was asked, in lm-eval's words."""
     sampling = card.sampling
-    content["config"] = {
-        "model": card.engine,
+    return {
         "model_args": {"pretrained": card.checkpoint, "dtype": card.dtype},
         "gen_kwargs": {
             "temperature": sampling.temperature,
@@ -54,9 +65,6 @@ def results(run: Run) -> str:
         "limit": card.limit,
         "device": card.device,
     }
-    content |= {"git_hash": card.git, "model_name": card.checkpoint, "model_source": card.engine}
-    content["total_evaluation_time_seconds"] = str(card.seconds)
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _counts(run: Run, task: str, protocol: str) -> dict[str, int]:

@@ -13,6 +13,9 @@ Finish = Literal["stop", "length", "error"]
 How = Literal["rule", "judge", "unparsed", "truncated", "error"]
 
 
+ELSEWHERE = "elsewhere"
+"""Engine of answers that another tool collected: how it asked is not known."""
+
 UTF8 = ("utf-8", "backslashreplace")
 """A lone surrogate in a model's text becomes the JSON escape that reads back as itself."""
 

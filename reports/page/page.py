@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from harness.runs.schema import Cell
+from harness.runs.schema import ELSEWHERE, Cell
 from harness.statistics.compare import MEAN
 from reports import compact, costs, formats, headline, published, tables
 from reports import text as words
@@ -159,7 +159,7 @@ def _summary(material: Material) -> str:
     runs = {row.run.folder for block in material.blocks for row in (*block.rows, *block.sweep)}
     engines = dict.fromkeys(
         "answers made elsewhere"
-        if row.run.card.engine == "elsewhere"
+        if row.run.card.engine == ELSEWHERE
         else f"{row.run.card.engine} {row.run.card.engine_version}"
         for block in material.blocks
         for row in block.rows

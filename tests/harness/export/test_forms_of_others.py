@@ -4,6 +4,7 @@ import json
 import math
 import random
 import zipfile
+from dataclasses import replace
 
 import graded
 import pytest
@@ -11,6 +12,8 @@ import synthetic
 import yaml
 
 from driftbench import __main__
+from harness.runs.folder import read_card, write_json
+from harness.runs.schema import Question
 from harness.statistics.sides import read_run
 
 
@@ -99,6 +102,69 @@ def test_a_log_for_inspect_can_be_scored_again(run, tmp_path, driftbench):
     said = {one.id: one.text for one in read_responses(tmp_path / "o")}
     assert said == {f"q{i}": f"so {i}" for i in range(8)}
     assert read_run(tmp_path / "o").cells["pocket", "all"].correct == 1
+
+
+def notes(run, out):
+    (entry,) = yaml.safe_load(exported(run, "hub", out).read_text())
+    return entry
+
+
+def test_what_failed_and_whose_rows_they_are_is_told(tmp_path):
+    """Four questions of MathVista: one right, one that was cut, two errors; rows of the hub."""
+    commit = "c" * 40
+    answers = {
+        ("mathvista", f"q{i}"): [(right, how, None, "so")]
+        for i, (right, how) in enumerate(
+            [(True, "rule"), (None, "truncated"), (None, "error"), (None, "error")]
+        )
+    }
+    questions = [Question(task=task, id=id, prompt="?") for task, id in answers]
+    run = graded.write_run(tmp_path / "run", questions, answers)
+    local = notes(run, tmp_path / "local.yaml")
+    assert "revision" not in local["dataset"]
+    assert "0 unparsed, 1 truncated, 2 errors; vllm 0.32.0, greedy, at most 40" in local["notes"]
+    card = read_card(run)
+    (task,) = card.tasks
+    write_json(run / "run.json", replace(card, tasks=(replace(task, commit=commit),)))
+    assert notes(run, tmp_path / "hub.yaml")["dataset"]["revision"] == commit
+    head = yaml.safe_load(exported(run, "model-card", tmp_path / "card.md").read_text()[4:-5])
+    ((result,),) = [model["results"] for model in head["model-index"]]
+    assert result["dataset"]["revision"] == commit
+    assert result["metrics"][0]["args"] == {
+        "stderr": 25.0, "n": 4, "unparsed": 0, "truncated": 1, "errors": 2,
+    }  # fmt: skip
+
+
+def test_of_answers_that_were_collected_elsewhere_nothing_is_made_up(tmp_path):
+    run = graded.write(tmp_path / "run", {"q0": ["7"]}, task="mathvista", engine="elsewhere")
+    write_json(run / "run.json", replace(read_card(run), name="../Qwen/Qwen2.5-VL"))
+    said = notes(run, tmp_path / "run.yaml")["notes"]
+    assert said.endswith(
+        "accuracy in percent over 1 questions, 0 unparsed, 0 truncated, 0 errors; answers that "
+        "another tool collected"
+    )
+    results = json.loads(exported(run, "lm-eval", tmp_path / "results.json").read_text())
+    assert results["config"].keys() == {"model", "model_args"}
+    assert "generation_kwargs" not in results["configs"]["mathvista"]
+    logs = exported(run, "inspect", tmp_path / "logs")
+    (log,) = tmp_path.rglob("*.eval")
+    assert log == logs / ".._Qwen_Qwen2.5-VL_mathvista.eval"
+    with zipfile.ZipFile(log) as file:
+        assert json.loads(file.read("header.json"))["plan"]["config"] == {}
+
+
+def test_a_run_that_is_not_finished_goes_nowhere_but_into_a_log_that_says_so(
+    run, tmp_path, mistake
+):
+    card = read_card(run)
+    tasks = (replace(card.tasks[0], n=10),)
+    write_json(run / "run.json", replace(card, tasks=tasks, finished=False))
+    for format in ("lm-eval", "model-card", "hub"):
+        said = mistake("export", run, "--format", format, "--out", tmp_path / "x")
+        assert f"run is not finished, 8 of 10 answers are graded, and {format} has no word" in said
+        assert not (tmp_path / "x").exists()
+    with zipfile.ZipFile(exported(run, "inspect", tmp_path) / "run_mathvista.eval") as log:
+        assert json.loads(log.read("header.json"))["status"] == "cancelled"
 
 
 def test_mistakes(run, tmp_path, mistake):
