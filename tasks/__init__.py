@@ -240,6 +240,10 @@ def _rows(
         times = Counter(row["id"] for row in found)
         if len(times) != len(found):
             raise UserError(f"{name} has two rows of id {times.most_common(1)[0][0]!r} in {data}")
+        if data is not None and source is not None and len(found) > source.n:
+            raise UserError(
+                f"{name} has {source.n} rows, and {data} holds {len(found)}: another dataset?"
+            )
         if data is None and source is not None and len(found) != source.n:
             raise UserError(
                 f"{name} has {source.n} rows, and {source.repo} holds {len(found)}: the dataset "

@@ -72,6 +72,8 @@ def _own(data: Data, source: Source) -> Iterator[Row]:
 
 def _of_splits(data: Data, source: Source) -> Iterator[Row]:
     for variant, split in enumerate(source.split.split("+"), start=1):
+        saved = f"sample_variant{variant}"  # the hub's split; its files are named otherwise
+        split = saved if data is not None and (Path(data) / saved).is_dir() else split
         for row in hub.rows("dynamath", replace(source, split=split), data):
             yield {**row, "variant": variant}
 

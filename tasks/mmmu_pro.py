@@ -53,7 +53,12 @@ def _row(row: Row) -> Row:
     }
 
 
+def _standard(row: Row) -> Row:
+    return {**_row(row), "question": row.get("question")}
+
+
 dataset = loader("mmmu_pro", _row, ["answer", "images"])
+standard = loader("mmmu_pro_standard", _standard, ["question", "answer", "images"])
 
 
 def to_prompt(row: Row) -> str:

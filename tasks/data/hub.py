@@ -14,6 +14,7 @@ from common import hub
 from common.errors import UserError
 from common.files import cache_folder, stamp, write_whole
 from common.pictures import undecoded
+from common.typed import read_json
 from tasks.data import FOLDER, Data, Row, Source, pictures
 
 STATE = "state.json"
@@ -111,6 +112,7 @@ def _files(task: str, source: Source, data: Path) -> list[Path]:
     """
     saved = data / source.split if (data / "dataset_dict.json").is_file() else data
     if (saved / STATE).is_file():
+        _check_saved(task, source, saved)
         return sorted(path for path in saved.iterdir() if path.is_file())
     if found := _parquet(source, data):
         return found
@@ -118,6 +120,22 @@ def _files(task: str, source: Source, data: Path) -> list[Path]:
         f"{task} finds none of the files it knows in {data}, nor {source.split}-*.parquet of "
         f"{source.repo}: is --data the right folder?"
     )
+
+
+def _check_saved(task: str, source: Source, saved: Path) -> None:
+    """Stop at a saved split or configuration that is another than the source's."""
+    info = saved / "dataset_info.json"
+    about = read_json(info) if info.is_file() else {}
+    split = saved.name if saved.name == source.split else read_json(saved / STATE).get("_split")
+    config = about.get("config_name")
+    # What was made from files is of the split train and of no or the default configuration.
+    same_split = (split or "train").partition("[")[0] in (source.split, "train")
+    same_config = (config or "default") in (source.config, "default") or source.config == "default"
+    if not (same_split and same_config):
+        raise UserError(
+            f"{task} reads {source.config}, {source.split} of {source.repo}, and {saved} holds "
+            f"{config or source.config}, {split or source.split}: give a folder with all of it"
+        )
 
 
 def _snapshot(found: Sequence[Path]) -> Any:

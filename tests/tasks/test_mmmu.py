@@ -137,4 +137,6 @@ def test_mmmu_pro_loads_from_snapshots(tmp_path):
     (row,) = task.rows(tmp_path)
     assert [path.read_bytes() for path in task.to_images(row)] == [red]
     assert task.to_prompt(row).startswith("<image>Write out")
+    with pytest.raises(UserError, match="1 rows have no question"):
+        tasks.load("mmmu_pro_standard").rows(tmp_path / "vision")
     assert task.groups(row) == ("domain: Art and Design", "subject: Art")

@@ -107,6 +107,36 @@ def test_what_datasets_saved_to_disk_is_a_snapshot_too(tmp_path):
     assert [row["index"] for row in on_hub.rows("t", SOURCE, tmp_path / "saved")] == [1, 2]
 
 
+def test_another_split_or_configuration_that_was_saved_is_refused(tmp_path):
+    import datasets
+
+    whole = datasets.Dataset.from_list([{"index": 1}])
+    whole.save_to_disk(str(tmp_path / "other"))
+    assert [row["index"] for row in on_hub.rows("t", SOURCE, tmp_path / "other")] == [1]
+    for place, field, value in (
+        ("state.json", "_split", "validation"),
+        ("dataset_info.json", "config_name", "physics"),
+    ):
+        path = tmp_path / "other" / place
+        before = path.read_text()
+        path.write_text(json.dumps({**json.loads(before), field: value}))
+        source = replace(SOURCE, config="maths")
+        with pytest.raises(UserError, match=f"maths, test of some/where, and .* holds .*{value}"):
+            list(on_hub.rows("t", source, tmp_path / "other"))
+        path.write_text(before)
+
+
+def test_more_rows_than_a_benchmark_has_are_of_another_dataset(tmp_path):
+    import datasets
+
+    rows = [{"image": picture("red"), "question": f"{i}?", "answer": "x"} for i in range(800)]
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(
+        UserError, match="realworldqa has 765 rows, and .* holds 800: another dataset"
+    ):
+        tasks.load("realworldqa").rows(tmp_path / "saved")
+
+
 @pytest.mark.parametrize("held", [bytes, lambda raw: base64.b64encode(raw).decode()])
 def test_pictures_in_bare_bytes_and_in_base64_are_pictures(tmp_path, held):
     import pyarrow
