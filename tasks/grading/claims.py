@@ -104,12 +104,12 @@ _VERB = (
 )
 _FALSE = (
     r"(?:wrong|incorrect|false|impossible|invalid|inconsistent|ruled\sout|excluded|eliminated"
-    r"|rejected|discarded|out\b|too\s(?:big|small|large|low|high|long|short|much|many|few))"
+    r"|rejected|discarded|(?:less\s|un)likely|out\b|too\s(?:big|small|large|low|high|long|short|much|many|few))"
 )
 DENIED_BEFORE = re.compile(
-    r"""(?:\b(?:not|never|neither|nor|without|unlike|except|excluding|rather\sthan|instead\sof
+    r"""(?:\b(?:not|cannot|never|neither|nor|without|unlike|except|excluding|rather\sthan|instead\sof
           |other\sthan|different\sfrom|(?:rules?|ruled|ruling)\sout|exclud(?:e|es|ed)|over
-          |eliminat(?:e|es|ed)|(?:any|every)thing\sbut)|n['’]t|\\ne)
+          |eliminat(?:e|es|ed)|(?:reject|discard|scratch)(?:s|e[sd])?|no\sreason\sto\s\w+|(?:any|every)thing\sbut)|n['’]t|\\ne)
         \s*(?:(?:be|the|option|answer|equal\sto|equal|a|an|choice|is|exactly|just|only|simply)\s*){0,3}
         [("'*$]*$ | (?:不是|并非|不等于|不会是)\s*$""",
     re.VERBOSE | re.IGNORECASE,
@@ -117,7 +117,7 @@ DENIED_BEFORE = re.compile(
 DENIED_AFTER = re.compile(
     rf"""[)\]"'*.\s]*(?:,?\s*(?:which|it|this|that)\s+)?
         (?:{_VERB}\s+(?:\w+ly\s+|also\s+|thus\s+)?(?:not\b|{_FALSE})|{_VERB}n['’]t\b
-          |(?:can|could|does|do|did|would)(?:\s?not\b|n['’]t\b)|cannot\b|fails?\b|contradicts?\b
+          |(?:can|could|does|do|did|would)(?:\s?not\b|n['’]t\b)|cannot\b|fails?\b|contradicts?\b|\?\s*no\b
           |(?:[:=]|\s[–—-])\s*(?:no|not|{_FALSE})(?=\W*$|\s*[.;,]\s)|[:=–—-]?\s*[✗✘❌]
           |不(?:正确|对|是)|错)""",
     re.VERBOSE | re.IGNORECASE,

@@ -112,17 +112,22 @@ _NAMED = re.compile(
           |cubes?|nets?|tiles?|pieces?|solids?|graphs?)\s+|(?:图[形片案像]?|项)\s*)
         (?P<picture>[A-Z])\b(?!['’*+^=/])
       | \b(?i:{_VERBS}),?\s+["'“(*$]{{0,3}}\[?(?P<verb>[A-Z])
-        (?=\W*$|\s*[.;!]\s|,\s|\s\(|\s(?:because|since|as|over|rather|instead)\b)
-      | (?:^|(?<=[;,:]\s)|(?<=\b(?:but|and)\s)|(?<=\b[Oo]nly\s)|(?<=\bso\s)|(?<=\bthat\s)
+        (?=\W*$|\s*[.;!]\s|,\s|\s\(|\s(?:because|since|as|over|rather|instead)\b
+          |\s(?:and|or)\s(?:(?:option|choice)\s)?[A-Z]\b)
+      | (?:^|(?<=[;,:]\s)|(?<=\b(?:but|and)\s)|(?<=\b[Oo]nly\s)|(?<=\b[Ss]o\s)|(?<=\b[Tt]hus\s)
+          |(?<=\b[Hh]ence\s)|(?<=\b[Tt]herefore\s)|(?<=\bthat\s)
           |(?<=\bthink\s)|(?<=\bbelieve\s))(?P<subject>[A-HJ-Z])(?=\s(?:{_DOES})\b)
       | \b(?P<sure>[A-Z])(?=\s(?:is|was)\s(?:the\s)?(?:correct|best|answer|right\s\w)\b)
-      | ^(?P<several>[A-Z])(?=(?:,\s[A-Z])*,?\s(?:and|or)\s[A-Z]\b)
+      | ^(?P<several>[A-Z])(?=(?:,\s[A-Z])*,?\s(?:and|or)\s(?:(?:option|choice)\s)?[A-Z]\b)
       | (?:(?<=;\s)|(?<=\bbut\s)|(?<=而是))(?P<rather>[A-Z])(?=\W*$)
       | (?<!\w)(?P<ticked>[A-Z])\b
         (?=["'*)\].]{{0,3}}\s?[:=]?\s?(?:[✗✘❌✓✔✅☑]|(?:true|false|yes|no)\b))""",
     re.VERBOSE,
 )
-_AND_MORE = re.compile(r"\s*(?:,|and\b|or\b|&|/|,\s*(?:and|or)\b)\s*[(\[]?([A-Z])[)\]]?(?![\w'’])")
+_AND_MORE = re.compile(
+    r"\s*(?:,|and\b|or\b|&|/|,\s*(?:and|or)\b)\s*(?i:(?:options?|choices?|answers?|figures?)\s+)?"
+    r"[(\[]?([A-Z])[)\]]?(?![\w'’])"
+)
 _CLAUSE = re.compile(r";|,\s(?:so|but|and|while)\b")
 _NOUN = re.compile(r"(?:[Tt]he\s)?(?![Nn]o|[Ee]xcept)[A-Za-z][a-z]+\s([A-H])\W*")
 
@@ -130,11 +135,14 @@ _NOUN = re.compile(r"(?:[Tt]he\s)?(?![Nn]o|[Ee]xcept)[A-Za-z][a-z]+\s([A-H])\W*"
 def named(said: str, place: Place, options: Options) -> str | None:
     """Return the only letter that a sentence asserts; "" for none of those it names, or None."""
     if place.is_plain and not options.worded and (noun := _NOUN.fullmatch(said)):
-        return noun[1] if noun[1] in options.texts else ""
+        asserts = noun[1] in options.texts and claims.stands(said, *noun.span(1))
+        return noun[1] if asserts else ""
     asserted: set[str] = set()
-    last, found = "", False
+    last, found, end = "", False, 0
     for hit in _NAMED.finditer(said):
         kind = str(hit.lastgroup)
+        if hit.start(kind) < end:
+            continue  # it is named beside another
         letters, end = [hit[kind]], hit.end()
         while more := _AND_MORE.match(said, end):
             letters, end = [*letters, more[1]], more.end()

@@ -134,10 +134,15 @@ _MARK = re.compile(
 _SAID = re.compile(r"\w")
 _WEAK = 40
 """So long is what follows "Solution:" at most, where it is the answer."""
-_IF = re.compile(
-    r"(?:\b(?:if|otherwise|when|assuming|suppose|whether)\b|(?:^|[.!?\n]\s*)(?:which|what)\b)[^.!?\n]*$",
-    re.IGNORECASE,
+_SUPPOSED = re.compile(
+    r"""(?:\b(?:if|otherwise|when|assuming|suppose|whether|tempt(?:ing|ed)\ to
+          |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?
+          |(?:one|you|some|many|people|students)\ (?:might|may|could|would))\b
+        |(?:^|[.!?\n(]\s*)(?:which|what|had)\b)(?:(?!\b(?:but|however)\b)[^.!?\n])*$
+      |\b(?:wrong|incorrect|mistaken)\s$""",
+    re.VERBOSE | re.IGNORECASE,
 )
+"""What stands before an answer that is supposed, asked for, or another's mistake."""
 _VALUE = re.compile(r'"((?:[^"\\\n]|\\.){0,400})"|(\[[^\]\n]{0,400}\])|([^,}\n"]{1,300})')
 
 
@@ -146,7 +151,7 @@ def _marks(spoken: str) -> list[re.Match[str]]:
     marks = [
         mark
         for mark in list(_MARK.finditer(spoken))[-4 * MARKS :]
-        if not _IF.search(spoken[max(0, mark.start() - 200) : mark.start()])
+        if not _SUPPOSED.search(spoken[max(0, mark.start() - 200) : mark.start()])
         and _SAID.search(spoken, mark.end())
     ]
     return sorted(marks, key=lambda mark: mark["key"] is not None)
