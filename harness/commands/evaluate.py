@@ -15,6 +15,9 @@ from harness.commands.options import Chosen, RunOptions, chosen, with_run_option
 if TYPE_CHECKING:
     from harness.checkpoints.kinds import Checkpoint
 
+ANSWER_SECONDS = 1800.0
+"""That an endpoint may take, unless the user says otherwise."""
+
 
 @with_run_options
 def evaluate(
@@ -45,7 +48,7 @@ def evaluate(
     timeout: Annotated[
         float,
         Option(min=1.0, metavar="SECONDS", help="How long an endpoint may take for one answer."),
-    ] = 1800.0,
+    ] = ANSWER_SECONDS,
     base: Annotated[
         str | None,
         Option(metavar="CKPT", help="Model under an adapter, instead of the one that it names."),
@@ -62,8 +65,10 @@ def evaluate(
     """
     given = {**locals(), **vars(options)}  # every option, by its name
     del given["options"]
+    if endpoint and options.engine == "auto":
+        options = replace(options, engine="server")
     what = chosen(options)
-    if options.engine == "server" or (endpoint and options.engine == "auto"):
+    if options.engine == "server":
         if options.force_answer:
             raise UserError("--force-answer goes on from inside an answer, which no endpoint does")
         if base or options.chat_template or trust_code:
@@ -74,8 +79,8 @@ def evaluate(
             checkpoints, endpoint or [], key_env, checkpoint, timeout
         )
         what = replace(what, engine=maker)
-    elif endpoint or key_env or checkpoint:
-        raise UserError("--endpoint, --key-env and --checkpoint are for --engine server")
+    elif endpoint or key_env or checkpoint or timeout != ANSWER_SECONDS:
+        raise UserError("--endpoint, --key-env, --checkpoint and --timeout are for --engine server")
     else:
         from harness.checkpoints.preflight import open_checkpoint
 

@@ -127,7 +127,11 @@ class RunOptions:
         int, Option(min=1, help="Processes that share the questions, each with its own GPUs.")
     ] = 1
     context: Annotated[
-        int | None, Option(min=1, help="vLLM: longest prompt and answer together.")
+        int | None,
+        Option(
+            min=1,
+            help="vLLM: longest prompt and answer together; default: the model's, at most 32768.",
+        ),
     ] = None
     gpu_memory: Annotated[
         float | None, Option(min=0.01, max=1.0, help="vLLM: share of each GPU's memory.")

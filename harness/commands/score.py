@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 END = 300
 """Characters at the end of a response that --diff shows."""
 
+REPLY_SECONDS = 120.0
+"""That a judge may take, unless the user says otherwise."""
+
 
 def score(
     runs: Annotated[
@@ -41,7 +44,7 @@ def score(
     ] = None,
     judge_timeout: Annotated[
         float, Option(min=1.0, metavar="SECONDS", help="How long the judge may take for one reply.")
-    ] = 120.0,
+    ] = REPLY_SECONDS,
     responses: Annotated[
         Path | None, Option(metavar="FILE", help="Score another tool's answers, instead of RUN.")
     ] = None,
@@ -131,9 +134,11 @@ def _hired(
     url: str | None, model: str | None, key_env: str | None, timeout: float
 ) -> "Iterator[Callable[[Path], Judge | None]]":
     """Yield a function from a run folder to its judge; None where none is wanted."""
+    if url is None and (key_env or timeout != REPLY_SECONDS):
+        raise UserError("--judge-key-env and --judge-timeout are for a judge at --judge URL")
     if model is None:
-        if url or key_env:
-            raise UserError("--judge and --judge-key-env need the judge's name, --judge-model")
+        if url:
+            raise UserError("--judge needs the judge's name, --judge-model")
         yield lambda run: None
         return
     from harness.evaluate.judge import Judge, record

@@ -28,7 +28,11 @@ WITHOUT_KEYS = ("linear_attention", "conv", "mamba")
 """Types of layers whose memory does not grow with the text, in transformers' words."""
 
 LONGEST_CONTEXT = 32768
-"""Tokens of prompt and answer together that an engine makes room for, whatever the model allows."""
+"""Tokens of prompt and answer together that an engine makes room for, where a model allows more and
+the user does not ask for it."""
+
+OWN_LENGTH = ("llama3", "longrope")
+"""Rotary embeddings whose factor is in `max_position_embeddings` already (vLLM 0.32)."""
 
 
 def load_processor(checkpoint: Checkpoint) -> Any:
@@ -125,9 +129,27 @@ def language_config(checkpoint: Checkpoint) -> Any:
         raise UserError(f"{folder.path}: its config does not load: {said(error)}") from error
 
 
-def context(language: Any) -> int:
-    """Return how many tokens prompt and answer may have together, of a `language_config`."""
-    return min(getattr(language, "max_position_embeddings", LONGEST_CONTEXT), LONGEST_CONTEXT)
+def context(language: Any, wanted: int | None = None) -> int:
+    """Return how many tokens prompt and answer may have together, of a `language_config`.
+
+    Args:
+        language: The settings of the language model.
+        wanted: By the user; None: the model's own, at most `LONGEST_CONTEXT`.
+
+    Raises:
+        UserError: The model does not have as many.
+    """
+    own = getattr(language, "max_position_embeddings", None)
+    if wanted is None:
+        return min(own or LONGEST_CONTEXT, LONGEST_CONTEXT)
+    rope = getattr(language, "rope_parameters", None) or {}
+    stretch = 1 if rope.get("rope_type") in OWN_LENGTH else rope.get("factor") or 1
+    if own and wanted > own * stretch:
+        raise UserError(
+            f"--context {wanted} is beyond the model, whose own is {int(own * stretch)}: give that "
+            "or less"
+        )
+    return wanted
 
 
 def cache_bytes(language: Any, itemsize: int) -> int:

@@ -124,7 +124,8 @@ class Room:
     devices: int = 1
     """GPUs that share every layer (tensor parallel)."""
     context: int | None = None
-    """Tokens of prompt and answer together; None: as many as the model allows."""
+    """Tokens of prompt and answer together; None: the model's own, at most
+    `rendering.LONGEST_CONTEXT`."""
     memory: float | None = None
     """Share of a GPU's memory; None: vLLM's own."""
 
@@ -438,7 +439,7 @@ def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
     from vllm import LLM
 
     language = rendering.language_config(folder)
-    longest = min(rendering.context(language), room.context or sys.maxsize)
+    longest = rendering.context(language, room.context)
     arguments: dict[str, Any] = {"dtype": dtype, "tensor_parallel_size": room.devices}
     if room.memory is not None:
         arguments["gpu_memory_utilization"] = room.memory

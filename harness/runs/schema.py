@@ -248,7 +248,8 @@ class RunCard:
     day: str | None = None
     """What day the chat template told the model (`2026-01-31`); None: it tells none."""
     context: int | None = None
-    """Tokens of prompt and answer together that `--context` allowed; None: the model's own."""
+    """Tokens of prompt and answer together that `--context` allowed; None: the model's own, of vLLM
+    and transformers at most 32,768."""
     template_args: dict[str, Any] = field(default_factory=dict)
     """What the chat template was told beside the messages (`enable_thinking`)."""
 

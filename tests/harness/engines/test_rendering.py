@@ -1,3 +1,4 @@
+import types
 from datetime import datetime
 from pathlib import Path
 
@@ -161,3 +162,28 @@ def test_the_worker_renders_as_transformers_does(checkpoints):
             messages = [{"role": "user", "content": content}]
             made = template_worker.render(folder.template, messages, words)
             assert made == rendering.render(processor, folder, question), name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "settings", "found"),
+    [
+        (None, {"max_position_embeddings": 4096}, 4096),
+        (None, {"max_position_embeddings": 262144}, 32768),
+        (None, {}, 32768),
+        (65536, {"max_position_embeddings": 262144}, 65536),
+        (64, {"max_position_embeddings": 4096}, 64),
+        (65536, {}, 65536),
+        (4097, {"max_position_embeddings": 4096}, "--context 4097 .* whose own is 4096: give"),
+        (131072, {"max_position_embeddings": 32768,
+                  "rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, 131072),
+        (131073, {"max_position_embeddings": 131072,
+                  "rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "own is 131072"),
+    ],
+)  # fmt: skip
+def test_the_context_is_the_users_or_the_models_own_within_bounds(wanted, settings, found):
+    language = types.SimpleNamespace(**settings)
+    if isinstance(found, int):
+        assert rendering.context(language, wanted) == found
+    else:
+        with pytest.raises(UserError, match=found):
+            rendering.context(language, wanted)

@@ -939,6 +939,10 @@ def test_eval_asks_endpoints(tmp_path, world, driftbench, monkeypatch):
     [
         ("--engine server", "the engine server asks endpoints: give --endpoint"),
         ("--endpoint http://h --engine hf", "are for --engine server"),
+        ("--timeout 5", "--checkpoint and --timeout are for --engine server"),
+        ("--endpoint http://h --context 5", "are vLLM's, not those of server"),
+        ("--endpoint http://h --tensor-parallel 4", "are vLLM's, not those of server"),
+        ("--endpoint http://h --gpu-memory 0.5", "are vLLM's, not those of server"),
         ("--endpoint nowhere", "'nowhere' is no endpoint"),
         ("--endpoint http://h --key-env UNSET_KEY", "UNSET_KEY that --key-env names is"),
         ("--engine serve", "did you mean server? the engines are auto, vllm, hf, server, ray"),

@@ -304,7 +304,9 @@ MISTAKES = [
     ("score x --responses a.jsonl", "--responses makes a run of its own: leave RUN and --diff out"),
     ("score --responses a.jsonl --task mathvision --out o", "there is no file a.jsonl"),
     ("score --responses a.jsonl --task mathvison --out o", "did you mean mathvision?"),
-    ("score x --judge http://h/v1", "need the judge's name, --judge-model"),
+    ("score x --judge http://h/v1", "needs the judge's name, --judge-model"),
+    ("score x --judge-key-env KEY", "--judge-timeout are for a judge at --judge URL"),
+    ("score x --judge-model vlm --judge-timeout 5", "are for a judge at --judge URL"),
 ]  # fmt: skip
 
 
