@@ -66,16 +66,18 @@ class Plan:
     """None: no earlier run tells."""
 
 
-def plan(job: Job, pictures: dict[str, Path]) -> Plan:
+def plan(job: Job, pictures: dict[str, Path], afresh: bool = False) -> Plan:
     """Count what a run would ask.
 
     Args:
         job: The run; its folder need not be there.
         pictures: sha256 → where the picture lies.
+        afresh: What is in the folder would be dropped.
     """
     requests = list(requests_of(job, job.questions))
     retry = job.workload.config.retry_errors
-    known = set(log.answered(job.folder, permanent=not retry)) if job.folder.is_dir() else set()
+    there = job.folder.is_dir() and not afresh
+    known = set(log.answered(job.folder, permanent=not retry)) if there else set()
     left = [request for request in requests if request.place not in known]
     counter = _counter(job, pictures)
     parts = [_part(task.name, requests, left, counter) for task in job.workload.tasks]

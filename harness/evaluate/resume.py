@@ -34,26 +34,21 @@ def begin(job: Job) -> tuple[RunCard, bool]:
     _sweep(folder)
     old = read_card(folder) if (folder / "run.json").exists() else None
     card = card_of(job)
-    if old is not None:
-        try:
-            check_same(folder, old, card)
-        except UserError:
-            if not job.workload.config.overwrite:
-                raise
-            _drop(folder)
-        else:
-            notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
-            made = old.made if old.made and old.made.reached else card.made
-            card = replace(
-                card,
-                seconds=old.seconds,
-                processor_seconds=old.processor_seconds,
-                notes=notes,
-                judge=old.judge,
-                made=made,
-            )
-            if _is_done(job, old, card):
-                return old, True
+    if old is not None and not goes_on(job, old):
+        _drop(folder)
+    elif old is not None:
+        notes = tuple(dict.fromkeys((*old.notes, *card.notes)))
+        made = old.made if old.made and old.made.reached else card.made
+        card = replace(
+            card,
+            seconds=old.seconds,
+            processor_seconds=old.processor_seconds,
+            notes=notes,
+            judge=old.judge,
+            made=made,
+        )
+        if _is_done(job, old, card):
+            return old, True
     write_json(folder / "run.json", card)
     if repeat := job.workload.config.repeats.get(job.checkpoint.name):
         write_whole(folder / "run.yaml", repeat.encode(*UTF8))
@@ -76,14 +71,33 @@ def join(job: Job) -> None:
     make_keys(job, beside=True)
 
 
+def goes_on(job: Job, old: RunCard) -> bool:
+    """Whether what lies in the folder is part of this run; else it is to be dropped.
+
+    Raises:
+        UserError: It is not, and may not be dropped.
+    """
+    try:
+        check_same(job.folder, old, card_of(job))
+    except UserError:
+        if not job.workload.config.overwrite:
+            raise
+        return False
+    return True
+
+
 def check_same(folder: Path, old: RunCard, new: RunCard) -> None:
-    """Refuse to mix two runs in one folder; more questions or answers of the same run are fine."""
+    """Refuse to mix two runs in one folder; more of the same, further tasks too, is fine."""
+    names = {task.name for task in old.tasks}
+    shared = [task for task in new.tasks if task.name in names]
+    most = max((task.max_tokens for task in shared), default=new.sampling.max_tokens)
     fields = "fingerprint engine engine_version dtype pixels context template_args".split()
     differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
-    if replace(old.sampling, n=0) != replace(new.sampling, n=0):
+    if replace(old.sampling, n=0) != replace(new.sampling, n=0, max_tokens=most):
         differ.append("sampling")
     asked = [
-        [(t.name, t.revision, t.max_tokens, t.protocol) for t in card.tasks] for card in (old, new)
+        [(t.name, t.revision, t.max_tokens, t.protocol) for t in part]
+        for part in (old.tasks, shared)
     ]
     if asked[0] != asked[1]:
         differ.append("tasks")
@@ -92,7 +106,7 @@ def check_same(folder: Path, old: RunCard, new: RunCard) -> None:
             f"{folder} holds another run (other {', '.join(differ)}): "
             "choose another --out, or add --overwrite"
         )
-    for then, now in zip(old.tasks, new.tasks, strict=True):
+    for then, now in zip(old.tasks, shared, strict=True):
         if then.version != now.version:
             raise UserError(
                 f"{folder} was graded by version {then.version} of {now.name}, which is now "

@@ -27,7 +27,7 @@ from harness.evaluate.generate import generate
 from harness.evaluate.grade import Running, grade
 from harness.evaluate.prompts import Pictures, questions_of, revision
 from harness.evaluate.requests import Job
-from harness.evaluate.resume import begin, card_of, check_same, join, refuse_others
+from harness.evaluate.resume import begin, goes_on, join, refuse_others
 from harness.runs import locks
 from harness.runs.folder import as_lines, read_card
 from harness.runs.log import read_responses
@@ -101,9 +101,8 @@ def plans(
         old = read_card(folder) if (folder / "run.json").exists() else None
         checkpoint = _prompted(checkpoint, old, config)
         job = _job(folder, checkpoint, workload, maker(engine, checkpoint, old)(checkpoint))
-        if old is not None and not config.overwrite:
-            check_same(folder, old, card_of(job))
-        found.append(plan(job, pictures.paths))
+        afresh = old is not None and not goes_on(job, old)
+        found.append(plan(job, pictures.paths, afresh))
     return found
 
 

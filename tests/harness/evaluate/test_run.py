@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny_models as tiny
 from scripted import ANSWERS, Script, checkpoint, evaluate, files
 
 import tasks
 from common.errors import UserError
 from harness.engines import Request
 from harness.engines.choice import maker
-from harness.evaluate import prompts
+from harness.evaluate import dry_run, prompts
 from harness.evaluate.grade import score
-from harness.evaluate.run import EvalConfig, run
+from harness.evaluate.run import EvalConfig, plans, run
 from harness.runs.folder import (
     image_path,
     read_card,
@@ -31,7 +32,7 @@ from harness.runs.folder import (
     read_verdicts,
 )
 from harness.runs.log import errors, read_responses
-from harness.runs.schema import Question, Sampling
+from harness.runs.schema import Question, RunCard, Sampling
 
 
 def test_a_run_is_graded_and_counted(tmp_path, world):
@@ -285,6 +286,56 @@ def test_another_run_is_dropped_when_asked_to_and_the_same_run_is_not(tmp_path, 
     script = Script()
     evaluate(tmp_path / "vlm", world, script, overwrite=True, **other)
     assert script.asked == []
+
+
+@pytest.fixture
+def two(tmp_path) -> Path:
+    """Rows of two tasks, of which the second has the longer answers."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(tiny.picture(0))
+    row = {"id": "p", "question": "say 7", "answer": "7", "group": "perception", "images": []}
+    (folder / "test.jsonl").write_text(json.dumps(row) + "\n")
+    row = {"benchmark": "MATH-V", "id": "m", "question": "How many?", "options": [], "level": 1,
+           "answer": "7", "subject": "algebra", "image_file": "a.png"}  # fmt: skip
+    (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def of_tasks(out: Path, data: Path, script: Script, *names: str, **settings) -> RunCard:
+    wanted, config = [tasks.load(name) for name in names], EvalConfig(data=data, **settings)
+    (before,) = plans([checkpoint()], wanted, out, config, engine=Script())
+    (card,) = run([checkpoint()], wanted, out, config, engine=script)
+    told = [part.answers - part.there for part in before.parts]
+    assert sum(told) == len(script.asked)  # what a dry run said
+    return card
+
+
+def test_a_further_task_goes_on_from_what_is_there(tmp_path, two, monkeypatch):
+    monkeypatch.setattr(dry_run, "_counter", lambda *_: None)
+    out, more = tmp_path / "vlm", Script()
+    first = of_tasks(out, two, Script(), "pocket")
+    card = of_tasks(out, two, more, "pocket", "mathvision")
+    assert more.asked == [("m", 0)]
+    assert [task.n for task in card.tasks] == [1, 1] and card.finished
+    assert card.sampling.max_tokens > first.sampling.max_tokens
+    assert {verdict.task for verdict in read_verdicts(out)} == {"pocket", "mathvision"}
+    with pytest.raises(UserError, match=r"holds another run \(other .*tasks\): choose "):
+        of_tasks(out, two, Script(), "pocket")
+    whole = of_tasks(tmp_path / "whole" / "vlm", two, Script(), "pocket", "mathvision")
+    assert replace(whole, seconds=0, processor_seconds=0) == replace(
+        card, seconds=0, processor_seconds=0
+    )
+
+
+def test_what_overwrite_drops_a_dry_run_does_not_count_as_there(tmp_path, two, monkeypatch):
+    monkeypatch.setattr(dry_run, "_counter", lambda *_: None)
+    out, again = tmp_path / "vlm", Script()
+    of_tasks(out, two, Script(), "pocket", "mathvision")
+    of_tasks(out, two, again, "pocket", overwrite=True)
+    assert again.asked == [("p", 0)]
+    of_tasks(out, two, same := Script(), "pocket", overwrite=True)
+    assert same.asked == []
 
 
 def test_other_rows_are_another_run(tmp_path, world):
