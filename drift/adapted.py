@@ -50,10 +50,10 @@ def adapted(model: "torch.nn.Module") -> list[Adapted]:
         placed = layer_and_role(name)
         if placed is None or not hasattr(layer, "lora_A"):
             continue
-        if len(layer.lora_A) != 1 or len(getattr(layer, "lora_magnitude_vector", ())):
+        if len(layer.lora_A) != 1 or layer.lora_variant:
             raise UserError(
-                f"{path} has {len(layer.lora_A)} adapters, or one of DoRA's; pull a single plain "
-                "LoRA adapter"
+                f"{path} has {len(layer.lora_A)} adapters, or one that is no plain LoRA (DoRA, "
+                "KaSA, MiCA …); pull a single plain one"
             )
         (key,) = layer.lora_A
         a, b = layer.lora_A[key].weight, layer.lora_B[key].weight

@@ -2,8 +2,8 @@
 
     W x + scale · B (A x), for the matrices W that it names
 
-https://arxiv.org/abs/2106.09685, eq. 3; the names and the scale are those of peft 0.17
-(huggingface/peft@v0.17.0:src/peft/tuners/lora/layer.py).
+https://arxiv.org/abs/2106.09685, eq. 3; the names and the scale are those of peft 0.21
+(huggingface/peft@v0.21.2:src/peft/tuners/lora/layer.py).
 """
 
 import math
@@ -34,11 +34,16 @@ MORE = (
     "trainable_token_indices",
     "target_parameters",
     "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
 )
-"""Settings of an adapter that is more than the products B A."""
+"""Settings of an adapter that is, or is trained as, more than the products B A."""
 
-STARTS = ("pissa", "olora", "corda", "loftq")
-"""Beginnings of training (`init_lora_weights`) that change the base's own weights."""
+STARTS = ("none", "true", "false", "gaussian", "eva", "orthogonal", "mica")
+"""Beginnings of training (`init_lora_weights`) that leave the base's own weights as they are."""
 
 ROOMS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM makes room for."""
@@ -159,7 +164,7 @@ def _check_kind(path: Path, config: dict[str, Any]) -> None:
     more = [field for field in MORE if config.get(field)]
     if config.get("bias", "none") != "none":
         more.append("bias")
-    if str(config.get("init_lora_weights")).lower().startswith(STARTS):
+    if str(config.get("init_lora_weights")).lower() not in STARTS:
         more.append(f"init_lora_weights: {config['init_lora_weights']}")
     if more:
         raise UserError(

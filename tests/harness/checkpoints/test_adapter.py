@@ -1,5 +1,6 @@
 """A LoRA adapter answers as the same weights merged would; every bad one has its sentence."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 import tasks
 from common.errors import UserError
 from common.provenance import Parent
-from drift.adapter_folder import plain
+from drift.adapter_folder import MORE, plain
 from drift.merge_methods import Recipe
 from harness.checkpoints.kinds import Checkpoint, swappable
 from harness.checkpoints.preflight import open_checkpoint
@@ -138,6 +139,14 @@ SPOILT = {
         lambda f: edit(f, init_lora_weights="pissa_niter_4"),
         "(init_lora_weights: pissa_niter_4): merge it",
     ),
+    "changed by gradients": (
+        lambda f: edit(f, init_lora_weights="lora_ga"),
+        "(init_lora_weights: lora_ga): merge it",
+    ),
+    "a kind of its own": (
+        lambda f: edit(f, kasa_config={"beta": 1e-4}),
+        "is not a plain LoRA adapter (kasa_config): merge it",
+    ),
     "empty": (lambda f: write(f, q_A=None, q_B=None, up_A=None, up_B=None), "adapts nothing"),
     "half": (lambda f: write(f, up_B=None), f"has half of the product for {UP[17:]}"),
     "embedding": (
@@ -181,6 +190,36 @@ def test_every_bad_adapter_has_its_sentence(folder, spoil, sentence):
     assert sentence in str(error.value)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:lora with eva")
+@pytest.mark.parametrize("start", [True, False, "gaussian", "eva", "orthogonal", "mica"])
+def test_a_beginning_that_is_admitted_leaves_the_base_to_peft_as_it_is(folder, start):
+    peft = pytest.importorskip("peft")
+    edit(folder, init_lora_weights=start)
+    assert open_checkpoint(folder).adapter.rank == 2
+    model = torch.nn.Sequential(torch.nn.Linear(6, 4))
+    before = model[0].weight.detach().clone()
+    more = {"eva_config": peft.EvaConfig()} if start == "eva" else {}
+    settings = peft.LoraConfig(
+        r=2, lora_alpha=6, init_lora_weights=start, target_modules=["0"], **more
+    )
+    layer = peft.get_peft_model(model, settings).base_model.model[0]
+    assert torch.equal(layer.base_layer.weight, before)
+    b, a = (part["default"].weight for part in (layer.lora_B, layer.lora_A))
+    given = torch.randn(5, 6)
+    said = given @ (before + 3 * b @ a).T + layer.base_layer.bias
+    torch.testing.assert_close(layer(given), said)
+
+
+def test_every_variant_of_peft_is_refused():
+    peft = pytest.importorskip("peft")
+    variants = {
+        one.name
+        for one in dataclasses.fields(peft.LoraConfig)
+        if one.metadata.get("is_lora_variant")
+    }
+    assert "kasa_config" in variants and variants <= {*MORE}
 
 
 def test_the_fingerprint_is_of_the_content_of_both(folder, base, tmp_path):
