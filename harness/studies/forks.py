@@ -42,7 +42,7 @@ class Fork:
     def poll(self) -> int | None:
         """Its exit status, negative for a signal; None while it runs."""
         if self.returncode is None:
-            self.returncode = self._forks.ended(self.pid)
+            self._forks.look()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -95,7 +95,8 @@ class Forks:
                 pass_fds=[its.fileno()],
                 preexec_fn=processes.tie(),
             )
-        self._ended: dict[int, int] = {}
+        self._running: dict[int, Fork] = {}
+        """By process; Linux gives the number of one that has ended to another."""
 
     def start(
         self, words: Sequence[str], cwd: Path, environment: Mapping[str, str], log: int
@@ -118,17 +119,21 @@ class Forks:
             raise UserError(f"nothing to fork from: {error.strerror}; see {self._log}") from None
         while (said := self._receive(wait=True)) is not None:
             if said["status"] is None:
-                return Fork(self, said["pid"])
-            self._ended[said["pid"]] = said["status"]
+                fork = self._running[said["pid"]] = Fork(self, said["pid"])
+                return fork
+            self._end(**said)
         raise UserError(f"the process that steps fork from has ended; see {self._log}")
 
-    def ended(self, pid: int) -> int | None:
-        """Exit status of a step that has ended."""
-        while pid not in self._ended and (said := self._receive(wait=False)) is not None:
-            self._ended[said["pid"]] = said["status"]
-        if pid not in self._ended and self._process.poll() is not None:
-            self._ended[pid] = -signal.SIGKILL  # it was tied
-        return self._ended.get(pid)
+    def look(self) -> None:
+        """Note which steps have ended."""
+        while (said := self._receive(wait=False)) is not None:
+            self._end(**said)
+        if self._process.poll() is not None:
+            for pid in list(self._running):
+                self._end(pid, -signal.SIGKILL)  # it was tied
+
+    def _end(self, pid: int, status: int) -> None:
+        self._running.pop(pid).returncode = status
 
     def stop(self) -> None:
         """End it."""

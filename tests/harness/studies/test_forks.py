@@ -1,7 +1,9 @@
 """A step that forks is what a new process would be."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,6 +123,33 @@ def test_what_one_fork_does_reaches_no_other(forks, folder, environment):
     steps[0].terminate()
     assert steps[0].wait(60) == -signal.SIGTERM
     steps[0].kill()  # of what has ended: nothing
+
+
+def test_a_process_number_that_is_given_again_is_another_step(folder, monkeypatch):
+    class Process:
+        """Forks nothing; what it would say is said by the test."""
+
+        def __init__(self, words, pass_fds, **more):
+            self.socket = socket.socket(fileno=os.dup(pass_fds[0]))
+
+        def poll(self):
+            return None
+
+        def say(self, status):
+            self.socket.send(json.dumps({"pid": 4711, "status": status}).encode())
+
+    monkeypatch.setattr("harness.studies.forks.subprocess.Popen", Process)
+    forks = Forks({}, folder / "numbers.log")
+    steps, process = [], forks._process
+    for status in (0, 3, 5):  # nobody looks between the end of the one and the start of the next
+        process.say(None)
+        steps.append(forks.start(["step"], folder, {}, 1))
+        if len(steps) == 2:
+            assert [step.poll() for step in steps] == [0, None]
+        process.say(status)
+    assert [step.poll() for step in steps] == [0, 3, 5]
+    process.socket.close()
+    forks._socket.close()
 
 
 def test_forks_end_with_the_runner_however_it_ends(folder, environment):
