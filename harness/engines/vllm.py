@@ -423,7 +423,7 @@ def _sampling_params(request: Request) -> Any:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
     except Exception as error:
-        raise UserError(f"vLLM draws no answers so: {said(error)}") from error
+        raise UserError(f"vLLM refuses the sampling: {said(error)}") from error
 
 
 def _start(checkpoint: Checkpoint, dtype: str, on_cpu: bool, room: Room) -> Any:
