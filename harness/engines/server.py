@@ -24,9 +24,12 @@ from harness.checkpoints.kinds import AdaptedModel, Checkpoint, ModelFolder, Ser
 from harness.engines import Request, rendering
 from harness.engines.desk import Desk
 from harness.engines.endpoint import Endpoint, Tokens
-from harness.engines.pace import MOST
+from harness.engines.pace import MOST, backoff
 from harness.engines.reply import Closed, Failed
 from harness.runs.schema import Question, Response
+
+TRIES = 3
+"""To learn from an endpoint what it serves."""
 
 OTHER_FILES = 256
 """That a process has open beside its connections."""
@@ -63,7 +66,7 @@ def served_checkpoint(
     Raises:
         UserError: No endpoint answers, one does not serve the model, or they disagree.
     """
-    told = asyncio.run(_ask_all(service, lambda endpoint: endpoint.served(model)))
+    told = asyncio.run(_ask_all(service, lambda endpoint: _served(endpoint, model)))
     served = [found for found in told.values() if isinstance(found, Served)]
     for url, found in told.items():
         if isinstance(found, Closed):
@@ -85,6 +88,18 @@ def served_checkpoint(
         served=served[0],
         weights=weights,
     )
+
+
+async def _served(endpoint: Endpoint, model: str) -> Served:
+    """Return what an endpoint tells of a model; one that lives is asked again, as questions are."""
+    for tries in range(1, TRIES):
+        try:
+            return await endpoint.served(model)
+        except Failed as failure:
+            if failure.down:
+                raise
+            await asyncio.sleep(backoff(tries))
+    return await endpoint.served(model)
 
 
 async def _ask_all(

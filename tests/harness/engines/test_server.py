@@ -633,6 +633,14 @@ def test_an_endpoint_that_once_tells_less_of_itself_is_the_same(tmp_path, many, 
 
 
 def test_a_version_that_cannot_be_told_at_first_names_no_run(tmp_path, many):
+    times = itertools.count()
+
+    def late(handler):
+        handler.send(200, {"version": "0.32.0"}) if next(times) else handler.send(503, {})
+
+    with Pretend(version=late) as pretend:
+        service = Service((pretend.url,))
+        assert served_checkpoint("vlm", service).served.software == "vllm 0.32.0"
     with Pretend(version=(503, {"error": {"message": "still loading"}})) as pretend:
         with pytest.raises(UserError, match="no endpoint answers: .* HTTP 503: still loading"):
             evaluate(tmp_path / "vlm", many, pretend)

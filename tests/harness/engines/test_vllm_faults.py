@@ -92,7 +92,9 @@ def test_settings_that_vllm_refuses_end_the_run_and_are_held_against_no_question
         dataclasses.replace(request, sampling=Sampling(temperature=3.0))
         for request in requests(engine, ["x", "y"])
     ]
-    with pytest.raises(UserError, match=r"vLLM refuses the sampling: .* must be in \[0, 2\], got 3"):
+    with pytest.raises(
+        UserError, match=r"vLLM refuses the sampling: .* must be in \[0, 2\], got 3"
+    ):
         list(engine.generate(asked))
     assert len(list(engine.generate(requests(engine, ["x", "y"])))) == 2
 
