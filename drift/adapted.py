@@ -7,6 +7,7 @@ from common.errors import UserError
 from drift.delta import Prior, stream
 from drift.equations import exact_dtype
 from drift.families import Role, decoder, layer_and_role
+from drift.joined import refuse_absent
 from drift.low_rank import factorise
 
 if TYPE_CHECKING:
@@ -91,7 +92,12 @@ def within_reach(delta: "torch.Tensor", a: "torch.Tensor") -> float:
 
 
 def start_along(
-    model: "torch.nn.Module", prior: Prior, modules: tuple[Role, ...], seed: int
+    model: "torch.nn.Module",
+    prior: Prior,
+    *,
+    modules: tuple[Role, ...],
+    layers: tuple[int, ...] | None = None,
+    seed: int,
 ) -> None:
     """Turn each A to the leading right singular vectors of its Δ, one a row.
 
@@ -101,13 +107,12 @@ def start_along(
         model: With adapters that are to be pulled.
         prior: Δ.
         modules: Roles that are pulled; the adapters of others are left as they are.
+        layers: Layers that are pulled, likewise; None for all.
         seed: Of the randomised decomposition; each tensor has its own stream.
     """
     import torch
 
-    targets = [one for one in adapted(model) if one.role in modules]
-    check(targets, prior, modules)
-    for one in targets:
+    for one in pulled(adapted(model), prior, modules, layers):
         delta = prior.read(one.name).float()
         rank = one.a.shape[0]
         right = factorise(delta, rank, stream(one.name, seed))[:, delta.shape[0] :]
@@ -117,14 +122,23 @@ def start_along(
             one.a.copy_(rows)
 
 
-def check(targets: list[Adapted], prior: Prior, modules: tuple[Role, ...]) -> None:
-    """Stop when a wanted pull would be left out."""
+def pulled(
+    everything: list[Adapted],
+    prior: Prior,
+    modules: tuple[Role, ...],
+    layers: tuple[int, ...] | None,
+) -> list[Adapted]:
+    """Those of `everything` in the chosen roles and layers; stops when one would be left out."""
+    targets = [
+        one for one in everything if one.role in modules and (layers is None or one.layer in layers)
+    ]
     empty = [role for role in modules if not any(one.role == role for one in targets)]
     if empty:
         raise UserError(
             f"no module of {', '.join(empty)} has an adapter in the layers that are pulled; leave "
             "it out of modules, or adapt it"
         )
+    refuse_absent(modules, layers, {one.layer for one in targets})
     missing = [one.name for one in targets if one.name not in prior.shapes]
     if missing:
         raise UserError(
@@ -138,6 +152,7 @@ def check(targets: list[Adapted], prior: Prior, modules: tuple[Role, ...]) -> No
     ]
     if unlike:
         raise UserError(f"the prior has another shape than the model: {', '.join(unlike[:5])}")
+    return targets
 
 
 def moved_along(one: Adapted, to_b: "torch.Tensor") -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from drift.adapted import Adapted, adapted, check, factor_pull, inner, moved_along, within_reach
+from drift.adapted import Adapted, adapted, factor_pull, inner, moved_along, pulled, within_reach
 from drift.anchor import refuse_anchor
 from drift.delta import Prior
 from drift.equations import MODES, Mode, strength
@@ -77,8 +77,8 @@ class AdapterInjector:
             offload: Keep Δ in pinned host memory and fetch each matrix when its turn comes.
 
         Raises:
-            UserError: nothing is adapted that could be pulled, or an adapted matrix has no Δ, or
-                one of another shape.
+            UserError: nothing is adapted that could be pulled, in all or in a layer, or an adapted
+                matrix has no Δ, or one of another shape.
         """
         if alpha < 0:
             raise UserError(f"alpha is {alpha}; to push away use the prior `negated`")
@@ -95,12 +95,7 @@ class AdapterInjector:
         self.alpha, self.mode, self.schedule = alpha, mode, schedule
         self.stop_rho, self.live = stop_rho, live
         everything = adapted(model)
-        self.targets = [
-            one
-            for one in everything
-            if one.role in modules and (layers is None or one.layer in layers)
-        ]
-        check(self.targets, prior, modules)
+        self.targets = pulled(everything, prior, modules, layers)
         self._deltas: list[torch.Tensor] = []
         self._dd: list[float] = []
         self._anchors: list[float] = []

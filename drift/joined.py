@@ -82,11 +82,19 @@ def wanted(
             raise UserError(
                 f"no tensors of role {role!r} in layers {'all' if layers is None else list(layers)}"
             )
-    present = {(layer_and_role(name) or (None,))[0] for name in params}
+    refuse_absent(modules, layers, {(layer_and_role(name) or (None,))[0] for name in names})
+    return names
+
+
+def refuse_absent(
+    modules: tuple[Role, ...], layers: tuple[int, ...] | None, present: set[int | None]
+) -> None:
+    """Stop when no role is to be pulled, or a layer of which nothing is `present`."""
+    if not modules:
+        raise UserError("modules is empty, so that nothing would be pulled; name some roles")
     absent = [layer for layer in layers or () if layer not in present]
     if absent:
-        raise UserError(f"the model has no layers {absent}")
-    return names
+        raise UserError(f"the model has no layers {absent} to be pulled")
 
 
 def check(names: list[str], params: "dict[str, torch.nn.Parameter]", prior: Prior) -> None:

@@ -245,7 +245,9 @@ def _trainer(
     if config.adapter_rank:
         trained = adapters.attach(model, config)
         if prior is not None and config.adapter_start == "delta":
-            start_along(model, prior, config.modules, config.seed)
+            start_along(
+                model, prior, modules=config.modules, layers=config.layers, seed=config.seed
+            )
     else:
         trained = freeze(model, config.train)
     if config.gradient_checkpointing:

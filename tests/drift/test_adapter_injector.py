@@ -140,7 +140,7 @@ def test_the_start_along_delta_reaches_most_and_changes_no_logit(models, family)
     ids = torch.arange(4, 40)[None]
     first = model(input_ids=ids).logits
     shares = [AdapterInjector(model, prior).coverage().reach]
-    start_along(model, prior, ("attention", "mlp"), seed=0)
+    start_along(model, prior, modules=("attention", "mlp"), seed=0)
     assert torch.equal(model(input_ids=ids).logits, first)
     coverage = AdapterInjector(model, prior).coverage()
     best = whole = 0.0
@@ -163,10 +163,28 @@ def test_the_start_along_delta_reaches_most_and_changes_no_logit(models, family)
     assert f"{coverage.reach:.1%} of ‖Δ‖² is within their reach" in coverage.line()
 
 
+def test_only_layers_that_are_pulled_start_along_delta(qwen):
+    prior, model = prior_of(qwen), lora(qwen)
+    before = {one.name: one.a.detach().clone() for one in adapted(model)}
+    start_along(model, prior, modules=("attention", "mlp"), layers=(1,), seed=0)
+    turned = {one.name for one in adapted(model) if not torch.equal(one.a, before[one.name])}
+    injector = AdapterInjector(model, prior, layers=(1,))
+    assert turned == {one.name for one in injector.targets}
+    assert {one.layer for one in injector.targets} == {1}
+
+
 REFUSED = {
     "no Δ": (dict(roles=("attention",)), {}, {}, "2 of 6 adapted modules have no Δ"),
     "no adapter": ({}, dict(targets=("q_proj",)), {}, "no module of mlp has an adapter"),
     "layers": ({}, {}, dict(layers=(7,)), "no module of attention, mlp has an adapter"),
+    "no modules": ({}, {}, dict(modules=()), "modules is empty"),
+    "one layer": ({}, {}, dict(layers=(1, 99)), r"no layers \[99\] to be pulled"),
+    "layer without": (
+        {},
+        dict(targets=("0.*q_proj", "0.*up_proj")),
+        dict(layers=(0, 1)),
+        r"no layers \[1\] to be pulled",
+    ),
     "dora": ({}, dict(use_dora=True), {}, "or one that is no plain LoRA"),
     "mica": ({}, dict(init_lora_weights="mica"), {}, "or one that is no plain LoRA"),
     "negative": ({}, {}, dict(alpha=-1.0), "use the prior `negated`"),

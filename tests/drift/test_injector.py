@@ -188,6 +188,8 @@ def test_what_cannot_be_pulled_stops_with_its_name(qwen, tmp_path):
         Injector(other, prior)
     with pytest.raises(UserError, match=r"the model has no layers \[5\]"):
         Injector(vlm(qwen), prior, layers=(0, 5))
+    with pytest.raises(UserError, match="modules is empty, so that nothing would be pulled"):
+        Injector(vlm(qwen), prior, modules=())
     with pytest.raises(UserError, match=r"no tensors of role 'norm' in layers \[\]"):
         Injector(vlm(qwen), prior, modules=("norm",), layers=())
     with pytest.raises(UserError, match="alpha is -1; to push away use the prior `negated`"):

@@ -121,6 +121,17 @@ def test_pulled_adapters_go_toward_the_reasoner_and_the_start_along_delta_goes_f
     assert reached["delta", 3.0] > reached["random", 3.0] > abs(reached["random", 0.0])
 
 
+def test_a_layer_that_is_not_pulled_begins_as_in_plain_lora(qwen, rows, tmp_path):
+    """One step at rate 0: what is written is what was begun with."""
+    plain = lora(qwen, rows, steps=1)
+    one = lora(qwen, rows, steps=1, prior="reasoner-vlm", layers=(1,))
+    for config, out in ((plain, "plain"), (one, "one")):
+        training.train(config, tmp_path / out)
+    a, b = read(tmp_path / "plain"), read(tmp_path / "one")
+    turned = {name for name in a if not torch.equal(a[name], b[name])}
+    assert turned == {name for name in a if ".layers.1." in name and ".lora_A." in name}
+
+
 def test_resume_is_bit_for_bit(qwen, rows, tmp_path, monkeypatch):
     more = {"live": True, "alpha_schedule": "decay", "steps": 5, "save_every": 2}
     config = lora(qwen, rows, prior="reasoner-vlm", **more)
