@@ -31,8 +31,9 @@ LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer together that an engine makes room for, where a model allows more and
 the user does not ask for it."""
 
-OWN_LENGTH = ("llama3", "longrope")
-"""Rotary embeddings whose factor is in `max_position_embeddings` already (vLLM 0.32)."""
+STRETCHED = ("linear", "dynamic")
+"""Rotary embeddings whose factor is not in `max_position_embeddings`, as vLLM 0.32 has it
+(config/model.py)."""
 
 
 def load_processor(checkpoint: Checkpoint) -> Any:
@@ -143,11 +144,11 @@ def context(language: Any, wanted: int | None = None) -> int:
     if wanted is None:
         return min(own or LONGEST_CONTEXT, LONGEST_CONTEXT)
     rope = getattr(language, "rope_parameters", None) or {}
-    stretch = 1 if rope.get("rope_type") in OWN_LENGTH else rope.get("factor") or 1
-    if own and wanted > own * stretch:
+    if own and rope.get("rope_type") in STRETCHED:
+        own = int(own * (rope.get("factor") or 1))
+    if own and wanted > own:
         raise UserError(
-            f"--context {wanted} is beyond the model, whose own is {int(own * stretch)}: give that "
-            "or less"
+            f"--context {wanted} is beyond the model, whose own is {own}: give that or less"
         )
     return wanted
 

@@ -175,9 +175,9 @@ def test_the_worker_renders_as_transformers_does(checkpoints):
         (65536, {}, 65536),
         (4097, {"max_position_embeddings": 4096}, "--context 4097 .* whose own is 4096: give"),
         (131072, {"max_position_embeddings": 32768,
-                  "rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, 131072),
+                  "rope_parameters": {"rope_type": "linear", "factor": 4.0}}, 131072),
         (131073, {"max_position_embeddings": 131072,
-                  "rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "own is 131072"),
+                  "rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "own is 131072"),
     ],
 )  # fmt: skip
 def test_the_context_is_the_users_or_the_models_own_within_bounds(wanted, settings, found):

@@ -11,7 +11,7 @@ import tiny_models as tiny
 
 from common.errors import UserError
 from harness.checkpoints.preflight import open_checkpoint
-from harness.engines import Request
+from harness.engines import Request, rendering
 from harness.engines.vllm import MOST_FAILURES, Room, VllmEngine
 from harness.runs import log
 from harness.runs.schema import Sampling
@@ -26,7 +26,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def engine(checkpoints):
     made = VllmEngine(open_checkpoint(checkpoints["qwen2_5_vl-a"]), Room(context=64))
-    yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "LONGEST_CONTEXT", 32)  # what the user allows stands over it
+        yield made
     made.close()
 
 
