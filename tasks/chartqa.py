@@ -105,7 +105,7 @@ def robust(row: Row, text: str) -> Reading:
     wanted, found = _numbers(row["answer"]), _numbers(said or "")
     if right or said is None or not wanted or not found or not equivalence.numeric(row["answer"]):
         return said, right
-    if _YEAR.fullmatch(row["answer"]) and _YEAR.fullmatch(said):
+    if _YEAR.fullmatch(row["answer"]) and _NAMED_YEAR.fullmatch(said):
         return said, False  # no tolerance between years
     if "%" in row["answer"] and "%" not in said:  # "0.14" is 14 % too, said as a share
         found = [*found, *(number * 100 for number in found)]
@@ -127,6 +127,7 @@ def _numbers(text: str) -> list[Fraction]:
 
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
+_NAMED_YEAR = re.compile(rf"\D*{_YEAR.pattern}\D*")
 _DIGITS = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
 
 

@@ -9,6 +9,7 @@ others are text alone, or proofs, which no script scores. VLMEvalKit's rules for
 function that is commented out is called, and the error swallowed), so there is no `vlmevalkit`.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 
 from tasks.data import FOLDER, Data, Row, Source, hub
 from tasks.data.loading import loader
-from tasks.grading import extract, olympiad
+from tasks.grading import amounts, equivalence, extract, olympiad, units
 from tasks.judging import Reading, metrics
 
 CONFIGS = (
@@ -170,8 +171,34 @@ def robust(row: Row, text: str) -> Reading:
     truth = extract.boxed(row["answer"]) or row["answer"].strip("$ \n")
     said, right = extract.read_value(text, truth, unit=row["unit"] or None)
     if said is not None and right is False and row["error"]:
-        right = olympiad.judge(row["answer"], f"${said}$", _precisions(row))
+        right = _is_near(row, truth, said)
     return said, right
+
+
+def _is_near(row: Row, truth: str, said: str) -> bool:
+    """Whether the stated numbers are the true ones, in any order, within the question's errors."""
+    true, stated, errors = equivalence.items(truth), equivalence.items(said), _precisions(row)
+    if len(errors) == 1:
+        errors *= len(true)
+    if len(true) != len(stated) or len(true) != len(errors):
+        return False
+    for one, error in zip(true, errors, strict=True):
+        near = [
+            other for other in stated if _gap(one, other, row["unit"]) <= error * olympiad.SLACK
+        ]
+        if not near:
+            return False
+        stated.remove(near[0])
+    return True
+
+
+def _gap(truth: str, said: str, unit: str) -> float:
+    """Return how far a stated number is from the true one, in its unit."""
+    true, stated = (amounts.read(text.rpartition("=")[2], letters=False) for text in (truth, said))
+    if not true or not stated or true.letters or stated.letters:
+        return math.inf
+    value = units.convert(stated.value, stated.unit, unit or true.unit)
+    return math.inf if value is None else olympiad.size(true.value - value)
 
 
 def groups(row: Row) -> tuple[str, ...]:

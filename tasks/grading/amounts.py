@@ -22,6 +22,7 @@ _HEAD = re.compile(
 )
 _SIGN = re.compile(r"(?:negative|minus)\s+(?=[\d.\\a-z])", re.IGNORECASE)
 _BELOW = re.compile(r"\s*,?\s*(?:degrees?\s+|°\s*[CF]?\s*)?below\s+(?:zero|0)$", re.IGNORECASE)
+_DEGREES = re.compile(r"°(\s*[CF])\b")
 _NUMBER = re.compile(words.WORDS + "(?!['’])", re.IGNORECASE)
 _BRACED = re.compile(r"(?<=[\d}])\s*\{\s*([a-zA-Z ]{3,})\}$")
 _ORDINAL = re.compile(r"\d\s*\^?\s*\{?\s*(?:st|nd|rd|th)\s*\}?$")
@@ -79,7 +80,8 @@ def read(text: str, letters: bool = True) -> Amount | None:
         return None
     negative = bool(below := _BELOW.search(text))
     text = text[: below.start()] if below else text
-    text = re.sub(r"(°)\s*[CF]\b", r"\1", text)
+    degrees = _DEGREES.search(text)
+    text = text[: degrees.start(1)] + text[degrees.end(1) :] if degrees else text
     behind = _CURRENCY.search(text)
     text = text[: behind.start()] if behind else text
     many = _CHINESE.search(text)
@@ -95,6 +97,8 @@ def read(text: str, letters: bool = True) -> Amount | None:
     found = _unsigned(_ASIDE.sub("", text), letters)
     if found is None:
         return None
+    if degrees and not found.unit:
+        found = replace(found, unit=degrees[1].strip())
     value = exact.times(Fraction(-1), found.value) if negative else found.value
     if many:
         times = _MANY[many[1]]

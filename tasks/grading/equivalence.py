@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from tasks.grading import amounts, relations, single
+from tasks.grading import amounts, relations, single, units
 from tasks.grading.single import Asked
 from tasks.grading.spelling import BRACED, normal, untexted
 
@@ -47,9 +47,19 @@ def same(
     first, second = (_BUILDER.sub(r"\1", clean(text)) for text in (truth, said))
     if not second or (_NONE.fullmatch(second) and not _NONE.fullmatch(first)):
         return None
-    if first and _squeezed(first) == _squeezed(second):
-        return True
+    if first and _squeezed(first).casefold() == _squeezed(second).casefold():
+        if _squeezed(first) == _squeezed(second) or not _other_unit(first, second):
+            return True
     return _compare(first, second, Asked(unit, precision))
+
+
+def items(text: str) -> list[str]:
+    """Return the items of an enumeration; what is none is its only item.
+
+    >>> items("$4$, $5$"), items("1,000 or 3")
+    (['4', '5'], ['1,000', '3'])
+    """
+    return [clean(item) for item in _split(clean(text.replace("$", "")))]
 
 
 def numeric(truth: str) -> bool:
@@ -130,7 +140,14 @@ def clean(text: str) -> str:
 def _squeezed(text: str) -> str:
     text = re.sub(r"_\{(\w+)\}", r"_\1", text)
     text = re.sub(r"(?<=\d)\s+(?=[\d.])", "_", text)  # 3 6 is not 36
-    return re.sub(r"[\s$]+|\\(?:text|mbox|textrm)(?![a-zA-Z])", "", text).casefold()
+    return re.sub(r"[\s$]+|\\(?:text|mbox|textrm)(?![a-zA-Z])", "", text)
+
+
+def _other_unit(truth: str, said: str) -> bool:
+    """Whether two amounts that differ in case alone are in different units: 5 mW and 5 MW."""
+    one, other = amounts.read(truth, letters=False), amounts.read(said, letters=False)
+    known = [units.read(x.unit) for x in (one, other) if x]
+    return len(known) == 2 and None not in known and known[0] != known[1]
 
 
 def _compare(truth: str, said: str, asked: Asked) -> bool | None:

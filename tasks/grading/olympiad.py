@@ -173,7 +173,7 @@ def _same_values(one: str, other: str, precision: float) -> bool:
         return gaps[0] <= precision * SLACK
     if bool(first.letters) != bool(second.letters):
         return False
-    near = 1e-9 * max(1.0, _size(first.value))
+    near = 1e-9 * max(1.0, size(first.value))
     return all(gap < NOTHING and abs(gap - gaps[0]) <= near for gap in gaps)
 
 
@@ -182,10 +182,11 @@ def _gap(one: str, other: str, point: int) -> float:
     first, second = expressions.read(one, point), expressions.read(other, point)
     if first is None or second is None:
         return math.inf
-    return _size(first.value - second.value)
+    return size(first.value - second.value)
 
 
-def _size(value: Value) -> float:
+def size(value: Value) -> float:
+    """Return the absolute value; infinity where it is no float."""
     try:
         return abs(complex(value))
     except OverflowError:

@@ -3,7 +3,7 @@ r"""Whether one stated value, or words, are the true ones.
 - Rational values are compared exactly, roots and the like to nine digits. Spelling is free:
   `0.5`, `1/2`, `\frac12`, `½`, `5e-1`, "a half" are one value.
 - With a precision p, two values are the same if the stated one rounds to the true one at p
-  decimals.
+  decimals, and of a true one with more decimals if the two are that near, a half up or down.
 - Otherwise a decimal stands for an exact value that rounds to it, if it has three significant
   digits, two of them decimals (of a percentage as a share), or four: `5.83` for `\sqrt{34}` and
   `150.8` for `48\pi`, but not `0.3` for `1/3`.
@@ -90,11 +90,10 @@ def _same_amount(true: Amount, stated: Amount, asked: Asked) -> bool:
     value = stated.value
     if "°" in true.text and _RADIANS.fullmatch(stated.unit):
         return exact.close(true.value, value * 180 / math.pi)
-    wanted, got = units.read(asked.unit or true.unit), units.read(stated.unit)
-    if wanted and got:
-        if wanted.dimension != got.dimension:
-            return False
-        value = value * got.size / wanted.size
+    converted = units.convert(value, stated.unit, asked.unit or true.unit)
+    if converted is None:
+        return False
+    value = converted
     scale = 100 if true.percent or stated.percent else 1  # decimals count before the sign
     pairs = [(true.value * scale, value * scale)]
     if true.percent and not stated.percent:
@@ -122,7 +121,8 @@ def _near(
     if exact.close(a, b):
         return True
     if precision is not None:
-        return _rounds(b, a, precision, ties=False)
+        is_finer = not isinstance(a, Fraction) or (a * 10**precision).denominator > 1
+        return _rounds(b, a, precision, ties=is_finer)
     of_true, of_stated = _decimals(true), _decimals(stated)
     if of_true is not None and _rounds(b, a, of_true):
         return True

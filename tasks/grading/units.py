@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from tasks.grading.exact import Value
+
 _TABLE: dict[str, dict[str, str]] = {
     "mass": {
         "mg milligram": "1/1000", "g gram": "1", "kg kilogram": "1000", "lb lbs pound": "453.59237",
@@ -34,20 +36,21 @@ _UNITS = {
     for name in names.split()
 }
 _PREFIXES = {"": "1", "k": "1000", "M": "1000000", "G": "1000000000", "m": "1/1000",
-             "µ": "1/1000000", "n": "1/1000000000"}  # fmt: skip
+             "µ": "1/1000000", "μ": "1/1000000", "n": "1/1000000000",
+             "p": "1/1000000000000"}  # fmt: skip
 _SYMBOLS = {
     prefix + symbol: (symbol, Fraction(size))
-    for symbol in ("J", "N", "W", "V", "Pa", "Hz", "Ω", "mol", "cal", "eV", "Wh")
+    for symbol in "A C F J K N T W V Pa Hz Ω mol cal eV Wh".split()
     for prefix, size in _PREFIXES.items()
 }
-"""Those of which upper and lower case differ: MW and mW."""
+"""Those of which upper and lower case differ: MW and mW. C and F are degrees as well."""
 SHORT = frozenset(
     "g s h m L l N J W V A K C F Ω ° ¢ in lb lbs oz mph kph kW kWh TWh Hz kHz Pa kPa eV".split()
 )
 """Symbols of one to three letters that may stand right behind a number, known above or not."""
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _FACTOR = re.compile(
-    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-zΩ$¢µ€£¥￥₹]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?",
+    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-zΩ$¢µμ€£¥￥₹]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?",
     re.IGNORECASE,
 )
 
@@ -72,7 +75,8 @@ def read(name: str) -> Unit | None:
     """
     powers: dict[str, int] = {}
     size = Fraction(1)
-    top, *bottoms = re.split(r"\s*/\s*|\s+per\s+", name.strip().rstrip("."))
+    name = re.sub(r"°\s*(?=[CF]$)", "", name.strip())
+    top, *bottoms = re.split(r"\s*/\s*|\s+per\s+", name.rstrip("."))
     for sign, factors in ((1, [top]), (-1, bottoms)):
         for factor in factors:
             found = _FACTOR.fullmatch(factor)
@@ -87,6 +91,21 @@ def read(name: str) -> Unit | None:
             powers[kind] = powers.get(kind, 0) + power * times
             size *= own**power
     return Unit(tuple(sorted(powers.items())), size)
+
+
+def convert(value: Value, unit: str, to: str) -> Value | None:
+    """Return a value in another unit, the same where one of the two is not known.
+
+    None where they measure different things.
+
+    >>> convert(Fraction(5), "mA", "A"), convert(Fraction(5), "°C", "°F")
+    (Fraction(1, 200), None)
+    """
+    wanted, got = read(to), read(unit)
+    if not wanted or not got:
+        return value
+    same = wanted.dimension == got.dimension
+    return value * got.size / wanted.size if same else None
 
 
 def _named(name: str) -> tuple[str, Fraction] | None:

@@ -111,6 +111,11 @@ def test_what_vlmevalkits_judge_is_asked():
     [
         ("float", "2.0944", reply("2.094 rad"), True),
         ("float", "2.0944", reply("2.09"), False),
+        ("float", "22.3835", reply("22.384"), True),
+        ("float", "22.3835", reply("22.383"), True),
+        ("float", "22.3835", reply("22.385"), False),
+        ("float", "0.8235", reply("0.824"), True),
+        ("float", "17140.5295", reply("17140.529"), True),
         ("float", "0.25", reply("1/4"), True),
         ("float", "0.25", reply(0.253), False),
         ("float", "12", '{"solution": "\\alpha", "short answer": "12 cm"}', True),

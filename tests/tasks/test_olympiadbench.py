@@ -98,6 +98,26 @@ def test_the_official_verdict(text, more, right):
     assert olympiadbench.official(row(**more), text)[1] is right
 
 
+@pytest.mark.parametrize(
+    ("truth", "error", "unit", "text", "right"),
+    [
+        ("$0.5$", "1e-2", "", r"\boxed{50}", False),  # no hundredfold, which the script allows
+        ("$320$", "5", "W", r"\boxed{3.2}", False),
+        ("$320$", "5", "W", r"\boxed{0.322 \text{ kW}}", True),
+        ("$3.2$", "0.1", "m", r"\boxed{3.25 \text{ m}}", True),
+        ("$3.2$", "0.1", "m", r"\boxed{3.25 \text{ kg}}", False),
+        ("$3.2$", "0.1", "m", r"\boxed{3.4}", False),
+        ("$1.5$,$2.5$", "0.1", "", r"\boxed{2.55, 1.45}", True),
+        ("$1.5$,$2.5$", "0.1,0.01", "", r"\boxed{2.55, 1.45}", False),
+        ("$1.5$,$2.5$", "0.1", "", r"\boxed{1.45}", False),
+        ("$3.2$", "0.1", "", r"\boxed{1e999}", False),
+    ],
+)
+def test_the_errors_hold_in_the_unit_of_the_question(truth, error, unit, text, right):
+    asked = row(answer=truth, error=error, unit=unit)
+    assert olympiadbench.robust(asked, text)[1] is right
+
+
 def test_the_robust_verdict_keeps_to_the_error():
     asked = row(answer="$9.8$", error="0.2", unit="m/s^2")
     assert olympiadbench.robust(asked, "So the final answer is \\boxed{9.9}.")[1] is True

@@ -2,13 +2,14 @@ import doctest
 
 import pytest
 
-from tasks.grading import equivalence
+from tasks.grading import equivalence, units
 
 
-def test_the_examples_in_the_docstrings_hold():
-    result = doctest.testmod(equivalence)
+@pytest.mark.parametrize("module", [equivalence, units])
+def test_the_examples_in_the_docstrings_hold(module):
+    result = doctest.testmod(module)
     assert result.failed == 0
-    assert result.attempted > 4
+    assert result.attempted > 1
 
 
 SAME = [
@@ -85,6 +86,11 @@ def test_precision_says_how_far_a_stated_number_may_be(truth, said, precision, v
         ("1000", "1 g", "g", False), ("2", "24 months", "years", True), ("50", "0.5", "%", True),
         ("31.42%", "0.31", None, False), ("31.42%", "31.4159%", None, True),
         ("1/7", "14.60%", None, False), ("1/7", "14.29%", None, True),
+        ("5 mW", "5 MW", None, False), ("5 mA", "0.005 A", None, True),
+        ("5 T", "5 mT", None, False), ("5 µF", "5 F", None, False), ("5 cm", "5 CM", None, True),
+        ("300 K", "300 °C", None, False), ("20 °C", "20 °F", None, False),
+        ("20 °C", r"20^\circ \mathrm{C}", None, True),
+        ("68 °F", "68 F", None, True), ("20", "20 °C", "°F", False), ("20", "20 °C", None, True),
         ("50", "0.5", None, False), ("50", "0.5", "percent", True), ("3", "3 hours", "days", False),
     ],
 )  # fmt: skip
