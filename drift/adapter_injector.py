@@ -11,14 +11,15 @@ derived in docs/drift_with_adapters.md. Used as `drift.injector.Injector` is:
 
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from drift.adapted import Adapted, adapted, factor_pull, inner, moved_along, pulled, within_reach
+from drift.adapted import adapted, factor_pull, inner, moved_along, pulled, within_reach
 from drift.anchor import refuse_anchor
 from drift.delta import Prior
 from drift.equations import MODES, Mode, strength
-from drift.families import Role, decoder
+from drift.families import DECODER_ROLES, Role, decoder, layer_and_role, shape_of
 from drift.injector import SCHEDULES, Schedule
 from drift.injector_log import Coverage, ratio
 
@@ -94,8 +95,7 @@ class AdapterInjector:
             raise UserError(f"a live prior is reasoner − weights, there is none of {prior.variant}")
         self.alpha, self.mode, self.schedule = alpha, mode, schedule
         self.stop_rho, self.live = stop_rho, live
-        everything = adapted(model)
-        self.targets = pulled(everything, prior, modules, layers)
+        self.targets = pulled(adapted(model), prior, modules, layers)
         self._deltas: list[torch.Tensor] = []
         self._dd: list[float] = []
         self._anchors: list[float] = []
@@ -109,7 +109,7 @@ class AdapterInjector:
                 delta = delta.cpu().pin_memory()
             self._deltas.append(delta)
         self._reach = ratio(reached, sum(self._dd))
-        self._decoder = _decoder_size(model, everything)
+        self._decoder = _decoder_size(model)
 
     def coverage(self) -> AdapterCoverage:
         """What is reached."""
@@ -202,13 +202,11 @@ class AdapterInjector:
         return held
 
 
-def _decoder_size(model: "torch.nn.Module", everything: list[Adapted]) -> int:
+def _decoder_size(model: "torch.nn.Module") -> int:
     """Parameters of the layers and norms under the adapters, in 4 bits or not."""
-    whole = {one.name.replace(".weight", ".base_layer.weight"): one for one in everything}
     total = 0
     for name, param in decoder(model)[1].items():
-        if name in whole:
-            total += whole[name].shape[0] * whole[name].shape[1]
-        elif ".lora_" not in name and not name.startswith(("embed_tokens", "lm_head")):
-            total += param.numel()
+        placed = layer_and_role(name.replace(".base_layer.", "."))
+        if placed is not None and placed[1] in DECODER_ROLES:
+            total += prod(shape_of(param))
     return total

@@ -259,6 +259,11 @@ def language_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> 
     return decoder_keys(folder, shapes) if row_of(folder) else text_keys(shapes)
 
 
+def shape_of(param: "torch.nn.Parameter") -> tuple[int, ...]:
+    """The shape of a live matrix; one in 4 bits is packed, and tells its own elsewhere."""
+    return tuple(getattr(getattr(param, "quant_state", None), "shape", param.shape))
+
+
 # Wrappers that put a segment of their own into parameter names.
 _WRAPPERS = re.compile(r"(_checkpoint_wrapped_module|_orig_mod|module)\.")
 

@@ -28,7 +28,7 @@ from drift import experts
 from drift.anchor import Anchor, LearntStrength, Toward, projection, refuse_anchor, selective_share
 from drift.delta import Prior
 from drift.equations import MODES, Buffers, Mode, dots, strength, subtract
-from drift.families import Role, decoder
+from drift.families import DECODER_ROLES, Role, decoder
 from drift.injector_log import Coverage, Log, ratio
 from drift.joined import (
     Target,
@@ -150,18 +150,18 @@ class Injector:
             for target, (dd, start) in zip(group, totals(group, rows), strict=True):
                 target.dd, target.start = dd, start
         self._everything = sum(
-            p.numel() for name, p in params.items() if role_of(name) in ("attention", "mlp", "norm")
+            p.numel() for name, p in params.items() if role_of(name) in DECODER_ROLES
         )
         self._hooks = [self._hook(t) for t in self.targets] if when == "backward" else []
 
     def coverage(self) -> Coverage:
         """What is reached."""
-        parameters = sum(target.numel for target in self.targets)
+        inside = sum(one.numel for one in self.targets if one.role in DECODER_ROLES)
         return Coverage(
-            len(self.targets),
-            parameters,
-            parameters / self._everything,
-            dict(Counter(target.role for target in self.targets)),
+            tensors=len(self.targets),
+            parameters=sum(target.numel for target in self.targets),
+            decoder_share=inside / self._everything,
+            by_role=dict(Counter(target.role for target in self.targets)),
         )
 
     def alpha_at(self, progress: float) -> float:

@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from drift.experts import FUSED
-from drift.families import decoder
+from drift.families import decoder, shape_of
 from drift.training.trainable import parts
 
 if TYPE_CHECKING:
@@ -79,10 +79,8 @@ def rates(model: "torch.nn.Module", checkpointing: bool = False, backward: bool 
         if param.ndim > 1 and id(param) not in lookups:
             passes = 1 + trained + before
             passes += passes > 1 and id(param) in repeated
-            # In 4 bits the parameter is packed, and tells its shape elsewhere.
-            shape = getattr(getattr(param, "quant_state", None), "shape", param.shape)
             chosen = share if FUSED.fullmatch(name) else 1
-            found[units.get(part, "token")] += 2 * math.prod(shape) * passes * chosen
+            found[units.get(part, "token")] += 2 * math.prod(shape_of(param)) * passes * chosen
         handed_on = handed_on or trained
     heads, layers_in_all = text.num_attention_heads, text.num_hidden_layers
     size = getattr(text, "head_dim", None) or text.hidden_size // heads

@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,6 +162,19 @@ def test_the_start_along_delta_reaches_most_and_changes_no_logit(models, family)
     )
     assert coverage.decoder_share == pytest.approx(coverage.parameters / sizes)
     assert f"{coverage.reach:.1%} of ‖Δ‖² is within their reach" in coverage.line()
+
+
+def test_a_matrix_in_4_bits_counts_as_what_it_stands_for(qwen):
+    """The two entries of a byte, with an adapter on it and without."""
+    prior, model = prior_of(qwen), lora(qwen)
+    whole = AdapterInjector(model, prior).coverage()
+    for name, module in model.named_modules():
+        if name.endswith(("layers.0.mlp.up_proj", "layers.0.mlp.down_proj.base_layer")):
+            packed = torch.zeros(module.weight.numel() // 2, 1, dtype=torch.uint8)
+            packed = torch.nn.Parameter(packed, requires_grad=False)
+            packed.quant_state = SimpleNamespace(shape=module.weight.shape)
+            module.weight = packed
+    assert AdapterInjector(model, prior).coverage() == whole
 
 
 def test_only_layers_that_are_pulled_start_along_delta(qwen):

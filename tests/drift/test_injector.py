@@ -9,6 +9,7 @@ import transformers as tf
 from common.errors import UserError
 from drift import delta as priors
 from drift.equations import MODES, biased, dot, strength
+from drift.families import decoder
 from drift.injector import Injector
 from drift.rounding import refuse_lost_steps
 
@@ -143,6 +144,16 @@ def test_coverage_counts_tensors_parameters_and_share(qwen):
     assert coverage.decoder_share == pytest.approx((attention + mlp) / (attention + mlp + norms))
     assert coverage.by_role == {"attention": 14, "mlp": 6}
     assert coverage.line().startswith("20 tensors (14 attention, 6 mlp), 73,984 parameters, 99.6%")
+
+
+def test_what_is_pulled_beside_the_decoder_adds_nothing_to_its_share(qwen):
+    roles = ("attention", "mlp", "norm", "embedding", "head")
+    model, prior = vlm(qwen), prior_of(qwen, roles=roles)
+    coverage = Injector(model, prior, modules=roles).coverage()
+    assert coverage.decoder_share == 1 and coverage.by_role["head"] == 1
+    assert coverage.parameters == sum(param.numel() for param in decoder(model)[1].values())
+    head = Injector(model, prior, modules=("head",)).coverage()
+    assert (head.decoder_share, head.by_role) == (0, {"head": 1})
 
 
 def test_layers_and_modules_choose(qwen):
