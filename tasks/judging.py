@@ -33,6 +33,7 @@ class Request:
     prompt: str
     """The user's message, the response quoted in it as the protocol quotes it."""
     system: str | None = None
+    """Stands at the head of the message: many chat templates have no turn of its own for it."""
     temperature: float = 0.0
     max_tokens: int = 256
     attempt: int = 0
