@@ -219,6 +219,7 @@ def decoder_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> d
         UserError: unknown family, or no decoder under any of the family's prefixes.
     """
     family = family_of(folder)
+    shapes = _up_to_last_layer(folder, shapes, family.layouts)
     for layout in family.layouts:
         if _lies_at(layout[0], shapes):
             return _canonical(shapes, *layout)
@@ -229,6 +230,23 @@ def decoder_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> d
     )
 
 
+def _up_to_last_layer(
+    folder: Path | str,
+    shapes: Mapping[str, tuple[int, ...]],
+    layouts: tuple[tuple[str, str], ...],
+) -> Mapping[str, tuple[int, ...]]:
+    """Leave out layers behind the last one that `config.json` counts: transformers drops them.
+
+    They predict words ahead (`model.layers.46` of GLM-4.5-Air, `num_nextn_predict_layers`).
+    """
+    count = text_config(read_config(folder)).get("num_hidden_layers")
+    if count is None:  # a configuration that is saved without defaults
+        return shapes
+    in_layer = re.compile(rf"(?:{'|'.join(re.escape(one) for one, _ in layouts)})layers\.(\d+)\.")
+    placed = {name: in_layer.match(name) for name in shapes}
+    return {name: shapes[name] for name, at in placed.items() if at is None or int(at[1]) < count}
+
+
 def _lies_at(prefix: str, keys: Mapping[str, tuple[int, ...]]) -> bool:
     layers = any(key.startswith(f"{prefix}layers.") for key in keys)
     return layers and f"{prefix}embed_tokens.weight" in keys
@@ -237,9 +255,11 @@ def _lies_at(prefix: str, keys: Mapping[str, tuple[int, ...]]) -> bool:
 def vlm_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """As `decoder_keys`, with tower and projector, under names that all layouts share.
 
-    Layers that predict several words at once (`mtp.`) are left out: transformers drops them.
+    Layers that predict words ahead (`mtp.`, or behind the last) are left out: transformers drops
+    them.
     """
     inside = decoder_keys(folder, shapes)
+    shapes = _up_to_last_layer(folder, shapes, family_of(folder).layouts)
     rest = {
         key
         for key in shapes.keys() - inside.values()
@@ -248,15 +268,16 @@ def vlm_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[
     return inside | {key.removeprefix("model."): key for key in sorted(rest)}
 
 
-def text_keys(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-    """Canonical name → name on disk, for a text-only model whose tensors are `shapes`."""
+def text_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """As `decoder_keys`, for the text-only model in `folder`."""
+    shapes = _up_to_last_layer(folder, shapes, TEXT_LAYOUTS)
     layout = next((one for one in TEXT_LAYOUTS if _lies_at(one[0], shapes)), TEXT_LAYOUTS[0])
     return _canonical(shapes, *layout)
 
 
 def language_keys(folder: Path | str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     """As `decoder_keys`, for a VLM or a text-only model."""
-    return decoder_keys(folder, shapes) if row_of(folder) else text_keys(shapes)
+    return decoder_keys(folder, shapes) if row_of(folder) else text_keys(folder, shapes)
 
 
 def shape_of(param: "torch.nn.Parameter") -> tuple[int, ...]:

@@ -12,10 +12,11 @@ from common.errors import UserError
 from drift import delta
 from drift.displacement import displacement
 from drift.distance import measure
-from drift.families import DECODER_ROLES
-from drift.merge import merge
+from drift.families import DECODER_ROLES, decoder_keys
+from drift.headers import shapes
+from drift.merge import layer_count, merge
 from drift.merge_methods import Recipe
-from drift.pairing import pair
+from drift.pairing import pair, pair_vlms
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,39 @@ def test_mimo_is_a_partner_of_qwen2_5_vl_but_for_its_layers_of_prediction(qwen, 
     (mimo / "config.json").write_text(json.dumps(config))
     names = {one.llm_key for one in pair(qwen / "vlm", mimo).weights}
     assert names == set(read(qwen / "llm"))
+
+
+def test_a_layer_that_predicts_words_ahead_is_left_out_on_both_sides(models, tmp_path):
+    """GLM-4.5-Air: `model.layers.46`, behind its 46, with parts that no decoder has."""
+    folder = models / "glm4v_moe"
+
+    def ahead(prefix):
+        more = {f"{prefix}eh_proj.weight": (64, 128), f"{prefix}shared_head.head.weight": (8, 64)}
+        more |= {f"{prefix}{one}norm.weight": (64,) for one in ("e", "h", "input_layer")}
+        return lambda held: held.update({name: torch.ones(shape) for name, shape in more.items()})
+
+    llm = altered(folder / "llm", tmp_path / "llm", ahead("model.layers.2."))
+    vlm = altered(folder / "vlm", tmp_path / "vlm", ahead("model.language_model.layers.2."))
+    plain = pair(folder / "vlm", folder / "llm")
+    assert len(plain.weights) == 40
+    assert {pair(vlm, llm), pair(folder / "vlm", llm), pair(vlm, folder / "llm")} == {plain}
+    assert pair_vlms(vlm, folder / "vlm") == pair_vlms(folder / "vlm", folder / "vlm")
+    assert layer_count(vlm) == 2
+    jobs = {tmp_path / "out": Recipe(alpha=0.5)}
+    assert [made.coverage["decoder_share"] for _, made in merge(vlm, llm, jobs)] == [1]
+    before, after = read(vlm), read(tmp_path / "out")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and moved and not any("layers.2." in one for one in moved)
+
+
+def test_a_configuration_without_defaults_does_not_count_its_layers(models, tmp_path):
+    """LLaVA-1.5's `text_config` on the hub."""
+    vlm = shutil.copytree(models / "llava" / "vlm", tmp_path / "vlm")
+    config = json.loads((vlm / "config.json").read_text())
+    del config["text_config"]["num_hidden_layers"]
+    (vlm / "config.json").write_text(json.dumps(config))
+    keys = decoder_keys(vlm, shapes(vlm))
+    assert keys == decoder_keys(models / "llava" / "vlm", shapes(vlm))
 
 
 def test_mistral3_is_of_mistral_or_of_ministral3_and_the_two_do_not_mix(models, tmp_path):
