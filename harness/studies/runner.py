@@ -175,10 +175,10 @@ class Scheduler:
                 if self.forks:
                     self.forks.stop()
                 self.fingerprints.save()
-        seconds = time.monotonic() - started
-        if self.done:
-            spent = {"seconds": round(seconds, 1), "peak_memory_bytes": self.peak}
-            record.write(self.study, self.out, **spent)
+                seconds = time.monotonic() - started
+                if self.done:
+                    whole = len(self.done) == len(self.study.steps)
+                    record.spend(self.out, seconds, self.peak, whole=whole)
         shown.finish(seconds)
         if self.failed:
             barred = f"; not run, as they need these: {', '.join(self.barred)}"
