@@ -78,7 +78,7 @@ def goes_on(job: Job, old: RunCard) -> bool:
         UserError: It is not, and may not be dropped.
     """
     try:
-        check_same(job.folder, old, card_of(job))
+        check_same(job.folder, old, card_of(job), regrade=job.workload.config.overwrite)
     except UserError:
         if not job.workload.config.overwrite:
             raise
@@ -86,8 +86,15 @@ def goes_on(job: Job, old: RunCard) -> bool:
     return True
 
 
-def check_same(folder: Path, old: RunCard, new: RunCard) -> None:
-    """Refuse to mix two runs in one folder; more of the same, further tasks too, is fine."""
+def check_same(folder: Path, old: RunCard, new: RunCard, *, regrade: bool = False) -> None:
+    """Refuse to mix two runs in one folder; more of the same, further tasks too, is fine.
+
+    Args:
+        folder: Of both.
+        old: What it holds.
+        new: What is to be written there.
+        regrade: Verdicts of another version may be replaced; the answers are the same.
+    """
     names = {task.name for task in old.tasks}
     shared = [task for task in new.tasks if task.name in names]
     most = max((task.max_tokens for task in shared), default=new.sampling.max_tokens)
@@ -107,7 +114,7 @@ def check_same(folder: Path, old: RunCard, new: RunCard) -> None:
             "choose another --out, or add --overwrite"
         )
     for then, now in zip(old.tasks, shared, strict=True):
-        if then.version != now.version:
+        if then.version != now.version and not regrade:
             raise UserError(
                 f"{folder} was graded by version {then.version} of {now.name}, which is now "
                 f"{now.version}: grade it again with `driftbench score {folder}`, then go on"

@@ -137,7 +137,7 @@ def _said(scale: Scale) -> list[Step]:
     return [
         step(
             run,
-            *("eval", reasoner, "--tasks", "gsm8k_train", "--out", run, *asked),
+            *("eval", reasoner, "--tasks", "gsm8k_train", "--out", run, "--overwrite", *asked),
             reads=(reasoner, *scale.standins),
             gpu="one",
             resumes=True,

@@ -90,7 +90,7 @@ def swept(
 ) -> Step:
     """Merges at several shares in one engine; runs in `out`, or in a folder of the step's name."""
     out = out or name
-    words = ("--alphas", ",".join(map(str, alphas)), "--tasks", tasks, "--out", out)
+    words = ("--alphas", ",".join(map(str, alphas)), "--tasks", tasks, "--out", out, "--overwrite")
     return step(
         name,
         *("sweep", *both, *words, *scale.options),
@@ -148,7 +148,7 @@ def answers(
     at = name.rpartition("/")[0]
     models = tuple(f"{at}/{one}" for one in names)
     runs = tuple(f"{at}/runs/{one}" for one in names)
-    run = ("eval", *models, "--tasks", tasks)
+    run = ("eval", *models, "--tasks", tasks, "--overwrite")
     run += ("--out", runs[0] if len(runs) == 1 else f"{at}/runs", "--data-parallel", GPUS)
     more = {"stage": "answers", "gpu": "all", "resumes": True, **more}
     reads = (*models, *scale.standins)

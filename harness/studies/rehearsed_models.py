@@ -34,14 +34,20 @@ class Words:
 
 
 def parsed(run: Sequence[str]) -> Words:
-    """Tell the options of a command line, all of which take a value, from its arguments."""
+    """Tell the options of a command line and their values from its arguments.
+
+    All options take a value but those that another option follows, or nothing.
+    """
     places: list[str] = []
     options: dict[str, list[str]] = {}
-    rest = iter(run[1:])
-    for word in rest:
+    rest = list(run[1:])
+    while rest:
+        word = rest.pop(0)
         if word.startswith("--"):
             name, equals, value = word.partition("=")
-            options.setdefault(name, []).append(value if equals else next(rest, ""))
+            if not equals and rest and not rest[0].startswith("--"):
+                value = rest.pop(0)
+            options.setdefault(name, []).append(value)
         else:
             places.append(word)
     return Words(places=tuple(places), options=options)

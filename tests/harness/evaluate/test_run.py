@@ -440,6 +440,10 @@ def test_score_applies_a_new_rule_to_what_is_on_disk(tmp_path, world, monkeypatc
     monkeypatch.undo()
     with pytest.raises(UserError, match="graded by version 2.0 of pocket, which is now 1.0: grade"):
         evaluate(tmp_path / "vlm", world, Script())
+    script = Script()
+    evaluate(tmp_path / "vlm", world, script, overwrite=True)  # another rule is no other run
+    assert script.asked == [] and read_card(tmp_path / "vlm").tasks[0].version == "1.0"
+    assert read_cells(tmp_path / "vlm")[0].score != 1.0
 
 
 def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):

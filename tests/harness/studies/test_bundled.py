@@ -64,6 +64,17 @@ def test_the_pocket_reads_only_what_its_steps_write(everything):
             assert all(written.by(read) for read in step.reads)
 
 
+def test_what_goes_on_from_older_answers_takes_them_for_what_they_are(everything):
+    """Of a checkpoint that has changed they are dropped, or no repeat would ever end."""
+    studies = [load.load(name, controls=True) for name in ("paper", "small")]
+    for study in (*studies, load.load("pocket", settings=["tune=true"]), everything):
+        asking = [one for one in study.steps if one.run[0] in ("eval", "sweep")]
+        assert asking and all("--overwrite" in one.run for one in asking if one.resumes)
+        for one in asking:
+            read = rehearsed_models.parsed(one.run)
+            assert read.one("--tasks") and read.one("--out") and read.options["--overwrite"] == [""]
+
+
 def test_arms_without_settings_of_their_own_are_left_out_aloud(tmp_path, chosen, capsys):
     held = json.loads(chosen.read_text())
     del held["methods"]["digrap"], held["methods"]["drift"]["llava_next_far"]
