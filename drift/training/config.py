@@ -154,7 +154,7 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
     Raises:
         UserError: no such file, an unknown field, or a value of the wrong kind.
     """
-    raw = _read(path)
+    raw = fields(path)
     return parse(raw | dict(overrides or {}), str(path))
 
 
@@ -163,12 +163,15 @@ def bundled() -> list[str]:
     return sorted(one.stem for one in BUNDLED.glob("*.yaml"))
 
 
-def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The fields of a recipe over those of the one that it extends.
+def fields(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the fields of a recipe over those of the one that it extends, as they stand there.
 
     Args:
         path: See `load`.
         after: Recipes that extend this one.
+
+    Raises:
+        UserError: no such file, or it is no recipe.
     """
     path = Path(path)
     beside = [path, *(one.parent / path for one in after[-1:])]
@@ -192,7 +195,7 @@ def _read(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
         return raw
     if not isinstance(parent, str):
         raise UserError(f"{found}: extends names one recipe, not {parent!r}")
-    return {**_read(parent, (*after, found)), **raw}
+    return {**fields(parent, (*after, found)), **raw}
 
 
 def parse(raw: Mapping[str, Any], where: str) -> TrainConfig:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from common import processes
 from common.files import unlinked
@@ -29,8 +30,8 @@ class Running:
     process: subprocess.Popen[bytes] | Fork
     log: Path
     started: float
-    reads: Mapping[str, str | None]
-    """Path → its fingerprint."""
+    inputs: dict[str, Any]
+    """What decides its result, see `harness.studies.inputs`."""
     devices: tuple[str, ...]
     """GPUs that it was given, as CUDA_VISIBLE_DEVICES names them."""
     peak: int = 0
@@ -73,7 +74,7 @@ def start(
     gpus: int,
     devices: Sequence[str],
     log: Path,
-    reads: Mapping[str, str | None],
+    inputs: dict[str, Any],
     environment: Mapping[str, str],
     forks: Forks | None,
 ) -> Running:
@@ -87,7 +88,7 @@ def start(
         gpus: GPUs of the study.
         devices: Those that it is given.
         log: File for what it says.
-        reads: Path → its fingerprint.
+        inputs: See `Running`.
         environment: See `surroundings`.
         forks: What it forks from, where it need not be a new process.
     """
@@ -114,7 +115,7 @@ def start(
         process=process,
         log=log,
         started=time.time(),
-        reads=reads,
+        inputs=inputs,
         devices=tuple(devices),
     )
 

@@ -2,8 +2,10 @@
 
 A step waits for those that write what it reads; one that fails stops those that wait for it, and no
 other. What was done lies in `steps/<step>.json`: command, seconds, peak memory, fingerprints of the
-code, of what was read and of what was written. A step is skipped when these still hold, on any
-number of GPUs. The study itself lies in `steps/study.json`, see `harness.studies.record`.
+code, of what decided the result (`harness.studies.inputs`) and of what was written. A step is
+skipped when these still hold, on any number of GPUs. How it began lies in `steps/<step>.begun`: one
+that was stopped goes on from what it left if it begins so again, on as many GPUs. The study itself
+lies in `steps/study.json`, see `harness.studies.record`.
 """
 
 import fcntl
@@ -23,12 +25,14 @@ from common.files import clear, unlinked
 from common.typed import read_json
 from harness.engines.gpus import visible
 from harness.runs.folder import write_json
+from harness.studies import inputs as inputs_of
 from harness.studies import process, record
 from harness.studies.fingerprints import Fingerprints
 from harness.studies.forks import Forks
 from harness.studies.step import (
     COMMANDS,
     STATE,
+    Design,
     Step,
     Study,
     after,
@@ -62,11 +66,14 @@ def run(
     """
     out = out.absolute()
     check_gpus(study, gpus)
+    free = visible()
+    if 0 < len(free) < gpus:
+        raise UserError(f"--gpus {gpus}, but {len(free)} are visible: give fewer")
     chosen = steps or study.steps
     _claim(out, study, room(chosen))
     jobs = jobs or max(gpus, min(4, os.cpu_count() or 1))
     with _locked(out):
-        Scheduler(study, chosen, out, jobs=jobs, gpus=gpus).go()
+        Scheduler(study, chosen, out, jobs=jobs, gpus=gpus, devices=free[:gpus]).go()
 
 
 def check_gpus(study: Study, gpus: int) -> None:
@@ -94,7 +101,7 @@ def _claim(out: Path, study: Study, needed: int) -> None:
             raise UserError(
                 f"{out} holds the study {held!r}, not {study.name!r}; give another --out"
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and any(_is_foreign(path, out) for path in (out, *out.rglob("*"))):
         raise UserError(f"{out} holds something other than a study; give a new folder as --out")
     place = next(parent for parent in (out, *out.parents) if parent.exists())
     free = shutil.disk_usage(place).free
@@ -103,6 +110,14 @@ def _claim(out: Path, study: Study, needed: int) -> None:
             f"{place} has {free / 2**30:.1f} GiB free, the study needs {needed / 2**30:.1f}"
         )
     (out / STATE).mkdir(parents=True, exist_ok=True)
+
+
+def _is_foreign(path: Path, out: Path) -> bool:
+    """Whether something is more than what this leaves in a folder before it notes the study."""
+    state = out / STATE
+    if path in (out, state):
+        return not path.is_dir() or (path == state and path.is_symlink())
+    return path not in (state / "lock", state / "fingerprints.json")
 
 
 @contextmanager
@@ -122,12 +137,21 @@ class Scheduler:
     """Starts what is ready, skips what is unchanged, tells how it goes."""
 
     def __init__(
-        self, study: Study, steps: Sequence[Step], out: Path, *, jobs: int, gpus: int
+        self,
+        study: Study,
+        steps: Sequence[Step],
+        out: Path,
+        *,
+        jobs: int,
+        gpus: int,
+        devices: Sequence[str],
     ) -> None:
         self.study, self.steps, self.out, self.jobs, self.gpus = study, steps, out, jobs, gpus
         self.fingerprints = Fingerprints(out / STATE / "fingerprints.json")
         made_by = {COMMANDS[step.run[0]] for step in steps}
         self.code = {packages: self.fingerprints.code(packages) for packages in made_by}
+        self.outside = inputs_of.Outside(out, self.fingerprints)
+        self.design = Design()
         self.waiting = list(steps)
         self.after = after(steps)
         self.running: list[process.Running] = []
@@ -142,11 +166,8 @@ class Scheduler:
         self.measured = 0.0
         self.environment: dict[str, str] = {}
         self.forks: Forks | None = None
-        self.free = visible()
+        self.free = list(devices)
         self.on_gpus = bool(self.free)
-        if self.on_gpus and len(self.free) < gpus:
-            raise UserError(f"--gpus {gpus}, but {len(self.free)} are visible: give fewer")
-        del self.free[gpus:]
 
     def go(self) -> None:
         """Until nothing is left.
@@ -159,6 +180,7 @@ class Scheduler:
         started = time.monotonic()
         processes.end_spawned()  # torchrun's ranks, and engines of the steps
         record.write(self.study, self.out)
+        self.design = record.read(self.out) or Design()
         with process.bytecode() as bytecode, display(self) as shown:
             self.environment = process.surroundings(self.study, bytecode)
             try:
@@ -202,14 +224,14 @@ class Scheduler:
                     said = f"step {step.name} reads {missing[0]}, which no step has written"
                     self._fail(step, said)
                     looking = True
-                elif self._unchanged(step, reads):
+                elif self._unchanged(step, inputs := self._inputs(step, reads)):
                     self.waiting.remove(step)
                     self.skipped += 1
                     looking = True  # what reads its output may be ready now
                 elif len(self.running) < self.jobs and self._has_gpus(step):
                     self.waiting.remove(step)
                     try:
-                        self.running.append(self._start(step, reads))
+                        self.running.append(self._start(step, inputs))
                     except UserError as error:
                         self._fail(step, f"step {step.name} cannot start: {error}")
                         looking = True
@@ -260,28 +282,42 @@ class Scheduler:
     def _record(self, step: Step) -> Path:
         return self.out / STATE / f"{record_name(step.name)}.json"
 
-    def _unchanged(self, step: Step, reads: dict[str, str | None]) -> bool:
-        try:
-            held = read_json(self._record(step))
-        except (FileNotFoundError, UserError):
-            return False  # it is written anew
-        now = {"run": list(step.run), "reads": reads, **self._made_of(step)}
-        return all(held.get(name) == value for name, value in now.items())
+    def _inputs(self, step: Step, reads: dict[str, str | None]) -> dict[str, Any]:
+        return inputs_of.of(step, reads, self.design, self.outside)
+
+    def _unchanged(self, step: Step, inputs: dict[str, Any]) -> bool:
+        held = _noted(self._record(step))
+        if held is None:
+            return False
+        now = {"run": list(step.run), **inputs, **self._made_of(step)}
+        lacking = {name: now[name] for name in inputs_of.LATER if name in now.keys() - held.keys()}
+        if any((held | lacking).get(name) != value for name, value in now.items()):
+            return False
+        if lacking:
+            write_json(self._record(step), held | lacking)
+        return True
+
+    def _made_by(self, step: Step) -> dict[str, Any]:
+        return {"threads": self.study.threads, "code": self.code[COMMANDS[step.run[0]]]}
 
     def _made_of(self, step: Step) -> dict[str, Any]:
-        return {
-            "threads": self.study.threads,
-            "code": self.code[COMMANDS[step.run[0]]],
-            "writes": {path: self.fingerprints.tree(self.out / path) for path in step.writes},
-        }
+        writes = {path: self.fingerprints.tree(self.out / path) for path in step.writes}
+        return {**self._made_by(step), "writes": writes}
 
-    def _start(self, step: Step, reads: dict[str, str | None]) -> process.Running:
+    def _start(self, step: Step, inputs: dict[str, Any]) -> process.Running:
         # Before anything is removed: a setting may not have been chosen.
         words = process.command(step, self.study, self.gpus, self.out)
+        note = self._record(step).with_suffix(".begun")
+        begun = {"command": words, **inputs, **self._made_by(step)}
+        # A training goes on from its checkpoints in `<out>.partial`, and refuses those of another.
+        is_another = _noted(note) not in (None, begun)
         for path in step.writes:
             _check_links(self.out, path)
             if not step.resumes:
                 clear(self.out / path)
+            if is_another:
+                clear(self.out / f"{path}.partial")
+        write_json(note, begun)
         devices = self.free[: self._gpus_of(step)]
         if self.study.forked and not self.on_gpus and sys.platform == "linux" and not self.forks:
             self.forks = Forks(self.environment, self.out / STATE / "forks.log")
@@ -293,7 +329,7 @@ class Scheduler:
             gpus=self.gpus,
             devices=devices,
             log=self._record(step).with_suffix(".log"),
-            reads=reads,
+            inputs=inputs,
             environment=self.environment,
             forks=self.forks,
         )
@@ -336,9 +372,15 @@ class Scheduler:
             "seconds": round(finished - run.started, 1),
             "peak_memory_bytes": run.peak,
         }
-        write_json(
-            self._record(step), asdict(step) | {"reads": run.reads} | self._made_of(step) | took
-        )
+        write_json(self._record(step), asdict(step) | run.inputs | self._made_of(step) | took)
+
+
+def _noted(place: Path) -> dict[str, Any] | None:
+    """What is kept of a step; None where nothing is that can be read."""
+    try:
+        return read_json(place)
+    except (FileNotFoundError, UserError):
+        return None
 
 
 def _check_links(out: Path, path: str) -> None:

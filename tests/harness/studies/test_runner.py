@@ -15,7 +15,7 @@ from toys import install, step, study
 
 from common.errors import UserError
 from harness.studies import record, runner, tuning
-from harness.studies.step import Design, Method, MethodRun
+from harness.studies.step import Claim, Design, Method, MethodRun, Trial
 
 TOY = """
 import pathlib, sys, time
@@ -229,6 +229,103 @@ def test_a_folder_of_something_else_is_left_alone(out, tmp_path):
     runner.run(toys(), other)
     with pytest.raises(UserError, match="holds the study 'study', not 'another'"):
         runner.run(replace(toys(), name="another"), other)
+
+
+def test_a_folder_that_was_left_before_the_study_was_on_record_is_taken_up(out):
+    (out / "steps").mkdir(parents=True)
+    (out / "steps" / "lock").touch()
+    (out / "steps" / "thesis.txt").touch()
+    with pytest.raises(UserError, match="holds something other than a study"):
+        runner.run(toys(), out)
+    (out / "steps" / "thesis.txt").unlink()
+    runner.run(toys(), out)
+    assert len(ran(out)) == 4
+
+
+def test_too_many_gpus_touch_nothing(out, monkeypatch):
+    monkeypatch.setattr(runner, "visible", lambda: ["0", "1"])
+    with pytest.raises(UserError, match="--gpus 3, but 2 are visible"):
+        runner.run(toys(), out, gpus=3)
+    assert not out.exists()
+
+
+def test_what_a_stopped_step_left_serves_where_it_begins_in_the_same_way_alone(out, monkeypatch):
+    monkeypatch.setattr(runner, "visible", lambda: ["0", "1"])
+    left = out / "left.partial" / "checkpoint"
+
+    def stopped(words="fail start left {gpus}", start="first", gpus=2):
+        """Run it, and tell whether it found what one before had left."""
+        with pytest.raises(UserError, match="step left failed"):
+            runner.run(toys(left=words, start=start), out, gpus=gpus)
+        found = left.exists()
+        left.parent.mkdir(exist_ok=True)
+        left.touch()
+        return found
+
+    assert not stopped() and stopped()
+    assert not stopped(gpus=1) and stopped(gpus=1)
+    assert not stopped("fail start left 7") and stopped("fail start left 7", gpus=2)
+    assert not stopped("fail start left 7", start="second")
+    (out / "steps" / "left.begun").unlink()  # of an older version: nothing tells
+    assert stopped("fail start left 8")
+
+
+def test_files_outside_the_study_count_by_their_content(out, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("1\n2\n")
+    outer = study(step("left", f"copy {rows} left"), step("right", "copy left right", reads="left"))
+    runner.run(outer, out)
+    assert ran(out) == ["left", "right"]
+    runner.run(outer, out)
+    assert not (out / "ran").exists()
+    rows.write_text("1\n")
+    runner.run(outer, out)
+    assert ran(out) == ["left", "right"] and (out / "left").read_text() == "1\ncopy\n"
+    place = out / "steps" / "left.json"
+    held = json.loads(place.read_text())
+    del held["outside"]  # as in older versions: nothing is run for its lack, and it counts then
+    place.write_text(json.dumps(held))
+    runner.run(outer, out)
+    assert not (out / "ran").exists()
+    rows.write_text("3\n")
+    runner.run(outer, out)
+    assert ran(out) == ["left", "right"]
+
+
+def test_what_is_made_from_the_record_follows_it(out):
+    claim = Claim(text="M helps", method="m", against="n", group="g")
+    methods = [Method(name=name, label=name, runs=()) for name in ("m", "n")]
+    made = replace(
+        study(
+            *(step("start", "first - start"), step("tuned", "tune - tuned", reads="start")),
+            step("report", "report - report", reads="start"),
+        ),
+        methods=methods,
+        claims=(claim,),
+    )
+    trial = Trial(method="m", family="f", seed=0, folder="m-0", settings={"lr": 0.1})
+    relabelled = [replace(methods[0], label="M"), methods[1]]
+    for change, again in (
+        ({}, ["report", "start", "tuned"]),
+        ({}, []),
+        ({"methods": relabelled}, ["report"]),
+        ({"claims": [replace(claim, text="M hurts", sign=-1)]}, ["report"]),
+        ({"baseline": "n"}, ["report"]),
+        ({"floors": {"g": 0.5}}, ["report"]),
+        ({"trials": [trial]}, ["report", "tuned"]),
+    ):
+        made = replace(made, **change)
+        runner.run(made, out)
+        assert (sorted(ran(out)) if (out / "ran").exists() else []) == again
+    for name in ("report", "tuned"):
+        place = out / "steps" / f"{name}.json"
+        held = json.loads(place.read_text())
+        del held["design"]
+        place.write_text(json.dumps(held))
+    runner.run(replace(made, baseline="m"), out)  # older records do not tell
+    assert not (out / "ran").exists()
+    runner.run(made, out)
+    assert ran(out) == ["report"]
 
 
 def test_too_little_disk_is_said_before_anything_runs(out, tmp_path):
