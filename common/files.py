@@ -115,6 +115,7 @@ def refuse_existing(folder: Path, overwrite: bool | None = None) -> None:
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
         instead = "" if overwrite is None else " or add --overwrite"
         raise UserError(f"{folder} is already there; give another --out{instead}")
+    _refuse_nameless(folder)
 
 
 def put_in_place(aside: Path, folder: Path) -> None:
@@ -141,7 +142,13 @@ def own_folder(folder: Path) -> Path:
 
 def _beside(path: Path) -> Path:
     """Return a name that nobody else has; each container on a shared folder has a process 1."""
+    _refuse_nameless(path)
     return path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
+
+
+def _refuse_nameless(path: Path) -> None:
+    if not path.name:
+        raise UserError(f"nothing can be renamed to {path}: give a file or folder by its name")
 
 
 def clear(path: Path) -> None:

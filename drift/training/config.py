@@ -177,7 +177,7 @@ def fields(path: Path | str, after: tuple[Path, ...] = ()) -> dict[str, Any]:
     beside = [path, *(one.parent / path for one in after[-1:])]
     places = [
         *beside,
-        *(one.with_name(f"{one.name}.yaml") for one in beside),
+        *(one.with_name(f"{one.name}.yaml") for one in beside if one.name),
         BUNDLED / f"{path}.yaml",
     ]
     found = next((one for one in places if one.is_file()), None)

@@ -57,16 +57,26 @@ def load(
             raise UserError(f"the study {name} has no {word}; leave --{word} out")
     free = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     own = [one for one in parameters if one not in asked]
-    given |= from_settings(list(settings))
+    given |= (said := from_settings(list(settings)))
     for word in given:
         if word not in parameters and not free:
             there = f"there are {', '.join(own)}" if own else f"{name} has no settings"
             raise UserError(f"--set {word}=…: {near(word, own)}{there}")
-    given = {word: as_kind(value, kinds.get(word, str), word) for word, value in given.items()}
+    for word, value in given.items():
+        kind = kinds.get(word) or _kind(parameters.get(word), str if word in said else Any)
+        given[word] = as_kind(value, kind, word)
     made = _called(lambda: make(**given), name)
     if not isinstance(made, Study):
         raise UserError(f"study() in {name} returns a {type(made).__name__}, expected a Study")
     return made
+
+
+def _kind(parameter: inspect.Parameter | None, otherwise: Any) -> Any:
+    """Of a parameter that is not annotated: its default's."""
+    default = parameter.default if parameter else None
+    if isinstance(default, bool | int | float | str | Path):
+        return type(default)
+    return otherwise if default in (None, inspect.Parameter.empty) else Any
 
 
 def _function(name: str) -> Callable[..., Any]:

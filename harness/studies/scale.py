@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, near
@@ -86,11 +87,15 @@ from transformers, but for the sweeps."""
 def given(scale: Scale, models: Mapping[str, str], offload: bool) -> Scale:
     """A scale with folders of one's own in the place of names on the hub.
 
+    What is there from the current folder is meant from there: steps run in the study's.
+
     Raises:
         UserError: One of `models` is none of the scale's.
     """
     if unknown := [name for name in models if name not in scale.models]:
         hint = near(unknown[0], scale.models)
         raise UserError(f"--set {unknown[0]}: {hint}there are offload, {', '.join(scale.models)}")
+    here = {name: Path(place).expanduser().absolute() for name, place in models.items()}
+    models = {**models, **{name: str(path) for name, path in here.items() if path.exists()}}
     more = ("--set", "offload=true") if offload else ()
     return replace(scale, models={**scale.models, **models}, training=(*scale.training, *more))

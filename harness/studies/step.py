@@ -7,6 +7,7 @@ command, something read that no step writes.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -255,6 +256,11 @@ class Study(Design):
             for path in step.reads:
                 if not written.by(path):
                     raise UserError(f"step {step.name} reads {path}, which no step writes")
+        try:
+            TopologicalSorter(after(self.steps)).prepare()
+        except CycleError as error:
+            names = ", ".join(error.args[1])
+            raise UserError(f"steps of the study wait for one another: {names}") from None
         known = {method.name for method in self.methods}
         tried = dict.fromkeys(trial.method for trial in self.trials)
         named = [("a trial", name) for name in tried]

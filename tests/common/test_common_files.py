@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,16 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path):
         (aside / "new").write_text("2")
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert [path.name for path in out.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("place", [".", "", "/"])
+def test_what_has_no_name_is_refused_in_a_sentence(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="by its name|already there"):
+        files.refuse_existing(Path(place))
+    with pytest.raises(UserError, match=f"renamed to {Path(place)}: give a file or folder by its"):
+        files.write_whole(Path(place), b"")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_appears_complete_or_not_at_all(tmp_path):

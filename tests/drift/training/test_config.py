@@ -219,6 +219,9 @@ def test_files_that_are_no_recipe(tmp_path):
         UserError, match="there is no recipe .*; bundled ones are internvl3_2b_drift"
     ):
         recipe.load(tmp_path / "x.yaml")
+    for nameless in (".", "", "/"):
+        with pytest.raises(UserError, match=r"there is no recipe [./]; bundled ones are"):
+            recipe.load(nameless)
     (tmp_path / "x.yaml").write_text("a: [")
     with pytest.raises(UserError, match="is no valid YAML"):
         recipe.load(tmp_path / "x.yaml")

@@ -75,6 +75,19 @@ def test_what_goes_on_from_older_answers_takes_them_for_what_they_are(everything
             assert read.one("--tasks") and read.one("--out") and read.options["--overwrite"] == [""]
 
 
+def test_a_model_of_ones_own_is_meant_from_where_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    for place, meant in (
+        ("models/mine", f"{tmp_path}/models/mine"),
+        ("models/other", "models/other"),  # on the hub, or in the study's folder
+        (f"{tmp_path}/models/mine", f"{tmp_path}/models/mine"),
+    ):
+        study = load.load("paper", settings=[f"qwen2_vl/vlm={place}"])
+        fetched = words(study, "seed-0/qwen2_vl/vlm")
+        assert fetched == f"fetch {meant} --out seed-0/qwen2_vl/vlm"
+
+
 def test_arms_without_settings_of_their_own_are_left_out_aloud(tmp_path, chosen, capsys):
     held = json.loads(chosen.read_text())
     del held["methods"]["digrap"], held["methods"]["drift"]["llava_next_far"]

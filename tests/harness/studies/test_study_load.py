@@ -40,6 +40,26 @@ def test_what_is_asked_reaches_the_parameters_as_what_they_are(write):
     assert load.load(write(STUDY)).about == "1 None 1.0 3 False a None"
 
 
+def test_a_parameter_without_annotation_is_of_the_kind_of_its_default(write):
+    plain = """
+from harness.studies.step import Step, Study
+
+
+def study(seeds=1, controls=False, scale=None, length=1.0, loud=False, word="a", free=None,
+          layers=(0,)):
+    values = (seeds, controls, scale, length, loud, word, free, layers)
+    return Study(name="mine", about=repr(values),
+                 steps=(Step(name="a", run=("report", "."), writes=("a",)),))
+"""
+    settings = ["length=2", "loud=true", "word=7", "free=x", "layers=[1, 2]"]
+    made = load.load(write(plain), seeds=2, controls=True, scale="small", settings=settings)
+    assert made.about == "(2, True, 'small', 2.0, True, '7', 'x', [1, 2])"
+    with pytest.raises(UserError, match="length is of type float, not 'long'"):
+        load.load(write(plain), settings=["length=long"])
+    bare = plain.replace("seeds=1", "seeds").replace("controls=False", "controls=None")
+    assert load.load(write(bare), seeds=2, controls=True).about.startswith("(2, True, None")
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [

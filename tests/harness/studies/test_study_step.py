@@ -78,6 +78,10 @@ M, N = (Method(name=name, label=name, runs=()) for name in "mn")
         ({"steps": (step("a/b", "say x a"), step("a--b", "say x b"))}, "two steps of the name"),
         ({"methods": (M, M)}, "two methods of the name m"),
         ({"steps": (step("a", "say x a", reads="z"),)}, "step a reads z, which no step writes"),
+        (
+            {"steps": (step("a", "say x a", reads="b"), step("b", "say x b", reads="a"))},
+            "steps of the study wait for one another: [ab], [ab], [ab]",
+        ),
         ({"baseline": "sft"}, "the baseline names the method 'sft', .* it has none"),
         (
             {"methods": (M, N), "claims": (Claim(text="t", method="m", against="o", group="g"),)},
