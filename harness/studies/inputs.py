@@ -18,7 +18,7 @@ from drift.training import config as recipes
 from harness.studies.fingerprints import Fingerprints
 from harness.studies.step import Design, Step
 
-LATER = ("outside", "design")
+LATER = ("outside", "design", "global_batch")
 """Of what is kept of a finished step, what older records lack."""
 
 OF_DESIGN = {"report": tuple(Design.__dataclass_fields__), "tune": ("trials", "tuning")}

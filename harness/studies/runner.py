@@ -8,28 +8,27 @@ that was stopped goes on from what it left if it begins so again, on as many GPU
 lies in `steps/study.json`, see `harness.studies.record`.
 """
 
-import fcntl
 import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common import processes
 from common.errors import UserError
-from common.files import clear, unlinked
+from common.files import clear
 from common.typed import read_json
 from harness.engines.gpus import visible
 from harness.runs.folder import write_json
 from harness.studies import inputs as inputs_of
 from harness.studies import process, record
 from harness.studies.fingerprints import Fingerprints
+from harness.studies.folder import check_links, claim, locked
 from harness.studies.forks import Forks
 from harness.studies.step import (
+    ACCUMULATE,
     COMMANDS,
     STATE,
     Design,
@@ -70,9 +69,9 @@ def run(
     if 0 < len(free) < gpus:
         raise UserError(f"--gpus {gpus}, but {len(free)} are visible: give fewer")
     chosen = steps or study.steps
-    _claim(out, study, room(chosen))
+    claim(out, study, room(chosen))
     jobs = jobs or max(gpus, min(4, os.cpu_count() or 1))
-    with _locked(out):
+    with locked(out):
         Scheduler(study, chosen, out, jobs=jobs, gpus=gpus, devices=free[:gpus]).go()
 
 
@@ -88,46 +87,6 @@ def check_gpus(study: Study, gpus: int) -> None:
         raise UserError(
             f"--gpus {gpus} does not divide the study's global batch of {batch}: give one of {able}"
         )
-
-
-# The folder
-
-
-def _claim(out: Path, study: Study, needed: int) -> None:
-    """Make the folder, or check that it holds this study."""
-    held = record.name(out)
-    if held is not None:
-        if held != study.name:
-            raise UserError(
-                f"{out} holds the study {held!r}, not {study.name!r}; give another --out"
-            )
-    elif out.exists() and any(_is_foreign(path, out) for path in (out, *out.rglob("*"))):
-        raise UserError(f"{out} holds something other than a study; give a new folder as --out")
-    place = next(parent for parent in (out, *out.parents) if parent.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed and held is None:
-        raise UserError(
-            f"{place} has {free / 2**30:.1f} GiB free, the study needs {needed / 2**30:.1f}"
-        )
-    (out / STATE).mkdir(parents=True, exist_ok=True)
-
-
-def _is_foreign(path: Path, out: Path) -> bool:
-    """Whether something is more than what this leaves in a folder before it notes the study."""
-    state = out / STATE
-    if path in (out, state):
-        return not path.is_dir() or (path == state and path.is_symlink())
-    return path not in (state / "lock", state / "fingerprints.json")
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    with open(out / STATE / "lock", "w", opener=unlinked) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is running the study in {out}") from None
-        yield
 
 
 # Running
@@ -295,7 +254,13 @@ class Scheduler:
         return True
 
     def _made_by(self, step: Step) -> dict[str, Any]:
-        return {"threads": self.study.threads, "code": self.code[COMMANDS[step.run[0]]]}
+        made: dict[str, Any] = {
+            "threads": self.study.threads,
+            "code": self.code[COMMANDS[step.run[0]]],
+        }
+        if any(ACCUMULATE in word for word in step.run):
+            made["global_batch"] = self.study.global_batch
+        return made
 
     def _made_of(self, step: Step) -> dict[str, Any]:
         writes = {path: self.fingerprints.tree(self.out / path) for path in step.writes}
@@ -309,7 +274,7 @@ class Scheduler:
         # A training goes on from its checkpoints in `<out>.partial`, and refuses those of another.
         is_another = _noted(note) not in (None, begun)
         for path in step.writes:
-            _check_links(self.out, path)
+            check_links(self.out, path)
             if not step.resumes:
                 clear(self.out / path)
             if is_another:
@@ -378,9 +343,3 @@ def _noted(place: Path) -> dict[str, Any] | None:
         return read_json(place)
     except (FileNotFoundError, UserError):
         return None
-
-
-def _check_links(out: Path, path: str) -> None:
-    """Stop where a link on the way to what a step writes leads out of the study's folder."""
-    if not (out / path).parent.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"it writes {path}, which lies behind a link out of {out}")

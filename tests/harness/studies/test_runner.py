@@ -14,7 +14,7 @@ import toys as toy_module
 from toys import install, step, study
 
 from common.errors import UserError
-from harness.studies import record, runner, tuning
+from harness.studies import folder, record, runner, tuning
 from harness.studies.step import Claim, Design, Method, MethodRun, Trial
 
 TOY = """
@@ -292,6 +292,16 @@ def test_files_outside_the_study_count_by_their_content(out, tmp_path):
     assert ran(out) == ["left", "right"]
 
 
+def test_another_global_batch_is_another_training_and_another_number_of_gpus_is_none(
+    out, monkeypatch
+):
+    monkeypatch.setattr(runner, "visible", lambda: ["0", "1"])
+    steps = [step("start", "first - start"), step("trained", "first - trained {accumulate}")]
+    for batch, gpus, again in ((4, 2, 2), (4, 1, 0), (8, 2, 1), (8, 1, 0)):
+        runner.run(study(*steps, global_batch=batch), out, gpus=gpus)
+        assert (len(ran(out)) if (out / "ran").exists() else 0) == again
+
+
 def test_what_is_made_from_the_record_follows_it(out):
     claim = Claim(text="M helps", method="m", against="n", group="g")
     methods = [Method(name=name, label=name, runs=()) for name in ("m", "n")]
@@ -336,6 +346,6 @@ def test_too_little_disk_is_said_before_anything_runs(out, tmp_path):
 
 def test_two_at_once_in_one_folder_are_refused(out):
     runner.run(toys(), out)
-    with runner._locked(out):
+    with folder.locked(out):
         with pytest.raises(UserError, match="another process is running the study"):
             runner.run(toys(), out)
