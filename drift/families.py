@@ -240,7 +240,7 @@ def _up_to_last_layer(
     They predict words ahead (`model.layers.46` of GLM-4.5-Air, `num_nextn_predict_layers`).
     """
     count = text_config(read_config(folder)).get("num_hidden_layers")
-    if count is None:  # a configuration that is saved without defaults
+    if not isinstance(count, int):  # as in a configuration that is saved without defaults
         return shapes
     in_layer = re.compile(rf"(?:{'|'.join(re.escape(one) for one, _ in layouts)})layers\.(\d+)\.")
     placed = {name: in_layer.match(name) for name in shapes}
