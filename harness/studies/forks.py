@@ -126,9 +126,10 @@ class Forks:
 
     def look(self) -> None:
         """Note which steps have ended."""
+        is_over = self._process.poll() is not None  # before the last that it said is read
         while (said := self._receive(wait=False)) is not None:
             self._end(**said)
-        if self._process.poll() is not None:
+        if is_over:
             for pid in list(self._running):
                 self._end(pid, -signal.SIGKILL)  # it was tied
 

@@ -132,7 +132,14 @@ def test_a_process_number_that_is_given_again_is_another_step(folder, monkeypatc
         def __init__(self, words, pass_fds, **more):
             self.socket = socket.socket(fileno=os.dup(pass_fds[0]))
 
+        last = None
+
         def poll(self):
+            """Whether it is over, of which the last word was a status."""
+            if self.last is not None:
+                self.say(self.last)
+                self.last = None
+                return 0
             return None
 
         def say(self, status):
@@ -148,6 +155,9 @@ def test_a_process_number_that_is_given_again_is_another_step(folder, monkeypatc
             assert [step.poll() for step in steps] == [0, None]
         process.say(status)
     assert [step.poll() for step in steps] == [0, 3, 5]
+    process.say(None)
+    step, process.last = forks.start(["step"], folder, {}, 1), 7
+    assert step.poll() == 7
     process.socket.close()
     forks._socket.close()
 
