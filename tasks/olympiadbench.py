@@ -198,7 +198,7 @@ def _gap(truth: str, said: str, unit: str) -> float:
     if not true or not stated or true.letters or stated.letters:
         return math.inf
     value = units.convert(stated.value, stated.unit, unit or true.unit)
-    return math.inf if value is None else olympiad.size(true.value - value)
+    return math.inf if value is None else olympiad.apart(true.value, value)
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ read is not the same.
 import math
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from tasks.grading import expressions
 from tasks.grading.exact import Value
@@ -173,7 +174,7 @@ def _same_values(one: str, other: str, precision: float) -> bool:
         return gaps[0] <= precision * SLACK
     if bool(first.letters) != bool(second.letters):
         return False
-    near = 1e-9 * max(1.0, size(first.value))
+    near = 1e-9 * max(1.0, apart(first.value, Fraction(0)))
     return all(gap < NOTHING and abs(gap - gaps[0]) <= near for gap in gaps)
 
 
@@ -182,13 +183,13 @@ def _gap(one: str, other: str, point: int) -> float:
     first, second = expressions.read(one, point), expressions.read(other, point)
     if first is None or second is None:
         return math.inf
-    return size(first.value - second.value)
+    return apart(first.value, second.value)
 
 
-def size(value: Value) -> float:
-    """Return the absolute value; infinity where it is no float."""
+def apart(one: Value, other: Value) -> float:
+    """Return how far apart two values are; infinity where that is no float."""
     try:
-        return abs(complex(value))
+        return abs(complex(one - other))
     except OverflowError:
         return math.inf
 
@@ -201,21 +202,28 @@ def _same_equations(one: str, other: str) -> bool:
     ratios: list[float] = []
     for point in range(POINTS):
         first, second = _difference(one, point), _difference(other, point)
-        if not first or not second or isinstance(first, complex) or isinstance(second, complex):
+        if not first or not second:
             return False
-        ratios.append(float(first) / float(second))
+        ratios.append(first / second)
     if not all(math.isclose(ratio, ratios[0], rel_tol=1e-9) for ratio in ratios):
+        return False
+    if not ratios[0] or math.isinf(ratios[0]):
         return False
     larger = max(abs(ratios[0]), 1 / abs(ratios[0]))
     return math.isclose(larger, round(larger), rel_tol=1e-9)
 
 
-def _difference(equation: str, point: int) -> Value | None:
+def _difference(equation: str, point: int) -> float | None:
+    """Return left less right; None where that is no float."""
     left, equals, right = equation.partition("=")
     first, second = expressions.read(left, point), expressions.read(right, point)
     if not equals or first is None or second is None:
         return None
-    return first.value - second.value
+    try:
+        found = first.value - second.value
+        return None if isinstance(found, complex) else float(found)
+    except OverflowError:
+        return None
 
 
 # Letters with indices, which `expressions` does not read

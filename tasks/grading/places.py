@@ -137,7 +137,8 @@ _WEAK = 40
 _SUPPOSED = re.compile(
     r"""(?:\b(?:if|otherwise|when|assuming|suppose|whether|tempt(?:ing|ed)\ to
           |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?
-          |(?:one|you|some|many|people|students)\ (?:might|may|could|would))\b
+          |(?:one|you|some|many|people|students)\ (?:might|may|could|would)\ (?:\w+ly\ )?
+           (?:think|say|guess|assume|believe|conclude|choose|be\ tempted))\b
         |(?:^|[.!?\n(]\s*)(?:which|what|had)\b)(?:(?!\b(?:but|however)\b)[^.!?\n])*$
       |\b(?:wrong|incorrect|mistaken)\s$""",
     re.VERBOSE | re.IGNORECASE,

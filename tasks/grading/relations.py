@@ -105,7 +105,11 @@ def _ratio(a: Relation, b: Relation) -> float | None:
         read = [expressions.read(f"({x.left}) - ({x.right})", point) for x in (a, b)]
         if read[0] is None or read[1] is None or not read[0].value or not read[1].value:
             return None
-        ratios.append(read[0].value / read[1].value)
+        try:
+            ratios.append(read[0].value / read[1].value)
+            complex(ratios[-1])
+        except OverflowError:
+            return None
     if isinstance(ratios[0], complex) or not all(exact.close(r, ratios[0]) for r in ratios):
         return 0.0
     return float(ratios[0])

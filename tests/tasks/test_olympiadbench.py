@@ -91,6 +91,9 @@ def test_prompts_byte_for_byte():
         ("\\boxed{2.95}", {"answer": "3", "error": "0.1"}, True),
         ("\\boxed{2.95}", {"answer": "3", "error": ""}, False),
         ("\\boxed{0.95, 40}", {"answer": "1, 41", "error": "0.1,2"}, True),
+        ("\\boxed{1e999}", {"answer": r"$\pi$"}, False),
+        ("\\boxed{2y=10^{400}x}", {"answer": r"$y=\pi x$"}, False),
+        ("\\boxed{10^{-300}y=10^{-300}x}", {"answer": "$10^{300}y=10^{300}x$"}, False),
         ("所以最终答案是\\boxed{能}。", {"answer": "能", "metadata": PHYSICS}, True),
     ],
 )
@@ -110,7 +113,7 @@ def test_the_official_verdict(text, more, right):
         ("$1.5$,$2.5$", "0.1", "", r"\boxed{2.55, 1.45}", True),
         ("$1.5$,$2.5$", "0.1,0.01", "", r"\boxed{2.55, 1.45}", False),
         ("$1.5$,$2.5$", "0.1", "", r"\boxed{1.45}", False),
-        ("$3.2$", "0.1", "", r"\boxed{1e999}", False),
+        (r"$\pi$", "0.1", "", r"\boxed{1e999}", False),
     ],
 )
 def test_the_errors_hold_in_the_unit_of_the_question(truth, error, unit, text, right):

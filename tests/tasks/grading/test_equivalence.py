@@ -53,6 +53,7 @@ DIFFERENT = [
 UNCLEAR = [
     ("domain: [-4, 0) and range: (-3, 1]", "domain: (-3, 1] and range: [-4, 0)"),
     ("12", "it is unclear"), ("12", "N/A"), ("12", "cannot"), ("12", ""), ("12", "12 or 13"),
+    (r"y=\pi x", "2y=10^{400}x"), ("2y=10^{400}x", r"y=\pi x"),
     ("12", "9**9**9**9"), ("12", "1" * 1000), ("cat", "either the cat or the dog on the mat"),
 ]  # fmt: skip
 
