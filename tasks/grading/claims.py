@@ -109,7 +109,7 @@ _FALSE = (
 DENIED_BEFORE = re.compile(
     r"""(?:\b(?:not|cannot|never|neither|nor|without|unlike|except|excluding|rather\sthan|instead\sof
           |other\sthan|different\sfrom|(?:rules?|ruled|ruling)\sout|exclud(?:e|es|ed)|over
-          |eliminat(?:e|es|ed)|(?:reject|discard|scratch)(?:s|e[sd])?|no\sreason\sto\s\w+|(?:any|every)thing\sbut)|n['’]t|\\ne)
+          |eliminat(?:e|es|ed)|(?:reject|discard|scratch)(?:s|e[sd])?|no\sreason\sto\s\w+|unlikely\sto|(?:any|every)thing\sbut)|n['’]t|\\ne)
         \s*(?:(?:be|the|option|answer|equal\sto|equal|a|an|choice|is|exactly|just|only|simply)\s*){0,3}
         [("'*$]*$ | (?:不是|并非|不等于|不会是)\s*$""",
     re.VERBOSE | re.IGNORECASE,

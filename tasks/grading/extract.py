@@ -110,7 +110,9 @@ _YES_NO = re.compile(
 _BOTH = re.compile(r"\b(?:yes|no)\W+(?:(?:and|or|nor)\W+)?(?:yes|no)\b", re.IGNORECASE)
 _YES_NO_FIRST = re.compile(
     rf"[\W_]*(?:(?:so|therefore|thus|hence)\W+)?({_WORDS}|(?:不是|没有|不|否|是的|是|对|有)(?=\W|$))"
-    r"(?!\w)(?!\s+(?:and|or|doubt|question|matter|wonder)\b)",
+    r"(?!\w)(?!\s+(?:and|or)\b)"
+    r"(?:(?<!\bno)|(?!\s+\w|\.\s?\d)|(?=\s+(?:it|they|there|the|this|that|these|those|he|she|we|you|i|both|all|not"
+    r"|neither|because|since|as)\b))",
     re.IGNORECASE,
 )
 

@@ -136,6 +136,7 @@ _WEAK = 40
 """So long is what follows "Solution:" at most, where it is the answer."""
 _SUPPOSED = re.compile(
     r"""(?:\b(?:if|otherwise|when|assuming|suppose|whether|tempt(?:ing|ed)\ to
+          |often|mistakenly|wrongly|erroneously
           |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?
           |(?:one|you|some|many|people|students)\ (?:might|may|could|would)\ (?:\w+ly\ )?
            (?:think|say|guess|assume|believe|conclude|choose|be\ tempted))\b

@@ -319,6 +319,8 @@ def test_read_value(truth, text, said, right):
         ("Yes, it is. Then again, no.", None),
         ("Yes. However, it cannot be determined.", None),
         ("The circle is red. No doubt about it.", None),
+        ("No one is there. The room is empty.", None),
+        ("No it isn't. The two differ.", "no"),
         ("<think>yes", None),
         ("yes or no", None),
         ("There is a car.", None),
