@@ -1,4 +1,7 @@
-"""A study as CSV, and back: all that is said of it can be made again from three files.
+"""A study as CSV, and back.
+
+Of a study whose seeds ask questions of their own all that is said can be made again from three
+files; a test over shared questions takes the answers themselves.
 
 study_scores.csv   a line for each family, method, seed and group
 study_trials.csv   a line for each trial

@@ -1,7 +1,7 @@
 """A study on disk → its rows, its tests, its merges: what `reports.study` is made from."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,10 @@ def of(material: Material) -> Study | None:
     asked = list(asked_of(design, by_family))
     return study.build(
         scored(material),
-        {place: _tested(place[0], by_family.get(place[1], [])) for place in asked},
+        {
+            (claim, family): _tested(claim, by_family.get(family, []), _once(design, family))
+            for claim, family in asked
+        },
         design.floors,
         trials=trials,
         tuning=design.tuning,
@@ -238,28 +241,36 @@ def _sweep(parts: Sequence[Part]) -> Sweep:
 # Testing
 
 
-def _tested(claim: Claim, parts: Sequence[Part]) -> SeedDifference | None:
+def _once(design: Design, family: str) -> set[str]:
+    """Methods of which a family is to have one seed, whatever the others have."""
+    seeds = {m.name: {run.seed for run in m.runs if run.family == family} for m in design.methods}
+    return {name for name, own in seeds.items() if len(own) == 1}
+
+
+def _tested(claim: Claim, parts: Sequence[Part], once: Container[str]) -> SeedDifference | None:
     """The two methods of a claim over the seeds that ran both, of which there are at least two.
 
-    What was made once, as the VLM of `reproduce paper`, stands against all seeds of the other.
+    What is made once, as the VLM of `reproduce paper`, stands against all seeds of the other.
     """
     columns = dict.fromkeys(column for part in parts for column in part.columns)
     places = [column.key for column in columns if column.title == claim.group]
-    ran = [
-        {
+    names = (claim.method, claim.against)
+    ran = {
+        name: {
             part.seed: row.run
             for part in parts
             if (row := _row(part, name)) and set(places) & row.run.verdicts.keys()
         }
-        for name in (claim.method, claim.against)
-    ]
-    fewest, most = sorted(map(len, ran))
-    both = ran[0].keys() & ran[1].keys()
-    if most < 2 or (fewest > 1 and len(both) < 2) or not fewest:
+        for name in names
+    }
+    fewest = min(names, key=lambda name: len(ran[name]))
+    against_all = fewest in once and len(ran[fewest]) == 1 < max(map(len, ran.values()))
+    both = [seed for seed in ran[claim.method] if seed in ran[claim.against]]
+    if len(both) < 2 and not against_all:
         return None
     first, second = (
-        Side(name, tuple(own[seed] for seed in (own if fewest == 1 else sorted(both))))
-        for name, own in zip("ab", ran, strict=True)
+        Side(name, tuple(own.values() if against_all else (own[seed] for seed in both)))
+        for name, own in ran.items()
     )
     with suppress(Unpairable):
         found = pairing.versus(first, second, places, scores.mean, 1).found

@@ -74,7 +74,8 @@ def compare(block: Block) -> Table:
     found = None
     if block.baseline:
         sides = [Side(row.label, (row.run,)) for row in block.rows]
-        tasks = list(dict.fromkeys(column.task for column in block.columns))
+        asked = {task for row in block.rows for task in row.run.tasks}  # a sweep may ask others
+        tasks = [c for c in dict.fromkeys(c.task for c in block.columns) if c in asked]
         base = block.baseline.label
         found = comparison.compare(sides, baseline=base, tasks=tasks, groups=True)
     return arranged(block, found, shown(block))

@@ -14,7 +14,7 @@ from harness.checkpoints.kinds import ModelFolder, Served
 from harness.engines import Request, rendering, reply
 from harness.engines.connection import REPLY_BYTES, Connection
 from harness.engines.message import content
-from harness.engines.reply import Closed, Refused, Unreadable
+from harness.engines.reply import Closed, Failed, Refused, Unreadable
 from harness.runs.schema import Response
 
 NEUTRAL = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -152,6 +152,10 @@ class Endpoint:
         root = self.url.removesuffix("/v1")
         try:
             told = await self._connection.send("GET", f"{root}/{paths[owner]}")
+        except Failed as failure:
+            if failure.crowded or failure.down:
+                raise
+            return owner  # that page is broken, today and tomorrow
         except (Refused, Closed, Unreadable):
             return owner
         version = told.get("version") if isinstance(told, dict) else None

@@ -270,7 +270,8 @@ class Scheduler:
         # Before anything is removed: a setting may not have been chosen.
         words = process.command(step, self.study, self.gpus, self.out)
         note = self._record(step).with_suffix(".begun")
-        begun = {"command": words, **inputs, **self._made_by(step)}
+        made_by = {name: by for name, by in self._made_by(step).items() if name != "code"}
+        begun = {"command": words, **inputs, **made_by}
         # A training goes on from its checkpoints in `<out>.partial`, and refuses those of another.
         is_another = _noted(note) not in (None, begun)
         for path in step.writes:

@@ -1,5 +1,6 @@
 """What the steps of a study of published models are given: the real thing, or stand-ins."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,7 +96,7 @@ def given(scale: Scale, models: Mapping[str, str], offload: bool) -> Scale:
     if unknown := [name for name in models if name not in scale.models]:
         hint = near(unknown[0], scale.models)
         raise UserError(f"--set {unknown[0]}: {hint}there are offload, {', '.join(scale.models)}")
-    here = {name: Path(place).expanduser().absolute() for name, place in models.items()}
+    here = {name: Path(os.path.expanduser(place)).absolute() for name, place in models.items()}
     models = {**models, **{name: str(path) for name, path in here.items() if path.exists()}}
     more = ("--set", "offload=true") if offload else ()
     return replace(scale, models={**scale.models, **models}, training=(*scale.training, *more))

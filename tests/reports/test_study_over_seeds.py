@@ -289,3 +289,29 @@ def test_what_was_made_once_stands_against_all_seeds_as_in_compare(tmp_path):
     [there] = comparison.compare(sides, baseline="vlm").family("headline")
     assert (one.found.difference, one.found.p) == (there.difference, there.p)
     assert one.found.difference == pytest.approx((9 + 9 + 9) / 36 - 4 / 12)
+    path = tmp_path / "steps" / "study.json"
+    planned = json.loads(path.read_text())
+    vlm = next(method for method in planned["methods"] if method["name"] == "vlm")
+    vlm["runs"] += [
+        {**vlm["runs"][0], "seed": n, "folder": f"seed-{n}/llava_next/runs/vlm"} for n in (1, 2)
+    ]
+    path.write_text(json.dumps(planned))
+    assert not read(tmp_path).findings  # two of its seeds are still to come
+
+
+def test_a_task_that_merges_of_a_sweep_alone_answered_is_compared_with_nothing(folder):
+    place = folder / "seed-0" / "llava_next" / "runs"
+    graded.write_run(
+        place / "merge-0.30",
+        questions := graded.simple_questions(4, "see"),
+        graded.simple_answers(questions, [1, 0, 1, 0]),
+        made={"method": "merge", "settings": {"method": "linear", "alpha": 0.3}},
+    )
+    path = folder / "steps" / "study.json"
+    planned = json.loads(path.read_text())
+    run = {"family": "llava_next", "seed": 0, "folder": "seed-0/llava_next/runs/merge-0.30"}
+    sweep = {**planned["methods"][0], "name": "sweep", "label": "merges", "sweep": True}
+    planned["methods"].append({**sweep, "runs": [run]})
+    path.write_text(json.dumps(planned))
+    for block in load.collect([folder]).blocks:
+        assert {one.task for one in tables.compare(block).found.differences} == {"pocket"}

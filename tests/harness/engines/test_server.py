@@ -645,6 +645,9 @@ def test_a_version_that_cannot_be_told_at_first_names_no_run(tmp_path, many):
         with pytest.raises(UserError, match="no endpoint answers: .* HTTP 503: still loading"):
             evaluate(tmp_path / "vlm", many, pretend)
     assert not (tmp_path / "vlm").exists()
+    with Pretend(version=(500, {})) as pretend:  # a broken page, behind which all is well
+        service = Service((pretend.url,))
+        assert served_checkpoint("vlm", service).served.software == "vllm"
 
 
 def test_a_slow_answer_is_given_up_and_asked_for_again(tmp_path, many, quiet):

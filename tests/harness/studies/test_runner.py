@@ -15,6 +15,7 @@ from toys import install, step, study
 
 from common.errors import UserError
 from harness.studies import folder, record, runner, tuning
+from harness.studies.fingerprints import Fingerprints
 from harness.studies.step import Claim, Design, Method, MethodRun, Trial
 
 TOY = """
@@ -266,6 +267,8 @@ def test_what_a_stopped_step_left_serves_where_it_begins_in_the_same_way_alone(o
     assert not stopped(gpus=1) and stopped(gpus=1)
     assert not stopped("fail start left 7") and stopped("fail start left 7", gpus=2)
     assert not stopped("fail start left 7", start="second")
+    monkeypatch.setattr(Fingerprints, "code", lambda *_: "0" * 64)
+    assert stopped("fail start left 7", start="second")  # whether other code fits, training tells
     (out / "steps" / "left.begun").unlink()  # of an older version: nothing tells
     assert stopped("fail start left 8")
 
