@@ -41,7 +41,7 @@ SO = re.compile(
 """How a conclusion begins."""
 
 _TAKEN_BACK = re.compile(
-    r"""(?:^|[.!?…\n]["')*]*\s*)
+    r"""(?:^|[.!?…\n]["')*]{0,9}\s{0,20})
         (?:(?:(?:but|oh|hmm+|ah|no|hold\ on|and)\b,?\s*){0,2}
            (?:wait(?=\s*[,.!?…:—-]|\s(?:no|a|let|that|actually|i)\b)|correction|scratch\ that|oops
              |on\ second\ thoughts?|let\ me\ (?:reconsider|re-?evaluate|re-?do|correct)
@@ -53,7 +53,7 @@ _TAKEN_BACK = re.compile(
         )""",
     re.VERBOSE | re.IGNORECASE,
 )
-_UNSAID = re.compile(r"\W*(?:(?:the\s)?(?:final\s)?answer(?:\sis)?)?\W*", re.IGNORECASE)
+_UNSAID = re.compile(r"\W*(?:(?:the\s)?(?:final\s)?answer(?:\sis)?\W*)?", re.IGNORECASE)
 """What stands before "No, that is wrong" where it is the answer, and takes nothing back."""
 CONFIRMS = re.compile(
     r"(?<!not )(?<!in)\b(?:correct|right|confirm(?:s|ed)|consistent|checks? out|verified|matches)"

@@ -135,12 +135,15 @@ _SAID = re.compile(r"\w")
 _WEAK = 40
 """So long is what follows "Solution:" at most, where it is the answer."""
 _SUPPOSED = re.compile(
-    r"""(?:\b(?:if|otherwise|when|assuming|suppose|whether|tempt(?:ing|ed)\ to
-          |often|mistakenly|wrongly|erroneously
-          |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?
+    r"""(?:\b(?:if|otherwise|when|assuming|suppose|whether
+          |(?:often|mistakenly|wrongly|erroneously)\b\)?
           |(?:one|you|some|many|people|students)\ (?:might|may|could|would)\ (?:\w+ly\ )?
-           (?:think|say|guess|assume|believe|conclude|choose|be\ tempted))\b
-        |(?:^|[.!?\n(]\s*)(?:which|what|had)\b)(?:(?!\b(?:but|however)\b)[^.!?\n])*$
+           (?:think|say|guess|assume|believe|conclude|choose|be\ tempted))(?!\w)
+        |(?:^|[.!?\n(]\s*)(?:which|what|had)\b
+        |\b(?:tempt(?:ing|ed)\ to
+          |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?)\b
+         (?![^.!?\n]*,\s(?:the\s)?(?:correct|right)\s$))
+        (?:(?!\b(?:but|however)\b)(?:\([^()\n]*\)|[^.!?;)\n]))*$
       |\b(?:wrong|incorrect|mistaken)\s$""",
     re.VERBOSE | re.IGNORECASE,
 )

@@ -106,6 +106,13 @@ def test_a_million_signs_take_no_second(start):
     assert [slow for one in said for slow in too_long(one, 2)] == []
 
 
+@pytest.mark.parametrize("run", ["-" * 40_000, "│   " * 12_000 + "Total │\n", "x" + "\n" * 40_000])
+def test_what_is_taken_back_behind_a_long_run_takes_no_second(run):
+    began = time.process_time()
+    said = extract.read_value(f"{run}x. No, that is wrong. So 12.", "12")
+    assert (said, time.process_time() - began < 1) == (("12", True), True)
+
+
 @pytest.mark.parametrize("depth", [10, 50, 130, 190])
 @pytest.mark.parametrize("brackets", ["()", "[]", "{}"])
 def test_nested_lists_are_compared_without_a_stack_overflow(depth, brackets):
