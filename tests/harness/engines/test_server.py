@@ -611,7 +611,9 @@ def test_an_endpoint_that_comes_back_is_asked_again_if_it_is_the_same(
 
 
 @pytest.mark.parametrize(
-    "odd", [(503, {}), (404, {}), {"version": None}, raw(b"<html>busy")], ids=str
+    "odd",
+    [(503, {}), (404, {}), {"version": None}, raw(b"<html>busy")],
+    ids=["busy", "absent", "untold", "unreadable"],
 )
 @pytest.mark.parametrize("what", ["version", "listing"])
 def test_an_endpoint_that_once_tells_less_of_itself_is_the_same(tmp_path, many, quiet, odd, what):
