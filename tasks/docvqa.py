@@ -76,29 +76,88 @@ def robust(row: Row, text: str) -> Reading:
 
     A number must be the true one: here likeness is no merit.
     """
-    named = "|".join(re.escape(truth.strip()) for truth in row["answer"] if truth.strip())
-    true = re.compile(rf"(?<![\w.])(?:{named})(?![\w%]|\.\d)" if named else r"(?!)", re.IGNORECASE)
-    words = [truth for truth in row["answer"] if extract.number(truth) is None]
+    answers = [truth.strip() for truth in row["answer"] if truth.strip()]
+    words = [truth for truth in answers if extract.number(truth) is None]
+    found, spoken = list(places(text)), extract.after_thinking(text) or ""
+    lines = [line for line in spoken.split("\n") if line.strip()]
+    if "\\boxed" not in spoken and not any(place.kind in ("box", "mark") for place in found):
+        if len(lines) == 1:  # text of the page, and whole
+            found = [Place(lines[0], "whole")]
+        elif lines and (name := _last(answers, _shown(lines[-1]))):
+            return name, True
     other = None
-    for place in _places(text):
-        said = place.text.strip("\"'*. ")[:_SHOWN]
-        found = [(one[0], claims.stands(said, *one.span())) for one in true.finditer(said)]
-        if stated := [name for name, stands in found if stands]:
-            return stated[0], True
-        if claims.UNSURE.search(said):
+    for place in found:
+        if place.kind == "first" and _goes_on(place.rival, answers):
             break
-        if place.is_plain and not found:
+        said = _shown(place.text)
+        named = _named(answers, said)
+        if stated := [name for name, stands in named if stands]:
+            return stated[0], True
+        if claims.UNTOLD.search(said):
+            break
+        if place.is_plain and not named:
             return said, bool(words) and similarity(words, said) > 0
-        other = other if found else said
+        other = other if named else said
     return UNPARSED if other is None else (other, False)
 
 
-def _places(text: str) -> list[Place]:
-    """Return where the answer may stand: a reply of one line is text of the page, and whole."""
-    found = list(places(text))
-    line = (extract.after_thinking(text) or "").strip()
-    marked = "\\boxed" in line or any(place.kind == "mark" for place in found)
-    return found if marked or not line or "\n" in line else [Place(line, "whole")]
+def _shown(text: str) -> str:
+    return text.strip("\"'*. ")[:_SHOWN]
+
+
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|cannot be|rather than|instead of)|n['’]t)\s+"
+    r"(?:(?:be|the|an?|in|on|at)\s+)*[\"'“(*$]*$",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"[)\]\"'”*]*(?:\?\s*no\b|\s+(?:is|was|are|were)"
+    r"(?:(?:\s+not|n['’]t)(?=\W*$|\s+(?:it|the|right|correct|what|shown|given|mentioned)\b)"
+    r"|\s+(?:wrong|incorrect)\b))",
+    re.IGNORECASE,
+)
+"""What denies an answer; other words of denial may stand on the page: "Closed except Sunday"."""
+
+
+def _named(answers: Sequence[str], said: str) -> list[tuple[str, bool]]:
+    """Return the true answers that a text has in it, in whole words, and whether each stands."""
+    if not answers:
+        return []
+    any_of = "|".join(map(re.escape, answers))
+    found = re.finditer(rf"(?<![\w.])(?:{any_of})(?![\w%]|\.\d)", said, re.IGNORECASE)
+    return [
+        (
+            one[0],
+            one[0].casefold() in ("yes", "no")
+            or not (
+                _DENIED_BEFORE.search(said[max(0, one.start() - 60) : one.start()])
+                or _DENIED_AFTER.match(said, one.end())
+            ),
+        )
+        for one in found
+    ]
+
+
+def _last(answers: Sequence[str], line: str) -> str | None:
+    """Return the true answer that a last line is, or has in it though sentences end there."""
+    for name, stands in _named(answers, line):
+        is_line = not re.search(r"\w", line.replace(name, "", 1))
+        if stands and (is_line or re.search(r"[.!?;]\s", name)):
+            return name
+    return None
+
+
+def _goes_on(last: str, answers: Sequence[str]) -> bool:
+    """Whether the last sentence has a number, name or conclusion of its own, and the first none."""
+    truths = " ".join(answers)
+    return bool(
+        claims.SO.match(last)
+        or (re.search(r"\d", truths) and re.search(r"\d", last))
+        or (re.search(r"[A-Z]", truths) and _IS_NAME.search(last))
+    )
+
+
+_IS_NAME = re.compile(r"\b(?:is|are|was|were)\s(?:(?:in|at|on|by|the)\s){0,2}[A-Z]")
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -15,11 +15,14 @@ REFUSAL = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 """It says that it cannot tell, or that nothing fits."""
-UNSURE = re.compile(
+_UNSURE = (
     r"(?:(?:not |im)possible|cannot|can't|unable|not enough|insufficient|without)\b[^.]{0,80}"
-    r"\b(?:determined?|answer|conclude|select|choose|information)\b(?!.*\b(?:but|however)\b)",
-    re.IGNORECASE,
+    r"\b(?:determine|answer|conclude|select|choose|information)\b(?!.*\b(?:but|however)\b)"
 )
+UNSURE = re.compile(_UNSURE, re.IGNORECASE)
+"""It takes back what was marked as the answer, too."""
+UNTOLD = re.compile(_UNSURE.replace("determine", "determined?"), re.IGNORECASE)
+"""It tells nothing, where nothing is marked: of options one may say "cannot be determined"."""
 FLUFF = re.compile(
     r"""^\W*(?:I\ hope|hope\ (?:this|that)|let\ me\ know|feel\ free|please\ (?:let|note|feel|keep)|
         if\ you\ have|thank|you're\ welcome|is\ there\ anything|note\ that|note:|I\ arrived|

@@ -87,7 +87,7 @@ def read_yes_no(text: str) -> str | None:
         said, rival = _yes_or_no(place.text, place.kind), _yes_or_no(place.rival, "first")
         if said:
             return said if rival in (None, said) else None
-        if claims.UNSURE.search(place.text) and place.kind != "first":
+        if claims.UNTOLD.search(place.text) and place.kind != "first":
             break
     return None
 
