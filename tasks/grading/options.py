@@ -47,15 +47,16 @@ class Options:
         """Return the letter of the option whose text, or value, is all that is said."""
         if not said or len(said) > _LONGEST:
             return None
-        for letter, text in self.worded.items():
-            if bare(text).casefold() == said.casefold():
-                return letter  # two options of the same words are one
+        for alike in (str, str.casefold):
+            for letter, text in self.worded.items():
+                if alike(bare(text)) == alike(said):
+                    return letter  # two options of the same words are one
         words = plain_words(said)
-        for alike in (str, _turned) if words and not re.search(r"\d", said) else ():
-            if same := only(x for x, own in self.words.items() if alike(own) == alike(words)):
+        for turned in (str, _turned) if words and not re.search(r"\d", said) else ():
+            if same := only(x for x, own in self.words.items() if turned(own) == turned(words)):
                 return same
-        long = {x: text for x, text in self.worded.items() if len(text) > 1 or text.isdigit()}
-        return only(letter for letter, text in long.items() if agrees(text, said))
+        signs = {x: text for x, text in self.worded.items() if not re.fullmatch("[a-zA-Z]", text)}
+        return only(letter for letter, text in signs.items() if agrees(text, said))
 
     def is_other(self, letter: str, rest: str) -> bool:
         """Whether what follows a letter is another option."""

@@ -1,5 +1,6 @@
 """Units, with powers, as they stand behind a number: what they measure, and their size."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -44,6 +45,13 @@ _SYMBOLS = {
     for prefix, size in _PREFIXES.items()
 }
 """Those of which upper and lower case differ: MW and mW. C and F are degrees as well."""
+_ALSO = {"T": ("ton",)} | dict.fromkeys(("degree", "degrees", "deg"), ("C", "F"))
+"""What else a symbol stands for, where the other unit is one of these."""
+_DEGREES = {
+    f"{word} {scale}": scale[0].upper()
+    for word in ("degrees", "degree", "deg")
+    for scale in ("Celsius", "celsius", "Fahrenheit", "fahrenheit", "C", "F")
+}
 SHORT = frozenset(
     "g s h m L l N J W V A K C F Ω ° ¢ in lb lbs oz mph kph kW kWh TWh Hz kHz Pa kPa eV".split()
 )
@@ -76,6 +84,7 @@ def read(name: str) -> Unit | None:
     powers: dict[str, int] = {}
     size = Fraction(1)
     name = re.sub(r"°\s*(?=[CF]$)", "", name.strip())
+    name = _DEGREES.get(name, name)
     top, *bottoms = re.split(r"\s*/\s*|\s+per\s+", name.rstrip("."))
     for sign, factors in ((1, [top]), (-1, bottoms)):
         for factor in factors:
@@ -101,11 +110,18 @@ def convert(value: Value, unit: str, to: str) -> Value | None:
     >>> convert(Fraction(5), "mA", "A"), convert(Fraction(5), "°C", "°F")
     (Fraction(1, 200), None)
     """
-    wanted, got = read(to), read(unit)
+    wanted, got = _meanings(to), _meanings(unit)
     if not wanted or not got:
         return value
-    same = wanted.dimension == got.dimension
-    return value * got.size / wanted.size if same else None
+    for one, other in itertools.product(wanted, got):
+        if one.dimension == other.dimension:
+            return value * other.size / one.size
+    return None
+
+
+def _meanings(name: str) -> list[Unit]:
+    name = name.strip()
+    return [unit for one in (name, *_ALSO.get(name, ())) if (unit := read(one))]
 
 
 def _named(name: str) -> tuple[str, Fraction] | None:
@@ -118,4 +134,4 @@ def _named(name: str) -> tuple[str, Fraction] | None:
 def names() -> list[str]:
     """Return the names of all known units, singular and plural, but for signs."""
     known = [name for name in _UNITS if name.isalpha()]
-    return [*known, *_SYMBOLS] + [f"{name}s" for name in known if len(name) > 2]
+    return [*_DEGREES, *known, *_SYMBOLS] + [f"{name}s" for name in known if len(name) > 2]

@@ -92,6 +92,11 @@ def test_precision_says_how_far_a_stated_number_may_be(truth, said, precision, v
         ("300 K", "300 °C", None, False), ("20 °C", "20 °F", None, False),
         ("20 °C", r"20^\circ \mathrm{C}", None, True),
         ("68 °F", "68 F", None, True), ("20", "20 °C", "°F", False), ("20", "20 °C", None, True),
+        ("20°C", "20 degrees", None, True), ("20 °C", "20 degrees Celsius", None, True),
+        ("20 °C", "20 degrees Fahrenheit", None, False), ("20 °C", "20 deg C", None, True),
+        ("-5 degrees", "-5°C", None, True), ("-5°C", "-5 degrees", None, True),
+        ("72 degrees", "72°F", None, True), ("72 degrees", "72 K", None, False),
+        ("3 tons", "3 T", None, True), ("3000 kg", "3 T", None, True), ("3 kg", "3 T", None, False),
         ("50", "0.5", None, False), ("50", "0.5", "percent", True), ("3", "3 hours", "days", False),
     ],
 )  # fmt: skip

@@ -210,6 +210,12 @@ MATHS = [r"$\frac{1}{3}$", r"$2\sqrt{3}$", r"$3\sqrt{2}$", "12.5", "$5 \\mathrm{
         (HALVES, r"\boxed{\text{C. $\frac{\pi}{2}$}}", "C"),
         (HALVES, r"\boxed{\textbf{(C) $\frac{\pi}{2}$}}", "C"),
         (SINGLES, "The answer is (E) No correct answer.", "E"),
+        (["≤", "≥", "="], r"\boxed{\leq}", "A"),
+        (["∞", "0", "1", "-1"], r"\boxed{\infty}", "A"),
+        (["<", ">", "="], r"\boxed{\gt}", "B"),
+        (["5 mW", "5 MW"], "5 MW", "B"),
+        (["Aa", "AA"], "AA", "B"),
+        (["x", "y"], r"\boxed{y}", "B"),
         # stated, and none of the options
         (OPTIONS, r"\boxed{36}", "none"),
         (OPTIONS, "The answer is F.", "none"),
@@ -274,6 +280,9 @@ def test_read_choice(options, text, letter):
         ("meta, base, 0.1", "The labels are meta, base, 0.1.", "meta, base, 0.1.", True),
         ("meta, base, 0.1", "meta, base, 0.2", "meta, base, 0.2", False),
         ("2 or 3", r"\boxed{2, 3}", "2, 3", True),
+        ("20°C", "The temperature is 20 degrees Celsius.", None, True),
+        ("20°C", "The temperature is 20 degrees Fahrenheit.", None, False),
+        ("72 degrees", "It is 72°F.", None, True),
         # not what is asked
         ("12", "The answer is 12 or 13.", None, None),
         ("158", "The total is **158 + LK**.", None, None),
