@@ -17,7 +17,7 @@ from typing import Any
 
 from tasks.data import FOLDER, Data, Row, Source, hub
 from tasks.data.loading import loader
-from tasks.grading import amounts, equivalence, extract, olympiad, units
+from tasks.grading import amounts, equivalence, extract, olympiad, relations, units
 from tasks.judging import Reading, metrics
 
 CONFIGS = (
@@ -177,12 +177,20 @@ def robust(row: Row, text: str) -> Reading:
 
 def _is_near(row: Row, truth: str, said: str) -> bool:
     """Whether the stated numbers are the true ones, in any order, within the question's errors."""
-    true, stated, errors = equivalence.items(truth), equivalence.items(said), _precisions(row)
+    true, errors = equivalence.items(truth), _precisions(row)
+    stated = [part for one in equivalence.items(said) for part in equivalence.both_signs(one)]
     if len(errors) == 1:
         errors *= len(true)
-    if len(true) != len(stated) or len(true) != len(errors):
+    if len(true) != len(errors):
         return False
-    for one, error in zip(true, errors, strict=True):
+    pairs = [
+        (part, error)
+        for one, error in zip(true, errors, strict=True)
+        for part in equivalence.both_signs(one)
+    ]
+    if len(pairs) != len(stated):
+        return False
+    for one, error in pairs:
         near = [
             other for other in stated if _gap(one, other, row["unit"]) <= error * olympiad.SLACK
         ]
@@ -194,11 +202,23 @@ def _is_near(row: Row, truth: str, said: str) -> bool:
 
 def _gap(truth: str, said: str, unit: str) -> float:
     """Return how far a stated number is from the true one, in its unit."""
-    true, stated = (amounts.read(text.rpartition("=")[2], letters=False) for text in (truth, said))
+    true, stated = (amounts.read(_worth(text), letters=False) for text in (truth, said))
     if not true or not stated or true.letters or stated.letters:
         return math.inf
     value = units.convert(stated.value, stated.unit, unit or true.unit)
-    return math.inf if value is None else olympiad.apart(true.value, value)
+    if value is None:
+        return math.inf
+    if not amounts.is_percent(unit):
+        return olympiad.apart(true.value, value)
+    wanted = true.value * 100 if true.percent else true.value
+    shares = [value * 100] if stated.percent else [value, value * 100]
+    return min(olympiad.apart(wanted, share) for share in shares)
+
+
+def _worth(text: str) -> str:
+    """Return the right side of an equation, also of a rough one; any other text as it is."""
+    relation = relations.split(text)
+    return relation.right if relation and relation.sign in ("=", "\\approx") else text
 
 
 def groups(row: Row) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ def _other_unit(truth: str, said: str) -> bool:
 def _compare(truth: str, said: str, asked: Asked) -> bool | None:
     r"""Compare by the shape of the truth, from the outermost mark inwards."""
     if _PAIR.search(truth) or _PAIR.search(said):
-        return _unordered(_both_signs(truth), _both_signs(said), asked)
+        return _unordered(_signed(truth), _signed(said), asked)
     if _MATRIX.search(truth):
         return _matrices(truth, said, asked)
     if _is_joined(truth):
@@ -213,9 +213,14 @@ def _is_joined(text: str) -> bool:
     return amount is None or bool(amount.letters)
 
 
-def _both_signs(text: str) -> list[str]:
+def both_signs(text: str) -> list[str]:
+    r"""Return what `\pm` stands for, with plus and with minus; else the text alone."""
+    return [_PAIR.sub(sign, text) for sign in "+-"] if _PAIR.search(text) else [text]
+
+
+def _signed(text: str) -> list[str]:
     if _PAIR.search(text):
-        return [_PAIR.sub("+", text), _PAIR.sub("-", text)]
+        return both_signs(text)
     if _JOINED.search(text):
         return _split(text)
     listed = _listed(text)

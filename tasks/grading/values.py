@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from tasks.grading import claims, equivalence, quantities, words
+from tasks.grading import amounts, claims, equivalence, quantities, words
 from tasks.grading.places import Place, places
 from tasks.grading.quantities import Quantity
 from tasks.grading.single import plain_words
@@ -223,13 +223,19 @@ def _stated(place: Place, truth: str) -> str | None:
         ]
         if found:
             return found[-1]
-        listed = None if _WORD.search(truth) else _listed(said)
+        listed = None if _is_worded(truth) else _listed(said)
         return listed or _after_cue(text) or (text if place.is_plain else None)
     if len(formulas) == 1 or (formulas and place.kind == "last"):
         return formulas[-1]
     if place.kind in ("mark", "whole"):
         return re.split(r"(?<=\w)\.\s", text)[0]
     return _after_cue(text)
+
+
+def _is_worded(truth: str) -> bool:
+    """Whether a list has words beside its amounts and their units, as names of its parts."""
+    parts = equivalence.items(truth)
+    return bool(_WORD.search(truth)) and any(not amounts.read(x, letters=False) for x in parts)
 
 
 def _listed(said: quantities.Sentence) -> str | None:

@@ -114,6 +114,17 @@ def test_the_official_verdict(text, more, right):
         ("$1.5$,$2.5$", "0.1,0.01", "", r"\boxed{2.55, 1.45}", False),
         ("$1.5$,$2.5$", "0.1", "", r"\boxed{1.45}", False),
         (r"$\pi$", "0.1", "", r"\boxed{1e999}", False),
+        ("$9.8$", "0.2", "m/s^2", r"\boxed{g \approx 9.9}", True),
+        ("$9.8$", "0.2", "m/s^2", r"\boxed{g \approx 10.9}", False),
+        ("$9.8$", "0.2", "m/s^2", r"\boxed{g > 9.9}", None),
+        (r"$\pm 1.5$", "0.1", "", r"\boxed{\pm 1.55}", True),
+        (r"$\pm 1.5$", "0.1", "", r"\boxed{-1.55, 1.45}", True),
+        (r"$\pm 1.5$", "0.1", "", r"\boxed{x = \pm 1.55}", True),
+        (r"$\pm 1.5$", "0.1", "", r"\boxed{1.55}", False),
+        (r"$\pm 1.5$", "0.1", "", r"\boxed{\pm 1.7}", False),
+        ("$32$", "1", "%", r"\boxed{0.325}", True),
+        ("$32$", "1", "%", r"\boxed{32.5\%}", True),
+        ("$32$", "1", "%", r"\boxed{0.34}", False),
     ],
 )
 def test_the_errors_hold_in_the_unit_of_the_question(truth, error, unit, text, right):

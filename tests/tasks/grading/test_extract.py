@@ -283,6 +283,9 @@ def test_read_choice(options, text, letter):
         ("20°C", "The temperature is 20 degrees Celsius.", None, True),
         ("20°C", "The temperature is 20 degrees Fahrenheit.", None, False),
         ("72 degrees", "It is 72°F.", None, True),
+        ("3 hours, 4 hours", "They took 3 hours and 4 hours.", None, True),
+        ("1 meter, 2 meters", "They are 2 meters and 1 meter long.", None, True),
+        ("3 hours, 4 hours", "They took 3 hours and 5 hours.", None, False),
         # not what is asked
         ("12", "The answer is 12 or 13.", None, None),
         ("158", "The total is **158 + LK**.", None, None),
