@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from tasks.grading import amounts, claims, equivalence, quantities, words
+from tasks.grading import amounts, claims, equivalence, quantities, units, words
 from tasks.grading.places import Place, places
 from tasks.grading.quantities import Quantity
 from tasks.grading.single import plain_words
@@ -233,9 +233,10 @@ def _stated(place: Place, truth: str) -> str | None:
 
 
 def _is_worded(truth: str) -> bool:
-    """Whether a list has words beside its amounts and their units, as names of its parts."""
-    parts = equivalence.items(truth)
-    return bool(_WORD.search(truth)) and any(not amounts.read(x, letters=False) for x in parts)
+    """Whether a list has words beside its amounts and their units: names of parts or things."""
+    found = [amounts.read(part, letters=False) for part in equivalence.items(truth)]
+    plain = all(one and (not one.unit or units.read(one.unit)) for one in found)
+    return bool(_WORD.search(truth)) and not plain
 
 
 def _listed(said: quantities.Sentence) -> str | None:

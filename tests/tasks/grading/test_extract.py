@@ -286,6 +286,7 @@ def test_read_choice(options, text, letter):
         ("3 hours, 4 hours", "They took 3 hours and 4 hours.", None, True),
         ("1 meter, 2 meters", "They are 2 meters and 1 meter long.", None, True),
         ("3 hours, 4 hours", "They took 3 hours and 5 hours.", None, False),
+        ("5 apples and 3 pears", "They ate 3 apples and 5 pears.", None, None),
         # not what is asked
         ("12", "The answer is 12 or 13.", None, None),
         ("158", "The total is **158 + LK**.", None, None),
