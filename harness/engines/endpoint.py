@@ -155,7 +155,7 @@ class Endpoint:
         except Failed as failure:
             if failure.crowded or failure.down:
                 raise
-            return owner  # that page is broken, today and tomorrow
+            return owner  # no word of waiting: that page is broken
         except (Refused, Closed, Unreadable):
             return owner
         version = told.get("version") if isinstance(told, dict) else None

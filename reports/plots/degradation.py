@@ -88,7 +88,7 @@ def _figure(blocks: Sequence[Block], style: dict[str, Style], published_behind: 
         axis.set_ylabel(f"{name}\n(%)" if name else "accuracy (%)")
         if first:
             if len(blocks) > 1:
-                axis.set_title(plots.plain(block.title), loc="left", fontweight="bold")
+                plots.head(axis, block.title)
             if block.choice:
                 best = f"best on validation: α = {block.choice.alpha:g}"
                 axis.set_title(best, loc="right", fontsize=6)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from common.provenance import Amount, cost_of, whole
@@ -90,6 +91,14 @@ def front(points: Sequence[Point]) -> list[Point]:
     return found
 
 
+def stairs(points: Sequence[Point], left: float, right: float) -> list[tuple[float, float]]:
+    """The corners of the front's line between two costs: each point's score up to the next one."""
+    best = front(points)
+    places = [*(max(point.cost, left) for point in best), right]
+    steps = zip(best, pairwise(places), strict=True)
+    return [(place, point.score) for point, ends in steps for place in ends]
+
+
 def plots(tables: Sequence[Table]) -> list[list[Plot]]:
     """Cost against score with the Pareto front: of each table with costs, a plot an axis.
 
@@ -140,12 +149,8 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
     elif any(not point.cost for point in every):
         left = 0.0
     place = {point: max(point.cost, left) for point in found}
-    best = front(found)
-    ends = [*(place[point] for point in best[1:]), right]
-    stairs = [
-        (x, point.score) for point, end in zip(best, ends, strict=True) for x in (place[point], end)
-    ]
-    axis.plot(*zip(*stairs, strict=True), color=INK, linewidth=0.8, alpha=0.7)
+    line = stairs(found, left, right)
+    axis.plot(*zip(*line, strict=True), color=INK, linewidth=0.8, alpha=0.7)
     looks = dict(zip(("given", "trained", "merge"), style.STYLES, strict=False))
     for point in found:
         look = looks[point.kind]
@@ -170,7 +175,7 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
     named = [
         Named(style.plain(p.label), place[p], p.score, looks[p.kind].color) for p in _named(found)
     ]
-    put(axis, named, [(place[p], p.score, _error(p)) for p in found], stairs)
+    put(axis, named, [(place[p], p.score, _error(p)) for p in found], line)
     return figure
 
 

@@ -95,7 +95,5 @@ def _panel(
         place = max(point.cost, ends[0])
         more = {"elinewidth": 0.7, "clip_on": False}
         axis.errorbar(place, point.score, point.stderr, **looks[point.kind], **more)
-    best = pareto.front(found)
-    x, y = [max(point.cost, ends[0]) for point in best], [point.score for point in best]
-    if best:
-        axis.step([*x, ends[1]], [*y, y[-1]], where="post", color=INK, linewidth=0.7, alpha=0.6)
+    if line := pareto.stairs(found, *ends):
+        axis.plot(*zip(*line, strict=True), color=INK, linewidth=0.7, alpha=0.6)

@@ -115,3 +115,9 @@ def test_without_a_cost_nothing_is_drawn(tmp_path):
         answers = graded.simple_answers(questions, [1, 0, 1, 1])
         graded.write_run(tmp_path / name, questions, answers, seconds=3.0)
     assert pareto.plots([tables.compare(load.collect([tmp_path]).blocks[0])]) == [[]]
+
+
+def test_the_line_of_the_front_goes_up_in_stairs_from_edge_to_edge():
+    line = pareto.stairs(points((0, 50), (4, 40), (5, 60)), 2.0, 10.0)
+    assert line == [(2.0, 50), (5, 50), (5, 60), (10.0, 60)]
+    assert pareto.stairs([], 2.0, 10.0) == []
