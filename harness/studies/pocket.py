@@ -3,6 +3,7 @@
     driftbench reproduce pocket                               the primary arms, on one seed
     driftbench reproduce pocket --seeds 10 --controls         everything that is counted
     driftbench reproduce pocket --set tune=true               what settings are chosen from
+    driftbench reproduce pocket --seeds 6 --set variants=true other worlds and reasoners of a family
 
 Settings come from `pocket_settings.json`, which the tuning wrote (`driftbench tune`), or from
 another such file, `--set chosen=FILE`. Tuning has seeds of its own, which count for nothing else.
@@ -17,7 +18,7 @@ from pathlib import Path
 from common.errors import UserError
 from harness.studies import pocket_steps as steps_of
 from harness.studies import tuning
-from harness.studies.pocket_arms import ARMS, FAMILIES, VARIANTS, VARIED, Settings
+from harness.studies.pocket_arms import ARMS, FAMILIES, HOME, VARIANTS, VARIED, Settings
 from harness.studies.pocket_steps import CHOICE, FIRST_CHOICE, VALIDATION, Place
 from harness.studies.step import (
     Claim,
@@ -36,7 +37,6 @@ TUNING_SEEDS = (0, 1)
 FIRST_SEED = 20
 """Of those that count."""
 MOST_SEEDS = 10
-VARIANT_SEEDS = 6
 STAND_INS = {("llava_next", 24): 30}
 """Model and seed whose reasoner misses its gate at all of its tries → the next seed that has one.
 
@@ -112,18 +112,30 @@ CLAIMS = (
 )
 
 
-def study(*, seeds: int = 1, controls: bool = False, tune: bool = False, chosen: str = "") -> Study:
+def study(
+    *,
+    seeds: int = 1,
+    controls: bool = False,
+    tune: bool = False,
+    variants: bool = False,
+    chosen: str = "",
+) -> Study:
     """Build the study.
 
     Args:
         seeds: That count; each makes its own world, models and questions. An arm that no primary
             claim names counts fewer (`Arm.seeds`).
-        controls: All arms, and the variants of a family, not those alone that primary claims name;
-            but none for which no settings were chosen.
+        controls: All arms, not those alone that primary claims name; but none for which no settings
+            were chosen.
         tune: Try the settings of all arms on the tuning seeds, and choose, instead of counting.
+        variants: Few arms, in one family and its variants, instead of many in three.
         chosen: File of chosen settings, instead of `pocket_settings.json`.
     """
-    return _tuning() if tune else _counting(seeds, controls, Path(chosen) if chosen else SETTINGS)
+    if variants and controls:
+        raise UserError("the variants of the pocket study have no controls; leave --controls out")
+    if tune:
+        return _tuning_of_variants() if variants else _tuning()
+    return _counting(seeds, controls, variants, Path(chosen) if chosen else SETTINGS)
 
 
 # Tuning
@@ -131,7 +143,6 @@ def study(*, seeds: int = 1, controls: bool = False, tune: bool = False, chosen:
 
 def _tuning() -> Study:
     homes = [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in FAMILIES]
-    variants = [Place(family, seed, tuning=True) for seed in TUNING_SEEDS for family in VARIANTS]
     primary = [name for name, arm in ARMS.items() if arm.grid and arm.primary]
     others = [name for name, arm in ARMS.items() if arm.grid and not arm.primary]
     steps: list[Step] = []
@@ -150,16 +161,32 @@ def _tuning() -> Study:
         steps += _tried(place, others, "more_runs")
         trials += steps_of.trials(place, others, "more_runs")
         runs.append(f"{place.at}/more_runs")
-    for place in variants:
-        steps += steps_of.models(place, VARIED)
-        asked = [place.model("vlm")] if place.owns("vlm") else []
-        steps += _tried(place, place.arms, "runs", *asked)
-        trials += _trials(place, place.arms, "runs")
-        runs.append(f"{place.at}/runs")
-    steps += [_choose(CHOICE, runs), _reported([*runs, CHOICE])]
+    return _chosen_from(steps, trials, runs)
+
+
+def _tuning_of_variants() -> Study:
+    steps: list[Step] = []
+    trials: list[Trial] = []
+    runs: list[str] = []
+    for seed in TUNING_SEEDS:
+        steps.append(steps_of.world(Place(HOME, seed, tuning=True)))
+        for family in (HOME, *VARIANTS):
+            place = Place(family, seed, tuning=True)
+            # Home's own settings were chosen with those of the other families.
+            names = ["merge"] if family == HOME else [one for one in VARIED if place.owns(one)]
+            steps += steps_of.models(place, names)
+            asked = [place.model("vlm")] if place.owns("vlm") else []
+            steps += _tried(place, names, "runs", *asked)
+            trials += _trials(place, names, "runs")
+            runs.append(f"{place.at}/runs")
+    return _chosen_from(steps, trials, runs)
+
+
+def _chosen_from(steps: Sequence[Step], trials: Sequence[Trial], runs: Sequence[str]) -> Study:
     tried = dict.fromkeys(trial.method for trial in trials)
     methods = [Method(name=name, label=_label(name), runs=()) for name in tried]
-    return _study(steps, methods, trials)
+    ends = [_choose(CHOICE, runs), _reported([*runs, CHOICE])]
+    return _study([*steps, *ends], methods, trials, ())
 
 
 def _trials(place: Place, names: Iterable[str], runs: str) -> list[Trial]:
@@ -187,34 +214,24 @@ def _choose(out: str, runs: Sequence[str], *words: str) -> Step:
 # Counting
 
 
-def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
+def _counting(seeds: int, controls: bool, variants: bool, chosen: Path) -> Study:
     if seeds > MOST_SEEDS:
         raise UserError(f"{seeds} seeds: the pocket study counts at most {MOST_SEEDS}")
     tuned = tuning.read(chosen)
-    variants = [
-        family
-        for family in VARIANTS
-        if all(_has_settings(tuned, arm, family) for arm in Place(family, FIRST_SEED).arms)
-    ]
     if controls:
-        _tell_left_out(tuned, variants, chosen)
+        _tell_left_out(tuned, chosen)
     steps: list[Step] = []
     runs: dict[str, list[MethodRun]] = {}
     for number in range(seeds):
-        families = [*FAMILIES, *(variants if controls and number < VARIANT_SEEDS else ())]
+        families = (HOME, *VARIANTS) if variants else FAMILIES
         places = [Place(family, _seed(family, number)) for family in families]
         steps += [steps_of.world(place) for place in {one.seed: one for one in places}.values()]
         of_places = []
         for place in places:
-            names = [
-                name
-                for name in place.arms
-                if place.family in VARIANTS
-                or ARMS[name].primary
-                or (controls and number < ARMS[name].seeds and _can_count(tuned, name, place))
-            ]
-            of_places.append(_counted(place, names, tuned, chosen))
-            for name in ("vlm", "reasoner", *(VARIED if place.family in VARIANTS else names)):
+            names = VARIED if variants else _counting_here(place, number, controls, tuned)
+            made = [name for name in names if place.owns(name)]
+            of_places.append(_counted(place, made, tuned, chosen))
+            for name in ("vlm", "reasoner", *names):
                 folder = f"{place.of(name).at}/runs/{_run(name, place, tuned, chosen)}"
                 runs.setdefault(name, []).append(MethodRun(place.family, place.seed, folder))
             runs.setdefault("sweep", []).extend(
@@ -231,7 +248,17 @@ def _counting(seeds: int, controls: bool, chosen: Path) -> Study:
         for name in order
         if name in runs
     ]
-    return _study(steps, methods, ())
+    # What was declared is of three families, and is tested in them.
+    return _study(steps, methods, (), (*PRIMARY, *EXPLORATORY) if variants else CLAIMS)
+
+
+def _counting_here(place: Place, number: int, controls: bool, tuned: tuning.Tuned) -> list[str]:
+    """Arms of a family on a seed, the first of which has the number 0."""
+    return [
+        name
+        for name, arm in ARMS.items()
+        if arm.primary or (controls and number < arm.seeds and _can_count(tuned, name, place))
+    ]
 
 
 def _has_settings(tuned: tuning.Tuned, name: str, family: str) -> bool:
@@ -243,17 +270,15 @@ def _can_count(tuned: tuning.Tuned, name: str, place: Place) -> bool:
     return taught and _has_settings(tuned, name, place.family)
 
 
-def _tell_left_out(tuned: tuning.Tuned, variants: Sequence[str], chosen: Path) -> None:
+def _tell_left_out(tuned: tuning.Tuned, chosen: Path) -> None:
     left = [
         arm.label
         for name, arm in ARMS.items()
         if not arm.primary and not all(_has_settings(tuned, name, family) for family in FAMILIES)
     ]
-    left += [family.title for name, family in VARIANTS.items() if name not in variants]
     if left:
         print(
-            f"driftbench: {len(left)} arms and variants are left out, as {chosen} has no settings "
-            f"chosen for them: {'; '.join(left)}",
+            f"driftbench: left out, as {chosen} has no settings chosen for them: {'; '.join(left)}",
             file=sys.stderr,
         )
 
@@ -290,7 +315,12 @@ def _run(name: str, place: Place, tuned: tuning.Tuned, chosen: Path) -> str:
 # What both compare
 
 
-def _study(steps: Sequence[Step], methods: Sequence[Method], trials: Sequence[Trial]) -> Study:
+def _study(
+    steps: Sequence[Step],
+    methods: Sequence[Method],
+    trials: Sequence[Trial],
+    claims: Sequence[Claim],
+) -> Study:
     made = {method.name for method in methods if method.runs}
     return Study(
         name="pocket",
@@ -298,7 +328,7 @@ def _study(steps: Sequence[Step], methods: Sequence[Method], trials: Sequence[Tr
         steps=tuple(steps),
         forked=True,
         methods=tuple(methods),
-        claims=tuple(one for one in CLAIMS if {one.method, one.against} <= made),
+        claims=tuple(one for one in claims if {one.method, one.against} <= made),
         baseline="sft" if "sft" in made else "",
         trials=tuple(trials),
         tuning=RULE,

@@ -34,6 +34,8 @@ FAMILIES = {
     "qwen2_5_vl": Family("qwen2_5_vl", "far", "other"),
 }
 """Those that the claims are about. Qwen2.5-VL's reasoner lies as far as DeepSeek-R1-Distill's."""
+HOME = "llava_next"
+"""Family that the variants are of."""
 VARIANTS = {
     "llava_next_0_4": Family("llava_next", share=0.4, title="LLaVA-NeXT, code share 0.4"),
     "llava_next_1_0": Family("llava_next", share=1.0, title="LLaVA-NeXT, code share 1.0"),
@@ -43,7 +45,7 @@ VARIANTS = {
         "llava_next", "far", "other", title="LLaVA-NeXT, far reasoner, other RoPE"
     ),
 }
-"""The dial of the world, and distance × RoPE; a few arms each."""
+"""The dial of the world, and distance × RoPE."""
 VARIED = ("merge", "sft", "drift", "merge_then_sft")
 
 

@@ -13,7 +13,6 @@ from harness.studies.pocket_arms import (
     ARMS,
     FAMILIES,
     VARIANTS,
-    VARIED,
     Arm,
     Family,
     Settings,
@@ -67,11 +66,6 @@ class Place(NamedTuple):
     def model(self, name: str) -> str:
         """Where a model lies, or an arm's checkpoint."""
         return f"{self.of(name).at}/{name}"
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """Those that can be made here."""
-        return tuple(ARMS) if self.family in FAMILIES else tuple(filter(self.owns, VARIED))
 
 
 class Made(NamedTuple):

@@ -16,7 +16,7 @@ from drift.pocket.world import CARDS, OPERATORS, Chain
 from driftbench.__main__ import application
 from harness.studies import load, pocket, process, rehearsal, rehearsed_models
 from harness.studies.paper_steps import FAMILIES
-from harness.studies.pocket_arms import ARMS, VARIANTS, VARIED
+from harness.studies.pocket_arms import ARMS, HOME, VARIANTS, VARIED
 from harness.studies.pocket_arms import FAMILIES as FAMILIES_OF_POCKET
 from harness.studies.small import FAMILIES as FAMILIES_SMALL
 from harness.studies.step import Written
@@ -57,17 +57,29 @@ def everything(chosen):
     return load.load("pocket", seeds=10, controls=True, settings=[f"chosen={chosen}"])
 
 
-def test_the_pocket_reads_only_what_its_steps_write(everything):
-    for study in (load.load("pocket"), load.load("pocket", settings=["tune=true"]), everything):
+@pytest.fixture(scope="module")
+def varied(chosen):
+    """The variants, tuned and counted."""
+    settings = ["variants=true", f"chosen={chosen}"]
+    return (
+        load.load("pocket", settings=[*settings, "tune=true"]),
+        load.load("pocket", seeds=6, settings=settings),
+    )
+
+
+def test_the_pocket_reads_only_what_its_steps_write(everything, varied):
+    tuning = load.load("pocket", settings=["tune=true"])
+    for study in (load.load("pocket"), tuning, everything, *varied):
         written = Written(study.steps)
         for step in study.steps:
             assert all(written.by(read) for read in step.reads)
 
 
-def test_what_goes_on_from_older_answers_takes_them_for_what_they_are(everything):
+def test_what_goes_on_from_older_answers_takes_them_for_what_they_are(everything, varied):
     """Of a checkpoint that has changed they are dropped, or no repeat would ever end."""
     studies = [load.load(name, controls=True) for name in ("paper", "small")]
-    for study in (*studies, load.load("pocket", settings=["tune=true"]), everything):
+    pockets = (load.load("pocket", settings=["tune=true"]), everything, *varied)
+    for study in (*studies, *pockets):
         asking = [one for one in study.steps if one.run[0] in ("eval", "sweep")]
         assert asking and all("--overwrite" in one.run for one in asking if one.resumes)
         for one in asking:
@@ -90,18 +102,18 @@ def test_a_model_of_ones_own_is_meant_from_where_it_is_named(tmp_path, monkeypat
 
 def test_arms_without_settings_of_their_own_are_left_out_aloud(tmp_path, chosen, capsys):
     held = json.loads(chosen.read_text())
-    del held["methods"]["digrap"], held["methods"]["drift"]["llava_next_far"]
+    del held["methods"]["digrap"], held["methods"]["ties"]["idefics3"]
     some = tmp_path / "some.json"
     some.write_text(json.dumps(held))
     study = load.load("pocket", seeds=1, controls=True, settings=[f"chosen={some}"])
-    assert "2 arms and variants are left out" in (said := capsys.readouterr().err)
-    assert "them: DiGraP toward the reasoner; LLaVA-NeXT, far reasoner\n" in said
+    assert (
+        f"left out, as {some} has no settings chosen for them: DiGraP toward the reasoner; TIES\n"
+        in (capsys.readouterr().err)
+    )
     methods = {method.name: method for method in study.methods}
     assert set(ARMS) - set(methods) == {"digrap"}
-    assert {run.family for run in methods["drift"].runs} == {*FAMILIES_OF_POCKET, *VARIANTS} - {
-        "llava_next_far"
-    }
-    assert not [one for one in study.steps if "digrap/" in one.name or "next_far/" in one.name]
+    assert {run.family for run in methods["ties"].runs} == {*FAMILIES_OF_POCKET} - {"idefics3"}
+    assert not [one for one in study.steps if one.name.endswith(("/digrap", "idefics3/ties"))]
     load.load("pocket", settings=[f"chosen={some}"])
     assert not capsys.readouterr().err
     del held["methods"]["sft"]
@@ -129,12 +141,39 @@ def test_steps_of_the_pocket_word_for_word(tmp_path, chosen):
     assert words(study, f"{at}/ip") == (
         f"merge {at}/vlm {at}/reasoner --method ip --base {at}/base --alpha 1.0 --out {at}/ip"
     )
-    assert words(study, "seed-21/llava_next_far/reasoner") == (
-        f"pocket reasoner llava_next {at}/base --out seed-21/llava_next_far/reasoner "
-        "--distance far --rope same --seed 21"
-    )
     mixed = words(study, f"{at}/sft_mixed")
     assert "data=[seed-21/world/train.jsonl," in mixed and f"{at}/said.jsonl]" in mixed
+
+
+def test_variants_share_with_their_home_what_is_not_varied(varied):
+    tuning, study = varied
+    home, far, dial = (f"seed-21/{name}" for name in (HOME, "llava_next_far", "llava_next_0_4"))
+    assert words(study, f"{far}/reasoner") == (
+        f"pocket reasoner llava_next {home}/base --out {far}/reasoner "
+        "--distance far --rope same --seed 21"
+    )
+    assert words(study, f"{dial}/vlm") == (
+        f"pocket vlm llava_next {home}/base --out {dial}/vlm --share 0.4 --seed 21"
+    )
+    runs = {
+        (method.name, run.family): run.folder
+        for method in study.methods
+        for run in method.runs
+        if run.seed == 21 and method.name != "sweep"
+    }
+    assert {name for name, _ in runs} == {"vlm", "reasoner", *VARIED}
+    assert {family for _, family in runs} == {HOME, *VARIANTS}
+    for of_home in (("vlm", "llava_next_far"), ("sft", "llava_next_far"),
+                    ("reasoner", "llava_next_0_4")):  # fmt: skip
+        assert runs[of_home] == f"{home}/runs/{of_home[0]}"
+    assert runs["sft", "llava_next_0_4"] == f"{dial}/runs/sft"
+    assert not [claim for claim in study.claims if claim.primary]
+    tried = Counter((one.method, one.family) for one in tuning.trials if one.method != "vlm")
+    assert set(tried.values()) == {8 * len(pocket.TUNING_SEEDS)}
+    assert ("sft", "llava_next_0_4") in tried and ("sft", "llava_next_far") not in tried
+    assert {family for method, family in tried if method == "drift"} == set(VARIANTS)
+    with pytest.raises(UserError, match="have no controls; leave --controls out"):
+        load.load("pocket", controls=True, settings=["variants=true"])
 
 
 def test_every_arm_of_the_pocket_has_equally_many_trials_on_seeds_that_do_not_count(everything):
@@ -192,14 +231,15 @@ def test_primary_claims_of_the_pocket_are_few_and_of_arms_that_every_study_makes
             assert all(seeds[family] == pocket.MOST_SEEDS for family in FAMILIES_OF_POCKET)
 
 
-def test_a_seed_whose_reasoner_misses_its_gate_has_a_stand_in(everything):
+def test_a_seed_whose_reasoner_misses_its_gate_has_a_stand_in(everything, varied):
     study = everything
     places = {(run.family, run.seed) for method in study.methods for run in method.runs}
-    families = FAMILIES_OF_POCKET | VARIANTS
     for (model, seed), other in pocket.STAND_INS.items():
-        own = [name for name, family in families.items() if family.model == model]
-        assert not [one for one in study.steps if f"seed-{seed}/{model}" in repr(one)]
-        assert all((family, other) in places for family in own)
+        for one, families in ((study, FAMILIES_OF_POCKET), (varied[1], VARIANTS)):
+            found = {(run.family, run.seed) for method in one.methods for run in method.runs}
+            own = [name for name, family in families.items() if family.model == model]
+            assert own and all((family, other) in found for family in own)
+            assert not [step for step in one.steps if f"seed-{seed}/{model}" in repr(step)]
         assert other >= pocket.FIRST_SEED + pocket.MOST_SEEDS  # counted nowhere else
     assert ("idefics3", 24) in places
     wrong = next(one for one in study.methods if one.name == "wrong_sums")
@@ -228,7 +268,15 @@ def test_more_seeds_than_were_declared_are_refused():
 @pytest.mark.parametrize("asked", [{"seeds": 3, "controls": True}, {}])
 @pytest.mark.parametrize("name", load.BUNDLED)
 def test_every_run_that_a_study_evaluates_is_of_a_method(name, asked):
-    study = load.load(name, **asked)
+    _all_compared(name, load.load(name, **asked))
+
+
+def test_every_run_that_the_variants_evaluate_is_of_a_method(varied):
+    for study in varied:
+        _all_compared("pocket", study)
+
+
+def _all_compared(name, study):
     runs = {run.folder for method in study.methods for run in method.runs}
     runs |= {trial.folder for trial in study.trials}
     for step in study.steps:
