@@ -171,7 +171,8 @@ def only(row: Row, tasks: Sequence[str] | None) -> Row:
     if tasks is None:
         return row
     kept = {where: found for where, found in row.run.verdicts.items() if where[0] in tasks}
-    return replace(row, run=replace(row.run, verdicts=kept))
+    card = replace(row.run.card, tasks=tuple(t for t in row.run.card.tasks if t.name in tasks))
+    return replace(row, run=replace(row.run, verdicts=kept, card=card))
 
 
 def answered(rows: Iterable[Row], tasks: Sequence[str]) -> None:

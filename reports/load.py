@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from harness.runs.folder import without_pictures
 from harness.statistics.compare import VALIDATION
 from harness.statistics.sides import read_run, run_folders, short_names
 from harness.studies import record
@@ -56,7 +57,7 @@ def collect(
 
 def _runs(paths: Sequence[Path], baseline: str | None, tasks: Sequence[str] | None) -> Material:
     folders = []
-    for path in paths:
+    for path in without_pictures(paths):
         found = run_folders(path)
         if not found and record.place(path).is_file():
             cards = sorted(path.rglob("run.json"), key=lambda card: len(card.parts))

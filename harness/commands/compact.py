@@ -17,7 +17,11 @@ def compact(
     shards become one; the run goes on, and is read, as before.
     """
     from harness.runs.export import compact as room
+    from harness.runs.folder import read_card, without_pictures
 
+    runs = without_pictures(runs)
+    for run in runs:  # before anything is written
+        read_card(run)
     for run in runs:
         with working(f"writing the answers of {run}"):
             path = room(run)

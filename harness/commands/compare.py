@@ -108,9 +108,9 @@ def compare(
         )
     if not found.differences:
         raise UserError(f"nothing can be compared: {' '.join(found.notes)}".rstrip("."))
-    unfinished = [s.name for s in sides if not all(run.card.finished for run in s.runs)]
+    partial = [side.name for side in sides if not all(run.whole for run in side.runs)]
     share = None if margin is None else margin / 100
-    judged = gate.judge(found, share, unfinished) if fail_if else None
+    judged = gate.judge(found, share, partial) if fail_if else None
     if format == "text":
         _print(found)
         for one in judged.judged if judged else ():

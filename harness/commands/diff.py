@@ -1,7 +1,6 @@
 """`driftbench diff`: the questions that came out differently in two runs."""
 
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +30,7 @@ def diff(
 
     Of several answers to a question those are counted that are right.
     """
-    from harness.statistics.sides import read_run
+    from harness.statistics.sides import other_questions, read_run, reworded
 
     if to not in (None, "right", "wrong"):
         raise UserError(f"--to is right or wrong, not {to!r}")
@@ -39,17 +38,21 @@ def diff(
     where = _filtered(first, second, task, group)
     flips: list[tuple[list[Verdict], list[Verdict]]] = []
     for key in where:
-        found = list(_flips(first.verdicts[key], second.verdicts[key]))
+        others = other_questions(first, second, key[0])
+        pairs = _pairs(first.verdicts[key], second.verdicts[key], others)
+        found = [pair for pair in pairs if _right(pair)]
         flips += [pair for pair in found if to is None or (_right(pair) > 0) == (to == "right")]
         up = sum(_right(pair) > 0 for pair in found)
-        common = {v.id for v in first.verdicts[key]} & {v.id for v in second.verdicts[key]}
-        print(
-            printable(
-                f"{key[0]}{'' if key[1] == 'all' else ', ' + key[1]}: of {len(common):,} questions "
-                f"{up:,} became right and {len(found) - up:,} wrong from {first.card.name} to "
-                f"{second.card.name}"
-            )
+        said = (
+            f"{key[0]}{'' if key[1] == 'all' else ', ' + key[1]}: of {len(pairs):,} questions "
+            f"{up:,} became right and {len(found) - up:,} wrong from {first.card.name} to "
+            f"{second.card.name}"
         )
+        if others:
+            said += f"; under {len(others):,} ids they were asked other questions, left out here"
+        if count := len(reworded(first, second, key[0])) - len(others):
+            said += f"; {count:,} were put in other words or with other pictures"
+        print(printable(said))
     rows = []
     for old, new in flips[:limit]:
         groups = ", ".join(name for name in old[0].groups if name != "all")
@@ -80,15 +83,12 @@ def _filtered(a: "Run", b: "Run", task: str | None, group: str | None) -> list[t
     return found
 
 
-def _flips(
-    a: "list[Verdict]", b: "list[Verdict]"
-) -> "Iterator[tuple[list[Verdict], list[Verdict]]]":
-    """Yield the verdicts of each question whose score differs."""
+def _pairs(
+    a: "list[Verdict]", b: "list[Verdict]", others: set[str]
+) -> "list[tuple[list[Verdict], list[Verdict]]]":
+    """The verdicts of each question that both were asked; `others` are ids of different ones."""
     first, second = _by_id(a), _by_id(b)
-    for id, old in first.items():
-        new = second.get(id, [])
-        if new and _right((old, new)):
-            yield old, new
+    return [(first[id], second[id]) for id in first if id in second and id not in others]
 
 
 def _by_id(verdicts: "list[Verdict]") -> "dict[str, list[Verdict]]":

@@ -65,7 +65,9 @@ def score(
     After a scoring rule has changed, under another protocol, or with a judge. No model is asked for
     answers. The verdicts of another protocol lie beside the run's own, in RUN/scored.
     """
-    runs = runs or []
+    from harness.runs.folder import without_pictures
+
+    runs = without_pictures(runs or [])
     if responses is not None:
         if runs or diff:
             raise UserError("--responses makes a run of its own: leave RUN and --diff out")

@@ -28,7 +28,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +55,9 @@ RENAMED = {"open": "unparsed"}
 
 SCORED = "scored"
 """Folder in a run folder, with the verdicts of protocols beside the run's own."""
+
+PICTURES = "images"
+"""Folder beside run folders."""
 
 UNDATED = {"vlmevalkit": "vlmevalkit-2025"}
 """Names of protocols in older run folders → today's."""
@@ -167,7 +170,14 @@ def read_replies(run: Path) -> list[dict[str, str]]:
 
 def image_path(run: Path, image: Image) -> Path:
     """Where a run's picture lies: beside the run folder, or the link to it, under its sha256."""
-    return Path(os.path.abspath(run)).parent / "images" / f"{image.sha256}{image.suffix}"
+    return Path(os.path.abspath(run)).parent / PICTURES / f"{image.sha256}{image.suffix}"
+
+
+def without_pictures(folders: Sequence[Path]) -> list[Path]:
+    """Of several folders those but the one of pictures that lies among runs: `runs/*` names it."""
+    if len(folders) < 2:
+        return list(folders)
+    return [one for one in folders if one.name != PICTURES or (one / "run.json").exists()]
 
 
 def has_image(run: Path, image: Image, size: int) -> bool:

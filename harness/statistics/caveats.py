@@ -59,12 +59,10 @@ def about(side: Side, base: Side, task: str, k: int) -> Iterator[str]:
 def of_runs(sides: Sequence[Side], tasks: Sequence[str], metric: str) -> Iterator[str]:
     """Yield what is to be known of single runs."""
     for run in (run for side in sides for run in side.runs):
-        asked = run.card.sampling.n * sum(task.n for task in run.card.tasks)
-        graded = sum(len(run.verdicts[task, "all"]) for task in run.tasks)
-        there = min(graded, run.kept)
+        there, asked = run.answers
         if not run.card.finished:
-            yield f"{run.name} is not finished: {graded:,} of {asked:,} answers are graded."
-        elif there < asked:
+            yield f"{run.name} is not finished: {there:,} of {asked:,} answers are graded."
+        elif not run.whole:
             yield (
                 f"{run.name} has lost answers: it was finished, and {there:,} of {asked:,} are "
                 "there."

@@ -10,7 +10,6 @@ Two families of tests, each corrected by itself (Holm 1979):
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -161,9 +160,13 @@ def compare(
                 note(notes, task, side, text)
     for where, own, places in _besides(base, bases, headline) if groups else ():
         for side in (side for side in sides if side is not own):
-            with suppress(Unpairable):
+            try:
                 one = versus(side, own, places, score, k)
-                found["exploratory"].append(_Found(where, side.name, own.name, one))
+            except Unpairable as error:
+                if where[1] == MEAN:  # a group that one of them lacks is no news
+                    note(notes, MEAN, side, f"cannot be compared with {own.name}: {error}")
+                continue
+            found["exploratory"].append(_Found(where, side.name, own.name, one))
     return Comparison(
         baseline=base.name,
         sides=tuple(side.name for side in sides),

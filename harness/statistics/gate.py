@@ -15,6 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from common.errors import UserError
 from common.text import percent, probability, signed
 from harness.statistics.compare import Comparison
 
@@ -42,24 +43,32 @@ class Gate:
     judged: tuple[Judged, ...]
 
 
-def judge(found: Comparison, margin: float | None = None, unfinished: Collection[str] = ()) -> Gate:
+def judge(found: Comparison, margin: float | None = None, partial: Collection[str] = ()) -> Gate:
     """Judge every side but the baseline on every task that is compared.
 
     Args:
         found: The comparison.
         margin: Largest loss that is none, 0 … 1; None: any supported loss is one.
-        unfinished: Sides that have yet to answer questions: not worse so far is inconclusive.
+        partial: Sides of which answers are missing: not worse on the rest is inconclusive.
+
+    Raises:
+        UserError: Nothing but validation splits is compared.
     """
+    if not found.headline:
+        raise UserError(
+            "a gate judges benchmarks, and only validation splits are compared, on which methods "
+            "and settings are chosen: name another of --tasks, or leave --fail-if out"
+        )
     judged = []
     for side in (side for side in found.sides if side != found.baseline):
         for task in found.headline:
             one = _judged(side, task, found, margin)
-            late = {side, found.baseline} & {*unfinished}
+            late = {side, found.baseline} & {*partial}
             if one.outcome == "not worse" and late:
-                why = f"{' and '.join(sorted(late))} did not finish; so far {one.reason}"
+                why = f"answers of {' and '.join(sorted(late))} are missing; so far {one.reason}"
                 one = Judged(side, task, "inconclusive", why)
             judged.append(one)
-    there = {one.outcome for one in judged} or {"inconclusive"}
+    there = {one.outcome for one in judged}
     return Gate(next(one for one in OUTCOMES if one in there), tuple(judged))
 
 

@@ -163,12 +163,20 @@ def caption(found: Comparison) -> list[str]:
             f"level {LEVEL / len(headline):.2g}."
         )
     if exploratory:
-        texts.append(
-            f"Exploratory: the mean over tasks, groups and validation splits; their "
-            f"{len(exploratory)} differences are corrected among themselves, and none of them is "
-            "what the runs were compared for."
-        )
+        why = "not what the runs were compared for"
+        if len(exploratory) > 1:
+            why = f"their {len(exploratory)} differences are corrected among themselves, and {why}"
+        texts.append(f"Exploratory: {listed(_kinds(exploratory))}; {why}.")
     return texts
+
+
+def _kinds(exploratory: Sequence[Difference]) -> list[str]:
+    """What is looked at besides the tasks that count."""
+    kinds = {MEAN: "the mean over tasks", "all": "validation splits"}
+    there = {kinds.get(one.group, "groups") for one in exploratory}
+    return [
+        kind for kind in ("the mean over tasks", "groups", "validation splits") if kind in there
+    ]
 
 
 def remarks(found: Comparison) -> list[str]:

@@ -22,6 +22,7 @@ from harness.runs.folder import (
     read_questions,
     read_verdicts,
     scored_folder,
+    without_pictures,
 )
 from harness.runs.log import logs
 from harness.runs.schema import Cell, Question, RunCard, Verdict
@@ -59,6 +60,19 @@ class Run:
     def kept(self) -> int:
         """How many lines its logs hold."""
         return sum(map(count, logs(root(self.folder))))
+
+    @property
+    def answers(self) -> tuple[int, int]:
+        """How many are graded and there, and how many were to be asked for."""
+        asked = self.card.sampling.n * sum(task.n for task in self.card.tasks)
+        graded = sum(len(self.verdicts[task, "all"]) for task in self.tasks)
+        return min(graded, self.kept) if self.card.finished else graded, asked
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is finished, and no answer of it has been lost."""
+        there, asked = self.answers
+        return self.card.finished and there >= asked
 
     @cached_property
     def paper(self) -> bytes:
@@ -212,6 +226,8 @@ def sides_of(
             two sides have one name.
     """
     given = [(label, path) for label, paths in named for path in paths]
+    kept = without_pictures([path for _, path in given])
+    given = [(label, path) for label, path in given if path in kept]
     places = [(label, path, folder) for label, path in given for folder in runs_in(path)]
     short = short_names([folder for _, _, folder in places])
     alone = [name for name, (label, *_) in zip(short, places, strict=True) if not label]

@@ -83,6 +83,16 @@ def test_run_folders_become_a_report_without_the_plot(study, tmp_path, run):
     assert "paired difference to sft" in (tmp_path / "out" / "comparison.md").read_text()
 
 
+def test_of_some_tasks_only_their_answers_are_missed(tmp_path, run):
+    for name in ("a", "b"):
+        questions = [q for task in ("see", "think") for q in graded.simple_questions(8, task)]
+        graded.write_run(
+            tmp_path / name, questions, graded.simple_answers(questions, [0, 1] * 8), n=8
+        )
+    run(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out", "--tasks", "see")
+    assert "lost answers" not in (tmp_path / "out" / "comparison.md").read_text()
+
+
 def test_tasks_and_title_are_those_asked_for(tmp_path, run):
     tasks = ("see", "think", "think_validation")
     questions = [q for task in tasks for q in graded.simple_questions(8, task)]

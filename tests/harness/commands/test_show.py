@@ -118,6 +118,26 @@ def test_diff_counts_several_answers(tmp_path, driftbench):
     assert lines[3].endswith("1 of 1")
 
 
+def test_diff_leaves_out_other_questions_under_the_same_ids(tmp_path, driftbench):
+    a = graded.write(tmp_path / "a", graded.bits("1100"))
+    b = graded.write(tmp_path / "b", graded.bits("0011"), prompt="and what is {}?")
+    line = driftbench("diff", a, b).out.splitlines()[0]
+    assert line == (
+        "t: of 4 questions 2 became right and 2 wrong from a to b; 4 were put in other words or "
+        "with other pictures"
+    )
+    path = b / "questions.jsonl"
+    lines = path.read_text().splitlines()
+    lines[:3] = [
+        line.replace('"groups": []', '"groups": [], "of": "another"') for line in lines[:3]
+    ]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert driftbench("diff", a, b).out.splitlines()[0] == (
+        "t: of 1 questions 1 became right and 0 wrong from a to b; under 3 ids they were asked "
+        "other questions, left out here; 1 were put in other words or with other pictures"
+    )
+
+
 def test_diff_escapes_what_a_model_answered(tmp_path, driftbench):
     a = graded.write(tmp_path / "[red]a", {"q": ["\x1b[31m[bold]x"]})
     b = graded.write(tmp_path / "b", {"q": ["7"]})

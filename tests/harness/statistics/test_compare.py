@@ -357,7 +357,34 @@ def test_the_mean_over_tasks_is_exploratory_and_told_from_the_pooled_score(tmp_p
     assert row["difference"] == pytest.approx((1 / 2 + 1 / 4) / 2)
     assert {row["group"] for row in found["headline"]} == {"all"}
     assert compare(tmp_path / "sft", tmp_path / "drift", "--groups") == 0
-    assert " mean over t and u " in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert " mean over t and u " in out
+    assert "Exploratory: the mean over tasks; not what the runs were compared for." in out
+
+
+def test_a_mean_over_tasks_that_is_not_taken_is_told(tmp_path, capsys):
+    for name in ("a", "b", "c", "d"):
+        first = graded.write(tmp_path / name, graded.bits("1000"), groups=lambda id: ("g",))
+        join(first, graded.write(tmp_path / "u" / name, graded.bits("11000000"), task="u"))
+    sides = (f"{n}={tmp_path / one},{tmp_path / two}" for n, one, two in ("xab", "ycd"))
+    assert compare(*sides, "--groups") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "mean over tasks: y cannot be compared with x: a mean over tasks is taken of " in out
+    assert "Exploratory: groups; not what the runs were compared for." in out
+
+
+def test_the_folder_of_pictures_among_runs_is_no_run(tmp_path, pair, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    every = sorted(path.name for path in tmp_path.iterdir())
+    assert every == ["drift", "images", "sft"]
+    assert told(capsys, *every)["headline"] == told(capsys, "drift", "sft")["headline"]
+    assert told(capsys, "*")["headline"] == told(capsys, "drift", "sft")["headline"]
+    assert __main__.run(["report", *every, "--out", "../out"]) == 0
+    assert __main__.run(["score", *every]) == 2  # the benchmark is made up, and told so
+    assert "images" not in capsys.readouterr().err
+    assert __main__.run(["compare", "images"]) == 2
+    assert "images is not a run folder" in capsys.readouterr().err
 
 
 def test_a_task_that_the_baseline_did_not_answer_has_another(tmp_path, capsys):

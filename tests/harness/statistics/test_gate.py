@@ -62,8 +62,30 @@ def test_few_questions_that_differ_cannot_tell(gate):
 
 def test_a_run_that_did_not_finish_does_not_pass(gate):
     status, found = gate(MOVED, "--fail-if", "inconclusive", finished=False)
-    assert status == 3 and found["judged"][0]["reason"].startswith("new did not finish; so far ")
-    assert found["outcome"] == "inconclusive"
+    assert status == 3 and found["outcome"] == "inconclusive"
+    assert found["judged"][0]["reason"].startswith("answers of new are missing; so far ")
+
+
+@pytest.mark.parametrize("log", ["responses", "verdicts"])
+def test_a_run_that_lost_answers_does_not_pass(gate, tmp_path, log, capsys):
+    gate(MOVED)
+    path = tmp_path / "new" / f"{log}.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:50]))
+    words = ["compare", str(tmp_path / "old"), str(tmp_path / "new"), "--fail-if", "inconclusive"]
+    assert __main__.run(words) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    assert "new has lost answers: it was finished, and 50 of 60 are there." in out
+    assert "gate: new on t is inconclusive: answers of new are missing; so far " in out
+
+
+def test_a_gate_on_validation_alone_is_refused(tmp_path, capsys):
+    runs = [
+        str(graded.write(tmp_path / name, graded.bits(bits), task="t_validation"))
+        for name, bits in (("old", OLD), ("new", LOST))
+    ]
+    assert __main__.run(["compare", *runs, "--fail-if", "worse"]) == 2
+    assert "only validation splits are compared" in capsys.readouterr().err
+    assert __main__.run(["compare", *runs]) == 0
 
 
 def test_a_task_that_was_not_answered_does_not_pass(tmp_path, capsys):
