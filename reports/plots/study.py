@@ -1,6 +1,7 @@
 """Plots of a study over seeds: its differences, score against displacement, each method by seed."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ def plots(study: Study) -> list[Plot]:
         turn = f"_{start // ABREAST + 1}" if start else ""
         some = replace(study, families=study.families[start : start + ABREAST])
         found += (replace(plot, name=plot.name + turn) for plot in _of_families(some))
-    return [*found, *study_tuning.plots(study)]
+    return [*found, *_across(study), *study_tuning.plots(study)]
 
 
 def _of_families(study: Study) -> list[Plot]:
@@ -200,6 +201,61 @@ def _methods(study: Study, groups: Sequence[str]) -> Any:
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=2)
     axes[0].set_yticks(range(len(names)), [_short(labels[name]) for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
+def _across(study: Study) -> list[Plot]:
+    """Of many families what each of a few methods scores from one to the next."""
+    groups = most_asked(study)[:2]
+    names = dict.fromkeys(m.name for f in study.families for m in f.methods)
+    shown = [name for name in names if any(_shown(f, name, groups[:1]) for f in study.families)]
+    if len(study.families) <= ABREAST or not 0 < len(shown) <= len(STYLES):
+        return []
+    return [
+        Plot(
+            "across_families",
+            "The same methods in every family",
+            "Means over seeds with one standard error; dotted, what always the same answer scores.",
+            partial(_rows_of_families, study, groups, shown),
+        )
+    ]
+
+
+def _rows_of_families(study: Study, groups: Sequence[str], names: Sequence[str]) -> Any:
+    from matplotlib.figure import Figure
+
+    labels = {m.name: m.label for f in reversed(study.families) for m in f.methods}
+    figure = Figure(figsize=(2 * INCHES, 0.7 + 0.5 * len(study.families)), layout="constrained")
+    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    handles: dict[str, Any] = {}
+    for axis, group in zip(axes, groups, strict=True):
+        for place, family in enumerate(study.families):
+            for number, (name, look) in enumerate(zip(names, STYLES, strict=False)):
+                method = family.method(name)
+                mean = method.scores.get(group) if method else None
+                if mean is not None:
+                    handles[_short(labels[name])] = axis.errorbar(
+                        100 * mean.mean,
+                        place + 0.14 * (number - (len(names) - 1) / 2),
+                        xerr=_bar(mean, 100),
+                        color=look.color,
+                        marker=look.marker,
+                        markersize=4,
+                        linestyle="none",
+                        elinewidth=1.1,
+                    )
+            if group in family.floors:
+                floor = 100 * family.floors[group]
+                axis.vlines(floor, place - 0.5, place + 0.5, GREY, ":", linewidth=0.7)
+        for place in range(0, len(study.families), 2):
+            axis.axhspan(place - 0.5, place + 0.5, color=INK, alpha=0.04, linewidth=0)
+        head(axis, group)
+        axis.set_xlim(0, 103)
+        axis.set_xlabel("accuracy (%)")
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=3)
+    titles = ["\n".join(textwrap.wrap(family.title, 26)) for family in study.families]
+    axes[0].set_yticks(range(len(titles)), titles)
+    axes[0].set_ylim(len(titles) - 0.5, -0.5)
     return figure
 
 

@@ -208,6 +208,26 @@ def test_of_more_than_three_families_each_plot_has_three_at_most(study):
     assert [len(row) for row in heads] == [3, 3, 1]
 
 
+def test_of_more_than_three_families_a_plot_has_all_beside_each_other(study):
+    few = [
+        replace(one, methods=tuple(m for m in one.methods if m.name in ("vlm", "sft", "drift")))
+        for one in study.families
+    ]
+    families = tuple(replace(one, name=f"v{i}") for i in "12" for one in few)
+    many = replace(study, families=families, findings=())
+    (plot,) = [one for one in study_plots.plots(many) if one.name == "across_families"]
+    axes = plot.draw().axes
+    assert [axis.get_title(loc="left") for axis in axes] == [IMAGE, PERCEPTION]
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == [
+        *("LLaVA-NeXT", "Qwen2.5-VL") * 2
+    ]
+    drawn = [bars.lines[0].get_xdata()[0] for bars in axes[0].containers]
+    scores = [100 * m.scores[IMAGE].mean for one in many.families for m in one.methods]
+    assert drawn == pytest.approx(scores)
+    # Of many methods the eye can tell no six apart, and the plots of three families have them.
+    assert not [one for one in study_plots.plots(study) if one.name == "across_families"]
+
+
 def test_the_report_writes_a_line_for_each_arm_seed_and_group_and_for_each_trial(folder, tmp_path):
     cli.write([folder], tmp_path / "report")
     rows = read(tmp_path / "report" / "study_scores.csv")
