@@ -15,8 +15,10 @@ from common.errors import UserError
 from reports import study_csv, study_document
 
 HERE = Path(__file__).resolve().parent
-LOOSER = HERE / "ten_points"
-DOCUMENTS = {HERE: (HERE.parent / "pocket_study.md",), LOOSER: (LOOSER / "README.md",)}
+DOCUMENTS = {
+    HERE: (HERE.parent / "pocket_study.md",),
+    **{HERE / name: (HERE / name / "README.md",) for name in ("ten_points", "variants")},
+}
 """Folder of tables → documents made from them."""
 
 

@@ -185,7 +185,7 @@ def plain(text: str, limit: int = 28) -> str:
 
 def head(axis: Any, title: str) -> None:
     """What a column of panels is of, above the first; a long one in two lines."""
-    lines = textwrap.wrap(plain(title, 50), 26)
+    lines = textwrap.wrap(plain(title, 50), 24)
     axis.set_title("\n".join(lines), loc="left", fontweight="bold")
 
 
