@@ -9,6 +9,8 @@ import pytest
 import tuned
 
 from common.errors import UserError
+from harness.studies import pocket, tuning
+from harness.studies.pocket_arms import FAMILIES, VARIANTS
 from reports import load, study_csv, study_document, study_read
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "pocket" / "recompute.py"
@@ -83,9 +85,17 @@ def test_what_is_not_there_is_named(recompute, study, tables):
         recompute.main(tables, ())
 
 
+def test_what_counts_has_the_settings_that_the_trials_chose():
+    counted = tuning.read(pocket.SETTINGS).methods
+    told = {}
+    for folder, families in ((SCRIPT.parent, FAMILIES), (SCRIPT.parent / "variants", VARIANTS)):
+        found = study_csv.read(folder).settings
+        chosen = [one for one in found if one.chosen and one.method != "vlm"]
+        told |= {(o.method, o.family): o.settings for o in chosen if o.family in families}
+    assert told == {(m, f): one.settings for m, of in counted.items() for f, one in of.items()}
+
+
 def test_the_document_follows_from_the_tables_beside_it():
-    if not (SCRIPT.parent / study_csv.SCORES).exists():
-        pytest.skip("the study is being run again: its tables are not there")
     done = subprocess.run(
         [sys.executable, "-P", str(SCRIPT)], capture_output=True, text=True, timeout=60
     )
