@@ -1,7 +1,6 @@
 """Plots of a study over seeds: its differences, score against displacement, each method by seed."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 
 from reports.plots import forest, study_frontier, study_tuning
 from reports.plots.forest import Effect
-from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, head, line
+from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, head, in_lines, line
 from reports.study import FamilyStudy, Study
 from reports.study_rows import Mean
 from reports.study_text import most_asked
@@ -253,7 +252,7 @@ def _rows_of_families(study: Study, groups: Sequence[str], names: Sequence[str])
         axis.set_xlim(0, 103)
         axis.set_xlabel("accuracy (%)")
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=3)
-    titles = ["\n".join(textwrap.wrap(family.title, 26)) for family in study.families]
+    titles = [in_lines(family.title) for family in study.families]
     axes[0].set_yticks(range(len(titles)), titles)
     axes[0].set_ylim(len(titles) - 0.5, -0.5)
     return figure

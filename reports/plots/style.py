@@ -184,9 +184,15 @@ def plain(text: str, limit: int = 28) -> str:
 
 
 def head(axis: Any, title: str) -> None:
-    """What a column of panels is of, above the first; a long one in two lines."""
-    lines = textwrap.wrap(plain(title, 50), 24)
-    axis.set_title("\n".join(lines), loc="left", fontweight="bold")
+    """What a column of panels is of, above the first."""
+    axis.set_title(in_lines(title), loc="left", fontweight="bold")
+
+
+def in_lines(title: str) -> str:
+    """A title in as many lines as it needs, broken behind commas where that will do."""
+    parts = textwrap.wrap(re.sub("(?<!,) ", "\0", plain(title, 50)), 25, break_long_words=False)
+    lines = [line for part in parts for line in textwrap.wrap(part.replace("\0", " "), 25)]
+    return "\n".join(lines)
 
 
 @contextmanager

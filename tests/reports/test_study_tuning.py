@@ -204,7 +204,7 @@ def test_of_more_than_three_families_each_plot_has_three_at_most(study):
     by_seed = [plot for plot in found if plot.name.startswith("methods_by_seed")]
     assert [plot.name[15:] for plot in by_seed] == ["", "_2", "_3"]
     heads = [[axis.get_title(loc="left") for axis in plot.draw().axes] for plot in by_seed]
-    assert heads[0] == ["LLaVA-NeXT", "Qwen2.5-VL", "LLaVA-NeXT, the variant\nwith number 0"]
+    assert heads[0] == ["LLaVA-NeXT", "Qwen2.5-VL", "LLaVA-NeXT,\nthe variant with number 0"]
     assert [len(row) for row in heads] == [3, 3, 1]
 
 
