@@ -48,7 +48,8 @@ def choose(sizes: Sizes, config: TrainConfig, devices: int, room: int | None) ->
         room: Bytes of each; None where nobody knows.
 
     Raises:
-        UserError: what is held whatever the samples fits no device; says how many would do.
+        UserError: what is held whatever the samples fits no device; says how many would do. Or the
+            model has to be shared, and the pull takes whole gradients.
     """
     wanted = os.environ.get("ACCELERATE_USE_FSDP") == "true"
     if wanted and os.environ.get("FSDP_VERSION") == "1":
@@ -58,6 +59,12 @@ def choose(sizes: Sizes, config: TrainConfig, devices: int, room: int | None) ->
     fits = limit is None or whole.total <= limit
     sharded = devices > 1 and (wanted or not fits)
     chosen = shared if sharded else whole
+    if sharded and config.when == "backward":
+        raise UserError(
+            "`when: backward` pulls whole gradients, and on these devices the model is shared "
+            "(FSDP2): train it on one device, with accumulate for the batch and memory: low where "
+            "there is no room, or take when: step"
+        )
     if os.environ.get("RANK", "0") == "0":
         way = "FSDP2, the model shared" if sharded else "DDP, a copy on each"
         place = f"{devices} devices: {way}" if devices > 1 else "one device"
@@ -87,7 +94,10 @@ def advice(sizes: Sizes, config: TrainConfig, limit: int, sharded: bool = False)
         sharded: Whether these devices share the model already, and more are needed.
     """
     counts = range(max(2, processes() + sharded), MOST_DEVICES)
-    needed = next((n for n in counts if estimate(sizes, config, n, True).total <= limit), None)
+    shareable = config.when == "step"
+    needed = next(
+        (n for n in counts if shareable and estimate(sizes, config, n, True).total <= limit), None
+    )
     spare = config.memory == "float32" and config.dtype == "bfloat16" and processes() == 1
     saving = [
         *(["memory: low"] if spare else []),

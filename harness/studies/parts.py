@@ -114,6 +114,9 @@ def trained(
 ) -> Step:
     """A training; on the study's GPUs together, each with its share of the global batch, or one.
 
+    A pull for each micro-batch takes whole gradients, and a global batch has as many micro-batches
+    on one GPU as on several: it is made on one, where no model has to be shared.
+
     Args:
         scale: What stands for the rest.
         out: Folder of the checkpoint.
@@ -124,11 +127,12 @@ def trained(
         reads: What it reads instead of the parents, whose place may be chosen when it starts.
         more: Of the step.
     """
-    together = more.setdefault("gpu", "ranks") == "ranks"
+    batched = "gpu" not in more
+    more.setdefault("gpu", "one" if "when=backward" in settings else "ranks")
     data = ",".join(rows or [scale.rows])
     given = [f"{role}={model}" for role, model in parents.items()]
     given.append(f"data=[{data}]" if rows[1:] else f"data={data}")
-    if together:
+    if batched:
         given.append(f"accumulate={ACCUMULATE}")
     sets, own = ([word for one in some for word in ("--set", one)] for some in (given, settings))
     run = ("train", recipe, *sets, *scale.training, *own, "--out", out)

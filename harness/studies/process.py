@@ -126,7 +126,8 @@ def filled(step: Step, study: Study, gpus: int, out: Path | None = None) -> list
     Raises:
         UserError: What it wants was not chosen.
     """
-    share = (study.global_batch or gpus) // gpus
+    ranks = gpus if step.gpu == "ranks" else 1
+    share = (study.global_batch or ranks) // ranks
     words = [w.replace(GPUS, str(gpus)).replace(ACCUMULATE, str(share)) for w in step.run]
     return words if out is None else [tuning.filled(word, out) for word in words]
 

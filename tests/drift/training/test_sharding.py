@@ -91,9 +91,25 @@ def test_what_cannot_fit_says_how_many_would_do(paper, monkeypatch):
         sharding.choose(sizes, config, 8, 8 * GB)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert sharding.choose(sizes, config, 8, None)
+    whole = dataclasses.replace(config, when="backward")
+    with pytest.raises(UserError, match="the model is shared .FSDP2.: train it on one device"):
+        sharding.choose(sizes, whole, 8, None)
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(UserError, match="set fsdp_version: 2"):
         sharding.choose(sizes, config, 8, None)
+
+
+def test_a_pull_in_backward_is_told_of_no_way_to_share(paper, monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
+    model, config = paper
+    sizes = memory.sizes(model, config, tokens=1000)
+    config = dataclasses.replace(config, when="backward")
+    with pytest.raises(UserError, match="the model is shared"):
+        sharding.choose(sizes, config, 8, 80 * GB)
+    assert not sharding.choose(sizes, config, 8, 200 * GB)  # a copy on each
+    with pytest.raises(UserError) as told:
+        sharding.choose(sizes, config, 1, 80 * GB)
+    assert "FSDP2" not in str(told.value) and "offload: true" in str(told.value)
 
 
 def test_the_estimate_is_what_a_run_holds(qwen, rows, tmp_path, monkeypatch):

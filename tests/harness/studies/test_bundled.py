@@ -300,6 +300,24 @@ def test_settings_of_the_paper():
         load.load("paper", settings=["qwen2_5_vl/vml=x"])
 
 
+def test_a_pull_for_each_micro_batch_has_one_gpu_with_the_whole_batch():
+    study = load.load("paper")
+    steps = {step.name: step for step in study.steps}
+    for name, gpus, ranks, accumulate in (
+        ("seed-0/qwen2_5_vl/drift_published", 8, 1, 8),
+        ("seed-0/qwen2_5_vl/best_published", 4, 1, 8),
+        ("tuning-1000/llava_next/best_published-0", 8, 1, 8),
+        ("seed-0/qwen2_5_vl/drift", 8, 8, 1),
+        ("seed-0/qwen2_5_vl/drift", 4, 4, 2),
+    ):
+        step = steps[name]
+        told = " ".join(process.command(replace(step, run=tuple(
+            word for word in step.run if "{chosen" not in word)), study, gpus))  # fmt: skip
+        assert (f"--nproc-per-node {gpus} " in told) == (ranks > 1)
+        assert f"accumulate={accumulate} " in told
+        assert ("when=backward" in told) == (ranks == 1)
+
+
 def test_reasoners_are_asked_as_their_cards_say():
     study = load.load("paper")
     asked = {family: words(study, f"seed-0/{family}/reasoner_answers") for family in FAMILIES}
