@@ -281,6 +281,16 @@ def check(config: TrainConfig, where: str) -> TrainConfig:
             f"{where}: anchor is {config.anchor} and prior null; name a prior, which says what is "
             "anchored and what the displacement is measured along"
         )
+    if config.anchor == "l2_sp" and config.lr * config.anchor_strength > 1:
+        raise UserError(
+            f"{where}: lr · anchor_strength is {config.lr * config.anchor_strength:g}, the share "
+            "of the way back to its anchor that a weight goes in one step; give at most 1"
+        )
+    if config.alpha == 0 and (config.stop_rho is not None or config.alpha_schedule != "constant"):
+        raise UserError(
+            f"{where}: stop_rho and alpha_schedule are of the pull, and alpha is 0; an anchor goes "
+            "on whatever they say: leave them out, or give an alpha"
+        )
     if config.mode == "project_learnt" and config.save_every:
         raise UserError(
             f"{where}: save_every is {config.save_every}, but what project_learnt has learnt is in "

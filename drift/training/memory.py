@@ -12,10 +12,10 @@ queries, keys and values, the MLP's four products), and logits.
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
-from drift.families import decoder
+from drift.families import decoder, layer_and_role
 from drift.training.config import TrainConfig
 from drift.training.low_memory import BLOCK
-from drift.training.trainable import parts
+from drift.training.trainable import PEFT, parts
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,9 @@ class Sizes:
     pulled: int
     """Parameters that have a Δ; 0 for plain fine-tuning."""
     layer: int
-    """Parameters of a decoder layer."""
+    """Parameters of the largest decoder layer: of experts, the first may be dense and small."""
+    stack: int
+    """Parameters of all decoder layers."""
     layers: int
     hidden: int
     intermediate: int
@@ -85,9 +87,17 @@ def sizes(model: "torch.nn.Module", config: TrainConfig, tokens: int) -> Sizes:
     """
     text = model.config.get_text_config()  # type: ignore[operator, union-attr]
     layers = decoder(model)[0].layers
+    places = {
+        id(param): (layer_and_role(PEFT.sub("", name)) or (None,))[0]
+        for name, param in decoder(model)[1].items()
+    }
     pulled = 0 if config.prior is None else sum(
-        param.numel() for _, part, param in parts(model) if part in config.modules
+        param.numel()
+        for _, part, param in parts(model)
+        if part in config.modules
+        and (config.layers is None or places.get(id(param)) in config.layers)
     )  # fmt: skip
+    of_layers = [sum(p.numel() for p in one.parameters()) for one in layers]  # type: ignore[union-attr]
     placed = [(part, param) for _, part, param in parts(model) if param.ndim == 2]
     if config.adapter_rank is None:
         trained = sum(param.numel() for param in model.parameters() if param.requires_grad)
@@ -100,7 +110,8 @@ def sizes(model: "torch.nn.Module", config: TrainConfig, tokens: int) -> Sizes:
         trained=trained,
         matrices=sum(param.numel() for part, param in placed if part in ("attention", "mlp")),
         pulled=pulled,
-        layer=sum(param.numel() for param in layers[0].parameters()),  # type: ignore[index, union-attr]
+        layer=max(of_layers),
+        stack=sum(of_layers),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,
@@ -115,7 +126,7 @@ def estimate(sizes: Sizes, config: TrainConfig, devices: int, sharded: bool) -> 
     number = 2 if config.dtype == "bfloat16" else 4
     low = config.memory == "low"
     held = 2 if low else 4
-    outside = sizes.parameters - sizes.layer * sizes.layers
+    outside = sizes.parameters - sizes.stack
     if sharded:
         # Two layers and all else as it is computed with, and gradients of two layers.
         buckets = number * (2 * sizes.layer + outside) + 2 * 4 * sizes.layer

@@ -184,6 +184,12 @@ def test_settings_win_over_the_file(tmp_path):
         ({"mode": "project", "alpha": 2}, "r.yaml: alpha is 2.0 with mode project"),
         ({"toward": "start"}, "r.yaml: toward: start is for live and anchor"),
         ({"anchor": "spd", "anchor_strength": 1}, "anchor is spd and prior null; name a prior"),
+        (
+            {"anchor": "l2_sp", "anchor_strength": 2e4, "lr": 2e-4, "prior": "reasoner-vlm"},
+            "anchor_strength is 4, the share",
+        ),
+        ({"alpha": 0.0, "stop_rho": 0.1}, "are of the pull, and alpha is 0"),
+        ({"alpha": 0.0, "alpha_schedule": "decay"}, "are of the pull, and alpha is 0"),
         ({"mode": "project_learnt", "save_every": 9}, "save_every is 9, but what project_learnt"),
         ({"prior": "random", "modules": []}, "modules is empty, .*prior: null for plain fine-tun"),
         ({"stop_rho": 0}, "stop_rho is 0.0; give more than 0"),

@@ -66,6 +66,36 @@ def test_a_7b_model_takes_what_is_known_of_it(paper):
         assert held.delta == item * sizes.pulled
 
 
+def test_delta_is_of_the_layers_that_are_pulled(paper):
+    model, config = paper
+    every, two = (
+        memory.sizes(model, dataclasses.replace(config, layers=layers), tokens=1000)
+        for layers in (None, (3, 20))
+    )
+    assert two.pulled * 14 == every.pulled
+
+
+def test_what_is_gathered_is_the_largest_layer_and_what_lies_outside_all_of_them():
+    text = {
+        **{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "vocab_size": 100},
+        **{"num_attention_heads": 2, "num_key_value_heads": 2, "moe_intermediate_size": 256},
+        **{"n_routed_experts": 8, "first_k_dense_replace": 1},
+    }
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "out_hidden_size": 32}
+    whole = tf.Glm4vMoeConfig(text_config=text, vision_config=vision)
+    with torch.device("meta"):
+        model = tf.AutoModelForImageTextToText.from_config(whole)
+    layers = [
+        sum(param.numel() for param in layer.parameters())
+        for layer in model.model.language_model.layers
+    ]
+    assert 10 * layers[0] < layers[1] == layers[2]
+    sizes = memory.sizes(model, load("qwen2_5_vl_sft"), tokens=10)
+    assert (sizes.layer, sizes.stack) == (layers[1], sum(layers))
+    shared = memory.estimate(sizes, load("qwen2_5_vl_sft"), 64, sharded=True)
+    assert shared.buckets == 2 * (2 * layers[1] + sizes.parameters - sum(layers)) + 8 * layers[1]
+
+
 @pytest.mark.parametrize(
     ("devices", "room", "sharded"),
     [(1, None, False), (8, None, False), (8, 80, True), (8, 200, False), (1, 192, False)],
