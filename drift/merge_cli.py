@@ -52,7 +52,9 @@ def merge(
         Path | None, typer.Option(help="Gets merge-0.10/ and so on, with --alphas.")
     ] = None,
     base: Base = None,
-    density: Annotated[float, typer.Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
+    density: Annotated[
+        float | None, typer.Option(help="Share of entries kept by ties, dare_*; default: 0.5.")
+    ] = None,
     layers: Annotated[str, typer.Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
     modules: Annotated[
         str | None,
@@ -62,8 +64,12 @@ def merge(
         ),
     ] = None,
     rounding: Annotated[
-        str, typer.Option(help="nearest, or stochastic, which keeps small steps on the average.")
-    ] = "nearest",
+        str | None,
+        typer.Option(
+            help="nearest (the default), or stochastic, which keeps small steps on the average, as "
+            "--rho-of always does."
+        ),
+    ] = None,
     rho_of: Annotated[
         Path | None,
         typer.Option(
@@ -90,13 +96,16 @@ def merge(
     """
     from drift import merge as merging
     from drift.as_far import merge_as_far
-    from drift.merge_methods import Recipe
+    from drift.merge_methods import THINNING, Recipe
 
     one = [alpha, weights, by_layer]
     if rho_of is not None:
-        given = any(word is not None for word in (*one, alphas, out_dir))
-        if given or out is None or base is None or method != "linear":
-            raise UserError("--rho-of goes with --base and --out, without --alpha and --method")
+        given = any(word is not None for word in (*one, alphas, out_dir, density, rounding))
+        if given or layers or out is None or base is None or method != "linear":
+            raise UserError(
+                "--rho-of goes with --base and --out: it finds the alpha of a linear merge, which is "
+                "rounded by chance; leave --alpha, --method, --rounding and the like out"
+            )
         made, rho = merge_as_far(
             local(vlm),
             local(other),
@@ -124,6 +133,10 @@ def merge(
             "give --alpha with --out (or --weights or --by-layer in its place), or --alphas with "
             "--out-dir"
         )
+    if density is not None and method not in THINNING:
+        raise UserError(f"--density is of {', '.join(THINNING)}; leave it out with {method}")
+    density = 0.5 if density is None else density
+    rounding = rounding or "nearest"
     if rounding not in ("nearest", "stochastic"):
         raise UserError(f"--rounding is nearest or stochastic, not {rounding}")
     swapped = numbers(layers, int, "--layers") if layers else ()

@@ -111,8 +111,12 @@ def test_sft_then_merge_reaches_the_displacement_of_drift(qwen, tmp_path, capsys
         torch.testing.assert_close(merged[weight.vlm_key], expected)
     assert run(*words[:6], sft, "--out", tmp_path / "n") == 2
     assert "which does not reach" in capsys.readouterr().err
-    assert run(*words, "--alpha", 0.1, "--out", tmp_path / "n") == 2
-    assert "--rho-of goes with --base and --out" in capsys.readouterr().err
+    for more in (("--alpha", 0.1), ("--density", 0.2), ("--layers", 9), ("--rounding", "nearest")):
+        assert run(*words, *more, "--out", tmp_path / "n") == 2
+        assert "--rho-of goes with --base and --out" in capsys.readouterr().err
+    both = (qwen / "vlm", qwen / "llm", "--alpha", 0.1, "--out", tmp_path / "n")
+    assert run("merge", *both, "--density", 0.2) == 2
+    assert "--density is of ties, dare_linear, dare_ties" in capsys.readouterr().err
 
 
 def test_merge_before_sft_leaves_room_for_what_sft_goes_by_itself(qwen, tmp_path, capsys):
