@@ -1,17 +1,20 @@
 """A run folder begun, or gone on with: what lies there, and whether it is of the same run."""
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_whole
 from common.provenance import git_commit
+from common.text import some
 from harness.checkpoints.image_size import differs_from_training, setting, undone
+from harness.evaluate.config import Workload
 from harness.evaluate.requests import Job, make_keys
 from harness.runs.folder import drop_scored, read_card, read_cells, write_json
 from harness.runs.log import logs
-from harness.runs.schema import UTF8, RunCard, TaskCard
+from harness.runs.schema import UTF8, RunCard, Sampling, TaskCard
 
 
 def refuse_others(folder: Path) -> None:
@@ -26,6 +29,19 @@ def refuse_others(folder: Path) -> None:
         raise UserError(
             f"{folder} is not empty and holds no run ({min(strangers)}): choose another --out"
         )
+
+
+def in_its_order(workload: Workload, old: RunCard | None) -> Workload:
+    """Put the tasks of a run that goes on in the order of its folder, further ones behind them."""
+    if old is None:
+        return workload
+    last = len(old.tasks)
+    rank = {task.name: place for place, task in enumerate(old.tasks)}
+    return replace(
+        workload,
+        tasks=tuple(sorted(workload.tasks, key=lambda task: rank.get(task.name, last))),
+        questions=tuple(sorted(workload.questions, key=lambda one: rank.get(one.task, last))),
+    )
 
 
 def begin(job: Job) -> tuple[RunCard, bool]:
@@ -95,33 +111,44 @@ def check_same(folder: Path, old: RunCard, new: RunCard, *, regrade: bool = Fals
         new: What is to be written there.
         regrade: Verdicts of another version may be replaced; the answers are the same.
     """
-    names = {task.name for task in old.tasks}
-    shared = [task for task in new.tasks if task.name in names]
-    most = max((task.max_tokens for task in shared), default=new.sampling.max_tokens)
+    then, now = ({task.name: task for task in card.tasks} for card in (old, new))
+    shared = [name for name in then if name in now]
     fields = "fingerprint engine engine_version dtype pixels context template_args".split()
     differ = [name for name in fields if getattr(old, name) != getattr(new, name)]
-    if replace(old.sampling, n=0) != replace(new.sampling, n=0, max_tokens=most):
+    if _sampling(old, shared) != _sampling(new, shared):
         differ.append("sampling")
-    asked = [
-        [(t.name, t.revision, t.max_tokens, t.protocol) for t in part]
-        for part in (old.tasks, shared)
-    ]
-    if asked[0] != asked[1]:
+    if any(_asked(then[name]) != _asked(now[name]) for name in shared):
         differ.append("tasks")
     if differ:
         raise UserError(
             f"{folder} holds another run (other {', '.join(differ)}): "
             "choose another --out, or add --overwrite"
         )
-    for then, now in zip(old.tasks, shared, strict=True):
-        if then.version != now.version and not regrade:
+    if missing := [name for name in then if name not in now]:
+        raise UserError(
+            f"{folder} holds {some(missing)} too: name all its tasks, "
+            f"--tasks {','.join(then | now)}, or choose another --out"
+        )
+    for name in shared:
+        if then[name].version != now[name].version and not regrade:
             raise UserError(
-                f"{folder} was graded by version {then.version} of {now.name}, which is now "
-                f"{now.version}: grade it again with `driftbench score {folder}`, then go on"
+                f"{folder} was graded by version {then[name].version} of {name}, which is now "
+                f"{now[name].version}: grade it again with `driftbench score {folder}`, then go on"
             )
     limits = [card.limit or 10**9 for card in (old, new)]
     if limits[1] < limits[0] or new.sampling.n < old.sampling.n:
         raise UserError(f"{folder} holds a larger run of the same kind: choose another --out")
+
+
+def _sampling(card: RunCard, names: Collection[str]) -> Sampling:
+    """Return what the answers to some tasks are drawn by, however many to a question."""
+    bounds = [task.max_tokens for task in card.tasks if task.name in names]
+    return replace(card.sampling, n=0, max_tokens=max(bounds, default=0))
+
+
+def _asked(task: TaskCard) -> tuple[str, str, int, str]:
+    """Return what of a task could change an answer or a verdict, but for its version."""
+    return task.name, task.revision, task.max_tokens, task.protocol
 
 
 def card_of(job: Job) -> RunCard:

@@ -27,7 +27,7 @@ from harness.evaluate.generate import generate
 from harness.evaluate.grade import Running, grade
 from harness.evaluate.prompts import Pictures, questions_of, revision
 from harness.evaluate.requests import Job
-from harness.evaluate.resume import begin, goes_on, join, refuse_others
+from harness.evaluate.resume import begin, goes_on, in_its_order, join, refuse_others
 from harness.runs import locks
 from harness.runs.folder import as_lines, read_card
 from harness.runs.log import read_responses
@@ -100,7 +100,8 @@ def plans(
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         old = read_card(folder) if (folder / "run.json").exists() else None
         checkpoint = _prompted(checkpoint, old, config)
-        job = _job(folder, checkpoint, workload, maker(engine, checkpoint, old)(checkpoint))
+        ordered = in_its_order(workload, old)
+        job = _job(folder, checkpoint, ordered, maker(engine, checkpoint, old)(checkpoint))
         afresh = old is not None and not goes_on(job, old)
         found.append(plan(job, pictures.paths, afresh))
     return found
@@ -229,7 +230,7 @@ def _run_one(
         old = read_card(folder) if (folder / "run.json").exists() else None
         checkpoint = _prompted(checkpoint, old, workload.config)
         engine = engines.engine(checkpoint, maker(choice, checkpoint, old))
-        job = _job(folder, checkpoint, workload, engine)
+        job = _job(folder, checkpoint, in_its_order(workload, old), engine)
         return _run_alone(job) if shard is None else _run_shard(job, shard)
 
 

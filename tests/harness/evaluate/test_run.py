@@ -320,12 +320,30 @@ def test_a_further_task_goes_on_from_what_is_there(tmp_path, two, monkeypatch):
     assert [task.n for task in card.tasks] == [1, 1] and card.finished
     assert card.sampling.max_tokens > first.sampling.max_tokens
     assert {verdict.task for verdict in read_verdicts(out)} == {"pocket", "mathvision"}
-    with pytest.raises(UserError, match=r"holds another run \(other .*tasks\): choose "):
-        of_tasks(out, two, Script(), "pocket")
+    with pytest.raises(UserError) as error:
+        of_tasks(out, two, Script(), "mathvision")
+    assert str(error.value) == (
+        f"{out} holds pocket too: name all its tasks, --tasks pocket,mathvision, or choose another "
+        "--out"
+    )
     whole = of_tasks(tmp_path / "whole" / "vlm", two, Script(), "pocket", "mathvision")
     assert replace(whole, seconds=0, processor_seconds=0) == replace(
         card, seconds=0, processor_seconds=0
     )
+
+
+def test_the_order_of_tasks_does_not_matter(tmp_path, two, monkeypatch):
+    monkeypatch.setattr(dry_run, "_counter", lambda *_: None)
+    out, others = tmp_path / "vlm", Script()
+    of_tasks(out, two, Script(), "pocket", "mathvision")
+    before = files(out)
+    assert of_tasks(out, two, others, "mathvision", "pocket").finished
+    assert others.asked == [] and files(out) == before
+    out, drawn = tmp_path / "drawn", [Sampling(temperature=1.0, n=n) for n in (2, 3)]
+    of_tasks(out, two, Script(), "pocket", "mathvision", sampling=drawn[0])
+    card = of_tasks(out, two, others, "mathvision", "pocket", sampling=drawn[1])
+    assert others.asked == [("p", 2), ("m", 2)]
+    assert [task.name for task in card.tasks] == ["pocket", "mathvision"]
 
 
 def test_what_overwrite_drops_a_dry_run_does_not_count_as_there(tmp_path, two, monkeypatch):
