@@ -3,6 +3,8 @@
 import base64
 import html
 import io
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -49,24 +51,25 @@ class Results:
     @property
     def cells(self) -> "pandas.DataFrame":
         """Scores with counts and standard errors, a row a run, task and group (scores.csv)."""
-        return _frame(formats.scores_csv(self.material))
+        return _frame(formats.SCORES, formats.score_rows(self.material))
 
     @property
     def differences(self) -> "pandas.DataFrame":
         """Every difference to the baseline, with its test (comparison.csv)."""
-        return _frame(formats.differences_csv(self._tables))
+        return _frame(formats.DIFFERENCES, formats.difference_rows(self._tables))
 
     @property
     def costs(self) -> "pandas.DataFrame":
         """What each checkpoint took to make and to ask: FLOPs, seconds, bytes (cost.csv)."""
-        return _frame(costs.long_form(self.material.blocks))
+        return _frame(costs.FIELDS, costs.rows(self.material.blocks))
 
     @property
     def training(self) -> "pandas.DataFrame":
         """Training logs, a row a step and module (training.csv)."""
         from reports.plots import training
 
-        return _frame(training.long_form((b.name, b.logs) for b in self.material.blocks))
+        logs = ((block.name, block.logs) for block in self.material.blocks)
+        return _frame(training.FIELDS, training.rows(logs))
 
     @property
     def findings(self) -> "pandas.DataFrame":
@@ -78,7 +81,7 @@ class Results:
         found = study_read.of(self.material)
         if found is None or not found.families:
             raise UserError("there are findings of studies of several training seeds alone")
-        return _frame(study_csv.findings(found))
+        return _frame(study_csv.FOUND, study_csv.finding_rows(found))
 
     @property
     def answers(self) -> "pandas.DataFrame":
@@ -232,8 +235,17 @@ def _text(cell: str | Entry) -> str:
     return f"{tables.score(cell)} ({said})" if said else tables.score(cell)
 
 
-def _frame(text: str) -> "pandas.DataFrame":
-    """A table as its file has it, at full precision."""
+def _frame(fields: Sequence[str], rows: Sequence[Mapping[str, object]]) -> "pandas.DataFrame":
+    """The rows of a report's file; what is not known, or no finite number, is missing.
+
+    Not read back from the file, in which a run named 0100 or NA cannot be told from a number.
+    """
     import pandas
 
-    return pandas.read_csv(io.StringIO(text))
+    lines = [[_known(row.get(field)) for field in fields] for row in rows]
+    return pandas.DataFrame(lines, columns=list(fields))
+
+
+def _known(value: object) -> object:
+    unknown = value is None or (isinstance(value, float) and not math.isfinite(value))
+    return math.nan if unknown else value

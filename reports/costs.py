@@ -66,19 +66,21 @@ FIELDS = (
 
 def long_form(blocks: Sequence[Block]) -> str:
     """Write the costs as CSV at full precision, a line a checkpoint; unknown is empty."""
-    return csv_text(
-        FIELDS,
-        (
-            {name: value for name, value in asdict(spent).items() if name != "before"}
-            | {f"whole_{what}": whole(spent, what) for what in AMOUNTS}
-            | {"block": block.name, "checkpoint": cost.name}
-            | {"asking_processor_seconds": cost.asking}
-            | {"method": cost.made.method if cost.made else None}
-            for block in blocks
-            for cost in block.costs
-            for spent in [cost_of(cost.made)]
-        ),
-    )
+    return csv_text(FIELDS, rows(blocks))
+
+
+def rows(blocks: Sequence[Block]) -> list[dict[str, object]]:
+    """What each checkpoint took, under `FIELDS`."""
+    return [
+        {name: value for name, value in asdict(spent).items() if name != "before"}
+        | {f"whole_{what}": whole(spent, what) for what in AMOUNTS}
+        | {"block": block.name, "checkpoint": cost.name}
+        | {"asking_processor_seconds": cost.asking}
+        | {"method": cost.made.method if cost.made else None}
+        for block in blocks
+        for cost in block.costs
+        for spent in [cost_of(cost.made)]
+    ]
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

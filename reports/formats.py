@@ -145,24 +145,36 @@ def _small(entry: Entry, place: int) -> tuple[str, str]:
 # CSV
 
 
+DIFFERENCES = ("block", *render.FIELDS)
+
+
 def differences_csv(counted: Sequence[Table]) -> str:
     """Write every difference, as `driftbench compare --format csv` does, with its block."""
-    rows = [
+    return csv_text(DIFFERENCES, difference_rows(counted))
+
+
+def difference_rows(counted: Sequence[Table]) -> list[dict[str, object]]:
+    """Every difference with its block, under `DIFFERENCES`."""
+    return [
         {"block": table.block.name} | dataclasses.asdict(one)
         for table in counted
         if table.found and not table.by_group
         for one in table.found.differences
     ]
-    return csv_text(("block", *render.FIELDS), rows)
 
 
-FIELDS = (
+SCORES = (
     "block run label method alpha task group n correct unparsed truncated error score stderr floor"
 ).split()
 
 
 def scores_csv(material: Material) -> str:
     """Write every cell of every run at full precision: rows, merges of a sweep, validation."""
+    return csv_text(SCORES, score_rows(material))
+
+
+def score_rows(material: Material) -> list[dict[str, object]]:
+    """Every cell of every run, under `SCORES`."""
     lines: list[dict[str, object]] = []
     for block in material.blocks:
         # A chosen merge is a row, and a point of the sweep too.
@@ -174,4 +186,4 @@ def scores_csv(material: Material) -> str:
             own["method"] = row.run.card.made.method if row.run.card.made else None
             for place, cell in row.run.cells.items():
                 lines.append(own | dataclasses.asdict(cell) | {"floor": floors[place]})
-    return csv_text(FIELDS, lines)
+    return lines

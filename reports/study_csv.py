@@ -56,9 +56,14 @@ def files(study: Study) -> dict[str, str]:
 
 def findings(study: Study) -> str:
     """A line for each claim and family, primary ones that could not be judged too."""
+    return csv_text(FOUND, finding_rows(study))
+
+
+def finding_rows(study: Study) -> list[dict[str, object]]:
+    """What came out of each claim in each family, under `FOUND`."""
     rows = [_finding(one, study.floors) for one in study.findings]
     rows += [_claim(claim, family, study.floors) for claim, family in study.missing]
-    return csv_text(FOUND, rows)
+    return rows
 
 
 def _finding(one: Finding, floors: Mapping[str, float]) -> dict[str, object]:

@@ -3,8 +3,6 @@
 Loss, reward, cos(g, Δ), displacement ρ.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.text import csv_text
 from common.typed import as_json, read_bytes
 from reports.plots import style
 from reports.plots.style import INCHES, INK, STYLES, Plot, Style
@@ -264,16 +263,17 @@ FIELDS = ("block", "checkpoint", "step", "loss", "reward", "module", "cos", "rat
 
 def long_form(logs: Iterable[tuple[str, Sequence[Log]]]) -> str:
     """Write the logs of some blocks as CSV, a line for each step and module, and one for all."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="")
-    writer.writeheader()
-    for block, found in logs:
-        for log in found:
+    return csv_text(FIELDS, rows(logs))
+
+
+def rows(logs: Iterable[tuple[str, Sequence[Log]]]) -> list[dict[str, object]]:
+    """Every step of some blocks, under `FIELDS`: of the whole, then of each module."""
+    found: list[dict[str, object]] = []
+    for block, own in logs:
+        for log in own:
             for step in log.steps:
                 row = {"block": block, "checkpoint": log.checkpoint, "step": step.step}
-                known = {"reward": step.reward, "rho": step.rho}
-                told = {name: value for name, value in known.items() if math.isfinite(value)}
-                writer.writerow(row | {"loss": step.loss, "module": "all"} | told)
-                for module, values in step.modules.items():
-                    writer.writerow(row | {"module": module} | values)
-    return file.getvalue()
+                whole = {"loss": step.loss, "reward": step.reward, "rho": step.rho}
+                found.append(row | whole | {"module": "all"})
+                found += [row | {"module": name} | one for name, one in step.modules.items()]
+    return found

@@ -79,6 +79,34 @@ def test_frames_are_those_of_the_answers_counted_by_hand(runs):
     assert results.table.loc["drift", "t"].startswith("75.0 ± ")
 
 
+def test_names_that_look_like_numbers_or_nothing_are_names(tmp_path):
+    names = ["0100", "NA", "1e3", "-7", "true"]
+    for name in names:
+        made = tmp_path / "checkpoints" / name
+        made.mkdir(parents=True)
+        (made / "drift_log.jsonl").write_text('{"step": 1, "loss": 2.5}\n')
+        graded.write(
+            tmp_path / "runs" / name,
+            {"q0": ["7"], "q1": ["3"]},
+            groups=lambda id: ("01",),
+            checkpoint=str(made),
+            made={"method": "null", "settings": {}} if name == "NA" else None,
+        )
+    results = driftbench.load(*(tmp_path / "runs" / name for name in names))
+    assert list(dict.fromkeys(results.cells["run"])) == names
+    assert list(dict.fromkeys(results.cells["group"])) == ["all", "01"]
+    assert results.cells.groupby("run")["method"].first().dropna().to_dict() == {"NA": "null"}
+    assert list(dict.fromkeys(results.differences["name"])) == names[1:]
+    assert set(results.differences["baseline"]) == {"0100"}
+    assert results.costs["checkpoint"].tolist() == names
+    assert results.training["checkpoint"].tolist() == names
+    assert results.training["loss"].tolist() == [2.5] * 5
+    empty = [results.cells["alpha"], results.costs["flops"], results.training["rho"]]
+    assert all(column.isna().all() and column.dtype == float for column in empty)
+    merged = results.answers.merge(results.cells.query("group == 'all'"), on="run")
+    assert len(merged) == 10
+
+
 def test_compare_is_what_the_command_prints(runs, capsys):
     found = driftbench.compare(runs / "sft", runs / "drift", groups=True)
     words = ["compare", str(runs / "sft"), str(runs / "drift"), "--groups", "--format"]

@@ -12,6 +12,7 @@ import pytest
 import synthetic
 from scipy import stats
 
+import driftbench
 from harness.statistics import compare as comparison
 from harness.statistics.sides import Side, read_run
 from harness.studies.pocket import CLAIMS, IMAGE, PERCEPTION
@@ -169,6 +170,9 @@ def test_the_words_say_what_the_numbers_say(folder):
         r for r in rows if (r["method"], r["against"], r["group"]) == ("drift", "sft", IMAGE)
     )
     assert (float(row["p"]), row["p_holm"], row["seeds"]) == (2 / 8, "", "3")
+    frame = driftbench.load(folder).findings
+    assert frame["method"].tolist() == [r["method"] for r in rows] and frame["p_holm"].isna().all()
+    assert frame["p"].tolist() == [float(r["p"]) for r in rows]
     values = list(csv.DictReader(io.StringIO(study_csv.files(found)["study_scores.csv"])))
     own = [v for v in values if (v["method"], v["group"]) == ("drift", IMAGE)]
     assert [float(v["rho"]) for v in own] == pytest.approx([0.7, 0.8, 0.9])
