@@ -103,8 +103,8 @@ def merge(
         given = any(word is not None for word in (*one, alphas, out_dir, density, rounding))
         if given or layers or out is None or base is None or method != "linear":
             raise UserError(
-                "--rho-of goes with --base and --out: it finds the alpha of a linear merge, which is "
-                "rounded by chance; leave --alpha, --method, --rounding and the like out"
+                "--rho-of goes with --base and --out: it finds the alpha of a linear merge, and "
+                "rounds by chance; leave --alpha, --method, --rounding and the like out"
             )
         made, rho = merge_as_far(
             local(vlm),
