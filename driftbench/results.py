@@ -236,7 +236,7 @@ def _text(cell: str | Entry) -> str:
 
 
 def _frame(fields: Sequence[str], rows: Sequence[Mapping[str, object]]) -> "pandas.DataFrame":
-    """The rows of a report's file; what is not known, or no finite number, is missing.
+    """The rows of a report's file; what is empty there is missing.
 
     Not read back from the file, in which a run named 0100 or NA cannot be told from a number.
     """
@@ -247,5 +247,5 @@ def _frame(fields: Sequence[str], rows: Sequence[Mapping[str, object]]) -> "pand
 
 
 def _known(value: object) -> object:
-    unknown = value is None or (isinstance(value, float) and not math.isfinite(value))
+    unknown = value in (None, "") or (isinstance(value, float) and not math.isfinite(value))
     return math.nan if unknown else value

@@ -101,7 +101,7 @@ def test_names_that_look_like_numbers_or_nothing_are_names(tmp_path):
     assert results.costs["checkpoint"].tolist() == names
     assert results.training["checkpoint"].tolist() == names
     assert results.training["loss"].tolist() == [2.5] * 5
-    empty = [results.cells["alpha"], results.costs["flops"], results.training["rho"]]
+    empty = [results.cells["alpha"], results.costs["device"], results.training["rho"]]
     assert all(column.isna().all() and column.dtype == float for column in empty)
     merged = results.answers.merge(results.cells.query("group == 'all'"), on="run")
     assert len(merged) == 10
