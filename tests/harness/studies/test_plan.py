@@ -130,7 +130,7 @@ def test_gpus_are_shared_out(toy, tmp_path, monkeypatch):
     runner.run(STUDY, out, 3, gpus=2)
     seen = {name: (out / name).read_text().split() for name in ("left", "right", "both", "up")}
     assert {seen["left"][1], seen["right"][1]} == {"4", "6"}
-    assert seen["left"][0] == seen["right"][0] == "2"  # 4 samples a step on 2 GPUs
+    assert seen["left"][0] == seen["right"][0] == "4"  # 4 samples a step, on the one GPU of each
     assert sorted(seen["both"][1].split(",")) == ["4", "6"] and seen["both"][0] == "2"
     assert seen["up"] == ["7", "none"]
     stamp = (out / "both").stat().st_mtime_ns
