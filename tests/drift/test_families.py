@@ -112,7 +112,8 @@ def test_the_decoder_taken_out_by_pair_is_the_text_model(models, kind, tmp_path)
     llm = tf.AutoModelForCausalLM.from_pretrained(tmp_path / "llm").eval()
     ids = torch.arange(20, 30)[None]
     with torch.no_grad():
-        assert torch.equal(vlm(input_ids=ids).logits, llm(input_ids=ids).logits)
+        # Some processors sum in another order where tensors lie elsewhere in memory.
+        torch.testing.assert_close(vlm(input_ids=ids).logits, llm(input_ids=ids).logits)
 
 
 def test_live_parameters_are_those_on_disk(models, kind):
