@@ -11,6 +11,7 @@ What is bad about the input is told by a `UserError`, in one sentence.
 """
 
 from collections.abc import Sequence
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,21 +36,24 @@ def load(*paths: str | Path, baseline: str | None = None) -> "Results":
         UserError: There is nothing to read, or a file is broken.
     """
     from driftbench.results import Results
+    from harness.commands import as_typed
+    from reports.cli import report
     from reports.load import collect
 
     if not paths:
         raise UserError("load() was given no path: expected a study's folder, or run folders")
-    return Results(collect([Path(path) for path in paths], baseline))
+    given = as_typed.checked(as_typed.context_of(report), {"baseline": baseline})
+    return Results(collect(_paths(paths, "load()"), **given))
 
 
 def compare(
     *runs: str | Path,
     baseline: str | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: str | Sequence[str] | None = None,
     groups: bool = False,
     metric: str = "mean",
     protocol: str | None = None,
-    **methods: Sequence[str | Path],
+    **methods: str | Path | Sequence[str | Path],
 ) -> "pandas.DataFrame":
     """Compare runs with a baseline: the numbers of `driftbench compare`.
 
@@ -73,14 +77,23 @@ def compare(
 
     import pandas
 
+    from drift.options import words
+    from harness.commands import as_typed
+    from harness.commands.compare import compare as command
     from harness.statistics import compare as comparison
     from harness.statistics.sides import sides_of
 
-    seeds = [(name, [*map(Path, paths)]) for name, paths in methods.items()]
-    sides = sides_of([(None, [*map(Path, runs)]), *seeds], protocol)
+    given = {"baseline": baseline, "tasks": tasks, "groups": groups, "metric": metric}
+    taken = as_typed.checked(as_typed.context_of(command), given | {"protocol": protocol})
+    wanted = words(taken.pop("tasks")) if tasks is not None else None
+    if wanted == ():
+        raise UserError("tasks names none: expected those to compare, or None for all")
+    named: list[tuple[str | None, list[Path]]] = [(None, _paths(runs, "compare()"))]
+    named += [(name, _paths(paths, name)) for name, paths in methods.items()]
+    sides = sides_of(named, taken.pop("protocol", None))
     if len(sides) < 2:
         raise UserError(f"compare() was given {len(sides)} sides: it takes two or more")
-    found = comparison.compare(sides, baseline=baseline, tasks=tasks, groups=groups, metric=metric)
+    found = comparison.compare(sides, tasks=wanted, **taken)
     names = [field.name for field in dataclasses.fields(comparison.Difference)]
     frame = pandas.DataFrame(map(dataclasses.asdict, found.differences), columns=names)
     frame.attrs["notes"] = list(found.notes)
@@ -102,16 +115,33 @@ def evaluate(
     Raises:
         UserError: As the command would say.
     """
+    from harness.commands import as_typed
     from harness.commands.evaluate import evaluate as command
 
-    if options.get("data_parallel", 1) > 1:
+    context = as_typed.context_of(command)
+    words = _places(checkpoints, "evaluate()")
+    as_typed.parse(context, words, {**options, "tasks": tasks, "out": out})
+    if context.params["data_parallel"] > 1:
         raise UserError(
             "data_parallel starts the command line anew in each process: use `driftbench eval "
             "--data-parallel`, and load() what it writes"
         )
-    for name in ("data", "chat_template", "checkpoint"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
-    names = tasks if isinstance(tasks, str) else ",".join(tasks)
-    command(checkpoints=[*map(str, checkpoints)], tasks=names, out=Path(out), **options)
-    return load(out)
+    if context.params["dry_run"]:
+        raise UserError("dry_run leaves nothing to load: use `driftbench eval --dry-run`")
+    context.command.invoke(context)
+    return load(context.params["out"])
+
+
+def _paths(given: Any, whose: str) -> list[Path]:
+    return [Path(place) for place in _places(given, whose)]
+
+
+def _places(given: Any, whose: str) -> list[str]:
+    """Return one place, or several, as a list of texts."""
+    from harness.commands.as_typed import each
+
+    places = each(given)
+    for place in places:
+        if not isinstance(place, str | PathLike):
+            raise UserError(f"{whose} was given {place!r} for a path: expected text or a Path")
+    return [fspath(place) for place in places]

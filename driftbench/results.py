@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from common.errors import UserError, near
+from common.text import listed
 from reports import costs, formats, study_csv, study_read, tables
 from reports.blocks import Block, Material
 from reports.tables import Entry
@@ -141,7 +142,7 @@ class Results:
 
         if name not in self._plots:
             raise UserError(
-                f"there is no plot {name!r}: {near(name, self.plots)}there are "
+                f"there is no plot {name!r}: {near(str(name), self.plots)}there are "
                 f"{', '.join(self.plots) or 'none'}"
             )
         return style.figure(self._plots[name])
@@ -156,14 +157,17 @@ class Results:
             (block, key)
             for block in self.material.blocks
             for key in block.questions
-            if key[1] == str(id) and task in (None, key[0])
+            if key[1] == str(id)
         ]
         if not places:
             ids = [key[1] for block in self.material.blocks for key in block.questions]
             raise UserError(f"no question is called {id!r}: {near(str(id), ids)}see `questions`")
-        if len(tasks := dict.fromkeys(key[0] for _, key in places)) > 1:
-            raise UserError(f"{', '.join(tasks)} have a question {id}: give `task`")
-        return Asked(*places[0])
+        tasks = dict.fromkeys(key[0] for _, key in places)
+        if task is None and len(tasks) > 1:
+            raise UserError(f"{listed([*tasks])} have a question {id}: give `task`")
+        if task is not None and task not in tasks:
+            raise UserError(f"{task} has no question {id}: there is one of {listed([*tasks])}")
+        return next(Asked(*place) for place in places if task in (None, place[1][0]))
 
     def __repr__(self) -> str:
         """Return the table as text."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from typer import Context
 
-from common.errors import UserError, near
+from common.errors import UserError
 from common.text import printable
 from common.typed import as_kind, as_yaml, read_bytes
+from harness.commands import as_typed
 
 if TYPE_CHECKING:
     from harness.checkpoints.kinds import Checkpoint
@@ -35,7 +36,8 @@ def expand(context: Context, words: list[str]) -> list[str]:
     """Put what a file says in place of its name: its options as defaults, and its checkpoints.
 
     Args:
-        context: Of the command; options that were typed stand over the file's.
+        context: Of the command; options that were typed, or given from Python, stand over the
+            file's.
         words: The checkpoints as typed, among them perhaps a file `….yaml`.
 
     Returns:
@@ -55,48 +57,24 @@ def expand(context: Context, words: list[str]) -> list[str]:
     found = [word for word in words if word != files[0]] or own
     if not found:
         raise UserError(f"{path} names no checkpoints: give some, checkpoints: [vlm]")
-    context.default_map = defaults
+    context.default_map = {**defaults, **(context.default_map or {})}
     return found
 
 
 def _read(path: Path, context: Context) -> dict[str, Any]:
     """Return the fields of a file, each as its option takes it from a command line."""
-    from typer._click.exceptions import BadParameter
-
     try:
         content = as_yaml(read_bytes(path, MOST_BYTES), path)
     except FileNotFoundError:
         raise UserError(f"there is no file {path} with the options of a run") from None
-    options = {one.name: one for one in context.command.params}
-    found: dict[str, Any] = {}
-    for given, value in as_kind(content, dict[str, Value], path).items():
-        name = given.replace("-", "_")
-        if name not in options:
-            known = near(name, options) or f"the fields are {', '.join(options)}"
-            raise UserError(f"{path}: there is no option {given}: {known.strip()}")
-        if name in TYPED:
+    given = as_kind(content, dict[str, Value], path)
+    for word in given:
+        if word.replace("-", "_") in TYPED:
             raise UserError(
-                f"{path}: {given} is not taken from a file, which may be another's: "
-                f"give --{name.replace('_', '-')} on the command line"
+                f"{path}: {word} is not taken from a file, which may be another's: "
+                f"give --{word.replace('_', '-')} on the command line"
             )
-        if value is None:
-            continue
-        try:
-            found[name] = _as_typed(value, options[name])
-            if name != "checkpoints":
-                options[name].process_value(context, found[name])
-        except BadParameter as error:
-            raise UserError(f"{path}: {given} is {value!r}: {error.message}") from None
-    return found
-
-
-def _as_typed(value: Value, option: Any) -> Any:
-    """Return a value as it would be typed: a number that is none must not become one."""
-    if option.multiple or option.nargs == -1:
-        return list(value) if isinstance(value, tuple) else [str(value)]
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return value if getattr(option, "is_flag", False) else str(value)
+    return as_typed.checked(context, given, f"{path}: ")
 
 
 def texts(

@@ -132,21 +132,68 @@ def test_methods_by_seed_are_sides(runs):
     [
         (lambda: driftbench.load(), "no path"),
         (lambda: driftbench.load("nowhere"), "nowhere is not a folder"),
+        (lambda: driftbench.load(["runs/sft"]), r"load\(\) was given \['runs/sft'\] for a path"),
+        (lambda: driftbench.load("runs/sft", baseline=7), "'7'"),
         (lambda: driftbench.compare("runs/sft"), "given 1 sides"),
         (lambda: driftbench.compare("runs/sft", "runs/sftt"), r"no run folder runs/sftt.*sft"),
+        (lambda: driftbench.compare("runs/sft", "runs/drift", tasks=[]), "tasks names none"),
+        (lambda: driftbench.compare("runs/sft", "runs/drift", tasks="u"), "answered 'u'"),
+        (lambda: driftbench.compare("runs/sft", "runs/drift", metric=3), "'3'"),
+        (lambda: driftbench.compare("runs/sft", "runs/drift", groups="so"), "groups is 'so': "),
+        (lambda: driftbench.compare("runs/sft", drift=7), "drift was given 7 for a path"),
         (lambda: driftbench.load("runs/sft").plot("cots"), "no plot 'cots'"),
+        (lambda: driftbench.load("runs/sft").plot(3), "no plot 3"),
+        (
+            lambda: driftbench.load("runs/sft").question("q1", task="u"),
+            "u has no question q1",
+        ),
         (lambda: driftbench.load("runs/sft").question("q99"), "no question is called 'q99'"),
         (lambda: driftbench.evaluate("x", tasks="pockt", out="o"), "pocket"),
         (
             lambda: driftbench.evaluate("x", tasks="pocket", out="o", data_parallel=2),
             "command line",
         ),
+        (
+            lambda: driftbench.evaluate("x", tasks="pocket", out="o", dry_run=True),
+            "dry_run leaves nothing to load",
+        ),
+        (lambda: driftbench.evaluate(tasks="pocket", out="o"), "checkpoints is missing"),
+        (lambda: driftbench.evaluate("x", tasks=None, out="o"), "tasks is missing"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(runs, call, said):
     with pytest.raises(driftbench.UserError, match=said) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("limit", -190, "limit is -190: Input should be greater than or equal to 1"),
+        ("limit", 0, "limit is 0: Input should be greater than or equal to 1"),
+        ("limit", 2.5, "limit is 2.5: Input should be a valid integer"),
+        ("limit", "two", "limit is 'two': Input should be a valid integer"),
+        ("limit", True, "limit is True: Input should be a valid integer"),
+        ("max_tokens", -1, "max_tokens is -1: Input should be greater than or equal to 1"),
+        ("n", 0, "n is 0: Input should be greater than or equal to 1"),
+        ("data_parallel", "two", "data_parallel is 'two': Input should be a valid integer"),
+        ("overwrite", "perhaps", "overwrite is 'perhaps': Input should be a valid boolean"),
+        ("max_token", 9, "there is no option max_token: did you mean max_tokens?"),
+    ],
+)
+def test_a_keyword_is_held_to_what_its_option_takes(tmp_path, monkeypatch, name, value, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(driftbench.UserError) as caught:
+        driftbench.evaluate("x", tasks="pocket", out="o", **{name: value})
+    assert str(caught.value).startswith(said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_run_and_one_task_need_no_list(runs):
+    found = driftbench.compare(sft="runs/sft", drift=runs / "drift", tasks="t")
+    assert found[["baseline", "name", "task"]].values.tolist() == [["sft", "drift", "t"]]
+    assert found.equals(driftbench.compare(sft=["runs/sft"], drift=["runs/drift"], tasks=["t"]))
 
 
 def test_hostile_text_is_inert_in_a_notebook(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from scripted import Script, checkpoint
 
+import driftbench as door
 from harness.commands import evaluate as command
 from harness.commands import run_file
 from harness.evaluate import run as room
@@ -70,6 +71,16 @@ def test_several_checkpoints_have_a_file_each(script, driftbench, tmp_path):
     assert third["checkpoints"] == ["some/c"] and third["limit"] == 1
 
 
+def test_python_takes_a_file_too_and_its_keywords_stand_over_it(script, tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        "checkpoints: [some/a]\ntasks: [pocket]\nout: file\nlimit: 3\nmax_tokens: 9\ndata: world\n"
+    )
+    results = door.evaluate("r.yaml", tasks="pocket", out="mine", limit=2)
+    kept = yaml.safe_load((tmp_path / "mine" / "run.yaml").read_text())
+    assert (kept["checkpoints"], kept["limit"], kept["max_tokens"]) == (["some/a"], 2, 9)
+    assert results.cells.query("group == 'all'")["n"].tolist() == [2]
+
+
 def test_another_run_leaves_the_file_as_it_is(script, driftbench, mistake, tmp_path):
     driftbench(*LINE.split())
     before = (tmp_path / "runs" / "mine" / "run.yaml").read_text()
@@ -96,7 +107,7 @@ def test_of_the_hub_the_commit_is_kept(tmp_path, monkeypatch):
 
 MISTAKES = [
     ("limt: 3", "r.yaml: there is no option limt: did you mean limit?"),
-    ("xyzzy: 3", "r.yaml: there is no option xyzzy: the fields are checkpoints, tasks"),
+    ("xyzzy: 3", "r.yaml: there is no option xyzzy: the options are checkpoints, tasks"),
     ("limit: 2.7", "r.yaml: limit is '2.7': Input should be a valid integer"),
     ("limit: true", "r.yaml: limit is True: Input should be a valid integer"),
     ("limit: [1, 2]", "r.yaml: limit is ('1', '2'): Input should be"),
