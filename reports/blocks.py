@@ -55,6 +55,17 @@ def rho(row: Row) -> float:
     return as_kind(reached.get("rho", row.alpha or 0.0), float, f"{row.run.folder}: reached.rho")
 
 
+def floor_of(question: Question, folder: Path) -> float | None:
+    """Return the chance of a right guess, where the row of a run folder's question says it.
+
+    Raises:
+        UserError: It says something else.
+    """
+    where = f"{folder / 'questions.jsonl'}: floor of {question.task} {question.id}"
+    found: float | None = as_kind(question.row.get("floor"), float | None, where)
+    return found
+
+
 @dataclass(frozen=True)
 class Choice:
     """How the best merge was chosen."""

@@ -16,7 +16,7 @@ from harness.statistics.seeds import SeedDifference
 from harness.statistics.sides import Run, Side, read_run, root
 from harness.studies.step import Claim, Design, Trial
 from reports import study
-from reports.blocks import Column, Material, Part, Row, rho
+from reports.blocks import Column, Material, Part, Row, floor_of, rho
 from reports.families import title_of
 from reports.plots import training
 from reports.study import Study, Sweep
@@ -131,14 +131,15 @@ def _counts(cell: Cell) -> dict[str, Any]:
 
 def _floors(run: Run, columns: Iterable[Column]) -> dict[str, float]:
     """Group → what always the same answer scores, where every question tells."""
+    folder = root(run.folder)
     told = {
-        (question.task, question.id): question.row.get("floor")
-        for question in read_questions(root(run.folder))
+        (question.task, question.id): floor_of(question, folder)
+        for question in read_questions(folder)
     }
     found = {}
     for column in columns:
         values = [told.get((column.task, v.id)) for v in run.verdicts.get(column.key, [])]
-        known = [float(value) for value in values if value is not None]
+        known = [value for value in values if value is not None]
         if known and len(known) == len(values):
             found[column.title] = math.fsum(known) / len(known)
     return found

@@ -14,7 +14,7 @@ from harness.statistics import compare as comparison
 from harness.statistics import render, scores
 from harness.statistics.compare import MEAN, VALIDATION, Comparison, Difference
 from harness.statistics.sides import Side
-from reports.blocks import Block, Column, Row
+from reports.blocks import Block, Column, Row, floor_of
 
 POOLED = "pooled"
 """Title of the column of all questions, beside those of their groups."""
@@ -157,8 +157,8 @@ def floor(block: Block, column: Column) -> float | None:
     verdicts = max((row.run.verdicts.get(column.key, []) for row in block.rows), key=len)
     ids = dict.fromkeys(verdict.id for verdict in verdicts)
     asked = [block.questions.get((column.task, id)) for id in ids]
-    values = [one.question.row.get("floor") for one in asked if one]
-    known = [float(value) for value in values if value is not None]
+    values = [floor_of(one.question, one.folder) for one in asked if one]
+    known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 

@@ -3,7 +3,9 @@
 Rows are `<data>/test.jsonl`, `validation.jsonl` and `text.jsonl`, as `driftbench pocket` writes:
 
     {"id": "…", "question": "… <image> …", "answer": "7", "group": "reasoning-image",
-     "images": ["images/….png"]}
+     "images": ["images/….png"], "floor": 0.1}
+
+`floor`, which may be left out, is the share that a guess gets right.
 """
 
 import re
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from tasks.data import Data, Row, Rows
+from tasks.data import Data, Row, Rows, complete
 from tasks.data.local import read_rows
 from tasks.grading import extract
 from tasks.judging import metrics
@@ -23,7 +25,10 @@ SPLITS = ("test", "validation", "text")
 def dataset(data: Data = None, **_: Any) -> dict[str, Rows]:
     """Return the splits that lie in the folder `data`."""
     present = [split for split in SPLITS if data and (Path(data) / f"{split}.jsonl").exists()]
-    return {split: Rows(_rows(data, f"{split}.jsonl")) for split in present or SPLITS}
+    return {
+        split: Rows(complete("pocket", _rows(data, f"{split}.jsonl"), ("answer", "group")))
+        for split in present or SPLITS
+    }
 
 
 def _rows(data: Data, name: str) -> Iterator[Row]:
@@ -34,6 +39,13 @@ def _rows(data: Data, name: str) -> Iterator[Row]:
                     f"pocket: {name} has {row[field]!r} for the {field} of row {row.get('id')!r}: "
                     "expected text, in quotes"
                 )
+        floor = row.get("floor")
+        number = isinstance(floor, int | float) and not isinstance(floor, bool)
+        if floor is not None and not (number and 0 <= floor <= 1):
+            raise UserError(
+                f"pocket: {name} has {floor!r} for the floor of row {row.get('id')!r}: expected "
+                "the share that a guess gets right, a number from 0 to 1"
+            )
         yield row
 
 

@@ -7,6 +7,7 @@ import shutil
 import graded
 import pytest
 
+from common.errors import UserError
 from harness.statistics.resampling import holm
 from reports import formats, load, tables
 from reports.blocks import Choice
@@ -108,6 +109,13 @@ def test_the_choice_is_told(study):
     assert "α = 0 is the VLM itself" in tables.chosen(
         type(table.block)(**{**vars(table.block), "choice": none})
     )
+
+
+def test_a_floor_that_is_no_number_is_named_with_its_file(pair):
+    place = pair / "llava_next" / "runs" / "sft" / "questions.jsonl"
+    place.write_text(place.read_text().replace('"floor": 0.25', '"floor": "x"', 1))
+    with pytest.raises(UserError, match=f"{place}: floor of pocket aq0 is of type float, not 'x'"):
+        compare(pair)
 
 
 def read(text):

@@ -97,6 +97,9 @@ def test_a_yaml_that_does_not_load_is_named(room, text, sentence):
     assert "\n" not in str(error.value)
 
 
+ROW = '{"id": "a", "answer": "7", "group": "g"}'
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
@@ -104,8 +107,8 @@ def test_a_yaml_that_does_not_load_is_named(room, text, sentence):
         (["{"], "line 1 is not JSON"),
         (["[1]"], "line 1 is not a JSON object"),
         ([], "pocket has no rows in"),
-        (['{"question": "x"}'], "a row without the field 'id'"),
-        (['{"id": "a"}', '{"id": "a"}'], "pocket has two rows of id 'a'"),
+        (['{"answer": "7", "group": "g"}'], "a row without the field 'id'"),
+        ([ROW, ROW], "pocket has two rows of id 'a'"),
     ],
 )
 def test_bad_data_gives_one_sentence(tmp_path, lines, sentence):
@@ -122,7 +125,7 @@ def test_no_data_folder_says_what_to_give():
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path):
-    (tmp_path / "test.jsonl").write_text('{"id": "a"}\n')
+    (tmp_path / "test.jsonl").write_text(ROW)
     with pytest.raises(UserError, match="asks the validation split, and .* holds test"):
         tasks.load("pocket_validation").rows(tmp_path)
 

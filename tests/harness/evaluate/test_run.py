@@ -485,15 +485,24 @@ def test_a_summary_is_written_where_the_metric_is_more_than_a_mean(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"id": "x", "images": []}, "1 of 1 rows cannot be asked .x.: it has no field 'question'"),
-        ({"question": "what?"}, "a row without the field 'id'"),
+        (
+            {"id": "x", "images": [], "answer": "7", "group": "g"},
+            "1 of 1 rows cannot be asked .x.: it has no field 'question'",
+        ),
+        ({"question": "what?", "answer": "7", "group": "g"}, "a row without the field 'id'"),
+        ({"id": "x", "question": "what?", "answer": "7"}, "1 rows have no group .x."),
+        ({"id": "x", "question": "what?", "group": "g"}, "1 rows have no answer .x."),
+        ({"id": "x", "floor": "x"}, "has 'x' for the floor of row 'x': expected the share"),
+        ({"id": "x", "floor": True}, "has True for the floor of row 'x'"),
+        ({"id": "x", "floor": 25}, "has 25 for the floor of row 'x'"),
+        ({"id": "x", "floor": math.nan}, "has nan for the floor of row 'x'"),
         ({"id": "x", "question": ["what?"]}, r"has \['what\?'\] for the question of row 'x'"),
         (
             {"id": "x", "question": "what?", "answer": 1},
             "1 for the answer of row 'x': expected text",
         ),
         (
-            {"id": "x", "question": "<image>?", "images": [3]},
+            {"id": "x", "question": "<image>?", "images": [3], "answer": "7", "group": "g"},
             ".x.: a field of it is of another kind",
         ),
     ],
