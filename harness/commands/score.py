@@ -91,6 +91,8 @@ def score(
     elif task or out or data or name or filter_name:
         raise UserError("--task, --out, --data, --name and --filter are for --responses")
     elif diff:
+        if judge or judge_model or judge_key_env or judge_timeout != REPLY_SECONDS:
+            raise UserError("--diff compares what rules say: leave the options of the judge out")
         import tasks
 
         for folder in runs:

@@ -114,6 +114,12 @@ MISTAKES = [
         "mathvista?",
     ),
     ("score nowhere", "nowhere is not a run folder: it has no run.json"),
+    ("score x --diff --judge-key-env NOSUCH", "--diff compares what rules say: leave the options"),
+    ("score x --diff --judge-timeout 9", "--diff compares what rules say: leave the options"),
+    (
+        "score x --diff --judge http://h/v1 --judge-model j",
+        "--diff compares what rules say: leave the options of the judge out",
+    ),
     ("tasks --all", "no such option --all; see `driftbench tasks --help`"),
 ]
 
