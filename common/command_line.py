@@ -3,10 +3,12 @@
 import errno
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from common import processes
 from common.errors import UserError, near
+from common.files import refuse_below_file
 from common.text import printable
 
 INTERRUPTED = 130
@@ -25,6 +27,17 @@ def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]
         return [f"{before}{comma}{name}" for name in names() if name.startswith(word)]
 
     return complete
+
+
+def placeable(context: Any, option: Any, path: Path | None) -> Path | None:
+    """Return the path that is to be written: the callback of every option that names one.
+
+    Raises:
+        UserError: It lies in something that is no folder.
+    """
+    if path is not None:
+        refuse_below_file(path, option.opts[0])
+    return path
 
 
 def guarded(app: Any, words: list[str], hints: Mapping[str, str] = {}) -> int:

@@ -118,6 +118,31 @@ def refuse_existing(folder: Path, overwrite: bool | None = None) -> None:
     _refuse_nameless(folder)
 
 
+def refuse_below_file(path: Path, what: str = "--out") -> None:
+    """Stop before there is work to lose when a file lies above a path that is to be written.
+
+    Args:
+        path: Where something is to be written; what is missing above it will be made.
+        what: How a refusal calls it.
+
+    Raises:
+        UserError: What it would lie in is no folder.
+    """
+    above = next((one for one in path.parents if os.path.lexists(one)), None)
+    if above is not None and not above.is_dir():
+        raise UserError(
+            f"{what} {path} lies in {above}, which is a file: expected a folder, or nothing there "
+            "yet"
+        )
+
+
+def refuse_file(folder: Path) -> None:
+    """Stop when a file lies where a folder is to be written, or above it: see `written_aside`."""
+    refuse_below_file(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file: expected a folder, or nothing there yet")
+
+
 def put_in_place(aside: Path, folder: Path) -> None:
     """Rename `aside` to `folder`, replacing what was there."""
     old = _beside(folder).with_suffix(".old")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from common import imports
-from common.command_line import completing
+from common.command_line import completing, placeable
 from common.errors import UserError
 from common.hub import link, local
 from common.progress import working
@@ -77,7 +77,7 @@ def train(
             autocompletion=completing(_recipes),
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
+    out: Annotated[Path | None, typer.Option(callback=placeable, help="Folder to write.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="field=value, winning over the recipe; may be repeated."),
@@ -128,8 +128,10 @@ def train(
 def distance(
     vlm: Vlm,
     llm: Llm,
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
-    plot: Annotated[Path | None, typer.Option(help="Also a heat map, PNG or SVG.")] = None,
+    out: Annotated[Path, typer.Option(callback=placeable, help="JSON file to write.")],
+    plot: Annotated[
+        Path | None, typer.Option(callback=placeable, help="Also a heat map, PNG or SVG.")
+    ] = None,
     of: Annotated[
         list[Path] | None,
         typer.Option(
@@ -162,7 +164,7 @@ def distance(
 
 def fetch(
     place: Annotated[str, typer.Argument(help="owner/name[@revision] on the hub, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Link to lay to it.")],
+    out: Annotated[Path, typer.Option(callback=placeable, help="Link to lay to it.")],
     data: Annotated[bool, typer.Option("--data", help="It is a data set, not a model.")] = False,
     written_by: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.command_line import placeable
 from common.errors import UserError
 from common.hub import local
 from common.terminal import print_next
@@ -47,9 +48,10 @@ def merge(
             "1.6,0.2 (methods with --base)."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
+    out: Annotated[Path | None, typer.Option(callback=placeable, help="Folder to write.")] = None,
     out_dir: Annotated[
-        Path | None, typer.Option(help="Gets merge-0.10/ and so on, with --alphas.")
+        Path | None,
+        typer.Option(callback=placeable, help="Gets merge-0.10/ and so on, with --alphas."),
     ] = None,
     base: Base = None,
     density: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from common.command_line import completing
+from common.command_line import completing, placeable
 from common.errors import UserError
 from common.tracking import TRACKERS
 
@@ -15,7 +15,7 @@ Vlm = Annotated[Path, typer.Argument(metavar="VLM", help="The VLM: folder or hub
 Llm = Annotated[
     Path, typer.Argument(metavar="LLM", help="The reasoner, text-only or a VLM: folder or hub id.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder to write.")]
+Out = Annotated[Path, typer.Option(callback=placeable, help="Folder to write.")]
 Base = Annotated[Path | None, typer.Option(help="The model that both came from: folder or hub id.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
 Method = Annotated[

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from common.command_line import completing
-from common.errors import UserError
-from common.files import own_folder
+from common.command_line import completing, placeable
+from common.files import own_folder, refuse_file
 from common.processes import no_garbage
 from common.text import printable
 from harness.commands.options import task_names
@@ -30,7 +29,7 @@ def report(
         list[Path],
         Argument(metavar="PATH", help="A study folder, or run folders, or folders of them."),
     ],
-    out: Annotated[Path, Option(metavar="DIR", help="Folder for the report.")],
+    out: Annotated[Path, Option(callback=placeable, metavar="DIR", help="Folder for the report.")],
     baseline: Annotated[
         str | None,
         Option(
@@ -88,8 +87,7 @@ def write(
     from reports.page import page
     from reports.plots import categories, figures
 
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
+    refuse_file(out)
     with working("reading runs") as say:
         with no_garbage():
             material = load.collect(paths, baseline, tasks)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from common.command_line import completing
+from drift.options import Out
 
 app = typer.Typer(
     help="Make the pocket world and its tiny models.",
@@ -29,7 +30,6 @@ Family = Annotated[
     ),
 ]
 Base = Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the family's base.")]
-Out = Annotated[Path, typer.Option(help="Folder to write.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]
 Length = Annotated[float, typer.Option(min=0.001, help="Share of the training steps.")]
 

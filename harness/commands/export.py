@@ -5,8 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from common.command_line import placeable
 from common.errors import UserError, near
-from common.files import write_whole
+from common.files import refuse_file, write_whole
 from common.progress import working
 
 FORMATS = ("lm-eval", "model-card", "hub", "inspect")
@@ -15,7 +16,7 @@ FORMATS = ("lm-eval", "model-card", "hub", "inspect")
 def export(
     run: Annotated[Path, Argument(metavar="RUN", help="Run folder.")],
     format: Annotated[str, Option(metavar="|".join(FORMATS), help="Whose form.")],
-    out: Annotated[Path, Option(help="File to write; for inspect, a folder.")],
+    out: Annotated[Path, Option(callback=placeable, help="File to write; for inspect, a folder.")],
     protocol: Annotated[str | None, Option(help="Whose verdicts; default: the run's.")] = None,
 ) -> None:
     """Write a graded run in the form of another tool.
@@ -43,8 +44,7 @@ def export(
             "word for that: the same `driftbench eval` goes on, inspect's log says it"
         )
     if format == "inspect":
-        if out.is_file():
-            raise UserError(f"--out {out} is a file: expected a folder, or nothing there yet")
+        refuse_file(out)
         out.mkdir(parents=True, exist_ok=True)
         for task in card.tasks:
             name = f"{card.name}_{task.name}.eval"  # a name on the hub has a slash

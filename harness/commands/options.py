@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from typer import Option
 
-from common.command_line import completing
+from common.command_line import completing, placeable
 from common.errors import UserError, near
 from common.tracking import trackers
 from drift.options import ReportTo
@@ -50,7 +50,9 @@ class RunOptions:
             autocompletion=completing(task_names),
         ),
     ]
-    out: Annotated[Path, Option(help="Run folder; of several models, one for each in it.")]
+    out: Annotated[
+        Path, Option(callback=placeable, help="Run folder; of several models, one for each in it.")
+    ]
     protocol: Annotated[
         str | None,
         Option(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from common.command_line import completing
+from common.command_line import completing, placeable
+from common.files import refuse_below_file
 from common.progress import working
 
 
@@ -23,7 +24,8 @@ Study = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None, Option(help="Default: runs/<study>, with --scale runs/<study>-<scale>.")
+    Path | None,
+    Option(callback=placeable, help="Default: runs/<study>, with --scale runs/<study>-<scale>."),
 ]
 Seeds = Annotated[int, Option(min=1, help="Repeat the study with this many seeds.")]
 Controls = Annotated[
@@ -79,5 +81,6 @@ def reproduce(
         return
     name = Path(study).stem + (f"-{scale}" if scale else "")
     out = out or Path("runs") / name
+    refuse_below_file(out)
     study_plan.check_reads(made, chosen, out)
     runner.run(made, out, jobs, gpus, steps=chosen)

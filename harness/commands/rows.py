@@ -5,13 +5,17 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from common.command_line import placeable
 from common.errors import UserError
 from common.progress import working
 
 
 def rows(
     run: Annotated[Path, Argument(metavar="RUN", help="Run folder, graded.")],
-    out: Annotated[Path, Option(help="JSONL file to write, as `train` takes it.")],
+    out: Annotated[
+        Path,
+        Option(callback=placeable, help="JSONL file to write, as `train` takes it."),
+    ],
     every: Annotated[
         bool, Option("--all", help="All different right answers to a question, not one.")
     ] = False,

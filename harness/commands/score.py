@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from common.command_line import completing
+from common.command_line import completing, placeable
 from common.errors import UserError
 from common.text import printable
 from harness.commands.options import task_names
@@ -52,7 +52,9 @@ def score(
         str | None,
         Option(help="The task that --responses answers.", autocompletion=completing(task_names)),
     ] = None,
-    out: Annotated[Path | None, Option(help="Run folder to make of --responses.")] = None,
+    out: Annotated[
+        Path | None, Option(callback=placeable, help="Run folder to make of --responses.")
+    ] = None,
     data: Annotated[Path | None, Option(help="Folder of the task's rows, for --responses.")] = None,
     name: Annotated[str | None, Option(help="Name of the model that made --responses.")] = None,
     filter_name: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from common.command_line import placeable
 from common.errors import UserError
 from common.hub import local
 from drift.options import Method
@@ -38,7 +39,11 @@ def sweep(
     merge_seed: Annotated[int, Option(min=0, help="Of what dare_* draws.")] = 0,
     best: Annotated[
         Path | None,
-        Option(metavar="DIR", help="Write the merge that scored highest as a checkpoint."),
+        Option(
+            callback=placeable,
+            metavar="DIR",
+            help="Write the merge that scored highest as a checkpoint.",
+        ),
     ] = None,
 ) -> None:
     """Ask merges of VLM and OTHER at several shares.

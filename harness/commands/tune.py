@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from common.command_line import completing
+from common.command_line import completing, placeable
 from common.progress import working
 
 
@@ -17,7 +17,7 @@ def _families() -> tuple[str, ...]:
 
 def tune(
     study: Annotated[Path, Argument(help="Folder of a study that tried settings.")],
-    out: Annotated[Path, Option(help="JSON file to write.")],
+    out: Annotated[Path, Option(callback=placeable, help="JSON file to write.")],
     methods: Annotated[
         str, Option(metavar="A,B", help="Some methods; default: all that were tried.")
     ] = "",

@@ -15,6 +15,7 @@ from typing import Any
 
 import tasks
 from common.errors import UserError
+from common.files import refuse_file
 from common.provenance import git_commit, package_versions
 from harness.evaluate.answer_shapes import Said
 from harness.evaluate.prompts import Pictures, asked_elsewhere, revision
@@ -113,6 +114,7 @@ def run_of(
 
 def _continued(out: Path, card: RunCard) -> RunCard:
     """Make the run's folder; of the same answers scored before, the judge stays."""
+    refuse_file(out)
     if (out / "run.json").exists():
         old = folder.read_card(out)
         same = [(t.name, t.protocol) for t in old.tasks] == [

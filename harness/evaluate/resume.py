@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_whole
+from common.files import refuse_file, write_whole
 from common.provenance import git_commit
 from common.text import some
 from harness.checkpoints.image_size import differs_from_training, setting, undone
@@ -18,7 +18,8 @@ from harness.runs.schema import UTF8, RunCard, Sampling, TaskCard
 
 
 def refuse_others(folder: Path) -> None:
-    """Refuse a folder that holds anything but a run."""
+    """Refuse a folder that holds anything but a run, and what can be no folder."""
+    refuse_file(folder)
     if not folder.is_dir() or (folder / "run.json").exists():
         return
     names = {path.name for path in folder.iterdir()} - {"images"}

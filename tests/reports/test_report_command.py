@@ -140,7 +140,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(study, tmp_path, run):
         ([file, "--out", out], "not a folder"),
         ([tmp_path, "--out", out], "holds no run"),
         ([study, "--out", file], "is a file"),
-        ([study, "--out", file / "x"], "Not a directory"),
+        ([study, "--out", file / "x"], f"lies in {file}, which is a file"),
         ([study, "--out", out, "--baseline", "sftt"], "'sftt'"),
         ([study, "--out", out, "--tasks", "pockett"], "did you mean pocket?"),
         ([study, "--out", out, "--tasks", ","], "names none"),

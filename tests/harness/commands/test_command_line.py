@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted import checkpoint
+from scripted import Script, checkpoint
 
 import tasks
 from common.errors import UserError
@@ -129,6 +129,68 @@ def test_a_mistake_gives_one_sentence(tmp_path, monkeypatch, mistake, line, sent
     monkeypatch.chdir(tmp_path)
     assert sentence in mistake(line)
     assert list(tmp_path.iterdir()) == []
+
+
+WRITTEN = ("--out", "--out-dir", "--best", "--plot")
+"""Options that name what a command writes."""
+
+
+def written(command, words=()):
+    """Yield every command's words and each of its options that names what it writes."""
+    for name, one in getattr(command, "commands", {}).items():
+        yield from written(one, (*words, name))
+    for one in command.params:
+        if set(one.opts) & set(WRITTEN) and one.type_descriptor.annotation is not bool:
+            yield words, one
+
+
+def test_what_is_written_below_a_file_is_refused_by_every_command(tmp_path, monkeypatch):
+    from typer import Context
+    from typer.main import get_command
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").write_text("mine")
+    found = list(written(get_command(__main__.application())))
+    assert {words[0] for words, _ in found} >= {
+        *("eval", "sweep", "score", "export", "rows", "tune", "reproduce", "report", "train"),
+        *("prior", "merge", "distance", "fetch", "noisy", "pocket"),
+    }
+    for words, option in found:
+        context = Context(get_command(__main__.application()))
+        assert option.process_value(context, "new/x") == Path("new/x"), words
+        with pytest.raises(UserError) as error:
+            option.process_value(context, "afile/a/x")
+        assert str(error.value) == (
+            f"{option.opts[0]} afile/a/x lies in afile, which is a file: expected a folder, or "
+            "nothing there yet"
+        )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval x --tasks pocket --data {world} --out {}",
+        "eval x y --tasks pocket --data {world} --out {}",
+        "export {run} --format inspect --out {}",
+        "report {run} --out {}",
+        "score --responses {run}/responses.jsonl --task pocket --data {world} --out {}",
+    ],
+)
+def test_a_file_where_a_folder_is_written_is_named(
+    tmp_path, monkeypatch, mistake, finished, world, line
+):
+    opened = "harness.checkpoints.preflight.open_checkpoint"
+    monkeypatch.setattr(opened, lambda where, *_: checkpoint(where))
+    monkeypatch.setattr(room, "maker", lambda *_: Script())
+    path = tmp_path / "afile"
+    path.write_text("mine")
+    words = [word.format(path, run=finished, world=world) for word in line.split()]
+    place = path / "x" if "y" in words else path
+    above = f" lies in {path}, which" if "y" in words else ""
+    assert mistake(*words) == (
+        f"driftbench: --out {place}{above} is a file: expected a folder, or nothing there yet\n"
+    )
+    assert path.read_text() == "mine"
 
 
 def test_what_others_call_an_option_leads_to_one_of_ours():

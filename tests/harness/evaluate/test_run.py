@@ -373,7 +373,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, world):
         evaluate(tmp_path / "vlm", world, Script())
     assert [path.name for path in tmp_path.rglob("*")] == ["vlm", "thesis.tex"]
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="file cannot be made: File exists"):
+    with pytest.raises(UserError, match="file is a file: expected a folder, or nothing there yet"):
         evaluate(tmp_path / "file", world, Script())
 
 
