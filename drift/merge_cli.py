@@ -98,7 +98,7 @@ def merge(
     """
     from drift import merge as merging
     from drift.as_far import merge_as_far
-    from drift.merge_methods import THINNING, Recipe
+    from drift.merge_methods import Recipe, density_for
 
     one = [alpha, weights, by_layer]
     if rho_of is not None:
@@ -135,10 +135,7 @@ def merge(
             "give --alpha with --out (or --weights or --by-layer in its place), or --alphas with "
             "--out-dir"
         )
-    if density is not None and method not in THINNING:
-        raise UserError(f"--density is of {', '.join(THINNING)}; leave it out with {method}")
-    density = 0.5 if density is None else density
-    rounding = rounding or "nearest"
+    rounding = rounding or Recipe.rounding
     if rounding not in ("nearest", "stochastic"):
         raise UserError(f"--rounding is nearest or stochastic, not {rounding}")
     swapped = numbers(layers, int, "--layers") if layers else ()
@@ -152,7 +149,7 @@ def merge(
     vlm, other, base = local(vlm), local(other), base and local(base)
     recipe = Recipe(
         method=method,  # type: ignore[arg-type]
-        density=density,
+        density=density_for(method, density),
         swap_layers=swapped,
         seed=seed,
         modules=chosen or merging.usual_modules(vlm, other),

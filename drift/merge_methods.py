@@ -119,6 +119,23 @@ def check(recipe: Recipe, with_base: bool, along_prior: bool = False) -> None:
         raise UserError("layer_swap takes one alpha; shares by layer go with the other methods")
 
 
+def density_for(method: str, given: float | None) -> float:
+    """The share of entries that a method keeps.
+
+    Args:
+        method: Of the merge.
+        given: What was asked for; None: nothing.
+
+    Raises:
+        UserError: The method keeps all of them.
+    """
+    if given is None:
+        return Recipe.density
+    if method not in THINNING:
+        raise UserError(f"--density is of {', '.join(THINNING)}; leave it out with {method}")
+    return given
+
+
 def share_of(weight: Weight, recipe: Recipe) -> float:
     """The reasoner's share in one tensor."""
     if weight.role not in recipe.modules:

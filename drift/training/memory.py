@@ -12,10 +12,10 @@ queries, keys and values, the MLP's four products), and logits.
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
-from drift.families import decoder, layer_and_role
+from drift.families import decoder
 from drift.training.config import TrainConfig
 from drift.training.low_memory import BLOCK
-from drift.training.trainable import PEFT, parts
+from drift.training.trainable import parts
 
 if TYPE_CHECKING:
     import torch
@@ -87,17 +87,16 @@ def sizes(model: "torch.nn.Module", config: TrainConfig, tokens: int) -> Sizes:
     """
     text = model.config.get_text_config()  # type: ignore[operator, union-attr]
     layers = decoder(model)[0].layers
-    places = {
-        id(param): (layer_and_role(PEFT.sub("", name)) or (None,))[0]
-        for name, param in decoder(model)[1].items()
-    }
+    held = [list(layer.parameters()) for layer in layers]  # type: ignore[union-attr]
+    of_layers = [sum(param.numel() for param in params) for params in held]
+    chosen = None if config.layers is None else {
+        id(param) for place, params in enumerate(held) if place in config.layers for param in params
+    }  # fmt: skip
     pulled = 0 if config.prior is None else sum(
         param.numel()
         for _, part, param in parts(model)
-        if part in config.modules
-        and (config.layers is None or places.get(id(param)) in config.layers)
+        if part in config.modules and (chosen is None or id(param) in chosen)
     )  # fmt: skip
-    of_layers = [sum(p.numel() for p in one.parameters()) for one in layers]  # type: ignore[union-attr]
     placed = [(part, param) for _, part, param in parts(model) if param.ndim == 2]
     if config.adapter_rank is None:
         trained = sum(param.numel() for param in model.parameters() if param.requires_grad)

@@ -36,6 +36,11 @@ def device_bytes() -> int | None:
     return torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", "0"))).total_memory
 
 
+def shareable(config: TrainConfig) -> bool:
+    """Whether devices may share the model: a pull in backward takes whole gradients."""
+    return config.when == "step"
+
+
 def choose(sizes: Sizes, config: TrainConfig, devices: int, room: int | None) -> bool:
     """Whether to share the model among `devices`; prints the estimate and the choice.
 
@@ -59,7 +64,7 @@ def choose(sizes: Sizes, config: TrainConfig, devices: int, room: int | None) ->
     fits = limit is None or whole.total <= limit
     sharded = devices > 1 and (wanted or not fits)
     chosen = shared if sharded else whole
-    if sharded and config.when == "backward":
+    if sharded and not shareable(config):
         raise UserError(
             "`when: backward` pulls whole gradients, and on these devices the model is shared "
             "(FSDP2): train it on one device, with accumulate for the batch and memory: low where "
@@ -94,10 +99,8 @@ def advice(sizes: Sizes, config: TrainConfig, limit: int, sharded: bool = False)
         sharded: Whether these devices share the model already, and more are needed.
     """
     counts = range(max(2, processes() + sharded), MOST_DEVICES)
-    shareable = config.when == "step"
-    needed = next(
-        (n for n in counts if shareable and estimate(sizes, config, n, True).total <= limit), None
-    )
+    counts = counts if shareable(config) else range(0)
+    needed = next((n for n in counts if estimate(sizes, config, n, True).total <= limit), None)
     spare = config.memory == "float32" and config.dtype == "bfloat16" and processes() == 1
     saving = [
         *(["memory: low"] if spare else []),

@@ -30,7 +30,9 @@ def sweep(
     base: Annotated[
         str | None, Option(help="The model that both came from, where needed: folder or hub id.")
     ] = None,
-    density: Annotated[float, Option(help="Share of entries kept by ties, dare_*.")] = 0.5,
+    density: Annotated[
+        float | None, Option(help="Share of entries kept by ties, dare_*; default: 0.5.")
+    ] = None,
     layers: Annotated[str, Option(help="Layers to swap: 0,1,2 (layer_swap).")] = "",
     modules: Annotated[
         str | None,
@@ -53,7 +55,7 @@ def sweep(
     split, and score its checkpoint on the test.
     """
     from drift.merge import usual_modules
-    from drift.merge_methods import Recipe
+    from drift.merge_methods import Recipe, density_for
     from drift.options import numbers, roles
     from harness.evaluate import merge_sweep
 
@@ -68,7 +70,7 @@ def sweep(
     chosen_roles = roles(modules) if modules else None
     recipe = Recipe(
         method=method,  # type: ignore[arg-type]
-        density=density,
+        density=density_for(method, density),
         swap_layers=numbers(layers, int, "--layers") if layers else (),
         seed=merge_seed,
         modules=chosen_roles or usual_modules(local(vlm), local(llm)),

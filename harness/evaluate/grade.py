@@ -171,8 +171,7 @@ def grade(
         )
         for task in card.tasks
     )
-    asked = sum(task.n for task in card.tasks) * card.sampling.n
-    card = replace(card, tasks=cards, finished=len(verdicts) == asked)
+    card = replace(card, tasks=cards, finished=len(verdicts) == card.asked)
     if graded.judge is not None:
         card = replace(card, judge=graded.judge.record)
     (into / "answers.parquet").unlink(missing_ok=True)  # it has the verdicts before these

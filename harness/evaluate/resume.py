@@ -12,7 +12,7 @@ from common.text import some
 from harness.checkpoints.image_size import differs_from_training, setting, undone
 from harness.evaluate.config import Workload
 from harness.evaluate.requests import Job, make_keys
-from harness.runs.folder import drop_scored, read_card, read_cells, write_json
+from harness.runs.folder import PICTURES, drop_scored, read_card, read_cells, write_json
 from harness.runs.log import logs
 from harness.runs.schema import UTF8, RunCard, Sampling, TaskCard
 
@@ -22,7 +22,7 @@ def refuse_others(folder: Path) -> None:
     refuse_file(folder)
     if not folder.is_dir() or (folder / "run.json").exists():
         return
-    names = {path.name for path in folder.iterdir()} - {"images"}
+    names = {path.name for path in folder.iterdir()} - {PICTURES}
     # What was killed before it began leaves its lock, and what it was writing aside.
     own = (".lock", ".run.json.", ".run.yaml.")
     strangers = {name for name in names - {"run.yaml"} if not name.startswith(own)}

@@ -253,6 +253,11 @@ class RunCard:
     template_args: dict[str, Any] = field(default_factory=dict)
     """What the chat template was told beside the messages (`enable_thinking`)."""
 
+    @property
+    def asked(self) -> int:
+        """Answers that a whole run has."""
+        return self.sampling.n * sum(task.n for task in self.tasks)
+
 
 def key(
     *,

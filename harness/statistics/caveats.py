@@ -59,14 +59,11 @@ def about(side: Side, base: Side, task: str, k: int) -> Iterator[str]:
 def of_runs(sides: Sequence[Side], tasks: Sequence[str], metric: str) -> Iterator[str]:
     """Yield what is to be known of single runs."""
     for run in (run for side in sides for run in side.runs):
-        there, asked = run.answers
+        part = f"{run.graded:,} of {run.card.asked:,}"
         if not run.card.finished:
-            yield f"{run.name} is not finished: {there:,} of {asked:,} answers are graded."
+            yield f"{run.name} is not finished: {part} answers are graded."
         elif not run.whole:
-            yield (
-                f"{run.name} has lost answers: it was finished, and {there:,} of {asked:,} are "
-                "there."
-            )
+            yield f"{run.name} has lost answers: it was finished, and {part} are there."
     if metric != "mean":
         return
     for task in tasks:

@@ -62,17 +62,15 @@ class Run:
         return sum(map(count, logs(root(self.folder))))
 
     @property
-    def answers(self) -> tuple[int, int]:
-        """How many are graded and there, and how many were to be asked for."""
-        asked = self.card.sampling.n * sum(task.n for task in self.card.tasks)
-        graded = sum(len(self.verdicts[task, "all"]) for task in self.tasks)
-        return min(graded, self.kept) if self.card.finished else graded, asked
+    def graded(self) -> int:
+        """How many answers have a verdict; of a finished run those alone that its logs hold."""
+        found = sum(len(self.verdicts[task, "all"]) for task in self.tasks)
+        return min(found, self.kept) if self.card.finished else found
 
     @property
     def whole(self) -> bool:
         """Whether it is finished, and no answer of it has been lost."""
-        there, asked = self.answers
-        return self.card.finished and there >= asked
+        return self.card.finished and self.graded >= self.card.asked
 
     @cached_property
     def paper(self) -> bytes:

@@ -228,7 +228,7 @@ def _counting(seeds: int, controls: bool, variants: bool, chosen: Path) -> Study
         steps += [steps_of.world(place) for place in {one.seed: one for one in places}.values()]
         of_places = []
         for place in places:
-            names = VARIED if variants else _counting_here(place, number, controls, tuned)
+            names = VARIED if variants else _arms_of(place, number, controls, tuned)
             made = [name for name in names if place.owns(name)]
             of_places.append(_counted(place, made, tuned, chosen))
             for name in ("vlm", "reasoner", *names):
@@ -252,7 +252,7 @@ def _counting(seeds: int, controls: bool, variants: bool, chosen: Path) -> Study
     return _study(steps, methods, (), (*PRIMARY, *EXPLORATORY) if variants else CLAIMS)
 
 
-def _counting_here(place: Place, number: int, controls: bool, tuned: tuning.Tuned) -> list[str]:
+def _arms_of(place: Place, number: int, controls: bool, tuned: tuning.Tuned) -> list[str]:
     """Arms of a family on a seed, the first of which has the number 0."""
     return [
         name

@@ -34,7 +34,7 @@ def look(live: Any, config: TrainConfig, ranks: int, room: int) -> str:
     limit = room * sharding.ROOM
     if whole <= limit and config.memory != "low":
         return f"{'DDP, ' if ranks > 1 else ''}{gib(whole)} a GPU"
-    if ranks > 1 and shared <= limit and config.when == "step":
+    if ranks > 1 and shared <= limit and sharding.shareable(config):
         kind = type(decoder(live)[0].layers[0]).__name__  # type: ignore[index]
         return f"FSDP2, a unit a {kind}, {gib(shared)} a GPU (DDP: {gib(whole)})"
     low = memory.estimate(sizes, replace(config, memory="low"), 1, False).total

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.plots import forest, study_frontier, study_tuning
 from reports.plots.forest import Effect
-from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, head, in_lines, line
+from reports.plots.style import GREY, INCHES, INK, STYLES, Plot, Style, dot, head, in_lines, line
 from reports.study import FamilyStudy, Study
 from reports.study_rows import Mean
 from reports.study_text import most_asked
@@ -142,11 +142,7 @@ def _panel(
             100 * mean.mean,
             xerr=_bar(method.rho, 1),
             yerr=_bar(mean, 100),
-            color=look.color,
-            marker=look.marker,
-            markersize=4.5,
-            linestyle="none",
-            elinewidth=0.9,
+            **dot(look),
         )
 
 
@@ -237,11 +233,7 @@ def _rows_of_families(study: Study, groups: Sequence[str], names: Sequence[str])
                         100 * mean.mean,
                         place + 0.14 * (number - (len(names) - 1) / 2),
                         xerr=_bar(mean, 100),
-                        color=look.color,
-                        marker=look.marker,
-                        markersize=4,
-                        linestyle="none",
-                        elinewidth=1.1,
+                        **dot(look),
                     )
             if group in family.floors:
                 floor = 100 * family.floors[group]

@@ -1,5 +1,6 @@
 """The document of the pocket study follows from the tables beside it."""
 
+import csv
 import importlib.util
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import tuned
 
 from common.errors import UserError
+from common.text import percent, signed
 from harness.studies import pocket, tuning
 from harness.studies.pocket_arms import FAMILIES, VARIANTS
 from reports import load, study_csv, study_document, study_read
@@ -93,6 +95,31 @@ def test_what_counts_has_the_settings_that_the_trials_chose():
         chosen = [one for one in found if one.chosen and one.method != "vlm"]
         told |= {(o.method, o.family): o.settings for o in chosen if o.family in families}
     assert told == {(m, f): one.settings for m, of in counted.items() for f, one in of.items()}
+
+
+def test_the_table_of_the_variants_is_of_their_files():
+    folder = SCRIPT.parent / "variants"
+    with (folder / "full_merges.csv").open(newline="") as file:
+        merges = [row for row in csv.DictReader(file) if row["group"] == "reasoning-image"]
+    study = study_csv.read(folder)
+    rows = []
+    for family in study.families:
+        found = {
+            (one.claim.method, one.claim.against): one
+            for one in study.findings
+            if one.family == family.name and one.claim.group == "reasoning-image"
+        }
+        cells = []
+        for pair in (("merge", "vlm"), ("drift", "sft"), ("drift", "merge_then_sft")):
+            one = found[pair]
+            differs = one.verdict in ("supported", "contradicted") or not any(one.found.differences)
+            cells.append(f"{signed(one.found.difference)}{'' if differs else ' (n.s.)'}")
+        own = [float(row["score"]) for row in merges if row["family"] == family.name]
+        assert len(own) == 6
+        rows.append([*cells, percent(sum(own) / 6)])
+    table = (folder / "README.md").read_text().partition("| points of ")[2].partition("\n\n")[0]
+    told = [line.strip("|").split("|")[1:] for line in table.splitlines()[2:]]
+    assert sorted([cell.strip() for cell in line] for line in told) == sorted(rows)
 
 
 def test_the_document_follows_from_the_tables_beside_it():
