@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 
 from tasks.data import FOLDER, Row
 from tasks.data.loading import loader
-from tasks.grading import claims, extract
+from tasks.grading import claims, extract, wholes
+from tasks.grading.equivalence import same
 from tasks.grading.places import Place, places
 from tasks.judging import UNPARSED, Reading, metrics
 from tasks.mathvista import distance
@@ -74,7 +75,7 @@ def official(row: Row, text: str) -> Reading:
 def robust(row: Row, text: str) -> Reading:
     """Compare what is stated; what asserts a true answer, in whole words, is right too.
 
-    A number must be the true one: here likeness is no merit.
+    A number must be the true one, whether alone or in a text: here likeness is no merit.
     """
     answers = [truth.strip() for truth in row["answer"] if truth.strip()]
     words = [truth for truth in answers if extract.number(truth) is None]
@@ -96,9 +97,16 @@ def robust(row: Row, text: str) -> Reading:
         if claims.UNTOLD.search(said):
             break
         if place.is_plain and not named:
-            return said, bool(words) and similarity(words, said) > 0
+            alike = [truth for truth in words if _digits(truth) == _digits(said)]
+            numbers = [truth for truth in answers if truth not in words]
+            equal = any(("%" in one) == ("%" in said) and same(one, said) for one in numbers)
+            return said, equal or (bool(alike) and similarity(alike, said) > 0)
         other = other if named else said
     return UNPARSED if other is None else (other, False)
+
+
+def _digits(text: str) -> list[str]:
+    return re.findall(r"\d+", text)
 
 
 def _shown(text: str) -> str:
@@ -123,8 +131,8 @@ def _named(answers: Sequence[str], said: str) -> list[tuple[str, bool]]:
     """Return the true answers that a text has in it, in whole words, and whether each stands."""
     if not answers:
         return []
-    any_of = "|".join(map(re.escape, answers))
-    found = re.finditer(rf"(?<![\w.])(?:{any_of})(?![\w%]|\.\d)", said, re.IGNORECASE)
+    any_of = "|".join(map(wholes.pattern, answers))
+    found = re.finditer(rf"(?:{any_of})(?!%)", said, re.IGNORECASE)
     return [
         (
             one[0],

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from tasks.data import FOLDER, Row
 from tasks.data.loading import NUMBER, loader
+from tasks.grading import wholes
 from tasks.grading.thought import after_thinking
 from tasks.judging import UNPARSED, Reading, metrics
 
@@ -65,8 +66,9 @@ def robust(row: Row, text: str) -> Reading:
     if row["metadata"]["dataset"] == FORMULAS:
         return spoken[:_SHOWN], _contained(row, spoken, _solid)
     words = " ".join(spoken.casefold().split())
-    named = (re.escape(" ".join(answer.casefold().split())) for answer in row["answer"] if answer)
-    found = re.search(rf"(?<!\w)(?:{'|'.join(named)})(?!\w)", words)
+    named = (" ".join(answer.casefold().split()) for answer in row["answer"])
+    patterns = [wholes.pattern(answer) for answer in named if answer]
+    found = re.search("|".join(patterns), words) if patterns else None
     return (found[0] if found else words)[:_SHOWN], found is not None
 
 

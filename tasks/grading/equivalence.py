@@ -277,8 +277,8 @@ def _commas(text: str) -> list[str]:
 def _listed(text: str) -> tuple[str, list[str]] | None:
     r"""Return brackets and items of a list: `[1, 2]`, `(1, 2)`, `\{1, 2\}`, `1, 2`; else None."""
     text = text.replace("\\{", "{").replace("\\}", "}").strip()
-    if re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
-        return None
+    if re.search(r"\d,\d{3}(?!\d)", text) and amounts.read(text, letters=False) is not None:
+        return None  # one amount, with its thousands: $1,500, 1,200 cm^2
     if len(text) > 1 and text[0] in _OPEN and text[-1] in _CLOSE and _encloses(text):
         items = _commas(text[1:-1])
         if len(items) > 1 or text[0] in "[{":

@@ -2,10 +2,10 @@ import doctest
 
 import pytest
 
-from tasks.grading import equivalence, units
+from tasks.grading import equivalence, units, wholes
 
 
-@pytest.mark.parametrize("module", [equivalence, units])
+@pytest.mark.parametrize("module", [equivalence, units, wholes])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.failed == 0
@@ -110,6 +110,8 @@ def test_the_units_of_the_question_and_the_answer_are_brought_together(truth, sa
         ("12", "number"), ("12 cm", "number"), (r"\frac{\sqrt 3}{2}", "number"),
         ("x = 5", "number"),
         ("8\\sqrt{3}{squareinches}", "number"), ("[1, 2]", "list"), ("1, -2", "list"),
+        (r"\$32,348", "number"), ("1,500 km", "number"), (r"1,200 \mathrm{~cm}^2", "number"),
+        ("1,200%", "number"), ("1,200, 1,300", "list"), ("3,000 m, 4,000 m", "list"),
         (r"\begin{pmatrix}1\\2\end{pmatrix}", "list"), ("2x + 1", "formula"), ("x < 5", "formula"),
         ("Evelyn", "words"), ("the left one", "words"), ("C", "words"), ("odd", "words"),
     ],
