@@ -1,11 +1,14 @@
 """DRIFT's equations on the numbers of one tensor, and its sums over tensors, block by block.
 
 A tensor may be larger than what a cache or the free memory of a device holds in float32, so it is
-read in stretches, each once for all sums over it.
+read in stretches, each once for all sums over it. On a GPU, where each call costs more than what it
+does to a stretch, all sums over a tensor are one kernel that torch compiles.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, get_args
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from drift.anchor import projection
 
@@ -21,7 +24,7 @@ TINY = 1e-30
 """Keeps a zero norm from dividing; far below any norm that float32 can resolve."""
 BLOCK = 1 << 18
 """Entries worked on at a time, so that what is read once is still in the cache when it is used."""
-BLOCK_ON_DEVICE = 1 << 22
+BLOCK_ON_DEVICE = 1 << 24
 ROW = 1024
 """Products that are summed in float32; their sums are summed in float64."""
 SMALL = 1 << 18
@@ -119,6 +122,8 @@ def dots(
         for (a, b), out in zip(pairs, table, strict=True):
             torch.mul(parts[a], parts[b], out=out[:size])
         return table.view(len(pairs), -1, ROW).sum(-1).sum(-1, dtype=exact)
+    if size and device.type == "cuda" and _compiles():
+        return in_one_pass(tensors, pairs, _compiled(tuple(pairs)))
     sums = torch.empty(len(pairs), whole // ROW, device=device)
     room = buffers.get(-1, min(_block(device), whole), device)
     first, product, rows = 0, room, room.view(-1, ROW)
@@ -135,6 +140,56 @@ def dots(
     return sums.sum(-1, dtype=exact)
 
 
+def in_one_pass(
+    tensors: "list[torch.Tensor]",
+    pairs: list[tuple[int, int]],
+    sums_of: "Callable[[list[torch.Tensor]], torch.Tensor]",
+) -> "torch.Tensor":
+    """`dots` by `sums_of`, which is `of_rows` of these pairs; what is left of a row is added."""
+    import torch
+
+    flat = [one.reshape(-1) for one in tensors]
+    whole = flat[0].numel() // ROW * ROW
+    # As `data` they are no views, of whose bases a compiled function takes each shape anew.
+    sums = sums_of([one[:whole].data for one in flat])
+    if whole < flat[0].numel():
+        left = [one[whole:].data.float() for one in flat]
+        sums = sums + torch.stack([(left[a] * left[b]).sum() for a, b in pairs])
+    return sums
+
+
+def of_rows(pairs: tuple[tuple[int, int], ...], tensors: "list[torch.Tensor]") -> "torch.Tensor":
+    """Inner products of pairs of flat tensors of whole rows, in float64."""
+    import torch
+
+    rows = [one.view(-1, ROW).float() for one in tensors]
+    return torch.stack([(rows[a] * rows[b]).sum(-1) for a, b in pairs]).sum(-1, dtype=torch.float64)
+
+
+@cache
+def _compiled(pairs: tuple[tuple[int, int], ...]) -> "Callable[[list[torch.Tensor]], Any]":
+    import torch
+
+    return torch.compile(lambda tensors: of_rows(pairs, tensors), dynamic=True)
+
+
+@cache
+def _compiles() -> bool:
+    """Whether torch compiles for the GPU, which takes Triton and a C compiler."""
+    import torch
+
+    try:
+        torch.compile(lambda tensor: tensor + 1)(torch.zeros(1, device="cuda"))
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(
+            f"torch compiles nothing for this GPU ({reason}): a pull takes some six times as long",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
 def exact_dtype(device: "torch.device") -> "torch.dtype":
     """What to sum in: float64, which Metal does not have."""
     import torch
@@ -143,8 +198,9 @@ def exact_dtype(device: "torch.device") -> "torch.dtype":
 
 
 def subtract(grad: "torch.Tensor", delta: "torch.Tensor", scale: float, buffers: Buffers) -> None:
-    """`grad -= scale · delta`, in place."""
-    if not grad.is_contiguous():
+    """`grad -= scale · delta`, in place, computed in float32."""
+    # On a processor torch would round the scale of two bfloat16 tensors to bfloat16.
+    if grad.device.type == "cuda" or not grad.is_contiguous():
         grad.sub_(delta, alpha=scale)
         return
     for here, (part,) in zip(

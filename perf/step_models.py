@@ -100,8 +100,8 @@ def shapes_of(config: tf.PreTrainedConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def prior_of(config: tf.PreTrainedConfig) -> Prior:
-    """Random Δ of a fifth of the size of random weights."""
+def prior_of(config: tf.PreTrainedConfig, device: str) -> Prior:
+    """Random Δ of a fifth of the size of random weights, made on `device`."""
     shapes = shapes_of(config)
     return Prior(
         variant="reasoner-vlm",
@@ -110,7 +110,7 @@ def prior_of(config: tf.PreTrainedConfig) -> Prior:
         dtype="bfloat16",
         seed=0,
         shapes=shapes,
-        read=lambda name: (0.004 * torch.randn(shapes[name])).bfloat16(),
+        read=lambda name: (0.004 * torch.randn(shapes[name], device=device)).bfloat16(),
     )
 
 
@@ -184,11 +184,11 @@ def hold(kinds: list[str], config: tf.PreTrainedConfig, device: str, checkpointi
     for kind in kinds:
         pull = kind.split("-")[-1]
         if pull == "published":
-            held.pulls[kind] = Published(Injector(model, prior_of(config), mode="adaptive"))
+            held.pulls[kind] = Published(Injector(model, prior_of(config, device), mode="adaptive"))
         elif pull != "sft":
             join: Any = AdapterInjector if "lora" in way else Injector
             held.pulls[kind] = join(
-                model, prior_of(config), mode="adaptive", offload=pull == "offload"
+                model, prior_of(config, device), mode="adaptive", offload=pull == "offload"
             )
     return held
 

@@ -1,6 +1,7 @@
 """Before any test imports transformers or vLLM."""
 
 import io
+import os
 import re
 from unittest import mock
 
@@ -12,6 +13,12 @@ from driftbench import __main__
 from harness.studies import arms
 
 torch_guard.install()
+
+
+def pytest_configure(config):
+    """Tests are of a machine without a GPU, and say `gpu` where they need one."""
+    if "gpu" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items):
