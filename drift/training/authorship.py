@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 
 from common.files import write_whole
+from common.loading import loaded
 from common.provenance import MADE, Made, git_commit, package_versions
 from drift.fingerprints import parent
 from drift.headers import shapes
@@ -31,7 +32,7 @@ def write(data: Path | str, model: Path, name: str, out: Path) -> Made:
     """
     from transformers import AutoTokenizer
 
-    words = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    words = loaded(AutoTokenizer, model, "tokenizer")
     parameters = sum(map(prod, shapes(model).values()))
     rows, tokens = read_rows(data), 0
     for row in rows:

@@ -13,6 +13,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from common.errors import UserError
+from common.loading import loaded
 from drift import chat_template
 from drift.families import Family
 from drift.training import added_tokens
@@ -50,7 +51,8 @@ def prepared(config: TrainConfig, family: Family, rule: Rule | None) -> Data:
         rule: By which a `config.reward` judges.
 
     Raises:
-        UserError: a row cannot be used, and `skip_bad_rows` is off or no other is left.
+        UserError: config or processor does not load; or a row cannot be used, and `skip_bad_rows`
+            is off or no other is left.
     """
     bad: list[str] = []
     rows = [row for place in config.places for row in read_rows(place, config.images, bad)]
@@ -64,11 +66,11 @@ def prepared(config: TrainConfig, family: Family, rule: Rule | None) -> Data:
         )
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()  # what it would warn of in loading stops us below
-    processor = AutoProcessor.from_pretrained(config.vlm)
+    model = loaded(AutoConfig, config.vlm, "config")
+    processor = loaded(AutoProcessor, config.vlm, "processor")
     if not processor.chat_template:
         processor.chat_template = chat_template.own(Path(config.vlm), of_processor=True)
     pieces = added_tokens.to_tokenizer(processor, config.add_tokens)
-    model = AutoConfig.from_pretrained(config.vlm)
     ends = _ends(config.vlm, model, processor.tokenizer)
     samples = Samples(
         rows,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from common import hub
 from common.errors import UserError
+from common.loading import loaded
 from common.progress import working
 from common.terminal import print_table
 from drift.families import family_of, read_config, text_config
@@ -25,7 +26,7 @@ def outline(vlm: str) -> "torch.nn.Module":
     """The model in the folder `vlm` without its weights.
 
     Raises:
-        UserError: they are quantised, and so cannot be trained.
+        UserError: they are quantised, and so cannot be trained; or `config.json` does not load.
     """
     import torch
 
@@ -44,7 +45,7 @@ def outline(vlm: str) -> "torch.nn.Module":
         )
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(
-            AutoConfig.from_pretrained(vlm), dtype=torch.float32
+            loaded(AutoConfig, vlm, "config"), dtype=torch.float32
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from common import processes, torch_guard
 from common.errors import UserError
+from common.loading import loaded
 from common.text import said, shown
 from drift import chat_template
 from harness.checkpoints.kinds import Checkpoint, ModelFolder, folder_of
@@ -47,13 +48,8 @@ def load_processor(checkpoint: Checkpoint) -> Any:
 
     folder = folder_of(checkpoint)
     kind = AutoProcessor if folder.is_multimodal else AutoTokenizer
-    try:
-        processor = kind.from_pretrained(str(folder.path), trust_remote_code=bool(folder.code))
-    except Exception as error:
-        raise UserError(
-            f"{folder.path}: its {'processor' if folder.is_multimodal else 'tokenizer'} "
-            f"does not load: {said(error)}"
-        ) from error
+    part = "processor" if folder.is_multimodal else "tokenizer"
+    processor = loaded(kind, folder.path, part, own_code=bool(folder.code))
     processor.chat_template = folder.template
     _prove(processor, folder)
     return processor
@@ -122,12 +118,8 @@ def language_config(checkpoint: Checkpoint) -> Any:
     from transformers import AutoConfig
 
     folder = folder_of(checkpoint)
-    try:
-        return AutoConfig.from_pretrained(
-            str(folder.path), trust_remote_code=bool(folder.code)
-        ).get_text_config()
-    except Exception as error:
-        raise UserError(f"{folder.path}: its config does not load: {said(error)}") from error
+    config = loaded(AutoConfig, folder.path, "config", own_code=bool(folder.code))
+    return config.get_text_config()
 
 
 def context(language: Any, wanted: int | None = None) -> int:

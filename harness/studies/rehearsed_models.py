@@ -14,6 +14,7 @@ from typing import Any
 
 from common import hub
 from common.errors import UserError
+from common.loading import loaded
 from drift import headers, hollow
 from drift.training import config as recipes
 from drift.training.config import TrainConfig
@@ -124,7 +125,7 @@ class Models:
         if model.name not in self._live:
             from transformers import AutoConfig
 
-            config = AutoConfig.from_pretrained(str(model.folder), trust_remote_code=False)
+            config = loaded(AutoConfig, model.folder, "config")
             self._live[model.name] = hollow.live(config)
         return self._live[model.name]
 

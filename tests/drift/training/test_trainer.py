@@ -575,6 +575,19 @@ def test_weights_that_the_model_lacks_are_named(qwen, rows, tmp_path):
         training.train(config_of(qwen, rows, vlm=str(tmp_path / "vlm")), tmp_path / "out")
 
 
+def test_papers_that_do_not_load_are_named(qwen, rows, tmp_path):
+    vlm = shutil.copytree(qwen / "vlm", tmp_path / "vlm")
+    (vlm / "processor_config.json").unlink()
+    config = config_of(qwen, rows, vlm=str(vlm))
+    with pytest.raises(UserError, match="its processor does not load: Can't load image processor"):
+        training.train(config, tmp_path / "out")
+    told = json.loads((vlm / "config.json").read_text())
+    told["text_config"]["hidden_size"] = "large"
+    (vlm / "config.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match="its config does not load: .*hidden_size.* expected int"):
+        training.train(config, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("answer", "picture", "sentence"),
     [
