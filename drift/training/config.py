@@ -4,7 +4,7 @@ No torch here, so that a slip is told at once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 
 from common.errors import UserError
 from common.typed import as_kind, as_yaml, read_bytes
+from drift import delta
 from drift.anchor import Anchor, Toward, refuse_anchor
 from drift.delta import VARIANTS
 from drift.equations import Mode
@@ -44,7 +45,7 @@ class TrainConfig:
     base: str | None = None
     """The model that the reasoner was trained from, likewise: `reasoner-base` only."""
     prior_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of Δ in memory."""
+    """Of Δ in memory; that of a folder is the folder's."""
     alpha: float = 1.0
     """Strength of the pull."""
     mode: Mode = "grad_norm"
@@ -156,6 +157,18 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
     """
     raw = fields(path)
     return parse(raw | dict(overrides or {}), str(path))
+
+
+def as_stored(config: TrainConfig) -> TrainConfig:
+    """`config` with what the folder of its prior, if it names one, has in place of a recipe's.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if config.prior is None or config.prior in VARIANTS:
+        return config
+    stored: Any = delta.load(config.prior).dtype
+    return replace(config, reasoner=None, base=None, prior_dtype=stored)
 
 
 def bundled() -> list[str]:

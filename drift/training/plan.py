@@ -11,7 +11,7 @@ from common.progress import working
 from common.terminal import print_table
 from drift.families import family_of, read_config, text_config
 from drift.training import adapters, memory, sharding
-from drift.training.config import TrainConfig
+from drift.training.config import TrainConfig, as_stored
 from drift.training.memory import GIB, Memory, Sizes
 from drift.training.trainable import freeze
 
@@ -160,8 +160,9 @@ def tell(config: TrainConfig, gib: float | None) -> None:
         gib: GiB of a device; None: of the one at hand.
 
     Raises:
-        UserError: no `config.json`, or of no VLM that is known here.
+        UserError: no `config.json`, or of no VLM that is known here; no prior in its folder.
     """
+    config = as_stored(config)
     place = config.vlm
     if not Path(place).exists() and hub.is_name(place):
         name, _, revision = place.partition("@")

@@ -53,7 +53,7 @@ from drift.training import (
     row_files,
     sharding,
 )
-from drift.training.config import TrainConfig
+from drift.training.config import TrainConfig, as_stored
 from drift.training.data import Data, prepared
 from drift.training.memory import Sizes
 from drift.training.mixin import DriftMixin
@@ -101,7 +101,8 @@ def train(
     refuse_existing(out, overwrite)
     if config.reward is not None:
         _refuse_reward(config, rule)
-    given, config = config, at_hand(config)
+    given = as_stored(config)
+    config = at_hand(given)
     family = family_of(config.vlm)
     entries(config.vlm)  # sound and safe to read, before anything heavy begins
     work = out.with_name(f"{out.name}.partial")

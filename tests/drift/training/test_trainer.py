@@ -329,8 +329,14 @@ def test_a_stored_prior_and_one_made_on_the_fly_are_one(qwen, models, rows, tmp_
 
     priors.save(priors.build(qwen / "vlm", qwen / "llm", dtype="float32"), tmp_path / "prior")
     for name, prior in (("fly", "reasoner-vlm"), ("stored", str(tmp_path / "prior"))):
-        made = training.train(config_of(qwen, rows, prior=prior), tmp_path / name)
+        recipe = config_of(
+            qwen, rows, prior=prior, prior_dtype="bfloat16" if name == "stored" else "float32"
+        )
+        made = training.train(recipe, tmp_path / name)
         assert [one.role for one in made.parents] == ["vlm", "reasoner"]
+        # Not the recipe's, which a stored prior has nothing of.
+        assert made.settings["prior_dtype"] == "float32"
+        assert made.settings["reasoner"] == (None if name == "stored" else recipe.reasoner)
     assert same(read(tmp_path / "fly"), read(tmp_path / "stored"))
     other = config_of(models / "idefics3", rows, prior=str(tmp_path / "prior"))
     with pytest.raises(UserError, match="was made from another VLM than .*idefics3"):
