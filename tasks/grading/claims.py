@@ -1,7 +1,6 @@
-"""What a sentence does with what it names: asserts, denies, bounds or doubts it; takes it back."""
+"""What a sentence does with what it names: asserts, denies, bounds or doubts it."""
 
 import re
-from collections import deque
 
 REFUSAL = re.compile(
     r"""\b(?:cannot|can't|can\ not|could\ not|couldn't|not\ (?:possible|enough|provided|given|clear|
@@ -43,40 +42,13 @@ SO = re.compile(
 )
 """How a conclusion begins."""
 
-_TAKEN_BACK = re.compile(
-    r"""(?:^|[.!?…\n]["')*]{0,9}\s{0,20})
-        (?:(?:(?:but|oh|hmm+|ah|no|hold\ on|and)\b,?\s*){0,2}
-           (?:wait(?=\s*[,.!?…:—-]|\s(?:no|a|let|that|actually|i)\b)|correction|scratch\ that|oops
-             |on\ second\ thoughts?|let\ me\ (?:reconsider|re-?evaluate|re-?do|correct)
-             |i(?:\ have|'ve)?\ (?:misread|miscounted|miscalculated
-               |made\ an?\ (?:\w+\ )?(?:error|mistake|slip))
-             |actually,?\ (?:no\b|that|it|the\ (?:correct|right|answer)))
-          |(?P<denies>(?:hmm+|oh|ah|no|wait)\b[,.\s]*that(?:'s|\ is|\ was)\ (?:wrong|incorrect
-            |not\ (?:right|correct)))
-        )""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_UNSAID = re.compile(r"\W*(?:(?:the\s)?(?:final\s)?answer(?:\sis)?\W*)?", re.IGNORECASE)
-"""What stands before "No, that is wrong" where it is the answer, and takes nothing back."""
-CONFIRMS = re.compile(
-    r"(?<!not )(?<!in)\b(?:correct|right|confirm(?:s|ed)|consistent|checks? out|verified|matches)"
-    r"\b",
-    re.IGNORECASE,
-)
-"""Said after a second look: what came before stands."""
-
-
-def retracted(text: str) -> tuple[str, str]:
-    """Split a response at the last word that takes back what came before; "" before if none does.
-
-    >>> retracted("The answer is 35. Wait, it is 145."), retracted("So it is 12.")
-    (('The answer is 35', 'it is 145.'), ('', 'So it is 12.'))
-    """
-    last = next(iter(deque(_TAKEN_BACK.finditer(text), 1)), None)
-    if last is None or (last["denies"] and _UNSAID.fullmatch(text, 0, last.start())):
-        return "", text
-    return text[: last.start()], text[last.end() :].lstrip(" \n\t,.;:!…–—")
-
+_DOUBTS = r"""(?:(?:\bnot|n['’]t|\bnever|\bhardly)\s(?:\w+ly\s)?
+      (?:think|believe|say|true|sure|certain|convinced)
+    |(?<!no\s)(?<!any\s)\bdoubt(?:s|ful)?|\bfalse|\bno\sway|\bnothing\s\w+s
+    |\bno(?:body|\sone)\s\w+\s\w+|\bunder\sno\scircumstances\sis)
+    \s(?:(?:that|if|whether)\s)?(?:(?:the|it)\s)?(?:(?:correct|right|final)\s)?"""
+DOUBTED = re.compile(rf"{_DOUBTS}$", re.VERBOSE | re.IGNORECASE)
+"""What stands before "answer is" where it is not meant."""
 
 NOT = re.compile(
     r"\b(?:not|never|neither|nor|cannot|rather|instead|except|unlike|incorrect|wrong|no|without)\b"
@@ -110,11 +82,11 @@ _FALSE = (
     r"|rejected|discarded|(?:less\s|un)likely|out\b|too\s(?:big|small|large|low|high|long|short|much|many|few))"
 )
 DENIED_BEFORE = re.compile(
-    r"""(?:\b(?:not|cannot|never|neither|nor|without|unlike|except|excluding|rather\sthan|instead\sof
-          |other\sthan|different\sfrom|(?:rules?|ruled|ruling)\sout|exclud(?:e|es|ed)|over
+    rf"""(?:\b(?:not|cannot|never|neither|nor|without|unlike|except|excluding|rather\sthan|instead\sof
+          |hardly|by\sno\smeans|unlikely|far\sfrom|other\sthan|different\sfrom|(?:rules?|ruled|ruling)\sout|exclud(?:e|es|ed)|over
           |eliminat(?:e|es|ed)|(?:reject|discard|scratch)(?:s|e[sd])?|no\sreason\sto\s\w+|unlikely\sto|(?:any|every)thing\sbut)|n['’]t|\\ne)
-        \s*(?:(?:be|the|option|answer|equal\sto|equal|a|an|choice|is|exactly|just|only|simply)\s*){0,3}
-        [("'*$]*$ | (?:不是|并非|不等于|不会是)\s*$""",
+        \s*(?:(?:be|the|option|answer|equal\sto|equal|a|an|choice|is|exactly|just|only|simply)\s*){{0,3}}
+        [("'*$]*$ | {_DOUBTS}(?:answer\s)?(?:(?:is|was)\s)?$ | (?:不是|并非|不等于|不会是)\s*$""",
     re.VERBOSE | re.IGNORECASE,
 )
 DENIED_AFTER = re.compile(

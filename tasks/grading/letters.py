@@ -96,7 +96,7 @@ def repeats_options(said: str, options: Options) -> bool:
 
 _VERBS = (
     r"is|be|it['’]?s|that['’]?s|chose|choose|select|pick|say|get|(?:go|going)\s+(?:with|for)|guess"
-    r"|think|believe|marked|labell?ed|no|so|thus|hence|therefore|then|leaving|leaves|means?|like"
+    r"|think|believe|marked|labell?ed|no|so|thus|hence|therefore|then|leaving|leaves|gives?|means?|like"
 )
 _DOES = (
     r"(?:is|was)(?:n['’]t|\s(?:also\s)?(?:correct|right|true|valid|better|possible|left|wrong|incorrect|false"
@@ -119,7 +119,7 @@ _NAMED = re.compile(
           |(?<=\bthink\s)|(?<=\bbelieve\s))(?P<subject>[A-HJ-Z])(?=\s(?:{_DOES})\b)
       | \b(?P<sure>[A-Z])(?=\s(?:is|was)\s(?:the\s)?(?:correct|best|answer|right\s\w)\b)
       | ^(?P<several>[A-Z])(?=(?:,\s[A-Z])*,?\s(?:and|or)\s(?:(?:option|choice)\s)?[A-Z]\b)
-      | (?:(?<=;\s)|(?<=\bbut\s)|(?<=而是))(?P<rather>[A-Z])(?=\W*$)
+      | (?:(?<=;\s)|(?<=\bbut\s)|(?<=[是选]))(?P<rather>[A-Z])(?=\W*$)
       | (?<!\w)(?P<ticked>[A-Z])\b
         (?=["'*)\].]{{0,3}}\s?[:=]?\s?(?:[✗✘❌✓✔✅☑]|(?:true|false|yes|no)\b))""",
     re.VERBOSE,

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.grading import claims
+from tasks.grading import claims, turns
 from tasks.grading.sentences import CODE, PREMISE, QUESTION, is_step, sentences, unlisted
 from tasks.grading.thought import after_thinking
 
@@ -144,7 +144,7 @@ _SUPPOSED = re.compile(
           |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?)\b
          (?![^.!?\n]*,\s(?:the\s)?(?:correct|right)\s$))
         (?:(?!\b(?:but|however)\b)(?:\([^()\n]*\)|[^.!?;)\n]))*$
-      |\b(?:wrong|incorrect|mistaken)\s$""",
+      |\b(?:wrong|incorrect|mistaken)\s$|错误$|(?:如果|假如|假设|以为)[^。！？；\n]*$""",
     re.VERBOSE | re.IGNORECASE,
 )
 """What stands before an answer that is supposed, asked for, or another's mistake."""
@@ -156,10 +156,14 @@ def _marks(spoken: str) -> list[re.Match[str]]:
     marks = [
         mark
         for mark in list(_MARK.finditer(spoken))[-4 * MARKS :]
-        if not _SUPPOSED.search(spoken[max(0, mark.start() - 200) : mark.start()])
+        if not _is_supposed(spoken[max(0, mark.start() - 200) : mark.start()])
         and _SAID.search(spoken, mark.end())
     ]
     return sorted(marks, key=lambda mark: mark["key"] is not None)
+
+
+def _is_supposed(before: str) -> bool:
+    return bool(_SUPPOSED.search(before) or claims.DOUBTED.search(before))
 
 
 def _segment(mark: re.Match[str], spoken: str) -> str:
@@ -229,10 +233,18 @@ def places(text: str, past_box: bool = False) -> Iterator[Place]:
         text: The response.
         past_box: Go on after a box with the marks.
     """
-    before, after = claims.retracted(_own(_spoken(text)))
+    before, after = turns.retracted(_own(_spoken(text)))
+    after = _past_denied_box(after)
     yield from _of(after, past_box)
-    if before and claims.CONFIRMS.search(after):
+    if before and turns.CONFIRMS.search(after):
         yield from _of(before, past_box)
+
+
+def _past_denied_box(spoken: str) -> str:
+    """Return what follows the last box, if that is denied; else all."""
+    last = boxed_spans(spoken)[-1:]
+    denied = any(turns.is_denied_box(spoken, start, end + 1) for start, _, end in last)
+    return spoken[last[0][2] + 1 :] if denied else spoken
 
 
 def _of(spoken: str, past_box: bool) -> Iterator[Place]:
@@ -249,6 +261,8 @@ def _of(spoken: str, past_box: bool) -> Iterator[Place]:
         return
     if marks and lines and claims.UNSURE.search(lines[-1]) and not _MARK.search(lines[-1]):
         return  # it takes back what it said
+    if marks and not inside and (again := turns.found_again(spoken[marks[-1].end() :])):
+        yield Place(again, "last")
     for mark in marks[: -MARKS - 1 : -1]:
         if segment := _segment(mark, spoken):
             yield Place(segment, "mark")
