@@ -3,8 +3,9 @@
 import re
 
 from tasks.grading import claims
+from tasks.grading.marks import SEGMENT
 from tasks.grading.options import Options, bare, is_text
-from tasks.grading.places import SEGMENT, Place
+from tasks.grading.places import Place
 
 NO_OPTION = "none"
 """An answer that is plainly none of the options, and so is wrong."""

@@ -16,16 +16,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.grading import claims, turns
+from tasks.grading import claims, marks, turns
 from tasks.grading.sentences import CODE, PREMISE, QUESTION, is_step, sentences, unlisted
 from tasks.grading.thought import after_thinking
 
 LONGEST = 50_000
 """Only so many of the last characters of a response are looked at."""
-MARKS = 5
-"""So many of the last marks are looked at."""
-SEGMENT = 300
-"""A place has no more characters than these."""
 SHORT = 80
 """A sentence of so many characters is short."""
 
@@ -105,80 +101,6 @@ _ANSWER_IS = re.compile(
 _CUT = re.compile(r"\\boxed\s{0,9}\{")
 
 
-# Marks
-
-_NOUN = r"(?:answer|option|choice|ans)"
-_KEY = (
-    r"\w{0,20}(?:answer|option|choice|result|prediction|letter|response|output|value)(?:_letter)?"
-)
-_MARK = re.compile(
-    rf"""(?P<key>(?:"{_KEY}"|'{_KEY}'|(?<=\{{){_KEY})\s?:\s*)
-      | <(?:final[_ ]?)?(?:answer|ans)> | <final>
-      | \b(?:{_NOUN}\b|(?<!other\ )answers\b(?=\s+are\b))
-        (?:\.(?=\s?\W?[A-Z]\b)
-          | (?:[ ](?:to|for|of|letter|number|value)\b[^.!?\n:]{{0,60}}?|\ here|\ therefore)?
-            [\s>*"'”_`】]{{0,9}}
-            (?:\b(?:is|are)\b|\b(?:would|should|must|will)\ be\b|[:：=→⇒]|[-–—](?=[\s>]))
-            (?!\s*(?:not|incorrect|wrong)\b))
-      | \bfinal(?:\ answer)?\b(?:[*_\#\s:：]{{0,9}}\n|\s?[:：])
-      | ^[*_\#\s]{{0,9}}answer[*_\s]{{0,9}}\n
-      | (?P<weak>^\W{{0,9}}(?:result|solution|conclusion|correct|therefore|thus|so)\**[:：])
-      | ^\#{{4}}(?!\#)
-      | \b(?:respuesta|réponse|resposta|risposta|antwort|ответ|الإجابة)\b(?:\s\w{{4,12}})?\s*
-        (?:\b(?:es|est|é|è|ist|lautet)\b|[:：—])
-      | 정답\s*[은:：] | (?:答え|正解)\s*[は:：]
-      | 答案\s*】?\s*(?:应?[是为选])?\s*[:：]? | 选项\s*(?:[是为]|(?=\s*[(（]?[A-J](?![a-zA-Z])))
-      | ^答\s*[:：] | 故选\s*[:：]? | 选择?\s*[:：]?(?=\s*[(（]?[A-H](?![a-zA-Z]))""",
-    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
-)
-_SAID = re.compile(r"\w")
-_WEAK = 40
-"""So long is what follows "Solution:" at most, where it is the answer."""
-_SUPPOSED = re.compile(
-    r"""(?:\b(?:if|otherwise|when|assuming|suppose|whether
-          |(?:often|mistakenly|wrongly|erroneously)\b\)?
-          |(?:one|you|some|many|people|students)\ (?:might|may|could|would)\ (?:\w+ly\ )?
-           (?:think|say|guess|assume|believe|conclude|choose|be\ tempted))(?!\w)
-        |(?:^|[.!?\n(]\s*)(?:which|what|had)\b
-        |\b(?:tempt(?:ing|ed)\ to
-          |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?)\b
-         (?![^.!?\n]*,\s(?:the\s)?(?:correct|right)\s$))
-        (?:(?!\b(?:but|however)\b)(?:\([^()\n]*\)|[^.!?;)\n]))*$
-      |\b(?:wrong|incorrect|mistaken)\s$|错误$|(?:如果|假如|假设|以为)[^。！？；\n]*$""",
-    re.VERBOSE | re.IGNORECASE,
-)
-"""What stands before an answer that is supposed, asked for, or another's mistake."""
-_VALUE = re.compile(r'"((?:[^"\\\n]|\\.){0,400})"|(\[[^\]\n]{0,400}\])|([^,}\n"]{1,300})')
-
-
-def _marks(spoken: str) -> list[re.Match[str]]:
-    """Return the last marks, those of JSON at the end."""
-    marks = [
-        mark
-        for mark in list(_MARK.finditer(spoken))[-4 * MARKS :]
-        if not _is_supposed(spoken[max(0, mark.start() - 200) : mark.start()])
-        and _SAID.search(spoken, mark.end())
-    ]
-    return sorted(marks, key=lambda mark: mark["key"] is not None)
-
-
-def _is_supposed(before: str) -> bool:
-    return bool(_SUPPOSED.search(before) or claims.DOUBTED.search(before))
-
-
-def _segment(mark: re.Match[str], spoken: str) -> str:
-    """Return what follows a mark: its line, or the next if that is empty; a value of JSON."""
-    rest = spoken[mark.end() : mark.end() + SEGMENT]
-    if mark["key"]:
-        found = _VALUE.match(rest)
-        said = (found[1] or found[2] or found[3] or "") if found else ""
-        return said.replace("\\\\", "\\").replace('"', "").strip(" '")
-    rest = re.split(r"</", rest, maxsplit=1)[0]
-    lines = [line for line in rest.strip(" \t\n*_#:：").splitlines() if re.search(r"\w", line)]
-    said = lines[0].strip() if lines else ""
-    return "" if mark["weak"] and len(said) > _WEAK else said
-
-
 def stated(text: str) -> bool:
     r"""Whether a text says outright what its answer is, and has gone on since.
 
@@ -192,7 +114,7 @@ def stated(text: str) -> bool:
     spoken = _spoken(text)
     if boxed_spans(spoken):
         return True
-    mark = _MARK.search(spoken)
+    mark = marks.MARK.search(spoken)
     said = re.compile(r"\w").search(spoken, mark.end()) if mark else None
     return bool(said and re.compile(r"\n|[.。]\s").search(spoken, said.end()))
 
@@ -223,7 +145,7 @@ def _own(text: str) -> str:
     if not found:
         return text
     own = text[: found.start()]
-    return own if _MARK.search(own) or boxed_spans(own) else text
+    return own if marks.MARK.search(own) or boxed_spans(own) else text
 
 
 def places(text: str, past_box: bool = False) -> Iterator[Place]:
@@ -255,20 +177,20 @@ def _of(spoken: str, past_box: bool) -> Iterator[Place]:
         yield Place(_ANSWER_IS.sub("", inside) or inside, "box")
         if not past_box:
             return
-    marks = _marks(spoken)
+    found = marks.find(spoken)
     lines = unlisted([line for line in spoken.splitlines() if re.search(r"\w", line)])
     if lines and CODE.match(lines[-1]):
         return
-    if marks and lines and claims.UNSURE.search(lines[-1]) and not _MARK.search(lines[-1]):
+    if found and lines and claims.UNSURE.search(lines[-1]) and not marks.MARK.search(lines[-1]):
         return  # it takes back what it said
-    if marks and not inside and (again := turns.found_again(spoken[marks[-1].end() :])):
+    if found and not inside and (again := turns.found_again(spoken[found[-1].end() :])):
         yield Place(again, "last")
-    for mark in marks[: -MARKS - 1 : -1]:
-        if segment := _segment(mark, spoken):
+    for mark in found[: -marks.MOST - 1 : -1]:
+        if segment := marks.segment(mark, spoken):
             yield Place(segment, "mark")
     if not inside and (bold := _bold(spoken)):
         yield Place(bold, "bold")
-    if inside or not lines or (marks and "\n" not in spoken[marks[-1].end() :].strip()):
+    if inside or not lines or (found and "\n" not in spoken[found[-1].end() :].strip()):
         return
     yield from _sentences(lines)
 
@@ -296,7 +218,7 @@ def _sentences(lines: list[str]) -> Iterator[Place]:
     ends = [*lines[:2], *lines[-6:]] if len(lines) > 8 else lines
     parts = [part for line in ends for part in sentences(line[-2000:])]
     parts = [
-        claims.CONCEDED.sub("", part[-SEGMENT:])
+        claims.CONCEDED.sub("", part[-marks.SEGMENT :])
         for part in parts
         if not (claims.FLUFF.match(part) or PREMISE.match(part) or QUESTION.search(part))
     ]
