@@ -30,7 +30,13 @@ FLUFF = re.compile(
 )
 """Courtesy, which is no last sentence."""
 CONCEDED = re.compile(
-    r"^\W*(?:although|though|even\s(?:though|if)|while|despite)\s[^,;.]{1,120},\s*", re.IGNORECASE
+    r"""^\W*(?:(?:although|though|even\s(?:though|if)|while|despite)\s[^,;.]{1,120},\s*
+        |[^;.]{1,60}?\b(?:tempting|tempted|plausible|possible|close|alike|similar|seems?|looks?|appears?
+           |may|might|could|would|initially|at\sfirst|thought|usually|normally)\b[^;.]{0,80}?
+         [,;]?\s(?:but|however|yet)\b,?\s(?!.*\b(?:might|may|could|would|possibly|also)\b)
+         (?=[^.]*\b(?:(?-i:[A-HJ])|yes|no)\b
+           |(?:it|there|i|we|here|really|actually|the\s\w+\s(?:is|are))\b[^.]*\d))""",
+    re.VERBOSE | re.IGNORECASE,
 )
 """What a sentence begins with, only to go on to say otherwise."""
 SO = re.compile(
@@ -93,7 +99,7 @@ DENIED_AFTER = re.compile(
     rf"""[)\]"'*.\s]*(?:,?\s*(?:which|it|this|that)\s+)?
         (?:{_VERB}\s+(?:\w+ly\s+|also\s+|thus\s+)?(?:not\b|{_FALSE})|{_VERB}n['’]t\b
           |(?:can|could|does|do|did|would)(?:\s?not\b|n['’]t\b)|cannot\b|fails?\b|contradicts?\b|\?\s*no\b
-          |(?:[:=]|\s[–—-])\s*(?:no|not|{_FALSE})(?=\W*$|\s*[.;,]\s)|[:=–—-]?\s*[✗✘❌]
+          |(?:[:=]|\s[–—-])\s*(?:no|not(?:\s\w+)?|{_FALSE})(?=\W*$|\s*[.;,]\s)|[:=–—-]?\s*[✗✘❌]
           |不(?:正确|对|是)|错)""",
     re.VERBOSE | re.IGNORECASE,
 )

@@ -26,7 +26,12 @@ _MORE = re.compile(
 )
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
 _REASON = re.compile(
-    r"\W*(?:because|since|as|is|was|for|due|which|that|but|if|would|in|on|by)\b", re.IGNORECASE
+    r"\W*(?:because|since|as|is|was|for|due|which|that|but|if|would|in|on|by|rather than"
+    r"|instead of)\b",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(
+    r"\s+(?:is|was|seems?|looks?|appears?|might|may|could|would|can|fits?|works?)\b", re.IGNORECASE
 )
 _SENTENCE = re.compile(r"[;\n]|[.](?!\d)|\s(?:because|since|as)\b")
 
@@ -48,6 +53,8 @@ def labelled(said: str, place: Place, options: Options) -> str | None:
         verdict = begins if place.kind == "mark" else rest
     if not claims.stands(verdict, 0, 0):
         return None
+    if _SUBJECT.match(rest) and (sure := named(said, place, options)) is not None:
+        return sure  # "A is tempting, but B is right"
     if letter in options.texts and is_text(own, bare(rest.strip(" .,:;)"))):
         return letter
     more = _MORE.match(rest)
