@@ -87,12 +87,20 @@ _FALSE = (
     r"(?:wrong|incorrect|false|impossible|invalid|inconsistent|ruled\sout|excluded|eliminated"
     r"|rejected|discarded|(?:less\s|un)likely|out\b|too\s(?:big|small|large|low|high|long|short|much|many|few))"
 )
+_NOT_EAST = r"""(?:(?:[不未非没]|(?<![分区类级性差])别)(?:[能该应会可要]该?|可能|绝)?
+    (?:[是选有]|等于)?|绝不是|排除)"""
+_FALSE_EAST = r"""(?:(?:选?项)?(?:的\w\w)?(?:[是也并则都均被]|显然|明显|与题意|[:：]\s?){0,2}
+      (?:不(?!错|难|仅|只|[是选]?\s*[A-J\d])|错|有误|排除)
+    |[はが]?(?:では(?:な|あり)|じゃな|正しくな|不正解|誤|間違)
+    |[이가은는]?\s?(?:정답이\s?)?(?:아니|아닙|아닌|오답|틀))"""
+"""Chinese, Japanese, Korean."""
 DENIED_BEFORE = re.compile(
     rf"""(?:\b(?:not|cannot|never|neither|nor|without|unlike|except|excluding|rather\sthan|instead\sof
           |hardly|by\sno\smeans|unlikely|far\sfrom|other\sthan|different\sfrom|(?:rules?|ruled|ruling)\sout|exclud(?:e|es|ed)|over
           |eliminat(?:e|es|ed)|(?:reject|discard|scratch)(?:s|e[sd])?|no\sreason\sto\s\w+|unlikely\sto|(?:any|every)thing\sbut)|n['’]t|\\ne)
         \s*(?:(?:be|the|option|answer|equal\sto|equal|a|an|choice|is|exactly|just|only|simply)\s*){{0,3}}
-        [("'*$]*$ | {_DOUBTS}(?:answer\s)?(?:(?:is|was)\s)?$ | (?:不是|并非|不等于|不会是)\s*$""",
+        [("'*$]*$ | {_DOUBTS}(?:answer\s)?(?:(?:is|was)\s)?$
+        | {_NOT_EAST}\s*(?:选项)?\s*$""",
     re.VERBOSE | re.IGNORECASE,
 )
 DENIED_AFTER = re.compile(
@@ -100,7 +108,7 @@ DENIED_AFTER = re.compile(
         (?:{_VERB}\s+(?:\w+ly\s+|also\s+|thus\s+)?(?:not\b|{_FALSE})|{_VERB}n['’]t\b
           |(?:can|could|does|do|did|would)(?:\s?not\b|n['’]t\b)|cannot\b|fails?\b|contradicts?\b|\?\s*no\b
           |(?:[:=]|\s[–—-])\s*(?:no|not(?:\s\w+)?|{_FALSE})(?=\W*$|\s*[.;,]\s)|[:=–—-]?\s*[✗✘❌]
-          |不(?:正确|对|是)|错)""",
+          |{_FALSE_EAST})""",
     re.VERBOSE | re.IGNORECASE,
 )
 BOUND_BEFORE = re.compile(
@@ -110,12 +118,13 @@ BOUND_BEFORE = re.compile(
           |(?:is|be|are|was)\ (?:not\ )?(?:less|more|greater|fewer|smaller|larger)\s*
           |(?:between\s[^.;]{1,40}\sand|from\s[^.;]{1,40}\sto)\s*
           |\d[^\s,;]{0,9}(?:\s(?!(?:adds?|sums?|comes?|amounts?)\b)[^\W\d]{1,12})?\s(?:to|or)\s*(?:about\s*)?)
-        |\\(?:ge|le|ne)\s*|(?:至少|至多|最[多少]|超过|[大小]于|不到)\s*|<\s*|(?<!=)>\s*)[("'*$]*$""",
+        |\\(?:ge|le|ne)\s*|(?:至少|至多|最[多少]|超过|[大小]于|不到|第|\d[个個개]?[或到至か～])\s*|<\s*|(?<!=)>\s*)[("'*$]*$""",
     re.VERBOSE | re.IGNORECASE,
 )
 BOUND_AFTER = re.compile(
     r"""\s*(?:\+(?!\s?[\d\\(a-z])|or\s(?:more|less|fewer|higher|greater|above|below|so\b|over|under)
-        |and\s(?:above|up|over|below)\b|to\s+(?=-?[\d\\])|or\s+(?=-?[\d\\])|plus\b(?!\s*\d))""",
+        |and\s(?:above|up|over|below)\b|to\s+(?=-?[\d\\])|or\s+(?=-?[\d\\])|plus\b(?!\s*\d)
+        |[个個개]?\s?(?:以[上下内]|이[상하]|[多余](?!少)|来[个個]|[或到至か～](?=\s?\d)))""",
     re.VERBOSE | re.IGNORECASE,
 )
 

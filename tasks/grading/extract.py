@@ -103,13 +103,14 @@ def _yes_or_no(text: str, kind: str) -> str | None:
 
 
 _WORDS = r"yes|yeah|yep|no|nope|not at all|of course not|absolutely not"
+_EAST = "不是的?|不对|不正确|没有|没错|不|否|错误?|是的|是|对|正确|有的?"
 _YES_NO = re.compile(
-    rf"\b({_WORDS})\b(?=\W*$|\s*[.,;:!*\"')])|^\W*(不是的?|没有|不|否|是的|是|对|有)(?=\W|$)",
+    rf"\b({_WORDS})\b(?=\W*$|\s*[.,;:!*\"')])|^\W*({_EAST})(?=\W|$)",
     re.IGNORECASE,
 )
 _BOTH = re.compile(r"\b(?:yes|no)\W+(?:(?:and|or|nor)\W+)?(?:yes|no)\b", re.IGNORECASE)
 _YES_NO_FIRST = re.compile(
-    rf"[\W_]*(?:(?:so|therefore|thus|hence)\W+)?({_WORDS}|(?:不是|没有|不|否|是的|是|对|有)(?=\W|$))"
+    rf"[\W_]*(?:(?:so|therefore|thus|hence)\W+)?({_WORDS}|(?:{_EAST})(?=\W|$))"
     r"(?!\w)(?!\s+(?:and|or)\b)"
     r"(?:(?<!\bno)|(?!\s+\w|\.\s?\d)|(?=\s+(?:it|they|there|the|this|that|these|those|he|she|we|you|i|both|all|not"
     r"|neither|because|since|as)\b))",
@@ -119,4 +120,4 @@ _YES_NO_FIRST = re.compile(
 
 def _plain_yes_no(found: str | tuple[str, str]) -> str:
     word = found if isinstance(found, str) else found[0] or found[1]
-    return "yes" if word.casefold()[:1] in "y是对有" else "no"
+    return "yes" if word.casefold()[:1] in "y是对正有" or word == "没错" else "no"

@@ -19,10 +19,12 @@ _LABEL = re.compile(
           |(?=[^\w\s'’^=+/<>*\\–—-]))""",
     re.VERBOSE | re.IGNORECASE,
 )
+_ENDS = "(?:(?![\\w'’])|(?=[\u3040-\u9fff\uac00-\ud7a3]))"
 _MORE = re.compile(
-    r"\s*(?:[,&/、]|and\b|or\b|,\s*(?:and|or)\b)?\s*(?:(?:maybe|possibly|perhaps|even|also) )?"
+    r"\s*(?:[,&/、和与或及跟]|and\b|or\b|,\s*(?:and|or)\b)?\s*"
+    r"(?:(?:maybe|possibly|perhaps|even|also) )?"
     r"(?:option |choice )?"
-    r"[(\[]?(?:(?!I\s[a-z])([A-Z])(?![\w'’])|([a-z])\s*(?:[,)]|$|(?:and|or)\s))"
+    rf"[(\[]?(?:(?!I\s[a-z])([A-Z]){_ENDS}|([a-z])\s*(?:[,)]|$|(?:and|or)\s))"
 )
 _BRACKETED = re.compile(r"[(\[]\s?([A-Za-z])\s?[)\]]")
 _REASON = re.compile(
@@ -128,13 +130,18 @@ _NAMED = re.compile(
       | \b(?P<sure>[A-Z])(?=\s(?:is|was)\s(?:the\s)?(?:correct|best|answer|right\s\w)\b)
       | ^(?P<several>[A-Z])(?=(?:,\s[A-Z])*,?\s(?:and|or)\s(?:(?:option|choice)\s)?[A-Z]\b)
       | (?:(?<=;\s)|(?<=\bbut\s)|(?<=[是选]))(?P<rather>[A-Z])(?=\W*$)
+      | (?:(?<=[是选为。，；は])|(?<=なく)|(?<=아니라)|(?<=[라은는。]\s))(?P<east>[A-Z])
+        (?=\s?(?:[。，；而]|です|だ|입니다|이다|$))
+      | (?<![a-zA-Z])(?P<fits>[A-Z])(?=\s?(?:选?项)?(?:的\w\w)?[是更最才也则]{{0,2}}[:：]?\s?
+          (?:正确|对(?!应)|符合|合适|成立|[没不]错|が正|[이가]\s?맞))
       | (?<!\w)(?P<ticked>[A-Z])\b
         (?=["'*)\].]{{0,3}}\s?[:=]?\s?(?:[✗✘❌✓✔✅☑]|(?:true|false|yes|no)\b))""",
     re.VERBOSE,
 )
 _AND_MORE = re.compile(
-    r"\s*(?:,|and\b|or\b|&|/|,\s*(?:and|or)\b)\s*(?i:(?:options?|choices?|answers?|figures?)\s+)?"
-    r"[(\[]?([A-Z])[)\]]?(?![\w'’])"
+    r"\s*(?:[,、和与或及跟]|and\b|or\b|&|/|,\s*(?:and|or)\b)\s*"
+    r"(?i:(?:options?|choices?|answers?|figures?)\s+)?"
+    rf"[(\[]?([A-Z])[)\]]?{_ENDS}"
 )
 _CLAUSE = re.compile(r";|,\s(?:so|but|and|while)\b")
 _NOUN = re.compile(r"(?:[Tt]he\s)?(?![Nn]o|[Ee]xcept)[A-Za-z][a-z]+\s([A-H])\W*")

@@ -44,7 +44,7 @@ _SUPPOSED = re.compile(
           |(?:common|typical|frequent|usual|easy)\ (?:mistake|error|misconception|trap|slip)s?)\b
          (?![^.!?\n]*,\s(?:the\s)?(?:correct|right)\s$))
         (?:(?!\b(?:but|however)\b)(?:\([^()\n]*\)|[^.!?;)\n]))*$
-      |\b(?:wrong|incorrect|mistaken)\s$|错误$|(?:如果|假如|假设|以为)[^。！？；\n]*$""",
+      |\b(?:wrong|incorrect|mistaken)\s$|错误$|(?:(?:[不未非]|(?<![分区类])别)[能该应可要]{0,2}|排除)$|(?:如果|假如|假设|以为)[^。！？；\n]*$""",
     re.VERBOSE | re.IGNORECASE,
 )
 """What stands before an answer that is supposed, asked for, or another's mistake."""

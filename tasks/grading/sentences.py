@@ -7,11 +7,12 @@ CODE = re.compile(r"\s*(?:print\(|return\b|import\s|def\s\w+\(|els?e?if\b.*:|els
 _TRIED = re.compile(r"\W{0,6}(?:option\s)?[A-J]\s?(?:\*\*)?\s?[).:|]", re.IGNORECASE)
 _HOLDS = re.compile(
     r"(?:[–—|:(,.]|\s-)\W*(?:this\s|it\s|is\s)?(?:yes|correct|right|true|match(?:es)?|fits|works|valid|possible)\b[^.]{0,40}\.?$"
-    r"|[✓✔✅☑]\W*$",
+    r"|[:：.、]\s?(?:正确|对|符合)[^。]{0,9}。?$|[✓✔✅☑]\W*$",
     re.IGNORECASE,
 )
 _FAILS = re.compile(
-    r"\b(?:no|not|too|wrong|incorrect|false|impossible|invalid|\w+n['’]t|cannot|fails|excluded)\b|[✗✘❌]",
+    r"\b(?:no|not|too|wrong|incorrect|false|impossible|invalid|\w+n['’]t|cannot|fails|excluded)\b|[✗✘❌]"
+    r"|错|有误|不(?:对|正确|符合|成立)",
     re.IGNORECASE,
 )
 _LISTED_OPTION = re.compile(
