@@ -13,7 +13,7 @@ from tasks import multiple_choice, published
 from tasks.data import FOLDER, Data, Row, Source, local
 from tasks.data.loading import loader
 from tasks.grading import extract, vlmevalkit
-from tasks.judging import Judging, Reading, metrics
+from tasks.judging import UNPARSED, Judging, Reading, metrics
 from tasks.published import Check, Record, Vectors
 
 CATEGORIES = ("random", "popular", "adversarial")
@@ -80,21 +80,33 @@ def by_vlmevalkit(row: Row, text: str) -> Judging:
 
 
 def robust(row: Row, text: str) -> Reading:
-    """Read yes or no, or that the object is there or not."""
+    """Read yes or no, or that the object is there or not; not both where they differ."""
     read = multiple_choice.read_yes_no(row["answer"], text)
-    found = _OBJECT.search(row["question"][:300]) if read[1] is None else None
+    found = _OBJECT.search(row["question"][:300])
     said = _presence(found[1], text) if found else None
-    return (said, said == row["answer"]) if said else read
+    if read[1] is None:
+        return (said, said == row["answer"]) if said else read
+    return UNPARSED if said and said != read[0] else read
 
 
 _OBJECT = re.compile(r"\b(?:is|are)\s+there\s+(?:an?\s+|any\s+)?(.{1,40}?)(?:\s+in\b.*)?\?", re.I)
 _SENTENCE = re.compile(r"(?!.*\b(?:if|or|whether)\b)[^.!?;\n]{1,150}[.!]?", re.I)
-_NONE = r"(?:\b(?:no|not\s(?:see\s)?(?:any|an?)|without)|n['’]t\s(?:see\s)?(?:any|a))"
+_SEES = r"(?:(?:see|show|contain|have|include|depict)\s)?"
+_NONE = rf"(?:\b(?:no|not\s{_SEES}(?:any|an?)|without)|n['’]t\s{_SEES}(?:any|an?))"
 _THERE = (
     r"\b(?:there(?:\s(?:is|are|(?:seems|appears)\sto\sbe)|['’]s)|i\s(?:can\s)?see"
     r"|(?:image|picture|photo)\s(?:shows|contains|has|depicts|includes))"
 )
-_SOME = r"(?:an?|one|two|three|several|some|the)\s+(?:[\w-]+\s+)?"
+_SOME = (
+    r"(?:an?|one|two|three|several|some|the)\s+"
+    r"(?:(?!(?:teddy|hot|toy|stuffed|plush|fake|model|wheel)\b)[\w-]+\s+)?"
+)
+_HEAD = (
+    r"(?=\W*$|\s*[.,!(]|\s(?:in|on|at|by|near|next|with|of|to|and|or|but|is|are|can|behind|under|beside"
+    r"|between|inside|outside|from|that|which|who|there|here|anywhere|visible|present|shown"
+    r"|(?!missing)\w+ing)\b)"
+)
+"""What follows a noun that is no part of another: no dog house, no dog-shaped cloud."""
 
 
 def _presence(thing: str, text: str) -> str | None:
@@ -102,8 +114,9 @@ def _presence(thing: str, text: str) -> str | None:
     spoken = extract.after_thinking(text) or ""
     if not _SENTENCE.fullmatch(spoken):
         return None
-    named = rf"{re.escape(thing)}(?:e?s)?\b"
-    if re.search(rf"{_NONE}\s+(?:an?\s)?{named}", spoken, re.I):
+    named = rf"{re.escape(thing)}(?:e?s)?\b{_HEAD}"
+    unseen = rf"^{_SOME}{named}\s(?:is|are)(?:\snot|n['’]t)\s(?:visible|present|shown|there)\b"
+    if re.search(rf"{_NONE}\s+(?:an?\s)?{named}|{unseen}", spoken, re.I):
         return "no"
     shown = (
         rf"{_THERE}\s+{_SOME}{named}|^{_SOME}{named}\s(?:is|are|can\sbe)\s(?!not|absent|missing)"

@@ -94,7 +94,7 @@ def read_yes_no(text: str) -> str | None:
 
 def _yes_or_no(text: str, kind: str) -> str | None:
     said = {_plain_yes_no(word) for word in _YES_NO.findall(text)}
-    if _BOTH.search(text):
+    if _BOTH.search(text) or _DENIED.search(text):
         return None
     first = _YES_NO_FIRST.match(text)
     if first and (kind not in ("whole", "box") or len(said) == 1):
@@ -109,6 +109,7 @@ _YES_NO = re.compile(
     re.IGNORECASE,
 )
 _BOTH = re.compile(r"\b(?:yes|no)\W+(?:(?:and|or|nor)\W+)?(?:yes|no)\b", re.IGNORECASE)
+_DENIED = re.compile(r"(?:\bnot|n['’]t)\s+(?:an?\s+|the\s+)?[\"'“*]*(?:yes|no)\b(?!\s\w)", re.I)
 _YES_NO_FIRST = re.compile(
     rf"[\W_]*(?:(?:so|therefore|thus|hence)\W+)?({_WORDS}|(?:{_EAST})(?=\W|$))"
     r"(?!\w)(?!\s+(?:and|or)\b)"

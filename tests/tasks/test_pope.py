@@ -99,3 +99,34 @@ def test_it_loads_from_a_snapshot_of_the_hub(tmp_path):
     (found,) = tasks.load("pope").rows(tmp_path)
     assert found["id"] == "popular_1"
     assert settle(pope.by_vlmevalkit, found, "yes")[0] == ("Yes", True)
+
+
+@pytest.mark.parametrize(
+    ("thing", "text", "said"),
+    [
+        ("dog", "There is a brown dog on the left.", "yes"),
+        ("dog", "There are two dogs.", "yes"),
+        ("dining table", "The image shows a wooden dining table.", "yes"),
+        ("teddy bear", "There is a teddy bear.", "yes"),
+        ("dog", "There is no dog.", "no"),
+        ("dog", "The image doesn't show a dog.", "no"),
+        ("dog", "A dog is not visible.", "no"),
+        ("dog", "No, there is no dog house either.", "no"),
+        ("bear", "The image shows a teddy bear.", None),
+        ("dog", "The image shows a hot dog.", None),
+        ("car", "There is a toy car on the floor.", None),
+        ("dog", "There is a dog house in the image.", None),
+        ("dog", "There is no dog house.", None),
+        ("bus", "There is a bus stop.", None),
+        ("orange", "There is an orange cat on the sofa.", None),
+        ("dog", "There is a dog-shaped cloud.", None),
+        ("dog", "There is a dog missing.", None),
+        ("dog", "The answer is not yes.", None),
+        ("dog", "It's not a no.", None),
+        ("dog", "Yes, there is no dog in the image.", None),
+        ("dog", "No, there is a dog.", None),
+    ],
+)
+def test_robust_reads_whether_the_object_itself_is_there(thing, text, said):
+    row = {"question": f"Is there a {thing} in the image?", "answer": "yes"}
+    assert pope.robust(row, text) == (said, None if said is None else said == "yes")
