@@ -97,8 +97,8 @@ _TURNS = {"sin", "cos", "tan", "cot", "sec", "csc"}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e, "i": 1j}
 _GREEK = {
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "kappa",
-    "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega",
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa",
+    "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega",
     "Delta", "Omega", "ell", "infty",
 }  # fmt: skip
 _CLOSING = {"(": ")", "{": "}", "[": "]"}

@@ -1,7 +1,8 @@
 r"""One spelling of a formula or sentence: Unicode signs and LaTeX's many ways become one.
 
 What comes out has ASCII signs, `\frac`, `\sqrt`, `\le`, `\cup` and the like, `^{2}` for `²`, `°`
-for every degree mark, a comma in thousands however they were parted, and no spacing commands.
+for every degree mark, a comma in thousands however they were parted, Greek letters by their names
+(`\epsilon`, no `\varepsilon` and no `ϵ`), and no spacing commands.
 """
 
 import re
@@ -12,7 +13,16 @@ _NEGATIVE = re.compile(r"负\s?(?=\d)")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _RAISED = re.compile("[⁰¹²³⁴-⁹⁻⁺]+")
 _RAISED_TO = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_GREEK = {
+    **dict(zip("αβγδζηθικλνξρστυφχψω", (
+        "alpha beta gamma delta zeta eta theta iota kappa lambda nu xi rho sigma tau upsilon phi "
+        "chi psi omega"
+    ).split(), strict=True)),
+    **{"ε": "epsilon", "ϵ": "epsilon", "ϑ": "theta", "ϕ": "phi", "ϱ": "rho", "ς": "sigma"},
+}  # fmt: skip
+"""But for μ and Ω, which are of units as well."""
 _SIGNS = str.maketrans({
+    **{sign: rf"\{name} " for sign, name in _GREEK.items()},
     **dict.fromkeys("−–‒﹣－", "-"),
     **dict.fromkeys("×·⋅∙✕∗", "*"),
     **dict.fromkeys("÷∕⁄／", "/"),
@@ -46,7 +56,8 @@ _RULES = [
         (r"\\(?:text)?color\s*\{\w*\}|\\(?:underline|emph)(?=\s*\{)", ""),
         (r"\\[dtc]frac", r"\\frac"),
         (
-            r"\\(?:mathrm|mathbf|mathit|mathsf|operatorname|mathbb|bm|rm)\s*\{([^{}]*)\}",
+            r"\\(?:mathrm|mathbf|mathit|mathsf|operatorname|mathbb|bm|rm)\s*"
+            r"\{((?:[^{}]|\{[^{}]*\})*)\}",
             r" \1 ",
         ),
         (r"\\(?:mathrm|mathbf|mathit|mathsf|bm)(?=\s*\{)", ""),
@@ -73,6 +84,8 @@ _RULES = [
         (r"\\(?:implies|Rightarrow|therefore|to)(?![a-zA-Z])", " => "),
         (r"\\(?:times|cdot|ast)(?![a-zA-Z])", "*"),
         (r"\\div(?![a-zA-Z])", "/"),
+        (r"\\var(?=(?:epsilon|theta|phi|rho|sigma)(?![a-zA-Z]))", r"\\"),
+        (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
         (r"\*\*(?=\s*[-(\d])", "^"),
     ]
 ]

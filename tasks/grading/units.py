@@ -30,8 +30,24 @@ _TABLE: dict[str, dict[str, str]] = {
     "rupees": {"rupee ₹": "1"},
     "volume": {"ml milliliter millilitre": "1/1000000", "l liter litre": "1/1000"},
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a unit measures, and how much of it."""
+
+    dimension: tuple[tuple[str, int], ...]
+    """Kind and power, each kind once, in order."""
+    size: Fraction
+
+
+def _unit(size: str | Fraction, **powers: int) -> Unit:
+    kinds = sorted((kind, power) for kind, power in powers.items() if power)
+    return Unit(tuple(kinds), Fraction(size))
+
+
 _UNITS = {
-    name: (kind, Fraction(size))
+    name: _unit(size, length=3) if kind == "volume" else _unit(size, **{kind: 1})
     for kind, sizes in _TABLE.items()
     for names, size in sizes.items()
     for name in names.split()
@@ -39,12 +55,31 @@ _UNITS = {
 _PREFIXES = {"": "1", "k": "1000", "M": "1000000", "G": "1000000000", "m": "1/1000",
              "µ": "1/1000000", "μ": "1/1000000", "n": "1/1000000000",
              "p": "1/1000000000000"}  # fmt: skip
+_DERIVED = {
+    "A": ("1", 0, 0, 0, 1), "C": ("1", 0, 0, 1, 1), "F": ("1/1000", -1, -2, 4, 2),
+    "H": ("1000", 1, 2, -2, -2), "Hz": ("1", 0, 0, -1, 0), "J": ("1000", 1, 2, -2, 0),
+    "N": ("1000", 1, 1, -2, 0), "Pa": ("1000", 1, -1, -2, 0), "T": ("1000", 1, 0, -2, -1),
+    "V": ("1000", 1, 2, -3, -1), "W": ("1000", 1, 2, -3, 0), "Wb": ("1000", 1, 2, -2, -1),
+    "Ω": ("1000", 1, 2, -3, -2), "Wh": ("3600000", 1, 2, -2, 0), "cal": ("4184", 1, 2, -2, 0),
+    "eV": ("1.602176634e-16", 1, 2, -2, 0), "atm": ("101325000", 1, -1, -2, 0),
+}  # fmt: skip
+"""Size, and powers of mass (in g), length, time and current: N/C is V/m, and N s is kg m/s."""
+_SYMBOL = {
+    name: _unit(size, mass=mass, length=length, time=time, current=current)
+    for name, (size, mass, length, time, current) in _DERIVED.items()
+} | {name: _unit("1", **{name: 1}) for name in ("K", "mol")}
 _SYMBOLS = {
-    prefix + symbol: (symbol, Fraction(size))
-    for symbol in "A C F J K N T W V Pa Hz Ω mol cal eV Wh".split()
+    prefix + symbol: Unit(unit.dimension, Fraction(size) * unit.size)
+    for symbol, unit in _SYMBOL.items()
     for prefix, size in _PREFIXES.items()
 }
 """Those of which upper and lower case differ: MW and mW. C and F are degrees as well."""
+_WORDS = {
+    "newton": "N", "joule": "J", "watt": "W", "volt": "V", "ohm": "Ω", "ampere": "A", "amp": "A",
+    "coulomb": "C", "tesla": "T", "hertz": "Hz", "pascal": "Pa", "kelvin": "K", "kilojoule": "kJ",
+    "kilowatt": "kW", "megawatt": "MW", "kilopascal": "kPa", "kilonewton": "kN",
+}  # fmt: skip
+_UNITS |= {word: _SYMBOLS[symbol] for word, symbol in _WORDS.items()}
 _ALSO = {"T": ("ton",)} | dict.fromkeys(("degree", "degrees", "deg"), ("C", "F"))
 """What else a symbol stands for, where the other unit is one of these."""
 _DEGREES = {
@@ -58,18 +93,10 @@ SHORT = frozenset(
 """Symbols of one to three letters that may stand right behind a number, known above or not."""
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _FACTOR = re.compile(
-    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-zΩ$¢µμ€£¥￥₹]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?",
+    r"(?:(square|sq|cubic|cu)\.?\s+)?([a-zΩ$¢µμ€£¥￥₹]+)\.?(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed)\b)?"
+    r"(?:\s*[*·]\s*|\s+|$)",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What a unit measures, and how much of it."""
-
-    dimension: tuple[tuple[str, int], ...]
-    """Kind and power, each kind once, in order."""
-    size: Fraction
 
 
 @lru_cache(1024)
@@ -80,26 +107,37 @@ def read(name: str) -> Unit | None:
     (Fraction(1, 10000), Fraction(1, 1), True)
     >>> read("km/h").dimension, read("m/s^2").dimension, read("mL").dimension
     ((('length', 1), ('time', -1)), (('length', 1), ('time', -2)), (('length', 3),))
+    >>> read("N/C") == read("V/m"), read("N s") == read("kg*m/s"), read("J") == read("V")
+    (True, True, False)
     """
-    powers: dict[str, int] = {}
-    size = Fraction(1)
     name = re.sub(r"°\s*(?=[CF]$)", "", name.strip())
     name = _DEGREES.get(name, name)
     top, *bottoms = re.split(r"\s*/\s*|\s+per\s+", name.rstrip("."))
-    for sign, factors in ((1, [top]), (-1, bottoms)):
-        for factor in factors:
-            found = _FACTOR.fullmatch(factor)
-            known = found and _named(found[2])
-            if not found or not known:
-                return None
-            kind, own = known
-            power = sign * (
-                int(found[3] or 0) or _POWERS.get((found[1] or found[4] or "").lower(), 1)
-            )
-            kind, times = ("length", 3) if kind == "volume" else (kind, 1)
-            powers[kind] = powers.get(kind, 0) + power * times
-            size *= own**power
-    return Unit(tuple(sorted(powers.items())), size)
+    powers: dict[str, int] = {}
+    size = Fraction(1)
+    for sign, part in [(1, top), *((-1, bottom) for bottom in bottoms)]:
+        factors = _factors(part)
+        if not factors or (sign < 0 and len(factors) > 1 and not part.startswith("(")):
+            return None  # whether K is above or below in J/kg K is not told
+        for unit, power in factors:
+            for kind, times in unit.dimension:
+                powers[kind] = powers.get(kind, 0) + sign * power * times
+            size *= unit.size ** (sign * power)
+    return _unit(size, **powers)
+
+
+def _factors(part: str) -> list[tuple[Unit, int]]:
+    """Return the units of a product, with their powers; none where one is not known."""
+    found, at, part = [], 0, part.strip("() ")
+    while at < len(part):
+        one = _FACTOR.match(part, at)
+        unit = _named(one[2]) if one else None
+        if not one or not unit:
+            return []
+        power = int(one[3] or 0) or _POWERS.get((one[1] or one[4] or "").lower(), 1)
+        found.append((unit, power))
+        at = one.end()
+    return found
 
 
 def convert(value: Value, unit: str, to: str) -> Value | None:
@@ -124,7 +162,7 @@ def _meanings(name: str) -> list[Unit]:
     return [unit for one in (name, *_ALSO.get(name, ())) if (unit := read(one))]
 
 
-def _named(name: str) -> tuple[str, Fraction] | None:
+def _named(name: str) -> Unit | None:
     if name in _SYMBOLS:
         return _SYMBOLS[name]
     name = name.lower()

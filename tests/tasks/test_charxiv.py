@@ -122,7 +122,7 @@ def test_a_reply_that_was_cut_is_asked_for_with_more_tokens():
         ("Not Applicable", "Not Applicable. There is no legend.", True),
         ("Not Applicable", "Not applicable, as the plot has no legend.", True),
         ("3", "If there were none I would say Not Applicable, but the answer is 3.", True),
-        ("Not Applicable", "If there were none I would say Not Applicable, but I see 3.", None),
+        ("Not Applicable", "If there were none I would say Not Applicable, but I see 3.", False),
         ("3", r"\boxed{3} (not 'Not Applicable', as a legend is present)", True),
         ("Not Applicable", "The answer is not 'Not Applicable'; it is 5.", None),
         ("5", "The answer is not 'Not Applicable'; it is 5.", True),

@@ -37,7 +37,10 @@ SAME = [
     (r"\begin{pmatrix} -1 \\ 2/5 \end{pmatrix}", r"\begin{bmatrix} -1 \\ 0.4 \end{bmatrix}"),
     ("y = 2x + 3", "2x+3"), ("y=2x+3", "2x - y + 3 = 0"), ("x<5", "5>x"), ("x^2-3<0", "x^2<3"),
     ("2516_8", "2516_{8}"), ("2516_8", "2516"), ("6 - 5i", "6-5i"), ("3R^2", "3R^2"),
-    (r"\text{Evelyn}", "evelyn."), ("the blue one", "Blue one"), (r"\text{(C)}", "C"),
+    (r"\frac{q}{4\pi\epsilon_0}", r"\frac{q}{4\pi\varepsilon_0}"), (r"\sin\phi", r"\sin\varphi"),
+    (r"2\theta", "2ϑ"), (r"\beta", "β"), ("α=0.1", r"\alpha = 0.1"), (r"\emptyset", r"\varnothing"),
+    ("ε_1 - ϵ_2", r"\epsilon_1-\epsilon_{2}"), (r"\text{Evelyn}", "evelyn."),
+    ("the blue one", "Blue one"), (r"\text{(C)}", "C"),
 ]  # fmt: skip
 
 DIFFERENT = [
@@ -47,7 +50,7 @@ DIFFERENT = [
     (r"\frac{1}{3}", "0.33"), ("4/9", "7/16"), ("12.5", "12.46"), (r"\sqrt{34}", "5.8"),
     ("(2, 3)", "[2,3]"), ("(2, 3)", "(3, 2)"), ("[1, 2, 3]", "[1, 2]"), (r"\{1,2\}", r"\{1,3\}"),
     ("x<5", r"x \le 5"), ("y=2x+3", "y=2x-3"), (r"\text{Evelyn}", "Carla"), ("odd", "even"),
-    ("2516_8", "2517"),
+    ("2516_8", "2517"), (r"2\theta", r"2\phi"), (r"\beta", "α"), ("Φ, ψ", "φ, ψ"),
 ]  # fmt: skip
 
 UNCLEAR = [
@@ -87,6 +90,15 @@ def test_precision_says_how_far_a_stated_number_may_be(truth, said, precision, v
         ("1000", "1 g", "g", False), ("2", "24 months", "years", True), ("50", "0.5", "%", True),
         ("31.42%", "0.31", None, False), ("31.42%", "31.4159%", None, True),
         ("1/7", "14.60%", None, False), ("1/7", "14.29%", None, True),
+        ("2", r"2 \text{ V/m}", "N/C", True), ("2", "2 kg m/s", "N s", True),
+        ("2", "2 N·s", "N s", True), ("2", "2 J/C", "V", True),
+        ("2", "2000 J/s", "kW", True), ("2", "2 m/s", "N s", False),
+        ("2", r"2\text{ N/m}^2", "Pa", True), ("2", "2 kPa", "N/m^2", False),
+        ("2", "2 s^{-1}", "Hz", True), ("7200", "2 Wh", "J", True),
+        ("1", "101325 Pa", "atm", True), ("2", "2 joules", "kJ", False),
+        ("2", r"2\ \mathrm{m\,s^{-1}}", "m/s", True), ("10", "10 J", "N", False),
+        ("2", "2 V/m", "V", False), ("2", "2 T", "Wb/m^2", True),
+        ("2", "2 N/kg", "m/s^2", True),
         ("5 mW", "5 MW", None, False), ("5 mA", "0.005 A", None, True),
         ("5 T", "5 mT", None, False), ("5 µF", "5 F", None, False), ("5 cm", "5 CM", None, True),
         ("300 K", "300 °C", None, False), ("20 °C", "20 °F", None, False),
