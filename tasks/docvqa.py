@@ -92,7 +92,7 @@ def robust(row: Row, text: str) -> Reading:
             break
         said = _shown(place.text)
         named = _named(answers, said)
-        if stated := [name for name, stands in named if stands]:
+        if stated := [name for name, stands in named if stands and not _is_other(place, name)]:
             return stated[0], True
         if claims.UNTOLD.search(said):
             break
@@ -103,6 +103,12 @@ def robust(row: Row, text: str) -> Reading:
             return said, equal or (bool(alike) and similarity(alike, said) > 0)
         other = other if named else said
     return UNPARSED if other is None else (other, False)
+
+
+def _is_other(place: Place, name: str) -> bool:
+    """Whether a sentence comes to another number: "300 for rent, and the total is 800"."""
+    is_sentence = place.kind == "whole" and extract.number(name) is not None
+    return is_sentence and extract.read_value(place.text, name)[1] is False
 
 
 def _digits(text: str) -> list[str]:

@@ -159,13 +159,17 @@ def _is_unit(name: str, glued: bool) -> bool:
 
 _RANGE = re.compile(r"(\d[\d,]*(?:\.\d+)?)[-~](\d[\d,]*(?:\.\d+)?)")
 
+_YEARS = re.compile(r"((?:1[5-9]|20)\d\d)-(\d\d)")
+
 
 def is_range(text: str) -> bool:
     """Whether a text names the two ends of a range, as "0-5" does, and no difference.
 
-    >>> is_range("12-13"), is_range("41-11"), is_range("12 - 13")
-    (True, False, False)
+    >>> is_range("12-13"), is_range("41-11"), is_range("12 - 13"), is_range("2010-11")
+    (True, False, False, True)
     """
+    if years := _YEARS.fullmatch(text):  # of school, or of an account
+        return (int(years[1]) + 1) % 100 == int(years[2])
     found = _RANGE.fullmatch(text)
     ends = [Fraction(end.replace(",", "")) for end in found.groups()] if found else []
     return bool(ends) and ends[0] < ends[1]

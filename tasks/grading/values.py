@@ -200,6 +200,13 @@ _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _UNTIL = re.compile(r"\s*(?:to|through|until|till|-)\s*(?:the\syear\s)?", re.IGNORECASE)
 
 
+_NAMED_PART = re.compile(
+    r"\b(?:the\s)?([a-z])(?:[- ](?:coordinate|value))?\s(?:is|equals)\s(?=[-−$]?[\d\\])",
+    re.IGNORECASE,
+)
+"""The name of a part, and its verb: "x is 3 and y is 4"."""
+
+
 def _stated(place: Place, truth: str) -> str | None:
     """Return what a place states, for a truth that is a list, a formula, or words."""
     if place.kind == "box":
@@ -208,6 +215,8 @@ def _stated(place: Place, truth: str) -> str | None:
         return None
     text = place.text.strip()
     shape = equivalence.shape(truth)
+    if shape == "list":
+        text = _NAMED_PART.sub(r"\1 = ", text)
     if shape == "words":
         return text if place.kind in ("mark", "whole") else _after_cue(text)
     said = quantities.sentence(text)
@@ -242,6 +251,8 @@ def _is_worded(truth: str) -> bool:
 def _listed(said: quantities.Sentence) -> str | None:
     """Return the only enumeration of a sentence: "1, 4, 2", "2007 and 2008", "2007-2008"."""
     found = quantities.find(said)
+    if found and not claims.stands(said.text, found[0].start, found[-1].end):
+        return None
     if len(found) == 1 and found[0].kind == "range":
         return re.sub("[-~]", ", ", found[0].text)
     between = [said.text[a.end : b.start] for a, b in zip(found, found[1:], strict=False)]
@@ -249,7 +260,14 @@ def _listed(said: quantities.Sentence) -> str | None:
         return f"{found[0].text}, {found[1].text}"
     if not between or not all(_LISTED.fullmatch(part) for part in between):
         return None
+    names = [name[1] for one in found if (name := _NAME.search(said.text[: one.start]))]
+    if len(names) == len(found):  # y is 4 and x is 3
+        order = sorted(range(len(found)), key=names.__getitem__)
+        found = [found[place] for place in order]
     return ", ".join(one.text for one in found)
+
+
+_NAME = re.compile(r"\b([a-zA-Z])\s?=\s?$")
 
 
 _WORDS_CUE = re.compile(
@@ -267,7 +285,12 @@ _BEGINNING = re.compile(
 )
 
 
-_OTHER = re.compile(r"\W*(?:no|nope|or|and)\b", re.IGNORECASE)
+_OTHER = re.compile(
+    r"\W*(?:no|nope|or|and)\b|,\s(?!(?:as|with|in|at|on|by|from|since|because|which|who|that|not|see|the"
+    r"|an?|it|i|\w+ly|shown|based|followed|\w+ing)\b)[^\W\d]+(?:\s[^\W\d]+)?\s*(?:,|and\b|\W*$)",
+    re.IGNORECASE,
+)
+"""What denies the words before it, or names others beside them: "Germany, France"."""
 _LEAD = re.compile(r"^\W*(?:in|at|on|by|from)\s+", re.IGNORECASE)
 
 
