@@ -378,7 +378,8 @@ def test_an_endpoint_that_bears_four_at_a_time_gets_no_more_for_long(tmp_path, m
     with Pretend(limited) as pretend:
         evaluate(tmp_path / "vlm", many, pretend)
     assert results(tmp_path / "vlm") == quiet
-    assert 0 < len(turned_away) < COUNT
+    # Who asks for all that are left every 0.3 s is turned away eight times as often.
+    assert 0 < len(turned_away) < 3 * COUNT
 
 
 @pytest.mark.parametrize(("asked", "wait"), [("7200", "7200"), ("9" * 400, "10000000000")])
