@@ -60,9 +60,9 @@ def test_a_gpu_that_torch_compiles_nothing_for_is_told_of(monkeypatch):
 def test_sums_of_all_shapes_of_a_model_are_compiled_once(monkeypatch):
     counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter))
-    monkeypatch.setattr(
-        torch._dynamo.config, "disable", False
-    )  # vLLM's engine on a CPU turns it off
+    # vLLM's engine on a CPU turns it off.
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
+    monkeypatch.setattr(torch._dynamo.config, "disable", False)
     equations._compiled.cache_clear()
     for shape in [(896, 896), (128, 896), (4736, 896), (896, 4736), (1 << 20,)]:
         tensors = [one.view(shape) for one in drawn(math.prod(shape), KINDS[0])]
