@@ -185,10 +185,14 @@ def _serve(with_runner: socket.socket) -> None:
 
 
 def _import() -> None:
+    import drift.cli
     import drift.training.trainer  # noqa: F401
     from harness.engines import vllm
 
     vllm.preload()
+    with suppress(ImportError):
+        # With all that it imports it is looked at whenever a tokenizer is loaded.
+        import transformers.tokenization_mistral_common  # noqa: F401
 
 
 def _run(log: int, words: list[str], cwd: str, environment: dict[str, str]) -> NoReturn:
