@@ -505,7 +505,11 @@ def preload() -> None:
     found = installed()
     if found and found[1]:
         settle(on_cpu=True)
-        import vllm  # noqa: F401
+        # `import vllm` leaves most of it for when it is first named.
+        from vllm import LLM  # noqa: F401
+
+        with contextlib.suppress(ImportError):  # a name of vLLM's own, which may change
+            import vllm.v1.worker.cpu_worker  # noqa: F401
 
 
 def settle(on_cpu: bool) -> None:
