@@ -4,7 +4,8 @@ The package registry has no CPU build of these three. Beside a CPU torch their c
 load: `import torchvision` then stops at "operator torchvision::nms does not exist", and with it
 transformers' VLM classes and vLLM. Missing are two operator *declarations*, no code that a VLM's
 processor runs. Whoever imports transformers' VLM classes, vLLM or torchvision here calls `install`
-first. Where torchvision is sound nothing is changed.
+first. Where torchvision is sound nothing is changed, but for one thing: transformers is kept from
+importing scikit-learn, which lm-eval brings.
 """
 
 import sys
@@ -20,14 +21,29 @@ def install() -> None:
     """Import torch, and keep what does not fit it from breaking; a second call changes nothing."""
     import torch
 
-    if getattr(getattr(torch, "version", None), "cuda", None) is not None:
-        return
+    if getattr(getattr(torch, "version", None), "cuda", None) is None:
+        _guard()
+    _leave_sklearn_out()
+
+
+def _guard() -> None:
     for name in BROKEN_BESIDE_CPU_TORCH:
         # None makes `import name` an ImportError, which importers of optional parts expect.
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
         _forget(name)
     if META not in sys.modules and not any(isinstance(f, _Finder) for f in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+def _leave_sklearn_out() -> None:
+    """Save a third of importing a VLM's classes.
+
+    transformers@5.19.0:src/transformers/generation/candidate_generator.py takes one function of it,
+    for assisted generation, which nothing here asks for.
+    """
+    from transformers import utils
+
+    utils.is_sklearn_available = utils.import_utils.is_sklearn_available = lambda: False
 
 
 def _forget(name: str) -> None:

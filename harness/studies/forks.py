@@ -185,7 +185,6 @@ def _serve(with_runner: socket.socket) -> None:
 
 
 def _import() -> None:
-    import drift.cli
     import drift.training.trainer  # noqa: F401
     from harness.engines import vllm
 

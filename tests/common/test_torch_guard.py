@@ -66,7 +66,10 @@ def test_this_machine_imports_torchvision_and_a_vlm():
 def test_transformers_may_come_before_torch():
     # It looks for torchaudio before torch is there to hide it, and must look again.
     code = f"import transformers\n{GUARD}"
-    run(code + "from transformers import AutoProcessor, LlavaNextProcessor, Qwen2VLVideoProcessor")
+    code += "from transformers import AutoProcessor, LlavaNextProcessor, Qwen2VLVideoProcessor\n"
+    # A model's class brings `generate`, which looks for scikit-learn.
+    code += "import sys\nfrom transformers import LlavaNextForConditionalGeneration\n"
+    assert run(code + "print('sklearn' in sys.modules)") == "False"
 
 
 def test_nothing_is_installed_into_other_programs():
