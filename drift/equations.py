@@ -183,7 +183,7 @@ def _compiles() -> bool:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         warnings.warn(
-            f"torch compiles nothing for this GPU ({reason}): a pull takes some six times as long",
+            f"torch compiles nothing for this GPU ({reason}): a pull takes several times as long",
             stacklevel=2,
         )
         return False

@@ -6,13 +6,11 @@ of `--tokens` words, and runs the command that a user would. Of Qwen2.5-VL's siz
 
     python perf/whole_size.py qwen2_5_vl_drift
     python perf/whole_size.py qwen2_5_vl_3b_drift --set max_tokens=2048 --work /scratch
-    python perf/whole_size.py qwen2_5_vl_drift --merges    # linear, SLERP, and a copy
 """
 
 import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -47,15 +45,14 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048, help="of a row")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--work", type=Path, default=Path("runs/whole_size"))
-    parser.add_argument("--merges", action="store_true", help="merge, do not train")
     args = parser.parse_args()
     config = load(args.recipe, {})
-    pair = next(one for one in PUBLISHED if (one.vlm, one.llm) == (config.vlm, config.reasoner))
+    named = (config.vlm, config.reasoner)
+    pair = next((one for one in PUBLISHED if (one.vlm, one.llm) == named), None)
+    if pair is None or pair.model_type != FAMILY:
+        raise SystemExit(f"whole_size: {args.recipe} is of {named[0]}; give one of Qwen2.5-VL")
     args.work.mkdir(parents=True, exist_ok=True)
     places = checkpoints(pair, args.work)
-    if args.merges:
-        merges(places, args.work)
-        return
     places["data"] = rows(args.work, args.tokens)
     fields = [f"{name}={value}" for name, value in places.items()]
     fields += [f"steps={args.steps}", "save_every=0", *args.set]
@@ -135,21 +132,6 @@ def rows(work: Path, tokens: int) -> str:
         lines.append(json.dumps(row))
     path.write_text("\n".join(lines) + "\n")
     return str(path)
-
-
-def merges(places: dict[str, str], work: Path) -> None:
-    """Seconds of each merge of the pair, and of a copy of what it reads."""
-    start = time.perf_counter()
-    for role, place in places.items():
-        shutil.copytree(place, work / "copy" / role)
-    print(f"copy of the pair: {time.perf_counter() - start:.1f} s", flush=True)
-    shutil.rmtree(work / "copy")
-    for method in ("linear", "slerp"):
-        out = work / method
-        named = (*places.values(), "--method", method, "--alpha", "0.1")
-        spent = run("merge", *named, "--out", str(out))
-        print(f"{method}: {spent:.1f} s", flush=True)
-        shutil.rmtree(out)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,6 @@ def _is_unit(name: str, glued: bool) -> bool:
 
 
 _RANGE = re.compile(r"(\d[\d,]*(?:\.\d+)?)[-~](\d[\d,]*(?:\.\d+)?)")
-
 _YEARS = re.compile(r"((?:1[5-9]|20)\d\d)-(\d\d)")
 
 
