@@ -156,7 +156,10 @@ def _figure(label: str, found: Sequence[Point], every: Sequence[Point]) -> Any:
         look = looks[point.kind]
         axis.errorbar(place[point], point.score, _error(point), **style.dot(look), clip_on=False)
     axis.set_xlim(left, right)
-    axis.xaxis.set_major_formatter(EngFormatter())
+    if axis.get_xscale() == "log":
+        style.log_ticks(axis.xaxis)
+    else:
+        axis.xaxis.set_major_formatter(EngFormatter())
     kinds = {point.kind for point in found}
     names = {"given": "given", "trained": "trained", "merge": "merged"}
     for kind in names if len(kinds) > 1 else ():

@@ -53,6 +53,16 @@ def test_of_many_points_those_of_the_front_alone_are_named():
     assert pareto._named(falling) == falling[:1]
 
 
+def test_a_logarithmic_axis_of_few_decades_has_labels_that_can_be_read():
+    found = points((1.5e11, 40), (4e11, 50), (1.4e12, 60))
+    figure = pareto._figure("computation", found, found)
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    labels = [label.get_text() for label in axis.get_majorticklabels()]
+    assert {"100 G", "200 G", "500 G", "1 T", "2 T"} <= set(labels)
+    assert not any(label.get_text() for label in axis.get_minorticklabels())
+
+
 def test_points_of_a_study(study):
     table = tables.compare(load.collect([study]).blocks[0])
     block = table.block
